@@ -1,0 +1,58 @@
+"""Give every row of a catalogue a category, and keep the result in a Delta table.
+
+    ./spark-submit.sh categorize --source catalog.parquet --target lake/categorized --model models/ecommerce
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from lib.bundle import load_bundle
+from lib.categorization import MODES, Outcome, Plan, categorize
+from lib.command import run_command
+from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.locations import locate
+from lib.report import outcome_text, preview_text
+from lib.rows import CatalogueColumns
+from lib.session import spark_session
+from lib.settings import JobSettings, Names, as_record, option
+from lib.sources import FORMATS, ReadOptions, read_source
+from lib.tables import tables_of
+
+
+@dataclass(frozen=True)
+class CategorizeSettings(JobSettings):
+    source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
+    target: str = option("table to keep: path or name; _rejected and _runs stand beside it")
+    model: str = option("bundle: the folder of a version, or of versions with a `current`")
+    id_column: str = option("column with the product's id", default="product_id")
+    text_columns: Names = option("text columns, joined in this order", default=("title", "description"))
+    carry: Names = option("columns to carry over to the target", default=())
+    order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
+    mode: str = option("score what is new, or everything", default="incremental", choices=MODES)
+    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
+    columns: Names = option("names of the columns of a CSV source without a header", default=())
+    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    preview: int = option("rows to show at the end", default=0)
+
+
+def main(settings: CategorizeSettings) -> int:
+    bundle = load_bundle(settings.model)
+    check_golden_rows(build_engine(settings.engine, bundle, threads=1), bundle)
+    columns = CatalogueColumns(settings.id_column, settings.text_columns, settings.carry, settings.order_by)
+    plan = Plan(columns, settings.mode, settings.engine, as_record(settings))
+    with spark_session("categorize", settings.debug) as spark:
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        source = read_source(spark, locate(spark, settings.source), reading)
+        tables = tables_of(locate(spark, settings.target))
+        outcome: Outcome = categorize(spark, source, tables, bundle, plan)
+        print(outcome_text(outcome, tables))
+        if settings.preview:
+            print(preview_text(spark, tables, columns, settings.preview))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(CategorizeSettings, main, "categorize"))

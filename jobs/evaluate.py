@@ -1,0 +1,53 @@
+"""Metrics of a bundle on any labelled table, scored by the same code as the nightly run.
+
+    ./spark-submit.sh evaluate --model models/ecommerce --labels labels.csv --json metrics.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.bundle import load_bundle
+from lib.command import run_command
+from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.evaluation import evaluate
+from lib.locations import locate
+from lib.metrics import metrics_table
+from lib.session import spark_session
+from lib.settings import JobSettings, Names, option
+from lib.sources import FORMATS, ReadOptions, read_source
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(JobSettings):
+    model: str = option("bundle: the folder of a version, or of versions with a `current`")
+    labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
+    text_columns: Names = option("text columns, joined in this order", default=("text",))
+    label_column: str = option("column with the label", default="label")
+    json: str | None = option("file to write the metrics to", default=None)
+    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
+    columns: Names = option("names of the columns of a CSV file without a header", default=())
+    delimiter: str = option("what parts the fields of a CSV file", default=",")
+
+
+def main(settings: EvaluateSettings) -> int:
+    bundle = load_bundle(settings.model)
+    check_golden_rows(build_engine(settings.engine, bundle, threads=1), bundle)
+    with spark_session("evaluate", settings.debug) as spark:
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        source = read_source(spark, locate(spark, settings.labels), reading)
+        metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, settings.engine)
+    print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}")
+    if metrics["rows_without_label"]:
+        print(f"left out: {metrics['rows_without_label']:,} rows without a label")
+    if settings.json:
+        Path(settings.json).write_text(json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(EvaluateSettings, main, "evaluate"))

@@ -1,0 +1,58 @@
+"""One text, or the lines of standard input, to category and scores; starts no Spark.
+
+    ./spark-submit.sh predict --text "stainless steel kettle, 1.7 litres"
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from lib.bundle import Bundle, load_bundle
+from lib.command import run_command
+from lib.engines import ENGINES, Engine, build_engine, check_golden_rows
+from lib.settings import JobSettings, option
+
+LINES_AT_ONCE = 1024
+DEFAULT_MODEL = "models/ecommerce"
+
+
+@dataclass(frozen=True)
+class PredictSettings(JobSettings):
+    model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
+    text: str | None = option("the text; without it each line of standard input is one", default=None)
+    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+
+
+def main(settings: PredictSettings) -> int:
+    bundle = load_bundle(settings.model)
+    engine = build_engine(settings.engine, bundle, threads=1)
+    check_golden_rows(engine, bundle)
+    lines = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in sys.stdin)
+    for prediction in predictions(lines, bundle, engine):
+        print(json.dumps(prediction, ensure_ascii=False), flush=True)
+    return 0
+
+
+def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterator[dict[str, object]]:
+    """Category, confidence and scores of each text, highest first; the category of a text without words is null."""
+    texts = iter(texts)
+    while several := list(islice(texts, LINES_AT_ONCE)):
+        # Bytes of standard input that are no text arrive as lone surrogates, which Arrow refuses.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in several]
+        for row in engine.probabilities(bundle.tokenizer.ids_of(pa.array(clean, pa.string()))):
+            order = np.argsort(-row, kind="stable")
+            known = bool(np.isfinite(row).all())
+            scores = {bundle.labels[i]: round(float(row[i]), 6) for i in order} if known else {}
+            best = next(iter(scores.items()), (None, None))
+            yield {"category": best[0], "confidence": best[1], "scores": scores}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(PredictSettings, main, "predict"))

@@ -1,0 +1,204 @@
+"""The bundle: what training leaves and scoring loads. Written once, verified before use, never runs code.
+
+A bundle is a folder `models/NAME/VERSION/` whose manifest.json lists every other file with its SHA-256. Here are its
+reading and its verification; `training.publication` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lib.errors import BundleError
+from lib.text import Tokenizer, TextSettings
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+ONNX_MODEL = "model.onnx"
+KERAS_MODEL = "model.keras"
+REQUIRED_FILES = (KERAS_MODEL, ONNX_MODEL, TOKENIZER)
+CURRENT = "current"
+MAX_FILE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class GoldenRow:
+    """A text of vocabulary words and the probabilities the reference engine gave it when the bundle was written."""
+
+    text: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. `files` holds the bytes of the files that scoring needs, by name."""
+
+    manifest: Mapping[str, Any]
+    digest: str
+    files: Mapping[str, bytes]
+
+    @property
+    def model_version(self) -> str:
+        """NAME/VERSION, as rows and ledgers carry it."""
+        return f"{self.manifest['name']}/{self.manifest['version']}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.manifest["labels"])
+
+    @property
+    def review_below(self) -> float:
+        """Confidence below which a row gets the status `review`."""
+        return float(self.manifest["thresholds"]["review_below"])
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(json.loads(self.files[TOKENIZER])["words"], text_settings(self.manifest))
+
+    @property
+    def golden(self) -> Sequence[GoldenRow]:
+        return [GoldenRow(row["text"], tuple(row["probabilities"])) for row in self.manifest["golden"]]
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
+    known = {field.name for field in fields(TextSettings)}
+    unknown = sorted(set(manifest["text"]) - known)
+    if unknown:
+        raise BundleError(f"Expected the text settings {sorted(known)} in {MANIFEST}, found also {unknown}; train it again.")
+    return TextSettings(**manifest["text"])
+
+
+def resolve_bundle(path: str) -> Path:
+    """The folder of one version: `path` itself, or the version that `current` names in a folder of versions.
+
+    Raises:
+        BundleError: there is no bundle at `path`.
+    """
+    folder = Path(path)
+    if folder.name == CURRENT and not folder.is_dir():
+        folder = folder.parent
+    if (folder / MANIFEST).is_file():
+        return folder.resolve()
+    pointer = folder / CURRENT
+    if not pointer.is_file():
+        raise BundleError(
+            f"Expected a bundle (a folder with {MANIFEST}) or a folder of versions (with a file {CURRENT!r}) at {path}, "
+            f"found {'neither' if folder.exists() else 'nothing'}; train one with the job `train`, or correct --model."
+        )
+    version = pointer.read_text(encoding="utf-8").strip()
+    if not _is_plain_name(version) or not (folder / version / MANIFEST).is_file():
+        raise BundleError(
+            f"Expected {pointer} to name a version beside it, found {version[:100]!r}; write the name of a complete version into it."
+        )
+    return (folder / version).resolve()
+
+
+def load_bundle(path: str) -> Bundle:
+    """Read a bundle from disk and verify it whole.
+
+    Args:
+        path: a version's folder, or a folder of versions with a `current`.
+    Raises:
+        BundleError: anything about it does not fit.
+    """
+    folder = resolve_bundle(path)
+    raw = (folder / MANIFEST).read_bytes()
+    manifest = _parsed(raw, MANIFEST, folder)
+    _check_manifest(manifest, folder)
+    contents = {name: _verified_file(folder, name, digest) for name, digest in manifest["files"].items()}
+    bundle = Bundle(manifest, sha256_of(raw), {name: contents[name] for name in REQUIRED_FILES})
+    _check_parts(bundle, folder)
+    return bundle
+
+
+def _parsed(raw: bytes, name: str, folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(raw)
+    except ValueError as error:
+        raise BundleError(f"Expected JSON in {folder / name}, found something else ({error}); restore or retrain the bundle.") from None
+    if not isinstance(content, dict):
+        raise BundleError(f"Expected a JSON object in {folder / name}, found {type(content).__name__}; restore or retrain the bundle.")
+    return content
+
+
+MANIFEST_TYPES: Mapping[str, type] = {
+    "name": str,
+    "version": str,
+    "files": dict,
+    "labels": list,
+    "text": dict,
+    "vocabulary_size": int,
+    "thresholds": dict,
+    "golden": list,
+}
+
+
+def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
+    found = manifest.get("format_version")
+    if not isinstance(found, int) or found > FORMAT_VERSION or found < 1:
+        raise BundleError(
+            f"Expected a bundle of format 1 to {FORMAT_VERSION} at {folder}, found format {found!r}; "
+            "update catalog-categorizer, or train the bundle with this version."
+        )
+    wrong = [name for name, kind in MANIFEST_TYPES.items() if not isinstance(manifest.get(name), kind)]
+    if wrong:
+        raise BundleError(f"Expected {', '.join(wrong)} in {folder / MANIFEST}, found none or another type; restore or retrain it.")
+    missing = [name for name in REQUIRED_FILES if name not in manifest["files"]]
+    if missing:
+        raise BundleError(f"Expected {', '.join(missing)} among the files of {folder / MANIFEST}, found none; retrain the bundle.")
+    labels = manifest["labels"]
+    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(isinstance(label, str) for label in labels):
+        raise BundleError(f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle.")
+    if not isinstance(manifest["thresholds"].get("review_below"), (int, float)):
+        raise BundleError(f"Expected the threshold review_below in {folder / MANIFEST}, found none; retrain the bundle.")
+    if not manifest["golden"]:
+        raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
+
+
+def _is_plain_name(name: str) -> bool:
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
+def _verified_file(folder: Path, name: str, digest: str) -> bytes:
+    parts = PurePosixPath(name).parts
+    path = folder.joinpath(*parts)
+    if not all(map(_is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
+        raise BundleError(f"Expected file names inside {folder} in its {MANIFEST}, found {name!r}; do not use this bundle.")
+    if not path.is_file():
+        raise BundleError(f"Expected the file {name} in the bundle {folder}, found none; copy the bundle again, or retrain it.")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise BundleError(f"Expected at most {MAX_FILE_BYTES} bytes in {path}, found {path.stat().st_size}; do not use this bundle.")
+    content = path.read_bytes()
+    if sha256_of(content) != digest:
+        raise BundleError(
+            f"Expected SHA-256 {str(digest)[:12]}… of {path}, found {sha256_of(content)[:12]}…; copy the bundle again, or retrain it."
+        )
+    return content
+
+
+def _check_parts(bundle: Bundle, folder: Path) -> None:
+    words = _parsed(bundle.files[TOKENIZER], TOKENIZER, folder).get("words")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BundleError(f"Expected a list of words in {folder / TOKENIZER}, found {type(words).__name__}; retrain the bundle.")
+    expected = bundle.manifest["vocabulary_size"]
+    if bundle.tokenizer.vocabulary_size != expected:
+        raise BundleError(
+            f"Expected a vocabulary of {expected} ids in {folder / TOKENIZER} as {MANIFEST} says, "
+            f"found {bundle.tokenizer.vocabulary_size}; retrain the bundle."
+        )
+    for row in bundle.golden:
+        if len(row.probabilities) != len(bundle.labels):
+            raise BundleError(
+                f"Expected {len(bundle.labels)} probabilities in each golden row of {folder / MANIFEST}, one for each label, "
+                f"found {len(row.probabilities)}; retrain the bundle."
+            )

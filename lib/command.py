@@ -1,0 +1,89 @@
+"""From a command line to an exit code: the frame around every job."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from lib.errors import CategorizerError, InputError
+from lib.settings import S, describe, parse_settings
+
+# What Spark says when input is at fault, and what to tell the user instead. First match wins.
+INPUT_FAULTS = (
+    (
+        ("MALFORMED_CSV_RECORD", "TextParsingException"),
+        "Expected CSV with as many fields in each row as the header has and each quote inside a quoted text doubled, found a row that is not",
+    ),
+    (
+        ("MALFORMED_RECORD_IN_PARSING", "JsonParseException"),
+        "Expected one JSON object a line, found a line that is none",
+    ),
+    (
+        ("CANNOT_READ_FILE_FOOTER", "is not a Parquet file", "CANNOT_READ_FOOTER", "FAILED_READ_FILE.CANNOT_READ"),
+        "Expected Parquet files, found one that is damaged or is none",
+    ),
+    (
+        ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND"),
+        "Expected the source's files to stay in place during the run, found one missing",
+    ),
+    (
+        ("CANNOT_MERGE_SCHEMAS", "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH", "SchemaColumnConvertNotSupportedException"),
+        "Expected all files of the source to have one schema, found files that differ",
+    ),
+)
+
+
+def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Sequence[str] | None = None) -> int:
+    """Parse, print the settings in force, run `main`, and turn every failure into one sentence and an exit code."""
+    debug = "--debug" in (arguments if arguments is not None else sys.argv)
+    try:
+        description = (sys.modules[main.__module__].__doc__ or "").strip()
+        settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
+        if job != "predict":
+            print(f"{job}: settings in force\n{describe(settings)}", flush=True)
+        return main(settings)
+    except CategorizerError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        return _failed("Stopped by the user; nothing is half written.", 130, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:  # the last frame before the user: anything else would be a stack trace
+        fault = input_fault(error)
+        if fault:
+            return _failed(fault, InputError.exit_code, debug)
+        return _failed(f"{_first_line(error)} (run again with --debug for the stack trace).", 1, debug)
+
+
+def input_fault(error: Exception) -> str | None:
+    """One sentence for an error of Spark that the input caused; None if it is another."""
+    text = str(error)
+    for marks, sentence in INPUT_FAULTS:
+        if any(mark in text for mark in marks):
+            where = _file_in(text)
+            return f"{sentence}{f' in {where}' if where else ''}; correct the source and run again."
+    return None
+
+
+def _file_in(text: str) -> str | None:
+    for mark in ("while reading file ", "footer for file: ", "Malformed CSV record: "):
+        if mark in text:
+            return text.split(mark, 1)[1].split("\n")[0].split("  ")[0].split(" SQLSTATE")[0].rstrip(". ")[:300]
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Behind py4j's own first line stands what Java said.
+    if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
+        lines = lines[1:]
+    return f"{type(error).__name__}: {lines[0].lstrip(': ')[:500] if lines else ''}"
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,71 @@
+"""The reference engine: the Keras model as training saved it. Slow, and the yardstick for every other engine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from lib.bundle import KERAS_MODEL, Bundle
+from lib.engines.engine import Float32s, score_in_micro_batches
+from lib.errors import BundleError, InputError
+from lib.text import Int32s, TokenIds
+
+MICRO_BATCH = 256
+
+
+class KerasEngine:
+    """Keras on TensorFlow, float32."""
+
+    name = "keras"
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            import keras
+            import tensorflow as tf
+        except ImportError:
+            raise InputError(
+                "Expected TensorFlow for --engine keras, found none; install requirements/training.lock, or use --engine onnx."
+            ) from None
+        if not tf.config.get_visible_devices() or tf.config.threading.get_intra_op_parallelism_threads() == 0:
+            _set_threads(tf, threads)
+        try:
+            self._model = _loaded(keras, bundle.files[KERAS_MODEL])
+        except Exception as error:  # Keras raises many types for a damaged file
+            raise BundleError(
+                f"Expected a Keras model in {bundle.model_version}, found one that does not load ({str(error)[:200]}); retrain the bundle."
+            ) from None
+        self._labels = len(bundle.labels)
+        embedded = self._model.get_layer("embedding").input_dim
+        if self._model.output_shape[-1] != self._labels or embedded != bundle.tokenizer.vocabulary_size:
+            raise BundleError(
+                f"Expected a Keras model from {bundle.tokenizer.vocabulary_size} ids to {self._labels} labels in "
+                f"{bundle.model_version}, found {embedded} to {self._model.output_shape[-1]}; retrain the bundle."
+            )
+
+    def probabilities(self, texts: TokenIds) -> Float32s:
+        return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score)
+
+    def _score(self, ids: Int32s, lengths: Int32s) -> Float32s:
+        # Padding is masked by id, so the filled-up rows (length 1, nothing but padding) are never looked at.
+        result: Float32s = self._model.predict_on_batch(ids)
+        return result
+
+
+def _set_threads(tf: object, threads: int) -> None:
+    threading = tf.config.threading  # type: ignore[attr-defined]
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        # TensorFlow has started in this process already (training does both); its threads stay as they are.
+        return
+
+
+def _loaded(keras: object, content: bytes) -> object:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / KERAS_MODEL
+        path.write_bytes(content)
+        # safe_mode refuses anything that would run code while loading (Lambda layers).
+        return keras.saving.load_model(path, compile=False, safe_mode=True)  # type: ignore[attr-defined]

@@ -1,0 +1,57 @@
+"""A bundle against a labelled table, through the scoring of the nightly run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pyspark.sql import functions as F
+
+from lib.bundle import Bundle
+from lib.errors import InputError
+from lib.metrics import classification_metrics
+from lib.rows import CatalogueColumns, joined_text
+from lib.scoring import NO_LABEL, with_scores
+from lib.sources import TEXT_TYPES, Source, column, require_columns
+
+
+def evaluate(
+    source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str
+) -> dict[str, Any]:
+    """Metrics over every row that has a label.
+
+    A row whose text has no words counts as a miss, as does a label that the bundle does not know; such labels are
+    listed.
+
+    Returns:
+        lib.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels.
+    Raises:
+        InputError: columns missing, or no labelled row.
+    """
+    where = source.location.given
+    if not text_columns:
+        raise InputError("Expected at least one text column, found none; give --text-columns.")
+    require_columns(
+        source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES)
+    )
+    text = joined_text(CatalogueColumns(label_column, text_columns), bundle.tokenizer.settings.max_characters)
+    rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
+    parallelism = rows.sparkSession.sparkContext.defaultParallelism
+    scored = with_scores(rows.repartition(2 * parallelism), bundle, engine)
+    counts = scored.groupBy("label", F.col("score.label").alias("predicted")).count().collect()
+    labelled = [row for row in counts if row["label"]]
+    if not labelled:
+        raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
+    unknown = sorted({row["label"] for row in labelled} - set(bundle.labels))
+    labels = [*bundle.labels, *unknown]
+    confusion = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
+    for row in labelled:
+        predicted = len(labels) if row["predicted"] == NO_LABEL else row["predicted"]
+        confusion[labels.index(row["label"]), predicted] += row["count"]
+    return {
+        "model_version": bundle.model_version,
+        **classification_metrics(confusion, labels),
+        "labels": labels,
+        "unknown_labels": unknown,
+        "rows_without_label": sum(row["count"] for row in counts if not row["label"]),
+    }

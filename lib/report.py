@@ -1,0 +1,89 @@
+"""What a run says at its end."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lib.categorization import Outcome
+from lib.locations import delta_table
+from lib.rows import CatalogueColumns
+from lib.tables import Tables
+from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
+
+SHOWN_CHARACTERS = 58
+
+
+def outcome_text(outcome: Outcome, tables: Tables) -> str:
+    """The counts of a run, and that they add up."""
+    if outcome.record is None:
+        recovered = f" (The ledger now knows the run {outcome.recovered_run}.)" if outcome.recovered_run else ""
+        return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
+    run = outcome.record
+    categorized = run["rows_scored"] + run["rows_unchanged"]
+    sure = run["rows_scored"] - run["rows_review"] - run["rows_unclassifiable"]
+    lines = [
+        f"run {run['run_id']} published to {tables.categorized.given}",
+        f"  in {run['rows_in']:,} = categorized {categorized:,} + rejected {run['rows_rejected']:,}",
+        f"  scored {run['rows_scored']:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run['rows_review']:,}, "
+        f"{UNCLASSIFIABLE} {run['rows_unclassifiable']:,}), unchanged {run['rows_unchanged']:,}, "
+        f"{run['rows_per_second']:,.0f} rows/s",
+    ]
+    if run["category_shares"]:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in run["category_shares"].items())
+        lines.append(f"  shares: {shares}")
+        lines.append(
+            f"  mean confidence {run['mean_confidence']:.3f}, out of vocabulary {run['out_of_vocabulary_share']:.1%}"
+            + (f", drift {run['drift']:.3f}" if run["drift"] is not None else "")
+        )
+    if run["rows_rejected"]:
+        lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
+    return "\n".join(lines)
+
+
+def preview_text(spark: SparkSession, tables: Tables, columns: CatalogueColumns, rows: int) -> str:
+    """Counts per category, a few rows, and how to query further."""
+    frame = delta_table(spark, tables.categorized).toDF()
+    counts = (
+        frame.groupBy("category", "status")
+        .agg(F.count("*").alias("products"), F.avg("confidence").alias("mean confidence"))
+        .orderBy(F.col("category").isNull(), "category", "status")
+    )
+    shown = [F.substring(F.col(f"`{name}`").cast("string"), 1, SHOWN_CHARACTERS).alias(name) for name in columns.carry]
+    # Spread over the table by hash, so that the rows shown are not all of one kind.
+    few = frame.orderBy(F.xxhash64("product_id")).limit(rows)
+    selected = few.select("product_id", *shown, "category", "confidence", "status")
+    return "\n".join(
+        [
+            "",
+            _table(counts.columns, [tuple(row) for row in counts.collect()]),
+            "",
+            _table(selected.columns, [tuple(row) for row in selected.collect()]),
+            "",
+            "Query it next:",
+            f'  SPARK_CONF_DIR=conf .venv/bin/spark-sql -e "SELECT category, count(*) FROM {_for_shell(tables)} GROUP BY category"',
+        ]
+    )
+
+
+def _for_shell(tables: Tables) -> str:
+    target = tables.categorized
+    return (f"delta.`{target.given}`" if target.is_path else target.given).replace("`", r"\`")
+
+
+def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
+    cells = [header] + [[_shown(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped: a product's title must not move the cursor of the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

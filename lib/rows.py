@@ -1,0 +1,127 @@
+"""Transform: source rows to catalogue rows, one a product id, and the rejects. All of it runs in the JVM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
+
+from lib.sources import column
+from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
+
+MAX_ID_CHARACTERS = 512
+# Of each text column, in the JSON of a rejected row.
+MAX_REJECTED_CHARACTERS = 4096
+
+
+@dataclass(frozen=True)
+class CatalogueColumns:
+    """Which columns of the source mean what."""
+
+    id: str
+    text: tuple[str, ...]
+    carry: tuple[str, ...] = ()
+    order_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Census:
+    """What stands in the source, counted in one pass over its id column."""
+
+    rows: int
+    rows_without_usable_id: int
+    ids: int
+    repeated_ids: int
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows without a usable id, and all copies of an id but one."""
+        return self.rows - self.ids
+
+
+def usable_id(columns: CatalogueColumns) -> Column:
+    """The id as text; null where it is missing, blank or too long to be an id."""
+    return F.when(_id_fault(columns).isNull(), column(columns.id).cast("string"))
+
+
+def _id_fault(columns: CatalogueColumns) -> Column:
+    text = column(columns.id).cast("string")
+    return F.when(text.isNull() | (F.trim(text) == ""), NO_ID).when(F.length(text) > MAX_ID_CHARACTERS, LONG_ID)
+
+
+def joined_text(columns: CatalogueColumns, max_characters: int) -> Column:
+    """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null."""
+    parts = [F.substring(column(name), 1, max_characters) for name in columns.text]
+    return F.substring(F.trim(F.concat_ws(" ", *parts)), 1, max_characters)
+
+
+def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
+    copies = source.select(usable_id(columns).alias("product_id")).groupBy("product_id").agg(F.count("*").alias("copies"))
+    counted = copies.agg(
+        F.sum("copies").alias("rows"),
+        F.sum(F.when(F.col("product_id").isNull(), F.col("copies"))).alias("without_usable_id"),
+        F.count("product_id").alias("ids"),
+        F.count(F.when(F.col("product_id").isNotNull() & (F.col("copies") > 1), 1)).alias("repeated"),
+    ).collect()[0]
+    return Census(counted["rows"] or 0, counted["without_usable_id"] or 0, counted["ids"], counted["repeated"])
+
+
+def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census) -> DataFrame:
+    """One row a usable id: product_id, text, text_hash and the carried columns.
+
+    Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
+    """
+    usable = source.filter(usable_id(columns).isNotNull())
+    if census.repeated_ids:
+        ids = _repeated_ids(source, columns)
+        once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
+        kept = _ranked_copies(source, columns).filter("copy_rank = 1").drop("copy_rank")
+        usable = once.unionByName(kept)
+    text = joined_text(columns, max_characters)
+    return usable.select(
+        usable_id(columns).alias("product_id"),
+        text.alias("text"),
+        F.sha2(text, 256).alias("text_hash"),
+        *[column(name) for name in columns.carry],
+    )
+
+
+def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
+    """Rows without a usable id and older copies: product_id, reason, row (as JSON, its texts cut)."""
+    rejects = source.filter(_id_fault(columns).isNotNull()).select(
+        F.substring(column(columns.id).cast("string"), 1, MAX_ID_CHARACTERS).alias("product_id"),
+        _id_fault(columns).alias("reason"),
+        _as_json(source).alias("row"),
+    )
+    if not census.repeated_ids:
+        return rejects
+    older = _ranked_copies(source, columns).filter("copy_rank > 1").drop("copy_rank")
+    return rejects.unionByName(
+        older.select(usable_id(columns).alias("product_id"), F.lit(OLDER_COPY).alias("reason"), _as_json(source).alias("row"))
+    )
+
+
+def _repeated_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    ids = source.select(usable_id(columns).alias("repeated_id")).filter("repeated_id IS NOT NULL")
+    return ids.groupBy("repeated_id").agg(F.count("*").alias("copies")).filter("copies > 1").select("repeated_id")
+
+
+def _ranked_copies(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
+    ids = _repeated_ids(source, columns)
+    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+    newest = [column(columns.order_by).desc_nulls_last()] if columns.order_by else []
+    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(_as_json(source), 256))
+    return copies.withColumn("copy_rank", F.row_number().over(order))
+
+
+def _as_json(source: DataFrame) -> Column:
+    fields = [
+        F.substring(column(field.name), 1, MAX_REJECTED_CHARACTERS).alias(field.name)
+        if isinstance(field.dataType, StringType)
+        else column(field.name)
+        for field in source.schema.fields
+    ]
+    return F.to_json(F.struct(*fields))

@@ -1,0 +1,128 @@
+"""Scoring: the broadcast bundle, the pandas UDF that applies it, and the columns that follow from its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.functions import pandas_udf
+
+from lib.bundle import TOKENIZER, Bundle
+from lib.engines import ENGINE_FILES, Engine, build_engine
+from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, LOW_CONFIDENCE, NO_TEXT, NO_WORDS, REVIEW, SCORE, UNCLASSIFIABLE
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What travels to the executors, once each: plain bytes and settings, verified on the driver."""
+
+    manifest: Mapping[str, Any]
+    digest: str
+    files: Mapping[str, bytes]
+    engine: str
+    threads: int
+
+
+def payload_of(bundle: Bundle, engine: str, threads: int) -> Payload:
+    """Only the files that `engine` reads."""
+    names = (TOKENIZER, ENGINE_FILES[engine])
+    return Payload(dict(bundle.manifest), bundle.digest, {name: bundle.files[name] for name in names}, engine, threads)
+
+
+class Scorer:
+    """A bundle with its engine, in one Python process."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._bundle = Bundle(payload.manifest, payload.digest, payload.files)
+        self._engine: Engine = build_engine(payload.engine, self._bundle, payload.threads)
+
+    def scores_of(self, texts: pd.Series[str]) -> pd.DataFrame:
+        """The columns of schemas.tables.SCORE for each text, in the order given."""
+        ids = self._bundle.tokenizer.ids_of(pa.array(texts, pa.string(), from_pandas=True))
+        probabilities = self._engine.probabilities(ids)
+        scored = ids.lengths > 0
+        # Ties go to the label that comes first, on every machine.
+        ranked = np.argsort(-np.nan_to_num(probabilities), axis=1, kind="stable")
+        scores = list(probabilities)
+        for row in np.flatnonzero(~scored):
+            scores[row] = probabilities[row, :0]
+        return pd.DataFrame(
+            {
+                "label": np.where(scored, ranked[:, 0], NO_LABEL).astype(np.int32),
+                "runner_up": np.where(scored, ranked[:, 1], NO_LABEL).astype(np.int32),
+                "scores": pd.Series(scores, dtype=object),
+                "tokens": ids.lengths.astype(np.int32),
+                "unknown_tokens": ids.out_of_vocabulary().astype(np.int32),
+            }
+        )
+
+
+_scorers: dict[tuple[str, str, int], Scorer] = {}
+
+
+def scorer_for(payload: Payload) -> Scorer:
+    """The process's scorer for a payload: built at the first batch, found again by every later task."""
+    key = (payload.digest, payload.engine, payload.threads)
+    if key not in _scorers:
+        # One model at a time: a worker that outlives a run must not collect the models of all of them.
+        _scorers.clear()
+        _scorers[key] = Scorer(payload)
+    return _scorers[key]
+
+
+def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text") -> DataFrame:
+    """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`."""
+    context = rows.sparkSession.sparkContext
+    threads = int(context.getConf().get("spark.task.cpus", "1"))
+    broadcast = context.broadcast(payload_of(bundle, engine, threads))
+
+    @pandas_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+        scorer = scorer_for(broadcast.value)
+        for texts in batches:
+            yield scorer.scores_of(texts)
+
+    others = [F.col(f"`{name}`") for name in rows.columns if name != text]
+    return rows.select(*others, score(F.col(text)).alias("score"))
+
+
+def with_category(scored: DataFrame, bundle: Bundle, review_below: float) -> DataFrame:
+    """Category, confidence, runner-up, scores, status and reason from the struct column `score`, which goes."""
+    labels = F.array(*[F.lit(label) for label in bundle.labels])
+    label, runner_up = F.col("score.label"), F.col("score.runner_up")
+    known = label != NO_LABEL
+    confidence = F.when(known, F.get("score.scores", label))
+    reason = (
+        F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT)
+        .when(~known, NO_WORDS)
+        .when(confidence < F.lit(review_below).cast("float"), LOW_CONFIDENCE)
+    )
+    derived: dict[str, Column] = {
+        "category": F.when(known, F.get(labels, label)),
+        "confidence": confidence,
+        "runner_up": F.when(known, F.get(labels, runner_up)),
+        "runner_up_confidence": F.when(known, F.get("score.scores", runner_up)),
+        "scores": F.when(known, F.map_from_arrays(labels, F.col("score.scores"))),
+        "status": F.when(~known, UNCLASSIFIABLE)
+        .when(confidence < F.lit(review_below).cast("float"), REVIEW)
+        .otherwise(CATEGORIZED_STATUS),
+        "reason": reason,
+    }
+    others = [F.col(f"`{name}`") for name in scored.columns if name != "score"]
+    return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
+
+
+def categorized_rows(scored: DataFrame, bundle: Bundle, run_id: str, carry: tuple[str, ...]) -> DataFrame:
+    """Scored rows in the columns of the table `categorized`, then the carried ones."""
+    stamped = with_category(scored, bundle, bundle.review_below).withColumns(
+        {"model_version": F.lit(bundle.model_version), "run_id": F.lit(run_id), "scored_at": F.current_timestamp()}
+    )
+    return stamped.select(*CATEGORIZED.names, *[F.col(f"`{name}`") for name in carry])

@@ -1,0 +1,48 @@
+"""The Spark session: its only home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+# Spark's and Delta's partition numbers are for clusters; on one machine they cost seconds.
+LOCAL = {"spark.sql.shuffle.partitions": "4", "spark.databricks.delta.snapshotPartitions": "2"}
+ALWAYS = {
+    # Times are stored and compared in UTC, whatever the machine's clock is set to.
+    "spark.sql.session.timeZone": "UTC",
+    # Bounds what one Arrow batch brings into a Python worker, whatever the rows hold.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
+}
+
+
+@contextmanager
+def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
+    """A session with Delta, stopped at the end. Options given to spark-submit win over those here."""
+    builder = SparkSession.builder.appName(f"catalog-categorizer {job}")
+    submitted = SparkConf()
+    for name, value in DELTA.items():
+        if not submitted.contains(name):
+            builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
+    configure(spark)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def configure(spark: SparkSession) -> None:
+    """Set what every job relies on, and on one machine what saves seconds, unless the user has set it."""
+    given = dict(spark.sparkContext.getConf().getAll())
+    local = LOCAL if spark.sparkContext.master.startswith("local") else {}
+    for name, value in {**local, **ALWAYS}.items():
+        spark.conf.set(name, given.get(name, value))

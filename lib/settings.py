@@ -1,0 +1,137 @@
+"""Settings of a job: one frozen dataclass gives the command line, the TOML file and what is printed and recorded.
+
+Every field made by `option` is `--its-name` on the command line and `its_name` in the file; the command line wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+from lib.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+S = TypeVar("S", bound="JobSettings")
+Names = tuple[str, ...]
+
+
+def option(help: str, *, default: Any = MISSING, choices: Sequence[str] | None = None) -> Any:
+    """A field of a settings dataclass; without a default it has to be given."""
+    return field(default=default, metadata={"help": help, "choices": choices}, kw_only=True)
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What every job takes beside its own settings."""
+
+    debug: bool = option("show stack traces and Spark's own log", default=False)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"Wrong use of the job {self.prog}: {message}; see ./spark-submit.sh {self.prog} --help.")
+
+
+def parse_settings(kind: type[S], job: str, description: str, arguments: Sequence[str]) -> S:
+    """Settings from the command line and, below it, the file of --config.
+
+    Raises:
+        InputError: an unknown, missing or ill-typed setting.
+    """
+    given = vars(_parser(kind, job, description).parse_args(list(arguments)))
+    config = given.pop("config", None)
+    values = {**(_read_config(config, kind) if config else {}), **given}
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in values]
+    if missing:
+        options = ", ".join(_flag(name) for name in missing)
+        raise InputError(f"Expected {options} for the job {job}, found none; see ./spark-submit.sh {job} --help.")
+    return kind(**values)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parser(kind: type[JobSettings], job: str, description: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=job, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", metavar="FILE.toml", help="settings under the same names; the command line wins")
+    hints = get_type_hints(kind)
+    for f in fields(kind):
+        _add_option(parser, f, hints[f.name])
+    return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, f: Field[Any], hint: Any) -> None:
+    note = "" if f.default in (MISSING, None, False) else f" (default: {_shown(f.default)})"
+    help_text = (f.metadata["help"] + note).replace("%", "%%")
+    if hint is bool:
+        parser.add_argument(_flag(f.name), action=argparse.BooleanOptionalAction, help=help_text)
+    else:
+        parser.add_argument(_flag(f.name), type=_converter(hint), choices=f.metadata["choices"], help=help_text)
+
+
+def _converter(hint: Any) -> Any:
+    text = str(hint)
+    if "tuple" in text:
+        return _names
+    for kind in (int, float):
+        if hint is kind or kind.__name__ in text:
+            return kind
+    return str
+
+
+def _names(text: str) -> Names:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _read_config(path: str, kind: type[JobSettings]) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Expected a settings file at {path}, found none that can be read ({error.strerror}); correct --config.") from None
+    except ValueError as error:
+        raise InputError(f"Expected TOML in {path}, found a mistake in it ({error}); correct the file.") from None
+    hints = get_type_hints(kind)
+    values = {name.replace("-", "_"): value for name, value in content.items()}
+    unknown = sorted(set(values) - {f.name for f in fields(kind)})
+    if unknown:
+        known = ", ".join(f.name for f in fields(kind))
+        raise InputError(f"Expected settings of {known} in {path}, found {', '.join(unknown)}; correct the file.")
+    choices = {f.name: f.metadata["choices"] for f in fields(kind)}
+    return {name: _checked(name, value, hints[name], choices[name], path) for name, value in values.items()}
+
+
+def _checked(name: str, value: Any, hint: Any, choices: Sequence[str] | None, path: str) -> Any:
+    convert = bool if hint is bool else _converter(hint)
+    if convert is _names and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    if convert is _names and isinstance(value, str):
+        return _names(value)
+    fits = type(value) is convert or (convert is float and type(value) is int)
+    if not fits or (choices and value not in choices):
+        expected = f"one of {', '.join(choices)}" if choices else getattr(convert, "__name__", "names").replace("_names", "a list of names")
+        raise InputError(f"Expected {expected} for {name} in {path}, found {value!r}; correct the file.")
+    return convert(value)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def as_record(settings: JobSettings) -> Mapping[str, Any]:
+    """The settings as plain values, for the run's ledger and the bundle's manifest."""
+    return {f.name: list(v) if isinstance(v := getattr(settings, f.name), tuple) else v for f in fields(settings)}
+
+
+def describe(settings: JobSettings) -> str:
+    """The settings in force, a line each."""
+    width = max(len(f.name) for f in fields(settings))
+    return "\n".join(f"  {f.name:{width}}  {_shown(getattr(settings, f.name))}" for f in fields(settings))

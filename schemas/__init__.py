@@ -1,0 +1,1 @@
+"""The tables as code: StructTypes, column names, constraints. Imports nothing of ours."""

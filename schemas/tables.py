@@ -1,0 +1,101 @@
+"""The three output tables: `categorized`, `rejected`, `runs`. docs/tables.md tells a reader what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql.types import (
+    ArrayType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+CATEGORIZED_STATUS = "categorized"
+REVIEW = "review"
+UNCLASSIFIABLE = "unclassifiable"
+
+NO_TEXT = "no text"
+NO_WORDS = "no words in the text"
+LOW_CONFIDENCE = "confidence below the threshold"
+
+NO_ID = "no id"
+LONG_ID = "id too long"
+OLDER_COPY = "older copy of the id"
+
+CATEGORIZED = StructType(
+    [
+        StructField("product_id", StringType(), nullable=False),
+        StructField("category", StringType()),
+        StructField("confidence", FloatType()),
+        StructField("runner_up", StringType()),
+        StructField("runner_up_confidence", FloatType()),
+        StructField("scores", MapType(StringType(), FloatType())),
+        StructField("status", StringType(), nullable=False),
+        StructField("reason", StringType()),
+        StructField("text_hash", StringType()),
+        StructField("model_version", StringType(), nullable=False),
+        StructField("run_id", StringType(), nullable=False),
+        StructField("scored_at", TimestampType(), nullable=False),
+    ]
+)
+
+# Checked by every Delta writer, ours or another's. They raise the writer version to 3; readers are not affected.
+CATEGORIZED_CONSTRAINTS: Mapping[str, str] = {
+    "known_status": f"status IN ('{CATEGORIZED_STATUS}', '{REVIEW}', '{UNCLASSIFIABLE}')",
+    "category_or_reason": f"(status = '{UNCLASSIFIABLE}') = (category IS NULL) AND (status = '{CATEGORIZED_STATUS}') = (reason IS NULL)",
+    "confidence_is_a_probability": "confidence IS NULL OR (confidence >= 0 AND confidence <= 1)",
+}
+
+REJECTED = StructType(
+    [
+        StructField("product_id", StringType()),
+        StructField("reason", StringType(), nullable=False),
+        StructField("row", StringType()),
+        StructField("run_id", StringType(), nullable=False),
+        StructField("rejected_at", TimestampType(), nullable=False),
+    ]
+)
+
+RUNS = StructType(
+    [
+        StructField("run_id", StringType(), nullable=False),
+        StructField("started_at", TimestampType(), nullable=False),
+        StructField("ended_at", TimestampType(), nullable=False),
+        StructField("status", StringType(), nullable=False),
+        StructField("source", StringType(), nullable=False),
+        StructField("source_version", StringType(), nullable=False),
+        StructField("model_version", StringType(), nullable=False),
+        StructField("mode", StringType(), nullable=False),
+        StructField("engine", StringType(), nullable=False),
+        StructField("rows_in", LongType(), nullable=False),
+        StructField("rows_scored", LongType(), nullable=False),
+        StructField("rows_unchanged", LongType(), nullable=False),
+        StructField("rows_rejected", LongType(), nullable=False),
+        StructField("rows_review", LongType(), nullable=False),
+        StructField("rows_unclassifiable", LongType(), nullable=False),
+        StructField("category_shares", MapType(StringType(), DoubleType())),
+        StructField("mean_confidence", DoubleType()),
+        StructField("out_of_vocabulary_share", DoubleType()),
+        StructField("drift", DoubleType()),
+        StructField("rows_per_second", DoubleType()),
+        StructField("settings", StringType(), nullable=False),
+    ]
+)
+
+# What the scoring UDF returns for a text. `label` is -1, and `scores` empty, where the text has no words.
+SCORE = StructType(
+    [
+        StructField("label", IntegerType(), nullable=False),
+        StructField("runner_up", IntegerType(), nullable=False),
+        StructField("scores", ArrayType(FloatType(), containsNull=False)),
+        StructField("tokens", IntegerType(), nullable=False),
+        StructField("unknown_tokens", IntegerType(), nullable=False),
+    ]
+)

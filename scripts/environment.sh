@@ -1,0 +1,128 @@
+# Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
+#   prepare run|training|test   Java, .venv from requirements/NAME.lock, Delta's jars, the zip for --py-files
+# Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+PYTHON=$VENV/bin/python
+CODE_ZIP=$ROOT/build/catalog_categorizer.zip
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "error: $1"; exit "${2:-1}"; }
+
+on_debian_as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+apt_install() {
+    say "installing $* with apt-get"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
+}
+
+java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; else command -v java || true; fi; }
+
+# The major version of the java that Spark would start; empty if there is none.
+java_major() {
+    local java; java=$(java_command)
+    [ -n "$java" ] && [ -x "$java" ] && "$java" -version 2>&1 | sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
+}
+
+# Spark needs the module of vector instructions too, which runtimes cut down for packaging lack.
+java_is_whole() { "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
+
+prepare_java() {
+    local found; found=$(java_major || true)
+    if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
+    if [ -n "$found" ] && [ "$found" -ge 17 ]; then found="$found without the module jdk.incubator.vector"; fi
+    local package=openjdk-17-jre-headless
+    if on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
+        apt-get update -qq >&2 || true
+        apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
+        if apt_install "$package"; then
+            # Another java may stand before the new one on the path.
+            JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(ls -d /usr/lib/jvm/java-"${package//[!0-9]/}"-openjdk-*/bin/java | head -n 1)")")")
+            export JAVA_HOME
+            return
+        fi
+    fi
+    fail "Expected Java 17 or newer${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package)." 2
+}
+
+prepare_python() {
+    local python=${PYTHON3:-python3}
+    command -v "$python" >/dev/null || fail "Expected Python 3.10 or newer, found none; install it (on Debian or Ubuntu: sudo apt-get install python3 python3-venv)." 2
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "Expected Python 3.10 or newer, found $("$python" --version 2>&1); install one, and name it in PYTHON3." 2
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        if on_debian_as_root; then apt_install python3-venv; else
+            fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv)." 2
+        fi
+    fi
+    say "making $VENV"
+    "$python" -m venv "$VENV"
+}
+
+# The three locks are subsets of one another: what is installed may be more than what is asked for.
+installed() {
+    local lock
+    for lock in run training test; do
+        if [ "$lock" = "$1" ] || [ -n "${reached:-}" ]; then
+            local reached=1
+            cmp -s "$ROOT/requirements/$lock.lock" "$VENV/installed-$lock.lock" && return 0
+        fi
+    done
+    return 1
+}
+
+prepare_packages() {
+    installed "$1" && return
+    [ -x "$PYTHON" ] || prepare_python
+    say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again."
+    cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
+}
+
+# Delta's jars, fetched once with the Ivy that Spark brings, verified, and laid beside Spark's own: no resolution at
+# each start, no network for the second run. IVY_SETTINGS names a settings file for a mirror.
+prepare_jars() {
+    SPARK_HOME=$("$PYTHON" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
+    export SPARK_HOME
+    cmp -s "$ROOT/requirements/jars.sha256" "$VENV/installed-jars.sha256" &&
+        [ -e "$SPARK_HOME/jars/$(head -n 1 "$ROOT/requirements/jars.sha256" | cut -d' ' -f3)" ] && return
+    say "fetching Delta's jars (once; they are verified by hash)"
+    local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
+    "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
+        -ivy "$ROOT/requirements/jars.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
+    if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/jars.sha256") >>"$folder/log" 2>&1; then
+        tail -n 15 "$folder/log" >&2
+        rm -rf "$folder"
+        fail "Expected the jars of requirements/jars.xml from the Maven repository with the digests of jars.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again."
+    fi
+    mv "$folder"/*.jar "$SPARK_HOME/jars/"
+    rm -rf "$folder"
+    cp "$ROOT/requirements/jars.sha256" "$VENV/installed-jars.sha256"
+}
+
+# Executors import the code from a zip: wheels in --py-files reach the driver's path only.
+prepare_code() {
+    mkdir -p "$ROOT/build"
+    if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
+        (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
+    fi
+}
+
+prepare() {
+    mkdir -p "$ROOT/build"
+    # Two first runs at once would install over each other.
+    exec 9>"$ROOT/build/.lock"
+    command -v flock >/dev/null && flock 9
+    prepare_packages "$1"
+    if [ "${2:-}" != "without Java" ]; then
+        prepare_java
+        prepare_jars
+        prepare_code
+    fi
+    exec 9>&-
+    # Without it the workers start another Python, which lacks the packages.
+    export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$PYTHON} PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYTHON}
+    export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$ROOT/conf}
+}

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# ./spark-submit.sh [SPARK OPTIONS] [JOB [JOB OPTIONS]]
+#
+# Prepares the environment, then runs jobs/JOB.py through the real spark-submit. What stands before the job's name goes
+# to spark-submit, what follows goes to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
+
+job_names() { (cd "$ROOT/jobs" && ls ./*.py | sed 's#^\./##; s/\.py$//' | grep -v '^__' | tr '\n' ' '); }
+
+usage() {
+    cat <<TEXT
+usage: ./spark-submit.sh [SPARK OPTIONS] [JOB [JOB OPTIONS]]
+  jobs: $(job_names)
+  ./spark-submit.sh                 categorizes samples/catalog.csv into lake/categorized
+  ./spark-submit.sh JOB --help      the options of a job
+  Spark options, such as --master yarn --num-executors 8, stand before the job's name.
+TEXT
+}
+
+spark_options=()
+job=
+while [ $# -gt 0 ] && [ -z "$job" ]; do
+    case $1 in
+        -h | --help) usage; exit 0 ;;
+        # spark-submit's options without a value; all others have one.
+        -v | --verbose | --supervise | --load-spark-defaults) spark_options+=("$1"); shift ;;
+        --*=*) spark_options+=("$1"); shift ;;
+        -*) [ $# -gt 1 ] || fail "Expected a value after the Spark option $1, found none; see ./spark-submit.sh --help." 2
+            spark_options+=("$1" "$2"); shift 2 ;;
+        *) job=$1; shift ;;
+    esac
+done
+
+first_run=()
+if [ -z "$job" ]; then
+    job=categorize
+    first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title --preview 8)
+fi
+if [ ! -f "$ROOT/jobs/$job.py" ] || [ "$job" = __init__ ]; then
+    fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
+fi
+
+for argument in "$@"; do
+    # Help needs neither Spark nor TensorFlow.
+    if [ "$argument" = --help ] || [ "$argument" = -h ]; then
+        prepare run "without Java"
+        cd "$ROOT" && exec "$PYTHON" -m "jobs.$job" --help
+    fi
+done
+
+case $job in
+    predict)
+        prepare run "without Java"
+        PYTHONPATH=$ROOT exec "$PYTHON" -m jobs.predict "$@" ;;
+    train) prepare training ;;
+    *) prepare run ;;
+esac
+exec "$SPARK_HOME/bin/spark-submit" --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

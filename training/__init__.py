@@ -1,0 +1,1 @@
+"""Labelled texts to a verified bundle: the only home of TensorFlow (the reference engine aside)."""

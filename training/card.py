@@ -1,0 +1,88 @@
+"""The model card, generated from the manifest: what the model is, on what it rests, and what it does badly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+WORST_CONFUSIONS = 5
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown."""
+    metrics, data, network = manifest["metrics"], manifest["data"], manifest["training"]["network"]
+    direction = "bidirectional LSTM" if network["bidirectional"] else "LSTM"
+    return "\n".join(
+        [
+            f"# {manifest['name']} {manifest['version']}",
+            "",
+            f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
+            f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories. "
+            f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read.",
+            "",
+            "## Data",
+            "",
+            data["note"] or "The training data's origin and licence were not given (`train --data-note`).",
+            "",
+            f"{data['rows_read']:,} labelled rows were read; dropped: "
+            + ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
+            + f". The rest, {data['rows']:,} distinct texts, was split with near-duplicates on one side only "
+            f"(word {data['split']['shingle_words']}-shingles, Jaccard similarity from {data['split']['similarity']}): "
+            f"train {data['split']['train']:,}, validation {data['split']['validation']:,}, test {data['split']['test']:,}. "
+            f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
+            "",
+            "## Figures on the test side",
+            "",
+            f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
+            f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
+            f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
+            "",
+            "| category | precision | recall | F1 | texts |",
+            "|---|---|---|---|---|",
+            *[
+                f"| {label} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+                for label, row in metrics["per_class"].items()
+            ],
+            "",
+            "![confusion matrix](evaluation/confusion_matrix.png)",
+            "![reliability](evaluation/reliability.png)",
+            "![learning curves](evaluation/learning_curves.png)",
+            "![architecture](evaluation/architecture.png)",
+            "",
+            "## Limits",
+            "",
+            *_limits(manifest),
+            "",
+        ]
+    )
+
+
+def _limits(manifest: Mapping[str, Any]) -> list[str]:
+    metrics = manifest["metrics"]
+    lengths = "; ".join(f"{row['length']}: {row['f1_weighted']:.3f} ({row['rows']} texts)" for row in metrics["by_length"])
+    lines = [
+        "- It knows these categories and no other: a product of another kind gets one of them, often with high confidence.",
+        "- It was fitted to the texts described above; on another shop's wording expect less, and measure it with the job `evaluate`.",
+        f"- Weighted F1 by length of the text: {lengths}.",
+    ]
+    confusions = _worst_confusions(metrics)
+    if confusions:
+        lines.append("- Most frequent confusions on the test side: " + "; ".join(confusions) + ".")
+    if metrics["expected_calibration_error"] > 0.02:
+        lines.append(
+            f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average on the test side: "
+            "read it as an order, not as a probability."
+        )
+    lines += [f"- {line}" for line in manifest["data"]["limits"]]
+    return lines
+
+
+def _worst_confusions(metrics: Mapping[str, Any]) -> list[str]:
+    labels = metrics["labels"]
+    cells = [
+        (count, truth, predicted)
+        for truth, row in enumerate(metrics["confusion_matrix"])
+        for predicted, count in enumerate(row[: len(labels)])
+        if count and truth != predicted
+    ]
+    return [f"{labels[truth]} taken for {labels[predicted]} ({count})" for count, truth, predicted in sorted(cells, reverse=True)[:WORST_CONFUSIONS]]

@@ -1,0 +1,123 @@
+"""Labelled rows of any source to clean texts on the driver, every dropped row counted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.rows import CatalogueColumns, joined_text
+from lib.sources import TEXT_TYPES, Source, column, require_columns
+from lib.text import TextSettings, tokens_of
+
+MIN_ROWS_PER_LABEL = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the driver takes in at most."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Distinct texts with one label each.
+
+    texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `dropped`: reason -> rows; `fingerprint`:
+    SHA-256 over the sorted (label, text) pairs, the same whatever the order of the rows.
+    """
+
+    texts: pa.Array
+    label_ids: npt.NDArray[np.int64]
+    labels: tuple[str, ...]
+    rows_read: int
+    dropped: Mapping[str, int]
+    fingerprint: str
+
+
+def read_labelled_texts(
+    source: Source, text_columns: tuple[str, ...], label_column: str, settings: TextSettings, limits: Limits
+) -> LabelledTexts:
+    """Read, check against the driver's limits, and clean.
+
+    Raises:
+        InputError: columns missing, too much for the driver, or labels that cannot be learned from.
+    """
+    where = source.location.given
+    if not text_columns:
+        raise InputError("Expected at least one text column, found none; give --text-columns.")
+    require_columns(
+        source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES)
+    )
+    text = joined_text(CatalogueColumns(label_column, text_columns), settings.max_characters)
+    pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
+    _check_limits(pairs, where, limits)
+    return clean(pairs.toPandas(), settings, where)
+
+
+def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
+    size = pairs.agg(F.count("*").alias("rows"), F.coalesce(F.sum(F.octet_length("text")), F.lit(0)).alias("bytes")).collect()[0]
+    if size["rows"] > limits.rows or size["bytes"] > limits.bytes:
+        raise InputError(
+            f"Expected at most {limits.rows:,} labelled rows and {limits.bytes:,} bytes of text for the driver in {where}, "
+            f"found {size['rows']:,} and {size['bytes']:,}; take a sample, or raise --max-rows and --max-bytes."
+        )
+
+
+def clean(pairs: pd.DataFrame, settings: TextSettings, where: str) -> LabelledTexts:
+    """Drop what teaches nothing or teaches wrong.
+
+    Texts count as the same if their tokens are: another case or punctuation makes no new text.
+
+    Args:
+        pairs: columns label and text.
+    Raises:
+        InputError: fewer than two labels, or fewer than MIN_ROWS_PER_LABEL rows of one.
+    """
+    tokens = tokens_of(pa.array(pairs["text"], pa.string(), from_pandas=True), settings)
+    words = pc.fill_null(pc.binary_join(tokens, " "), "").to_pandas()
+    rows = pd.DataFrame({"label": pairs["label"].to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
+    dropped: dict[str, int] = {}
+
+    def keep(mask: pd.Series[bool], reason: str) -> None:
+        nonlocal rows
+        dropped[reason] = int((~mask).sum())
+        rows = rows[mask]
+
+    keep(rows["label"].fillna("") != "", "no label")
+    keep(rows["words"] != "", "empty text")
+    keep(rows.groupby("words")["label"].transform("nunique") == 1, "conflicting labels")
+    keep(~rows["words"].duplicated(), "duplicate text")
+    labels, label_ids = _checked_labels(rows["label"], where)
+    digest = hashlib.sha256()
+    for pair in sorted(zip(rows["label"], rows["text"])):
+        digest.update("\0".join(pair).encode() + b"\n")
+    texts = pa.array(rows["text"], pa.string())
+    return LabelledTexts(texts, label_ids, labels, len(pairs), dropped, digest.hexdigest())
+
+
+def _checked_labels(column: pd.Series[str], where: str) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    counts = column.value_counts()
+    if len(counts) < 2:
+        found = f"only {counts.index[0]!r}" if len(counts) else "none"
+        raise InputError(f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.")
+    few = {str(label): int(rows) for label, rows in counts.items() if rows < MIN_ROWS_PER_LABEL}
+    if few:
+        listed = ", ".join(f"{label!r} ({rows})" for label, rows in list(few.items())[:5])
+        raise InputError(
+            f"Expected at least {MIN_ROWS_PER_LABEL} distinct texts of each label in {where}, found fewer of {listed}"
+            f"{' and others' if len(few) > 5 else ''}; add rows, or remove these labels."
+        )
+    labels = tuple(sorted(map(str, counts.index)))
+    return labels, column.map({label: i for i, label in enumerate(labels)}).to_numpy(dtype=np.int64)

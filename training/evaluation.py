@@ -1,0 +1,83 @@
+"""What a saved bundle is worth: metrics on the test side, by class and by length, and its calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lib.bundle import Bundle
+from lib.engines import build_engine
+from lib.metrics import classification_metrics
+
+Int64s = npt.NDArray[np.int64]
+Float64s = npt.NDArray[np.float64]
+# Upper ends of the length classes, in tokens: a title, a short and a long description.
+LENGTH_CLASSES = (10, 30, 100)
+CALIBRATION_BINS = 10
+
+
+def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str], threads: int) -> dict[str, Any]:
+    """Metrics of the bundle as read from disk, with the default engine.
+
+    Args:
+        texts: strings [rows]; true_labels: one for each. A label the bundle does not know counts as a miss.
+    Returns:
+        lib.metrics.classification_metrics with `labels`, `by_length`, `calibration` and `expected_calibration_error`.
+    """
+    labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
+    truth = np.array([labels.index(label) for label in true_labels], dtype=np.int64)
+    ids = bundle.tokenizer.ids_of(texts)
+    probabilities = build_engine("onnx", bundle, threads).probabilities(ids)
+    # A text without words has no category; training drops such texts, other labelled tables may hold them.
+    scored = ids.lengths > 0
+    predicted = np.where(scored, np.nan_to_num(probabilities).argmax(axis=1), len(labels))
+    confidence = np.nan_to_num(probabilities).max(axis=1)
+    metrics = classification_metrics(confusion_matrix(truth, predicted, len(labels)), labels)
+    calibration = calibration_table(confidence[scored], (truth == predicted)[scored])
+    return {
+        **metrics,
+        "labels": labels,
+        "by_length": _by_length(ids.lengths, truth, predicted, labels),
+        "calibration": calibration,
+        "expected_calibration_error": sum(
+            row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in calibration
+        )
+        / max(int(scored.sum()), 1),
+        "out_of_vocabulary_share": float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1)),
+    }
+
+
+def confusion_matrix(truth: Int64s, predicted: Int64s, labels: int) -> Int64s:
+    """Counts int64 [labels, labels + 1]: true by predicted, the last column for no category."""
+    matrix = np.zeros((labels, labels + 1), dtype=np.int64)
+    np.add.at(matrix, (truth, predicted), 1)
+    return matrix
+
+
+def calibration_table(confidence: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Rows, mean confidence and accuracy of equal-width bins (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        {
+            "rows": int((bins == b).sum()),
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(correct[bins == b].mean()),
+        }
+        for b in range(CALIBRATION_BINS)
+        if (bins == b).any()
+    ]
+
+
+def _by_length(lengths: Int64s, truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> list[dict[str, Any]]:
+    table: list[dict[str, Any]] = []
+    for low, high in zip((0, *LENGTH_CLASSES), (*LENGTH_CLASSES, None)):
+        inside = (lengths > low) & (lengths <= high) if high else lengths > low
+        if inside.any():
+            metrics = classification_metrics(confusion_matrix(truth[inside], predicted[inside], len(labels)), labels)
+            name = f"{low + 1} to {high} tokens" if high else f"over {low} tokens"
+            table.append({"length": name, "rows": metrics["rows"], "f1_weighted": metrics["f1_weighted"]})
+    return table

@@ -1,0 +1,164 @@
+"""Fitting: batches of like length, word dropout, early stopping that restores the best weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from lib.errors import CategorizerError
+from lib.text import OOV_ID, PAD_ID, Int32s, Int64s, TextSettings, TokenIds, tokens_of
+from training.network import NetworkSettings, build_network, round_embeddings
+
+# Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
+WIDTH_STEP = 25
+# Rows are shuffled, then sorted by length within pools of this many batches: like lengths, yet other batches each epoch.
+POOL_BATCHES = 40
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the network is fitted."""
+
+    epochs: int = 12
+    batch: int = 64
+    learning_rate: float = 2e-3
+    patience: int = 2
+    # A word is seen as unknown with this probability, so that no single word decides and unknown ones are nothing new.
+    word_dropout: float = 0.3
+    label_smoothing: float = 0.05
+    seed: int = 7
+
+
+@dataclass
+class Fitted:
+    """A fitted network and how it came about; `curves`: metric name -> value of each epoch."""
+
+    network: keras.Model
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+
+def build_vocabulary(texts: pa.Array, settings: TextSettings, size: int, min_count: int) -> list[str]:
+    """The most frequent words of the training texts, ties in alphabetical order."""
+    tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
+    counts = Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()))))
+    ranked = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+    return [word for _, word in ranked[:size]]
+
+
+class LengthSortedBatches:
+    """Batches of (ids int32 [batch, width], one-hot labels float32 [batch, labels]), in another order each epoch."""
+
+    def __init__(
+        self, ids: TokenIds, label_ids: Int64s, rows: Int64s, labels: int, settings: FitSettings, training: bool
+    ) -> None:
+        self._ids, self._one_hot, self._rows = ids, np.eye(labels, dtype=np.float32)[label_ids], rows
+        self._settings, self._training = settings, training
+        self._random = np.random.default_rng(settings.seed)
+
+    def as_dataset(self) -> tf.data.Dataset:
+        """For Keras, with the width left open: inferred from the first batches it would be theirs for good."""
+        ids = tf.TensorSpec((None, None), tf.int32)
+        one_hot = tf.TensorSpec((None, self._one_hot.shape[1]), tf.float32)
+        batches = tf.data.Dataset.from_generator(self.__iter__, output_signature=(ids, one_hot))
+        return batches.apply(tf.data.experimental.assert_cardinality(len(self._plan())))
+
+    def __iter__(self) -> Iterator[tuple[Int32s, npt.NDArray[np.float32]]]:
+        return map(self._batch, self._plan())
+
+    def _plan(self) -> list[Int64s]:
+        rows = self._random.permutation(self._rows) if self._training else self._rows
+        size = self._settings.batch
+        pool = size * POOL_BATCHES if self._training else len(rows)
+        batches: list[Int64s] = []
+        for start in range(0, len(rows), pool):
+            pooled = rows[start : start + pool]
+            pooled = pooled[np.argsort(self._ids.lengths[pooled], kind="stable")]
+            batches += [pooled[i : i + size] for i in range(0, len(pooled), size)]
+        if self._training:
+            batches = [batches[i] for i in self._random.permutation(len(batches))]
+        return batches
+
+    def _batch(self, rows: Int64s) -> tuple[Int32s, npt.NDArray[np.float32]]:
+        width = math.ceil(self._ids.lengths[rows].max() / WIDTH_STEP) * WIDTH_STEP
+        ids = self._ids.padded(rows, width)
+        if self._training:
+            hidden = (self._random.random(ids.shape) < self._settings.word_dropout) & (ids != PAD_ID)
+            ids = np.where(hidden, np.int32(OOV_ID), ids)
+        return ids, self._one_hot[rows]
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, epochs: int, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._epochs, self._say, self._began = epochs, say, 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        shown = dict(logs or {})
+        self._say(
+            f"epoch {epoch + 1}/{self._epochs}  loss {shown['loss']:.4f}  accuracy {shown['accuracy']:.4f}  "
+            f"validation loss {shown['val_loss']:.4f}  validation accuracy {shown['val_accuracy']:.4f}  "
+            f"{time.monotonic() - self._began:.1f} s"
+        )
+
+
+def fit_network(
+    ids: TokenIds,
+    label_ids: Int64s,
+    train: Int64s,
+    validation: Int64s,
+    vocabulary_size: int,
+    labels: Sequence[str],
+    network_settings: NetworkSettings,
+    settings: FitSettings,
+    tensorboard: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Build and fit a network; the weights are those of the epoch with the lowest validation loss.
+
+    Raises:
+        CategorizerError: the loss is no longer a number.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    network = build_network(vocabulary_size, len(labels), network_settings)
+    network.compile(
+        keras.optimizers.Adam(settings.learning_rate),
+        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+    )
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
+    callbacks: list[Any] = [_Progress(settings.epochs, say), keras.callbacks.TerminateOnNaN(), stopping]
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(tensorboard))
+    began = time.monotonic()
+    history = network.fit(
+        LengthSortedBatches(ids, label_ids, train, len(labels), settings, training=True).as_dataset(),
+        validation_data=LengthSortedBatches(ids, label_ids, validation, len(labels), settings, training=False).as_dataset(),
+        epochs=settings.epochs,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
+    curves = {name: [float(value) for value in values] for name, values in history.history.items()}
+    if not all(math.isfinite(value) for values in curves.values() for value in values) or not curves:
+        raise CategorizerError(
+            f"Expected a finite loss, found {curves.get('loss', ['none'])[-1]}; nothing was promoted, lower --learning-rate."
+        )
+    round_embeddings(network)
+    return Fitted(network, curves, int(np.argmin(curves["val_loss"])) + 1, time.monotonic() - began)

@@ -1,0 +1,98 @@
+"""The pictures of an evaluation, as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import keras
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+DPI = 90
+BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#666666"
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    # Without the software's version in it, the same picture is the same bytes.
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
+    """Rows in each cell, coloured by the share of the true class."""
+    labels = metrics["labels"]
+    counts = np.array(metrics["confusion_matrix"])[:, : len(labels)]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.5, 0.75 * len(labels))
+    figure = Figure(figsize=(side + 1.5, side))
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    axes.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(labels) <= 30:
+        for (i, j), count in np.ndenumerate(counts):
+            axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+    axes.set_title(f"Test side, {metrics['rows']:,} texts")
+    return _png(figure)
+
+
+def learning_curves_png(curves: Mapping[str, Sequence[float]], best_epoch: int) -> bytes:
+    """Loss and accuracy of each epoch, on the train and the validation side."""
+    figure = Figure(figsize=(9, 3.6))
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+        epochs = range(1, len(curves[name]) + 1)
+        axes.plot(epochs, curves[name], marker="o", color=BLUE, label="train (with dropout)")
+        axes.plot(epochs, curves[f"val_{name}"], marker="o", color=ORANGE, label="validation")
+        axes.axvline(best_epoch, color=GREY, linestyle=":", label="kept")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.tight_layout()
+    return _png(figure)
+
+
+def reliability_png(metrics: Mapping[str, Any]) -> bytes:
+    """Accuracy against confidence; on the diagonal a confidence means what it says."""
+    table = metrics["calibration"]
+    figure = Figure(figsize=(5, 4.5))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    axes.plot([row["confidence"] for row in table], [row["accuracy"] for row in table], marker="o", color=BLUE)
+    for row in table:
+        axes.annotate(str(row["rows"]), (row["confidence"], row["accuracy"]), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.3)
+    axes.set_title(f"Expected calibration error {metrics['expected_calibration_error']:.3f}; numbers are rows")
+    return _png(figure)
+
+
+def architecture_png(network: keras.Model) -> bytes:
+    """The layers from input to output, with shapes and weights."""
+    layers = [layer for layer in network.layers if "dropout" not in layer.name]
+    figure = Figure(figsize=(6.5, 0.95 * len(layers)))
+    axes = figure.subplots()
+    axes.axis("off")
+    axes.set_xlim(0, 10)
+    axes.set_ylim(-len(layers), 0.3)
+    for position, layer in enumerate(layers):
+        shape = " × ".join("?" if size is None else str(size) for size in layer.output.shape)
+        text = f"{layer.name} ({type(layer).__name__})\noutput {shape}, {layer.count_params():,} weights"
+        box = {"boxstyle": "round,pad=0.45", "facecolor": "#eaf1fa", "edgecolor": BLUE}
+        axes.text(5, -position - 0.3, text, ha="center", va="center", fontsize=9, bbox=box)
+        if position:
+            arrow = {"arrowstyle": "->", "color": GREY}
+            axes.annotate("", xy=(5, -position + 0.02), xytext=(5, -position + 0.38), arrowprops=arrow)
+    return _png(figure)

@@ -1,0 +1,81 @@
+"""A bundle onto the disk, whole or not at all, and the pointer `current`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.bundle import CURRENT, MANIFEST, Bundle, load_bundle, sha256_of
+from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.errors import InputError
+
+STAGING_PREFIX = ".staging-"
+
+
+def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Write files and manifest into an empty folder; the manifest comes last and lists every file's digest."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    listed = {**manifest, "files": {name: sha256_of(content) for name, content in sorted(files.items())}}
+    (folder / MANIFEST).write_text(json.dumps(listed, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+class Staging:
+    """A folder beside the versions that becomes one by a single rename, or is gone."""
+
+    def __init__(self, models: str, name: str) -> None:
+        self.parent = Path(models) / name
+        try:
+            self.parent.mkdir(parents=True, exist_ok=True)
+            for left in self.parent.glob(STAGING_PREFIX + "*"):
+                # What a killed training left; nothing reads it.
+                shutil.rmtree(left)
+            self.folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self.parent))
+        except OSError as error:
+            raise InputError(f"Expected a folder to write bundles into at {self.parent}, found {error.strerror}; correct --models.") from None
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def publish(self, version: str) -> Path:
+        """Make the folder the version `version`.
+
+        Raises:
+            BundleError: the bundle as written does not verify, in any engine.
+        """
+        bundle = load_bundle(str(self.folder))
+        for engine in ENGINES:
+            check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
+        final = self.parent / version
+        # mkdtemp gave it to this user alone; others read bundles too.
+        self.folder.chmod(0o755)
+        self.folder.rename(final)
+        return final
+
+
+def current_bundle(models: str, name: str) -> Bundle | None:
+    """The bundle that `current` names; None if there is none yet.
+
+    Raises:
+        BundleError: there is one, and it does not verify.
+    """
+    folder = Path(models) / name
+    return load_bundle(str(folder)) if (folder / CURRENT).is_file() else None
+
+
+def move_current(version_folder: Path) -> None:
+    """Let `current` name this version; a reader sees the old line or the new one."""
+    pointer = version_folder.parent / CURRENT
+    fresh = pointer.with_name(f".{CURRENT}-{os.getpid()}")
+    fresh.write_text(version_folder.name + "\n", encoding="utf-8")
+    os.replace(fresh, pointer)
