@@ -35,7 +35,7 @@ done
 first_run=()
 if [ -z "$job" ]; then
     job=categorize
-    first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title --preview 8)
+    first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
 fi
 if [ ! -f "$ROOT/jobs/$job.py" ] || [ "$job" = __init__ ]; then
     fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2

@@ -1,6 +1,6 @@
 """Give every row of a catalogue a category, and keep the result in a Delta table.
 
-    ./spark-submit.sh categorize --source catalog.parquet --target lake/categorized --model models/ecommerce
+./spark-submit.sh categorize --source catalog.parquet --target lake/categorized --model models/ecommerce
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Metrics of a bundle on any labelled table, scored by the same code as the nightly run.
 
-    ./spark-submit.sh evaluate --model models/ecommerce --labels labels.csv --json metrics.json
+./spark-submit.sh evaluate --model models/ecommerce --labels labels.csv --json metrics.json
 """
 
 from __future__ import annotations

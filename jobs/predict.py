@@ -1,6 +1,6 @@
 """One text, or the lines of standard input, to category and scores; starts no Spark.
 
-    ./spark-submit.sh predict --text "stainless steel kettle, 1.7 litres"
+./spark-submit.sh predict --text "stainless steel kettle, 1.7 litres"
 """
 
 from __future__ import annotations

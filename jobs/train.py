@@ -1,6 +1,6 @@
 """Train an LSTM text classifier on labelled texts, evaluate it as saved, and write it as a bundle.
 
-    ./spark-submit.sh train --labels labels.csv --text-columns title,description --label-column category
+./spark-submit.sh train --labels labels.csv --text-columns title,description --label-column category
 """
 
 from __future__ import annotations
@@ -57,10 +57,23 @@ class TrainSettings(JobSettings):
     def __post_init__(self) -> None:
         for name in ("test_share", "validation_share", "word_dropout", "label_smoothing", "review_below"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it.")
+                raise InputError(
+                    f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it."
+                )
         if not 0 < self.test_share + self.validation_share < 0.9 or not self.test_share or not self.validation_share:
             raise InputError("Expected --test-share and --validation-share above 0 and together below 0.9; correct them.")
-        sizes = ("max_rows", "max_bytes", "vocabulary", "min_count", "max_tokens", "embedding", "units", "dense", "epochs", "batch")
+        sizes = (
+            "max_rows",
+            "max_bytes",
+            "vocabulary",
+            "min_count",
+            "max_tokens",
+            "embedding",
+            "units",
+            "dense",
+            "epochs",
+            "batch",
+        )
         for name in sizes:
             if getattr(self, name) < 1:
                 raise InputError(f"Expected --{name.replace('_', '-')} of at least 1, found {getattr(self, name)}; correct it.")

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.errors import BundleError
-from lib.text import Tokenizer, TextSettings
+from lib.text import TextSettings, Tokenizer
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -125,9 +125,13 @@ def _parsed(raw: bytes, name: str, folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(raw)
     except ValueError as error:
-        raise BundleError(f"Expected JSON in {folder / name}, found something else ({error}); restore or retrain the bundle.") from None
+        raise BundleError(
+            f"Expected JSON in {folder / name}, found something else ({error}); restore or retrain the bundle."
+        ) from None
     if not isinstance(content, dict):
-        raise BundleError(f"Expected a JSON object in {folder / name}, found {type(content).__name__}; restore or retrain the bundle.")
+        raise BundleError(
+            f"Expected a JSON object in {folder / name}, found {type(content).__name__}; restore or retrain the bundle."
+        )
     return content
 
 
@@ -152,13 +156,19 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
         )
     wrong = [name for name, kind in MANIFEST_TYPES.items() if not isinstance(manifest.get(name), kind)]
     if wrong:
-        raise BundleError(f"Expected {', '.join(wrong)} in {folder / MANIFEST}, found none or another type; restore or retrain it.")
+        raise BundleError(
+            f"Expected {', '.join(wrong)} in {folder / MANIFEST}, found none or another type; restore or retrain it."
+        )
     missing = [name for name in REQUIRED_FILES if name not in manifest["files"]]
     if missing:
-        raise BundleError(f"Expected {', '.join(missing)} among the files of {folder / MANIFEST}, found none; retrain the bundle.")
+        raise BundleError(
+            f"Expected {', '.join(missing)} among the files of {folder / MANIFEST}, found none; retrain the bundle."
+        )
     labels = manifest["labels"]
     if len(labels) < 2 or len(set(labels)) != len(labels) or not all(isinstance(label, str) for label in labels):
-        raise BundleError(f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle.")
+        raise BundleError(
+            f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle."
+        )
     if not isinstance(manifest["thresholds"].get("review_below"), (int, float)):
         raise BundleError(f"Expected the threshold review_below in {folder / MANIFEST}, found none; retrain the bundle.")
     if not manifest["golden"]:
@@ -177,7 +187,9 @@ def _verified_file(folder: Path, name: str, digest: str) -> bytes:
     if not path.is_file():
         raise BundleError(f"Expected the file {name} in the bundle {folder}, found none; copy the bundle again, or retrain it.")
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise BundleError(f"Expected at most {MAX_FILE_BYTES} bytes in {path}, found {path.stat().st_size}; do not use this bundle.")
+        raise BundleError(
+            f"Expected at most {MAX_FILE_BYTES} bytes in {path}, found {path.stat().st_size}; do not use this bundle."
+        )
     content = path.read_bytes()
     if sha256_of(content) != digest:
         raise BundleError(
@@ -189,7 +201,9 @@ def _verified_file(folder: Path, name: str, digest: str) -> bytes:
 def _check_parts(bundle: Bundle, folder: Path) -> None:
     words = _parsed(bundle.files[TOKENIZER], TOKENIZER, folder).get("words")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise BundleError(f"Expected a list of words in {folder / TOKENIZER}, found {type(words).__name__}; retrain the bundle.")
+        raise BundleError(
+            f"Expected a list of words in {folder / TOKENIZER}, found {type(words).__name__}; retrain the bundle."
+        )
     expected = bundle.manifest["vocabulary_size"]
     if bundle.tokenizer.vocabulary_size != expected:
         raise BundleError(

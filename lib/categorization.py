@@ -86,7 +86,9 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
     columns, frame, where = plan.columns, source.frame, source.location.given
     taken = sorted(set(columns.carry) & set(CATEGORIZED.names))
     if taken:
-        raise InputError(f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source.")
+        raise InputError(
+            f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
+        )
     if not columns.text:
         raise InputError("Expected at least one text column, found none; give --text-columns.")
     require_columns(frame, where, id_column=([columns.id], ID_TYPES), text_columns=(columns.text, TEXT_TYPES))

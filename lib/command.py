@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,7 +29,11 @@ INPUT_FAULTS = (
         "Expected the source's files to stay in place during the run, found one missing",
     ),
     (
-        ("CANNOT_MERGE_SCHEMAS", "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH", "SchemaColumnConvertNotSupportedException"),
+        (
+            "CANNOT_MERGE_SCHEMAS",
+            "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH",
+            "SchemaColumnConvertNotSupportedException",
+        ),
         "Expected all files of the source to have one schema, found files that differ",
     ),
 )
@@ -79,6 +84,10 @@ def _first_line(error: Exception) -> str:
     # Behind py4j's own first line stands what Java said.
     if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
         lines = lines[1:]
+    if "Traceback (most recent call last):" in lines:
+        # An error in a Python worker: what it says stands behind its own stack trace.
+        frames = itertools.takewhile(lambda line: not line.startswith(("at ", "JVM stacktrace", ".")), lines)
+        return list(frames)[-1][:500]
     return f"{type(error).__name__}: {lines[0].lstrip(': ')[:500] if lines else ''}"
 
 

@@ -15,9 +15,7 @@ from lib.scoring import NO_LABEL, with_scores
 from lib.sources import TEXT_TYPES, Source, column, require_columns
 
 
-def evaluate(
-    source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str
-) -> dict[str, Any]:
+def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str) -> dict[str, Any]:
     """Metrics over every row that has a label.
 
     A row whose text has no words counts as a miss, as does a label that the bundle does not know; such labels are
@@ -31,9 +29,7 @@ def evaluate(
     where = source.location.given
     if not text_columns:
         raise InputError("Expected at least one text column, found none; give --text-columns.")
-    require_columns(
-        source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES)
-    )
+    require_columns(source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES))
     text = joined_text(CatalogueColumns(label_column, text_columns), bundle.tokenizer.settings.max_characters)
     rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism

@@ -53,7 +53,9 @@ def locate(spark: SparkSession, given: str) -> Location:
             return Location(given, str(system.makeQualified(path).toString()), True)
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        raise InputError(f"Expected a path or the name of a table, found {given!r}, which cannot be looked up ({reason}).") from None
+        raise InputError(
+            f"Expected a path or the name of a table, found {given!r}, which cannot be looked up ({reason})."
+        ) from None
     return Location(given, given, False)
 
 

@@ -61,7 +61,7 @@ def preview_text(spark: SparkSession, tables: Tables, columns: CatalogueColumns,
             _table(selected.columns, [tuple(row) for row in selected.collect()]),
             "",
             "Query it next:",
-            f'  SPARK_CONF_DIR=conf .venv/bin/spark-sql -e "SELECT category, count(*) FROM {_for_shell(tables)} GROUP BY category"',
+            f'  PATH=.venv/bin:$PATH SPARK_CONF_DIR=conf spark-sql -e "SELECT category, count(*) FROM {_for_shell(tables)} GROUP BY category"',
         ]
     )
 
@@ -74,7 +74,7 @@ def _for_shell(tables: Tables) -> str:
 def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
     cells = [header] + [[_shown(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

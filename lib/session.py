@@ -43,6 +43,6 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
 def configure(spark: SparkSession) -> None:
     """Set what every job relies on, and on one machine what saves seconds, unless the user has set it."""
     given = dict(spark.sparkContext.getConf().getAll())
-    local = LOCAL if spark.sparkContext.master.startswith("local") else {}
+    local = LOCAL if str(spark.sparkContext.master).startswith("local") else {}
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))

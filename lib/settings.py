@@ -96,7 +96,9 @@ def _read_config(path: str, kind: type[JobSettings]) -> dict[str, Any]:
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"Expected a settings file at {path}, found none that can be read ({error.strerror}); correct --config.") from None
+        raise InputError(
+            f"Expected a settings file at {path}, found none that can be read ({error.strerror}); correct --config."
+        ) from None
     except ValueError as error:
         raise InputError(f"Expected TOML in {path}, found a mistake in it ({error}); correct the file.") from None
     hints = get_type_hints(kind)
@@ -117,7 +119,11 @@ def _checked(name: str, value: Any, hint: Any, choices: Sequence[str] | None, pa
         return _names(value)
     fits = type(value) is convert or (convert is float and type(value) is int)
     if not fits or (choices and value not in choices):
-        expected = f"one of {', '.join(choices)}" if choices else getattr(convert, "__name__", "names").replace("_names", "a list of names")
+        expected = (
+            f"one of {', '.join(choices)}"
+            if choices
+            else getattr(convert, "__name__", "names").replace("_names", "a list of names")
+        )
         raise InputError(f"Expected {expected} for {name} in {path}, found {value!r}; correct the file.")
     return convert(value)
 

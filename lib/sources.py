@@ -18,10 +18,11 @@ import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, IntegralType, StringType, StructField, StructType
+from pyspark.sql.types import DataType, IntegralType, StringType
 
 from lib.errors import InputError
 from lib.locations import Location, delta_table, exists, file_system, is_delta
+from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
@@ -63,7 +64,9 @@ def read_source(spark: SparkSession, location: Location, options: ReadOptions = 
         frame = _read_files(spark, location, kind, options)
     except AnalysisException as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"Expected {kind} data at {location.given}, found something that does not read as such ({first}).") from None
+        raise InputError(
+            f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."
+        ) from None
     _check_quotes_closed(spark, frame, kind, location)
     return Source(location, frame, _file_version(spark, frame), kind)
 
@@ -78,7 +81,9 @@ def _read_delta(spark: SparkSession, location: Location) -> Source:
 def _format_of(spark: SparkSession, location: Location, options: ReadOptions) -> str:
     if options.format:
         if options.format == "delta":
-            raise InputError(f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format.")
+            raise InputError(
+                f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format."
+            )
         return options.format
     names = list(_data_files(spark, location))
     if not names:
@@ -134,7 +139,7 @@ def _read_files(spark: SparkSession, location: Location, kind: str, options: Rea
         maxCharsPerColumn=-1,
     )
     if options.columns:
-        reader = reader.schema(StructType([StructField(name, StringType()) for name in options.columns]))
+        reader = reader.schema(text_schema(options.columns))
     return reader.csv(location.uri)
 
 
@@ -199,7 +204,9 @@ def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str],
     for flag, (names, kinds) in wanted.items():
         missing = [name for name in names if name not in types]
         if missing:
-            raise InputError(f"Expected the column {', '.join(missing)} in {where}, found {there}; correct --{flag.replace('_', '-')}.")
+            raise InputError(
+                f"Expected the column {', '.join(missing)} in {where}, found {there}; correct --{flag.replace('_', '-')}."
+            )
         for name in names:
             if not isinstance(types[name], kinds):
                 expected = " or ".join(kind.__name__.removesuffix("Type").lower() for kind in kinds)

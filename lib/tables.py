@@ -15,7 +15,7 @@ from pyspark.sql.types import StructField, StructType
 
 from lib.errors import InputError
 from lib.locations import Location, delta_table, exists, file_system, is_delta
-from schemas.tables import CATEGORIZED, CATEGORIZED_CONSTRAINTS, REJECTED, RUNS
+from schemas.tables import CATEGORIZED, CATEGORIZED_CONSTRAINTS, REJECTED, RUNS, categorized_schema
 
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 METADATA_KEY = "catalog_categorizer"
@@ -45,10 +45,6 @@ class Tables:
 
 def tables_of(target: Location) -> Tables:
     return Tables(target, target.sibling("_rejected"), target.sibling("_runs"))
-
-
-def categorized_schema(carried: Sequence[StructField]) -> StructType:
-    return StructType([*CATEGORIZED.fields, *[StructField(f.name, f.dataType) for f in carried]])
 
 
 def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructField], replaces: bool) -> None:
@@ -85,9 +81,7 @@ def _check_schema(location: Location, found: StructType, wanted: StructType, ope
     expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
     may_be_missing = set(expected) - set(CATEGORIZED.names) if open_ended else set()
     wrong = [
-        f"{name} {kind}"
-        for name, kind in expected.items()
-        if there.get(name, kind if name in may_be_missing else None) != kind
+        f"{name} {kind}" for name, kind in expected.items() if there.get(name, kind if name in may_be_missing else None) != kind
     ]
     extra = [] if open_ended else [f"{name} {kind}" for name, kind in there.items() if name not in expected]
     if wrong or extra:
@@ -146,8 +140,10 @@ def publish(rows: DataFrame, tables: Tables, mode: str, metadata: Mapping[str, A
         return
     spark.conf.set(USER_METADATA, note)
     try:
-        merge = delta_table(spark, tables.categorized).alias("present").merge(
-            rows.alias("scored"), "present.product_id = scored.product_id"
+        merge = (
+            delta_table(spark, tables.categorized)
+            .alias("present")
+            .merge(rows.alias("scored"), "present.product_id = scored.product_id")
         )
         merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
     finally:

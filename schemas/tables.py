@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql.types import (
     ArrayType,
@@ -45,6 +45,12 @@ CATEGORIZED = StructType(
         StructField("scored_at", TimestampType(), nullable=False),
     ]
 )
+
+
+def categorized_schema(carried: Sequence[StructField]) -> StructType:
+    """`categorized` with the carried columns behind its own."""
+    return StructType([*CATEGORIZED.fields, *[StructField(field.name, field.dataType) for field in carried]])
+
 
 # Checked by every Delta writer, ours or another's. They raise the writer version to 3; readers are not affected.
 CATEGORIZED_CONSTRAINTS: Mapping[str, str] = {
@@ -99,3 +105,8 @@ SCORE = StructType(
         StructField("unknown_tokens", IntegerType(), nullable=False),
     ]
 )
+
+
+def text_schema(names: Sequence[str]) -> StructType:
+    """The columns of a file that does not name them itself, all text."""
+    return StructType([StructField(name, StringType()) for name in names])

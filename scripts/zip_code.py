@@ -1,6 +1,6 @@
 """Write folders of Python code into a zip, with entries for the folders themselves, which zipimport needs.
 
-    python scripts/zip_code.py TARGET.zip FOLDER [FOLDER ...]
+python scripts/zip_code.py TARGET.zip FOLDER [FOLDER ...]
 """
 
 import os

@@ -85,4 +85,7 @@ def _worst_confusions(metrics: Mapping[str, Any]) -> list[str]:
         for predicted, count in enumerate(row[: len(labels)])
         if count and truth != predicted
     ]
-    return [f"{labels[truth]} taken for {labels[predicted]} ({count})" for count, truth, predicted in sorted(cells, reverse=True)[:WORST_CONFUSIONS]]
+    return [
+        f"{labels[truth]} taken for {labels[predicted]} ({count})"
+        for count, truth, predicted in sorted(cells, reverse=True)[:WORST_CONFUSIONS]
+    ]

@@ -57,9 +57,7 @@ def read_labelled_texts(
     where = source.location.given
     if not text_columns:
         raise InputError("Expected at least one text column, found none; give --text-columns.")
-    require_columns(
-        source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES)
-    )
+    require_columns(source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES))
     text = joined_text(CatalogueColumns(label_column, text_columns), settings.max_characters)
     pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     _check_limits(pairs, where, limits)
@@ -67,7 +65,9 @@ def read_labelled_texts(
 
 
 def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
-    size = pairs.agg(F.count("*").alias("rows"), F.coalesce(F.sum(F.octet_length("text")), F.lit(0)).alias("bytes")).collect()[0]
+    size = pairs.agg(F.count("*").alias("rows"), F.coalesce(F.sum(F.octet_length("text")), F.lit(0)).alias("bytes")).collect()[
+        0
+    ]
     if size["rows"] > limits.rows or size["bytes"] > limits.bytes:
         raise InputError(
             f"Expected at most {limits.rows:,} labelled rows and {limits.bytes:,} bytes of text for the driver in {where}, "
@@ -101,7 +101,7 @@ def clean(pairs: pd.DataFrame, settings: TextSettings, where: str) -> LabelledTe
     keep(~rows["words"].duplicated(), "duplicate text")
     labels, label_ids = _checked_labels(rows["label"], where)
     digest = hashlib.sha256()
-    for pair in sorted(zip(rows["label"], rows["text"])):
+    for pair in sorted(zip(rows["label"], rows["text"], strict=True)):
         digest.update("\0".join(pair).encode() + b"\n")
     texts = pa.array(rows["text"], pa.string())
     return LabelledTexts(texts, label_ids, labels, len(pairs), dropped, digest.hexdigest())
@@ -120,4 +120,5 @@ def _checked_labels(column: pd.Series[str], where: str) -> tuple[tuple[str, ...]
             f"{' and others' if len(few) > 5 else ''}; add rows, or remove these labels."
         )
     labels = tuple(sorted(map(str, counts.index)))
-    return labels, column.map({label: i for i, label in enumerate(labels)}).to_numpy(dtype=np.int64)
+    positions = {label: i for i, label in enumerate(labels)}
+    return labels, np.array([positions[label] for label in column], dtype=np.int64)

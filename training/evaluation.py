@@ -43,9 +43,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
         "labels": labels,
         "by_length": _by_length(ids.lengths, truth, predicted, labels),
         "calibration": calibration,
-        "expected_calibration_error": sum(
-            row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in calibration
-        )
+        "expected_calibration_error": sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in calibration)
         / max(int(scored.sum()), 1),
         "out_of_vocabulary_share": float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1)),
     }
@@ -74,7 +72,7 @@ def calibration_table(confidence: npt.NDArray[np.float32], correct: npt.NDArray[
 
 def _by_length(lengths: Int64s, truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
-    for low, high in zip((0, *LENGTH_CLASSES), (*LENGTH_CLASSES, None)):
+    for low, high in zip((0, *LENGTH_CLASSES), (*LENGTH_CLASSES, None), strict=True):
         inside = (lengths > low) & (lengths <= high) if high else lengths > low
         if inside.any():
             metrics = classification_metrics(confusion_matrix(truth[inside], predicted[inside], len(labels)), labels)

@@ -53,7 +53,7 @@ class Fitted:
 def build_vocabulary(texts: pa.Array, settings: TextSettings, size: int, min_count: int) -> list[str]:
     """The most frequent words of the training texts, ties in alphabetical order."""
     tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
-    counts = Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()))))
+    counts = Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()), strict=True)))
     ranked = sorted((-count, word) for word, count in counts.items() if count >= min_count)
     return [word for _, word in ranked[:size]]
 

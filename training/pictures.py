@@ -47,7 +47,7 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
 def learning_curves_png(curves: Mapping[str, Sequence[float]], best_epoch: int) -> bytes:
     """Loss and accuracy of each epoch, on the train and the validation side."""
     figure = Figure(figsize=(9, 3.6))
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         epochs = range(1, len(curves[name]) + 1)
         axes.plot(epochs, curves[name], marker="o", color=BLUE, label="train (with dropout)")
         axes.plot(epochs, curves[f"val_{name}"], marker="o", color=ORANGE, label="validation")
@@ -69,7 +69,9 @@ def reliability_png(metrics: Mapping[str, Any]) -> bytes:
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     axes.plot([row["confidence"] for row in table], [row["accuracy"] for row in table], marker="o", color=BLUE)
     for row in table:
-        axes.annotate(str(row["rows"]), (row["confidence"], row["accuracy"]), xytext=(6, -10), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            str(row["rows"]), (row["confidence"], row["accuracy"]), xytext=(6, -10), textcoords="offset points", fontsize=8
+        )
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
     axes.set_xlim(0, 1.02)

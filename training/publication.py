@@ -39,7 +39,9 @@ class Staging:
                 shutil.rmtree(left)
             self.folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self.parent))
         except OSError as error:
-            raise InputError(f"Expected a folder to write bundles into at {self.parent}, found {error.strerror}; correct --models.") from None
+            raise InputError(
+                f"Expected a folder to write bundles into at {self.parent}, found {error.strerror}; correct --models."
+            ) from None
 
     def __enter__(self) -> Staging:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import zipfile
@@ -18,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, Bundle, load_bundle, sha256_of
-from lib.engines import build_engine
 from lib.metrics import metrics_table
 from lib.text import TextSettings, Tokenizer
 from training.card import model_card
@@ -179,7 +177,8 @@ def _saved(network: keras.Model) -> bytes:
     """The .keras archive, deflated: Keras stores it plain, and half of every rounded embedding is zeros."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / KERAS_MODEL
-        network.save(path, include_optimizer=False)
+        # A model of the same layers, never compiled: the optimizer's state would triple the file.
+        keras.Model(network.inputs, network.outputs, name=network.name).save(path)
         packed = path.with_suffix(".packed")
         with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as smaller:
             for entry in plain.infolist():
@@ -231,7 +230,7 @@ def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[
         texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
     ids = tokenizer.ids_of(pa.array(texts))
     probabilities = [network.predict_on_batch(ids.padded(np.array([i]), int(n)))[0] for i, n in enumerate(ids.lengths)]
-    return [{"text": t, "probabilities": [float(p) for p in row]} for t, row in zip(texts, probabilities)]
+    return [{"text": t, "probabilities": [float(p) for p in row]} for t, row in zip(texts, probabilities, strict=True)]
 
 
 def _promotion(

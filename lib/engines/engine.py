@@ -22,9 +22,7 @@ class Engine(Protocol):
         """Probability of each label for each text, float32 [rows, labels]; a text without tokens gets NaN."""
 
 
-def score_in_micro_batches(
-    texts: TokenIds, labels: int, size: int, score: Callable[[Int32s, Int32s], Float32s]
-) -> Float32s:
+def score_in_micro_batches(texts: TokenIds, labels: int, size: int, score: Callable[[Int32s, Int32s], Float32s]) -> Float32s:
     """Sort by length, score in rectangles of `size` rows, put the order back.
 
     Texts of like length waste little padding, and every rectangle has the same height (the last is filled up with

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lib.bundle import KERAS_MODEL, Bundle
 from lib.engines.engine import Float32s, score_in_micro_batches
@@ -28,8 +29,7 @@ class KerasEngine:
             raise InputError(
                 "Expected TensorFlow for --engine keras, found none; install requirements/training.lock, or use --engine onnx."
             ) from None
-        if not tf.config.get_visible_devices() or tf.config.threading.get_intra_op_parallelism_threads() == 0:
-            _set_threads(tf, threads)
+        _set_threads(tf, threads)
         try:
             self._model = _loaded(keras, bundle.files[KERAS_MODEL])
         except Exception as error:  # Keras raises many types for a damaged file
@@ -53,8 +53,8 @@ class KerasEngine:
         return result
 
 
-def _set_threads(tf: object, threads: int) -> None:
-    threading = tf.config.threading  # type: ignore[attr-defined]
+def _set_threads(tf: Any, threads: int) -> None:
+    threading = tf.config.threading
     try:
         threading.set_intra_op_parallelism_threads(threads)
         threading.set_inter_op_parallelism_threads(1)
@@ -63,9 +63,9 @@ def _set_threads(tf: object, threads: int) -> None:
         return
 
 
-def _loaded(keras: object, content: bytes) -> object:
+def _loaded(keras: Any, content: bytes) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / KERAS_MODEL
         path.write_bytes(content)
         # safe_mode refuses anything that would run code while loading (Lambda layers).
-        return keras.saving.load_model(path, compile=False, safe_mode=True)  # type: ignore[attr-defined]
+        return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -1,0 +1,79 @@
+"""What the tests share: one Spark session, the shipped bundle, and a tiny bundle trained on the samples."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SAMPLES = ROOT / "samples"
+SHIPPED = ROOT / "models" / "ecommerce"
+
+# Without it the workers start another Python.
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "conf"))
+# Workers import the code by path here; the command line tests go through the zip.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real data lies outside the project: its tests say so where it is missing."""
+    if not os.environ.get("CATALOG_DATA"):
+        for item in items:
+            if "real_data" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="CATALOG_DATA does not name a folder with the real data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    return Path(os.environ["CATALOG_DATA"])
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    from pyspark.sql import SparkSession
+
+    warehouse = tmp_path_factory.mktemp("warehouse")
+    # What spark_session finds: one machine, two cores, no web page.
+    SparkSession.builder.master("local[2]").config("spark.ui.enabled", False).config(
+        "spark.sql.warehouse.dir", str(warehouse)
+    ).getOrCreate()
+    from lib.session import spark_session
+
+    with spark_session("tests") as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def shipped() -> object:
+    from lib.bundle import load_bundle
+
+    return load_bundle(str(SHIPPED))
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> object:
+    """samples/labels.csv as training sees it."""
+    import pandas as pd
+
+    from lib.text import TextSettings
+    from training.dataset import clean
+
+    return clean(pd.read_csv(SAMPLES / "labels.csv"), TextSettings(), "samples/labels.csv")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, sample_data: object) -> Path:
+    """A folder of versions with one tiny bundle, trained on the samples."""
+    from tests.recipes import tiny_place, tiny_recipe
+    from training.training import train
+
+    models = tmp_path_factory.mktemp("models")
+    train(sample_data, tiny_recipe(), tiny_place(models), say=lambda line: None)
+    return models / "tiny"

@@ -1,0 +1,30 @@
+"""Small trainings for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib.text import TextSettings
+from training.fit import FitSettings
+from training.network import NetworkSettings
+from training.training import Place, Recipe
+
+
+def tiny_recipe(**fit: Any) -> Recipe:
+    return Recipe(
+        text=TextSettings(max_tokens=30),
+        network=NetworkSettings(embedding=8, units=8, dense=8),
+        fit=replace(FitSettings(epochs=3, batch=16, learning_rate=0.02), **fit),
+        vocabulary=500,
+        min_count=1,
+        test_share=0.2,
+        validation_share=0.2,
+        review_below=0.5,
+    )
+
+
+def tiny_place(models: Path, **changes: Any) -> Place:
+    place = Place(str(models), "tiny", promote_margin=0.005, data_note="written for this project", limits=())
+    return replace(place, **changes)

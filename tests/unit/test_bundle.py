@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.bundle import MANIFEST, TOKENIZER, load_bundle, resolve_bundle, sha256_of
+from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.errors import BundleError
+from tests.conftest import SHIPPED
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    """A copy of the shipped version's folder."""
+    shutil.copytree(SHIPPED, tmp_path / "ecommerce")
+    return resolve_bundle(str(tmp_path / "ecommerce"))
+
+
+def change_manifest(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((version / MANIFEST).read_text())
+    change(manifest)
+    (version / MANIFEST).write_text(json.dumps(manifest))
+
+
+def refused(path: Path, *, because: str) -> None:
+    with pytest.raises(BundleError, match=because) as raised:
+        bundle = load_bundle(str(path))
+        check_golden_rows(build_engine("onnx", bundle, 1), bundle)
+    assert raised.value.exit_code == 3
+
+
+def test_the_shipped_bundle_verifies_and_is_small(shipped) -> None:
+    check_golden_rows(build_engine("onnx", shipped, 1), shipped)
+    assert shipped.labels == ("Books", "Clothing & Accessories", "Electronics", "Household")
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 6 << 20
+
+
+def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path) -> None:
+    assert resolve_bundle(str(version.parent)) == version
+    assert resolve_bundle(str(version.parent / "current")) == version
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    refused(tmp_path / "none", because="found nothing; train one")
+
+
+def test_pointer_to_a_version_that_is_not_there(version: Path) -> None:
+    (version.parent / "current").write_text("../../elsewhere\n")
+    refused(version.parent, because="to name a version beside it")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.keras", "tokenizer.json", "README.md"])
+def test_missing_file(version: Path, name: str) -> None:
+    (version / name).unlink()
+    refused(version, because=f"Expected the file {name}")
+
+
+def test_wrong_checksum(version: Path) -> None:
+    with (version / "model.onnx").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff\xfe")
+    refused(version, because="Expected SHA-256")
+
+
+def test_newer_format(version: Path) -> None:
+    change_manifest(version, lambda m: m.update(format_version=99))
+    refused(version, because="found format 99; update catalog-categorizer")
+
+
+def test_manifest_that_is_no_json(version: Path) -> None:
+    (version / MANIFEST).write_text("{")
+    refused(version, because="Expected JSON in")
+
+
+@pytest.mark.parametrize("name", ["labels", "text", "files", "golden", "thresholds", "vocabulary_size"])
+def test_manifest_without_a_part(version: Path, name: str) -> None:
+    change_manifest(version, lambda m: m.pop(name))
+    refused(version, because=name)
+
+
+def test_label_count_that_does_not_fit_the_golden_rows(version: Path) -> None:
+    change_manifest(version, lambda m: m["labels"].append("Garden"))
+    refused(version, because="Expected 5 probabilities in each golden row")
+
+
+def test_label_count_that_does_not_fit_the_model(version: Path) -> None:
+    def add_label(manifest: dict[str, Any]) -> None:
+        manifest["labels"].append("Garden")
+        for row in manifest["golden"]:
+            row["probabilities"].append(0.0)
+
+    change_manifest(version, add_label)
+    refused(version, because="to 5 labels")
+
+
+def test_vocabulary_that_does_not_fit(version: Path) -> None:
+    words = json.loads((version / TOKENIZER).read_text())["words"][:-1]
+    content = json.dumps({"words": words}).encode()
+    (version / TOKENIZER).write_bytes(content)
+    change_manifest(version, lambda m: m["files"].update({TOKENIZER: sha256_of(content)}))
+    refused(version, because="Expected a vocabulary of")
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "evaluation/../../../outside.txt"])
+def test_path_outside_the_bundle(version: Path, name: str) -> None:
+    (version.parent / "outside.txt").write_text("secret")
+    change_manifest(version, lambda m: m["files"].update({name: sha256_of(b"secret")}))
+    refused(version, because="Expected file names inside")
+
+
+def test_link_that_leads_outside_the_bundle(version: Path) -> None:
+    (version.parent / "outside.txt").write_text("secret")
+    (version / "link.txt").symlink_to(version.parent / "outside.txt")
+    change_manifest(version, lambda m: m["files"].update({"link.txt": sha256_of(b"secret")}))
+    refused(version, because="Expected file names inside")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_golden_rows_that_the_model_does_not_give(version: Path, engine: str) -> None:
+    change_manifest(version, lambda m: m["golden"][0]["probabilities"].reverse())
+    bundle = load_bundle(str(version))
+    with pytest.raises(BundleError, match="to give its golden rows' probabilities"):
+        check_golden_rows(build_engine(engine, bundle, 1), bundle)
+
+
+def test_golden_rows_that_are_not_numbers(version: Path) -> None:
+    change_manifest(version, lambda m: m["golden"][0].update(probabilities=[float("nan")] * 4))
+    refused(version, because="found a difference of nan")
+
+
+def test_a_model_that_is_none(version: Path) -> None:
+    (version / "model.onnx").write_bytes(b"not a model")
+    change_manifest(version, lambda m: m["files"].update({"model.onnx": sha256_of(b"not a model")}))
+    refused(version, because="found one that does not load")

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from lib.command import run_command
+from lib.errors import BundleError, CategorizerError, GuardrailError, InputError
+from lib.settings import JobSettings
+
+
+def ends(error: BaseException | None, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    def main(settings: JobSettings) -> int:
+        if error:
+            raise error
+        return 0
+
+    code = run_command(JobSettings, main, "example", arguments)
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError("x."), 2), (BundleError("x."), 3), (GuardrailError("x."), 4), (CategorizerError("x."), 1)],
+)
+def test_our_errors_are_one_sentence_and_a_code(error: Exception, code: int, capsys) -> None:
+    assert ends(error, capsys) == (code, "error: x.\n")
+
+
+def test_success(capsys) -> None:
+    assert ends(None, capsys) == (0, "")
+
+
+def test_other_errors_show_no_stack_trace_unless_asked(capsys) -> None:
+    code, text = ends(ValueError("first\nsecond"), capsys)
+    assert (code, text) == (1, "error: ValueError: first (run again with --debug for the stack trace).\n")
+    assert "Traceback" in ends(ValueError("first"), capsys, "--debug")[1]
+
+
+def test_java_errors_show_what_java_said(capsys) -> None:
+    error = RuntimeError("An error occurred while calling o1.save.\n: java.io.IOException: No space left on device\n\tat x")
+    assert "java.io.IOException: No space left on device" in ends(error, capsys)[1]
+
+
+def test_errors_in_a_worker_show_what_python_said(capsys) -> None:
+    error = RuntimeError(
+        "An exception was thrown from the Python worker. Please see the stack trace below.\n"
+        'Traceback (most recent call last):\n  File "x.py", line 9\nModuleNotFoundError: No module named \'numpy\'\n'
+    )
+    assert "ModuleNotFoundError: No module named 'numpy'" in ends(error, capsys)[1]
+
+
+def test_faults_of_the_input_are_told_as_such(capsys) -> None:
+    error = RuntimeError(
+        "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///x/a.csv.  SQLSTATE: KD001\n"
+        "[MALFORMED_CSV_RECORD] Malformed CSV record: 1,a,b"
+    )
+    code, text = ends(error, capsys)
+    assert code == 2
+    assert "as many fields in each row" in text
+    assert "file:///x/a.csv" in text
+
+
+def test_ctrl_c(capsys) -> None:
+    assert ends(KeyboardInterrupt(), capsys)[0] == 130

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.engines import build_engine
+from lib.engines.engine import score_in_micro_batches
+from lib.errors import InputError
+from lib.text import TokenIds
+
+
+def texts_of_lengths(lengths: list[int]) -> TokenIds:
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    return TokenIds(np.arange(1, offsets[-1] + 1, dtype=np.int32), offsets)
+
+
+@given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 9))
+def test_sorting_by_length_and_back_is_the_identity(lengths: list[int], size: int) -> None:
+    texts = texts_of_lengths(lengths)
+
+    def score(ids, filled):
+        assert ids.shape[0] == size
+        assert ids.shape[1] == filled.max()
+        return np.stack([ids[:, 0], filled], axis=1).astype(np.float32)
+
+    scores = score_in_micro_batches(texts, 2, size, score)
+    for row, length in enumerate(lengths):
+        if length:
+            assert scores[row].tolist() == [texts.ids[texts.offsets[row]], length]
+        else:
+            assert np.isnan(scores[row]).all()
+
+
+def test_probabilities_do_not_depend_on_the_batch(shipped) -> None:
+    random = np.random.default_rng(3)
+    texts = [" ".join(random.choice(shipped.tokenizer.words, random.integers(1, 120))) for _ in range(150)]
+    engine = build_engine("onnx", shipped, 1)
+    together = engine.probabilities(shipped.tokenizer.ids_of(pa.array(texts)))
+    order = random.permutation(len(texts))
+    shuffled = engine.probabilities(shipped.tokenizer.ids_of(pa.array(texts).take(pa.array(order))))
+    alone = np.concatenate([engine.probabilities(shipped.tokenizer.ids_of(pa.array([text]))) for text in texts[:20]])
+    assert (together.argmax(axis=1)[order] == shuffled.argmax(axis=1)).all()
+    np.testing.assert_allclose(shuffled, together[order], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(alone, together[:20], rtol=0, atol=1e-6)
+
+
+def test_engines_agree_on_random_texts(shipped) -> None:
+    random = np.random.default_rng(5)
+    words = np.array([*shipped.tokenizer.words[:3000], "zzyzx", "quux"], dtype=object)
+    texts = [" ".join(random.choice(words, random.integers(1, 230))) for _ in range(200)]
+    ids = shipped.tokenizer.ids_of(pa.array(texts))
+    onnx, keras = (build_engine(name, shipped, 2).probabilities(ids) for name in ("onnx", "keras"))
+    np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-4)
+
+
+def test_engines_agree_on_real_texts(shipped, real_data) -> None:
+    import pandas as pd
+
+    rows = pd.read_parquet(real_data / "catalog.parquet").sample(1500, random_state=1)
+    texts = rows["title"].fillna("") + " " + rows["description"].fillna("")
+    ids = shipped.tokenizer.ids_of(pa.array(texts, pa.string()))
+    onnx, keras = (build_engine(name, shipped, 2).probabilities(ids) for name in ("onnx", "keras"))
+    np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-4)
+
+
+def test_unknown_engine(shipped) -> None:
+    with pytest.raises(InputError, match="Expected an engine of onnx, keras, found 'torch'"):
+        build_engine("torch", shipped, 1)

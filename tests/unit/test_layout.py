@@ -1,0 +1,50 @@
+"""One home each: what must stand in one place only, so that a change is made once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+CODE = [path for folder in ("jobs", "lib", "schemas", "training") for path in (ROOT / folder).rglob("*.py")]
+
+
+def files_with(pattern: str) -> set[str]:
+    return {str(path.relative_to(ROOT)) for path in CODE if re.search(pattern, path.read_text())}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "homes"),
+    [
+        (r"SparkSession\.builder", {"lib/session.py"}),
+        (r"\bStructType\(", {"schemas/tables.py"}),
+        (r"\.broadcast\(", {"lib/scoring.py"}),
+        (r"\bpandas_udf\(", {"lib/scoring.py"}),
+        (r"import keras|import tensorflow", {"lib/engines/keras.py", *(f"training/{n}.py" for n in ("export", "fit", "network", "pictures", "training"))}),
+    ],
+)
+def test_one_home(pattern: str, homes: set[str]) -> None:
+    assert files_with(pattern) == homes
+
+
+def test_nothing_loads_code() -> None:
+    assert files_with(r"\bpickle\b|joblib|\bh5py\b|yaml\.load|\beval\(|\bexec\(") == set()
+
+
+def test_every_job_is_listed_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for job in (path.stem for path in (ROOT / "jobs").glob("*.py") if path.stem != "__init__"):
+        assert f"`{job}" in readme, f"README.md does not tell of the job {job}"
+
+
+def test_what_the_locks_pin_agrees() -> None:
+    def pins(name: str) -> set[str]:
+        text = (ROOT / "requirements" / name).read_text()
+        return set(re.findall(r"^[a-z0-9][^ ;]*==[^ ;]+", text, re.MULTILINE))
+
+    run, training, test = (pins(f"{name}.lock") for name in ("run", "training", "test"))
+    assert run <= training <= test
+    assert not [pin for pin in run if pin.startswith(("tensorflow", "keras"))]

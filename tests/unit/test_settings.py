@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lib.errors import InputError
+from lib.settings import JobSettings, Names, as_record, describe, option, parse_settings
+
+
+@dataclass(frozen=True)
+class ExampleSettings(JobSettings):
+    source: str = option("where from")
+    text_columns: Names = option("text columns", default=("title",))
+    mode: str = option("how", default="full", choices=("full", "half"))
+    rows: int = option("how many", default=3)
+    share: float = option("of 100 %", default=0.5)
+    order_by: str | None = option("column", default=None)
+
+
+def parse(*arguments: str) -> ExampleSettings:
+    return parse_settings(ExampleSettings, "example", "An example.", arguments)
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    def write(text: str) -> str:
+        path = tmp_path / "settings.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_defaults_command_line_and_file(config) -> None:
+    file = config('source = "file"\ntext-columns = ["a", "b"]\nrows = 7\nshare = 1\n')
+    settings = parse("--config", file, "--source", "line", "--debug")
+    assert settings == ExampleSettings(source="line", text_columns=("a", "b"), rows=7, share=1.0, debug=True)
+
+
+def test_a_list_is_parted_by_commas() -> None:
+    assert parse("--source", "x", "--text-columns", "title, description").text_columns == ("title", "description")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "because"),
+    [
+        ([], "Expected --source for the job example, found none"),
+        (["--source", "x", "--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--source", "x", "--rows", "many"], "argument --rows: invalid int value: 'many'"),
+        (["--source", "x", "--mode", "third"], "invalid choice: 'third'"),
+        (["--sour", "x"], "unrecognized arguments: --sour x"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], because: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse(*arguments)
+    assert because in str(raised.value)
+    assert "--help" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        ("colour = 1", "found colour; correct the file"),
+        ('source = "x"\nrows = "many"', "Expected int for rows"),
+        ('source = "x"\nrows = true', "Expected int for rows"),
+        ('source = "x"\nmode = "third"', "Expected one of full, half for mode"),
+        ("source = [1]", "Expected str for source"),
+        ("source =", "Expected TOML in"),
+    ],
+)
+def test_wrong_files_are_one_sentence(config, text: str, because: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse("--config", config(text))
+    assert because in str(raised.value)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(InputError, match="Expected a settings file at nowhere.toml"):
+        parse("--config", "nowhere.toml")
+
+
+def test_settings_are_shown_and_recorded() -> None:
+    settings = parse("--source", "x")
+    assert "source        x" in describe(settings)
+    assert as_record(settings)["text_columns"] == ["title"]

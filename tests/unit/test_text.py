@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.errors import BundleError
+from lib.text import FIRST_WORD_ID, OOV_ID, PAD_ID, TextSettings, Tokenizer, tokens_of
+
+# What an Arrow string can hold: any Unicode text but lone surrogates.
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+TOKENIZER = Tokenizer(["kettle", "steel", "cup"], TextSettings(max_tokens=5))
+
+
+def tokens(*texts: str | None, **settings: object) -> list[list[str] | None]:
+    return tokens_of(pa.array(texts, pa.string()), TextSettings(**settings)).to_pylist()
+
+
+def test_case_punctuation_and_control_characters_part_or_vanish() -> None:
+    assert tokens("Steel-Kettle, 1.7 L!\x00\tNEW") == [["steel", "kettle", "1", "7", "l", "new"]]
+
+
+def test_both_apostrophes_give_the_same_tokens() -> None:
+    assert tokens("King's", "King’s") == [["king", "s"], ["king", "s"]]
+
+
+def test_trademark_signs_are_not_glued_to_the_word_before() -> None:
+    assert tokens("Marvel™ ﬁsh") == [["marvel", "fish"]]
+
+
+def test_marks_stay_within_their_words_and_composed_forms_are_one() -> None:
+    assert tokens("हिन्दी", "e\u0301t\u00e9") == [["हिन्दी"], ["été"]]
+
+
+def test_texts_without_words_have_no_tokens() -> None:
+    assert tokens(None, "", "  \n", "!!! 👍") == [None, None, None, None]
+
+
+def test_text_is_cut_at_max_characters() -> None:
+    assert tokens("aaa bbb ccc", max_characters=5) == [["aaa", "b"]]
+
+
+def test_ids_know_words_and_count_unknown_ones() -> None:
+    ids = TOKENIZER.ids_of(pa.array(["Steel kettle of doom", None, "cup"]))
+    assert ids.ids.tolist() == [FIRST_WORD_ID + 1, FIRST_WORD_ID, OOV_ID, OOV_ID, FIRST_WORD_ID + 2]
+    assert ids.offsets.tolist() == [0, 4, 4, 5]
+    assert ids.out_of_vocabulary().tolist() == [2, 0, 0]
+
+
+def test_padding_stands_behind_and_fills_up_to_height() -> None:
+    ids = TOKENIZER.ids_of(pa.array(["cup", "steel kettle cup"]))
+    assert ids.padded(np.array([1, 0]), width=4, height=3).tolist() == [[3, 2, 4, 0], [4, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@given(st.lists(st.one_of(st.none(), any_text), max_size=20))
+def test_any_unicode_text_gives_ids_within_the_vocabulary(texts: list[str | None]) -> None:
+    ids = TOKENIZER.ids_of(pa.array(texts, pa.string()))
+    assert len(ids.lengths) == len(texts)
+    assert (ids.lengths <= TOKENIZER.settings.max_tokens).all()
+    assert ids.offsets[-1] == len(ids.ids)
+    assert ((ids.ids > PAD_ID) & (ids.ids < TOKENIZER.vocabulary_size)).all()
+
+
+@given(st.lists(any_text, min_size=1, max_size=20))
+def test_a_text_gives_the_same_ids_alone_as_in_any_batch(texts: list[str]) -> None:
+    together = TOKENIZER.ids_of(pa.array(texts, pa.string()))
+    for row, text in enumerate(texts):
+        alone = TOKENIZER.ids_of(pa.array([text], pa.string())).ids
+        assert alone.tolist() == together.ids[together.offsets[row] : together.offsets[row + 1]].tolist()
+
+
+def test_repeated_words_are_refused() -> None:
+    with pytest.raises(BundleError, match="once, found repeated words"):
+        Tokenizer(["a", "a"], TextSettings())
+
+
+def test_wrong_text_settings_are_refused() -> None:
+    with pytest.raises(BundleError, match="max_tokens to be a whole number above 0, found 0"):
+        TextSettings(max_tokens=0)
+    with pytest.raises(BundleError, match="normal_form"):
+        TextSettings(normal_form="NFXX")
+
+
+def test_raw_texts_give_the_tokens_of_their_lower_cased_forms(real_data) -> None:
+    """Where the two differ only in case and punctuation; how the forms were made: data/README.md beside the data."""
+    import re
+
+    import pandas as pd
+
+    raw = pd.read_parquet(real_data / "ecommerce_raw.parquet")["text"]
+    forms = set(pd.read_parquet(real_data / "ecommerce_text.parquet")["text"])
+    lowered = [" ".join(re.sub(r"[^\w']+", " ", text.lower()).split()) for text in raw]
+    pairs = [(text, form) for text, form in zip(raw, lowered, strict=True) if form in forms]
+    assert len(pairs) > 500
+    same = sum(a == b for a, b in zip(tokens(*[p[0] for p in pairs]), tokens(*[p[1] for p in pairs]), strict=True))
+    assert same / len(pairs) >= 0.99
