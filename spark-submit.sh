@@ -37,7 +37,8 @@ if [ -z "$job" ]; then
     job=categorize
     first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
 fi
-if [ ! -f "$ROOT/jobs/$job.py" ] || [ "$job" = __init__ ]; then
+case $job in *[!a-z_]* | __init__) known= ;; *) known=$ROOT/jobs/$job.py ;; esac
+if [ ! -f "$known" ]; then
     fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
 fi
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,8 @@ from lib.engines import ENGINES, Engine, build_engine, check_golden_rows
 from lib.settings import JobSettings, option
 
 LINES_AT_ONCE = 1024
-DEFAULT_MODEL = "models/ecommerce"
+# The job runs from its folder, not from the zip, since it starts no Spark.
+DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,10 @@ def main(settings: PredictSettings) -> int:
     bundle = load_bundle(settings.model)
     engine = build_engine(settings.engine, bundle, threads=1)
     check_golden_rows(engine, bundle)
-    lines = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in sys.stdin)
-    for prediction in predictions(lines, bundle, engine):
+    # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    texts = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in lines)
+    for prediction in predictions(texts, bundle, engine):
         print(json.dumps(prediction, ensure_ascii=False), flush=True)
     return 0
 
@@ -44,7 +49,7 @@ def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterato
     """Category, confidence and scores of each text, highest first; the category of a text without words is null."""
     texts = iter(texts)
     while several := list(islice(texts, LINES_AT_ONCE)):
-        # Bytes of standard input that are no text arrive as lone surrogates, which Arrow refuses.
+        # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in several]
         for row in engine.probabilities(bundle.tokenizer.ids_of(pa.array(clean, pa.string()))):
             order = np.argsort(-row, kind="stable")

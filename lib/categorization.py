@@ -229,7 +229,8 @@ def _load(
         stamped = rejects.withColumns({"run_id": F.lit(record["run_id"]), "rejected_at": F.current_timestamp()})
         append(stamped.select(*REJECTED.names), tables.rejected)
     rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry)
-    publish(rows, tables, plan.mode, {"identity": identity, "run": record})
+    mode = plan.mode if record["rows_scored"] or plan.mode == "full" else "note"
+    publish(rows, tables, mode, {"identity": identity, "run": record})
     record["ended_at"] = _iso(time.time())
     write_ledger(spark, tables, record)
 

@@ -113,8 +113,9 @@ def last_run(spark: SparkSession, tables: Tables) -> Mapping[str, Any] | None:
     if not is_delta(spark, tables.categorized):
         return None
     history = delta_table(spark, tables.categorized).history(HISTORY_COMMITS)
-    changes = history.filter(~F.col("operation").isin(*MAINTENANCE)).orderBy(F.desc("version"))
-    newest = changes.select("userMetadata").head()
+    ours = F.coalesce(F.col("userMetadata").contains(METADATA_KEY), F.lit(False))
+    changes = history.filter(ours | ~F.col("operation").isin(*MAINTENANCE))
+    newest = changes.orderBy(F.desc("version")).select("userMetadata").head()
     if newest is None or not newest["userMetadata"]:
         return None
     try:
@@ -129,7 +130,8 @@ def publish(rows: DataFrame, tables: Tables, mode: str, metadata: Mapping[str, A
     """Put a run's rows into `categorized` in one commit.
 
     Args:
-        mode: `full` replaces the table's rows, `incremental` updates and adds the given ones.
+        mode: `full` replaces the table's rows, `incremental` updates and adds the given ones, `note` changes no row
+            and only lets the commit tell of the run.
         metadata: kept with the commit; `last_run` finds it again.
     """
     spark = rows.sparkSession
@@ -140,6 +142,11 @@ def publish(rows: DataFrame, tables: Tables, mode: str, metadata: Mapping[str, A
         return
     spark.conf.set(USER_METADATA, note)
     try:
+        if mode == "note":
+            # Neither a merge nor an append of no rows will do: each writes a data file without rows.
+            run_id = metadata["run"]["run_id"].replace("'", "")
+            spark.sql(f"ALTER TABLE {tables.categorized.sql} SET TBLPROPERTIES ('{METADATA_KEY}.last_run' = '{run_id}')")
+            return
         merge = (
             delta_table(spark, tables.categorized)
             .alias("present")

@@ -86,6 +86,11 @@ def train(
         f"train {len(split.train):,}, validation {len(split.validation):,}, test {len(split.test):,}"
     )
     words = build_vocabulary(data.texts.take(pa.array(split.train)), recipe.text, recipe.vocabulary, recipe.min_count)
+    if not words:
+        raise InputError(
+            f"Expected words that occur at least {recipe.min_count} times in the training texts, found none; "
+            "add texts, or lower --min-count."
+        )
     tokenizer = Tokenizer(words, recipe.text)
     fitted = fit_network(
         tokenizer.ids_of(data.texts),

@@ -53,7 +53,12 @@ def test_parquet_and_delta_by_path_and_by_name(spark, rows, tmp_path) -> None:
     spark.sql("CREATE DATABASE IF NOT EXISTS shop")
     rows.write.mode("overwrite").format("delta").saveAsTable("shop.by_name")
     rows.write.mode("overwrite").format("parquet").saveAsTable("plain_table")
-    for place, kind in ((tmp_path / "p", "parquet"), (tmp_path / "d", "delta"), ("shop.by_name", "delta"), ("plain_table", "table")):
+    for place, kind in (
+        (tmp_path / "p", "parquet"),
+        (tmp_path / "d", "delta"),
+        ("shop.by_name", "delta"),
+        ("plain_table", "table"),
+    ):
         source = read(spark, place)
         assert source.format == kind
         assertDataFrameEqual(source.frame, rows)

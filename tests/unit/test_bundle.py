@@ -27,10 +27,14 @@ def change_manifest(version: Path, change: Callable[[dict[str, Any]], object]) -
     (version / MANIFEST).write_text(json.dumps(manifest))
 
 
+def load_and_check(path: Path) -> None:
+    bundle = load_bundle(str(path))
+    check_golden_rows(build_engine("onnx", bundle, 1), bundle)
+
+
 def refused(path: Path, *, because: str) -> None:
     with pytest.raises(BundleError, match=because) as raised:
-        bundle = load_bundle(str(path))
-        check_golden_rows(build_engine("onnx", bundle, 1), bundle)
+        load_and_check(path)
     assert raised.value.exit_code == 3
 
 

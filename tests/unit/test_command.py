@@ -43,7 +43,7 @@ def test_java_errors_show_what_java_said(capsys) -> None:
 def test_errors_in_a_worker_show_what_python_said(capsys) -> None:
     error = RuntimeError(
         "An exception was thrown from the Python worker. Please see the stack trace below.\n"
-        'Traceback (most recent call last):\n  File "x.py", line 9\nModuleNotFoundError: No module named \'numpy\'\n'
+        "Traceback (most recent call last):\n  File \"x.py\", line 9\nModuleNotFoundError: No module named 'numpy'\n"
     )
     assert "ModuleNotFoundError: No module named 'numpy'" in ends(error, capsys)[1]
 

@@ -45,12 +45,12 @@ def test_the_fingerprint_does_not_depend_on_the_order() -> None:
 
 
 def test_one_label_is_refused() -> None:
-    with pytest.raises(InputError, match="at least two labels in labels.csv, found only 'a'"):
+    with pytest.raises(InputError, match=r"at least two labels in labels\.csv, found only 'a'"):
         clean(frame(*GOOD[:5]), TextSettings(), "labels.csv")
 
 
 def test_no_rows_are_refused() -> None:
-    with pytest.raises(InputError, match="at least two labels in labels.csv, found none"):
+    with pytest.raises(InputError, match=r"at least two labels in labels\.csv, found none"):
         clean(frame(), TextSettings(), "labels.csv")
 
 

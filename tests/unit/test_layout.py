@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,10 @@ def files_with(pattern: str) -> set[str]:
         (r"\bStructType\(", {"schemas/tables.py"}),
         (r"\.broadcast\(", {"lib/scoring.py"}),
         (r"\bpandas_udf\(", {"lib/scoring.py"}),
-        (r"import keras|import tensorflow", {"lib/engines/keras.py", *(f"training/{n}.py" for n in ("export", "fit", "network", "pictures", "training"))}),
+        (
+            r"import keras|import tensorflow",
+            {"lib/engines/keras.py", *(f"training/{n}.py" for n in ("export", "fit", "network", "pictures", "training"))},
+        ),
     ],
 )
 def test_one_home(pattern: str, homes: set[str]) -> None:

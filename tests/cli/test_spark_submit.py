@@ -1,0 +1,125 @@
+"""The command line as a user has it: spark-submit.sh, the real spark-submit, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SAMPLES, SHIPPED
+
+
+def submit(*arguments: object, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
+    done = subprocess.run(
+        [str(ROOT / "spark-submit.sh"), *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, env=inherited
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_the_first_run_and_the_second(tmp_path: Path) -> None:
+    first = submit(cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "in 209 = categorized 205 + rejected 4" in first.stdout
+    assert "Query it next" in first.stdout
+    assert (tmp_path / "lake" / "categorized" / "_delta_log").is_dir()
+    second = submit(cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert "nothing to do" in second.stdout
+
+
+def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
+    options = ("--master", "local[1]", "--conf", "spark.app.name=nightly", "--name=other")
+    job = (
+        "categorize",
+        "--source",
+        SAMPLES / "catalog.csv",
+        "--target",
+        tmp_path / "t",
+        "--model",
+        SHIPPED,
+        "--text-columns",
+        "titel",
+    )
+    done = submit(*options, *job, cwd=tmp_path)
+    assert done.returncode == 2
+    # spark-submit sends both streams of a Python driver to its standard output.
+    assert "error: Expected the column titel in" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "because"),
+    [
+        (("categorise",), "Expected a job out of"),
+        (("--master",), "Expected a value after the Spark option --master"),
+        (("../lib/text",), "Expected a job out of"),
+    ],
+)
+def test_wrong_use_starts_nothing(tmp_path: Path, arguments: tuple[str, ...], because: str) -> None:
+    done = submit(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert because in done.stderr
+
+
+@pytest.mark.parametrize("job", ["categorize", "train", "evaluate", "predict"])
+def test_help_of_every_job(tmp_path: Path, job: str) -> None:
+    done = submit(job, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"usage: {job}" in done.stdout
+    assert "--config" in done.stdout
+
+
+def test_predict_needs_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "no java here"))
+    one = submit("predict", "--model", SHIPPED, "--text", "stainless steel kettle, 1.7 litres", cwd=tmp_path)
+    answer = json.loads(one.stdout)
+    assert answer["category"] == "Household"
+    assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-4)
+    lines = submit("predict", "--model", SHIPPED, cwd=tmp_path, stdin=b"detective novel, paperback\n\n\xff\xfe usb cable\n")
+    assert [json.loads(line)["category"] for line in lines.stdout.splitlines()] == ["Books", None, "Electronics"]
+
+
+def test_predict_without_a_bundle(tmp_path: Path) -> None:
+    done = submit("predict", "--model", "nowhere", "--text", "x", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: Expected a bundle")
+
+
+def test_the_shipped_bundle_is_the_default_of_predict_anywhere(tmp_path: Path) -> None:
+    assert json.loads(submit("predict", "--text", "cotton shirt", cwd=tmp_path).stdout)["category"] == "Clothing & Accessories"
+
+
+def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
+    java = tmp_path / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    done = subprocess.run(
+        [str(ROOT / "spark-submit.sh")],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "JAVA_HOME": str(tmp_path / "jdk")},
+    )
+    assert done.returncode == 2
+    message = done.stderr.decode()
+    assert "Expected Java 17 or newer" in message
+    assert "found 11" in message
+    assert "sudo apt-get install openjdk-17-jre-headless" in message
+
+
+def test_a_clone_elsewhere_finds_its_own_files(tmp_path: Path) -> None:
+    """The jobs lie on no fixed path: a copy of the tracked files with the same environment runs as well."""
+    clone = tmp_path / "a clone with blanks"
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, files):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, clone / name)
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    done = subprocess.run([str(clone / "spark-submit.sh"), "predict", "--text", "usb cable"], cwd=tmp_path, capture_output=True)
+    assert json.loads(done.stdout)["category"] == "Electronics", done.stderr.decode()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lib.bundle import load_bundle
+from lib.engines import ENGINES, build_engine
+from lib.errors import CategorizerError, InputError
+from lib.text import TextSettings, Tokenizer
+from tests.recipes import tiny_place, tiny_recipe
+from training.export import export_onnx
+from training.fit import build_vocabulary
+from training.network import NetworkSettings, build_network, round_embeddings
+from training.publication import STAGING_PREFIX, move_current
+from training.training import train
+
+
+def test_a_bundle_is_complete(tiny: Path) -> None:
+    bundle = load_bundle(str(tiny))
+    folder = tiny / (tiny / "current").read_text().strip()
+    listed = {*bundle.manifest["files"], "manifest.json"}
+    assert listed == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    pictures = {f"evaluation/{name}.png" for name in ("confusion_matrix", "learning_curves", "reliability", "architecture")}
+    assert pictures <= listed
+    assert {"model.keras", "model.onnx", "tokenizer.json", "README.md", "evaluation/metrics.json"} <= listed
+    for picture in pictures:
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert metrics == json.loads((folder / "manifest.json").read_text())["metrics"]
+    card = (folder / "README.md").read_text()
+    assert "written for this project" in card
+    assert f"weighted F1 {metrics['f1_weighted']:.4f}" in card
+    # No text of the data stands in the bundle: golden rows are made of random words.
+    assert len(bundle.golden) == 16
+
+
+def test_both_engines_agree(tiny: Path, sample_data) -> None:
+    bundle = load_bundle(str(tiny))
+    ids = bundle.tokenizer.ids_of(sample_data.texts)
+    onnx, keras_ = (build_engine(name, bundle, 1).probabilities(ids) for name in ENGINES)
+    np.testing.assert_allclose(onnx, keras_, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_export_is_the_network(bidirectional: bool) -> None:
+    """Random weights of odd sizes, texts of every length, against Keras itself."""
+    import onnxruntime as ort
+
+    keras.utils.set_random_seed(1)
+    network = build_network(40, 3, NetworkSettings(5, 7, bidirectional, 6))
+    for layer in network.layers:
+        layer.set_weights([np.random.default_rng(2).normal(size=w.shape).astype(np.float32) for w in layer.get_weights()])
+    round_embeddings(network)
+    lengths = np.arange(1, 13, dtype=np.int32)
+    ids = np.where(np.arange(12) < lengths[:, None], np.random.default_rng(3).integers(1, 40, (12, 12)), 0).astype(np.int32)
+    session = ort.InferenceSession(export_onnx(network))
+    found = session.run(None, {"ids": np.ascontiguousarray(ids.T), "lengths": lengths})[0]
+    np.testing.assert_allclose(found, network.predict_on_batch(ids), rtol=0, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_model(tmp_path: Path, sample_data) -> None:
+    first, second = (
+        train(sample_data, tiny_recipe(epochs=2), tiny_place(tmp_path / name), say=lambda line: None) for name in ("a", "b")
+    )
+    onnx = [(trained.folder / "model.onnx").read_bytes() for trained in (first, second)]
+    assert onnx[0] == onnx[1]
+    assert first.metrics == second.metrics
+
+
+def test_current_stays_with_a_better_bundle_and_follows_one_that_is_no_worse(tmp_path: Path, sample_data) -> None:
+    good = train(sample_data, tiny_recipe(epochs=6), tiny_place(tmp_path), say=lambda line: None)
+    assert good.promoted
+    poor = train(sample_data, tiny_recipe(epochs=1, learning_rate=1e-6), tiny_place(tmp_path), say=lambda line: None)
+    assert not poor.promoted
+    assert (tmp_path / "tiny" / "current").read_text().strip() == good.folder.name
+    assert "stays where it is" in poor.verdict
+    wide = tiny_place(tmp_path, promote_margin=1.0)
+    allowed = train(sample_data, tiny_recipe(epochs=1, learning_rate=2e-6), wide, say=lambda line: None)
+    assert allowed.promoted
+    assert (tmp_path / "tiny" / "current").read_text().strip() == allowed.folder.name
+    move_current(good.folder)
+    assert load_bundle(str(tmp_path / "tiny")).manifest["version"] == good.folder.name
+
+
+def test_a_loss_that_is_no_number_publishes_nothing(tmp_path: Path, sample_data) -> None:
+    with pytest.raises(CategorizerError, match="Expected a finite loss, found nan"):
+        train(sample_data, tiny_recipe(learning_rate=float("inf")), tiny_place(tmp_path), say=lambda line: None)
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_what_a_killed_training_left_is_cleared_away(tmp_path: Path, sample_data) -> None:
+    left = tmp_path / "tiny" / f"{STAGING_PREFIX}left"
+    left.mkdir(parents=True)
+    (left / "model.onnx").write_text("half")
+    train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path), say=lambda line: None)
+    assert not left.exists()
+    assert not list((tmp_path / "tiny").glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, sample_data) -> None:
+    (tmp_path / "tiny").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="Expected a folder to write bundles into"):
+        train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path), say=lambda line: None)
+
+
+def test_tensorboard_logs_are_written(tmp_path: Path, sample_data) -> None:
+    train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path / "m"), str(tmp_path / "logs"), say=lambda line: None)
+    assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
+
+
+def test_the_vocabulary_holds_the_most_frequent_words_first() -> None:
+    texts = pa.array(["b a b", "c b a", "d"])
+    assert build_vocabulary(texts, TextSettings(), 2, 1) == ["b", "a"]
+    assert build_vocabulary(texts, TextSettings(), 9, 2) == ["b", "a"]
+    assert Tokenizer(build_vocabulary(texts, TextSettings(), 9, 1), TextSettings()).words == ("b", "a", "c", "d")
