@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, Bundle, load_bundle, sha256_of
+from lib.errors import InputError
 from lib.metrics import metrics_table
 from lib.text import TextSettings, Tokenizer
 from training.card import model_card
