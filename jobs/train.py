@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -86,13 +85,15 @@ class TrainSettings(JobSettings):
 
 
 def main(settings: TrainSettings) -> int:
-    # TensorFlow logs its processor's features and its allocator's settings, as errors too.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Imported here, so that --help and wrong use answer at once and without TensorFlow.
+    from training.quiet import import_tensorflow
+
+    import_tensorflow()
+    from training.contents import Place, Recipe
     from training.dataset import Limits, read_labelled_texts
     from training.fit import FitSettings
     from training.network import NetworkSettings
-    from training.training import Place, Recipe, train
+    from training.training import train
 
     s = settings
     recipe = Recipe(

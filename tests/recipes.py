@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.text import TextSettings
+from training.contents import Place, Recipe
 from training.fit import FitSettings
 from training.network import NetworkSettings
-from training.training import Place, Recipe
 
 
 def tiny_recipe(**fit: Any) -> Recipe:

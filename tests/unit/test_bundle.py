@@ -141,3 +141,22 @@ def test_a_model_that_is_none(version: Path) -> None:
     (version / "model.onnx").write_bytes(b"not a model")
     change_manifest(version, lambda m: m["files"].update({"model.onnx": sha256_of(b"not a model")}))
     refused(version, because="found one that does not load")
+
+
+def test_a_keras_model_that_would_run_code_is_refused(version: Path, tmp_path: Path) -> None:
+    import keras
+
+    witness = tmp_path / "witness"
+    place = str(witness)
+    ids = keras.Input((None,), dtype="int32")
+    embedded = keras.layers.Embedding(10, 4, name="embedding")(ids)
+    smuggled = keras.layers.Lambda(lambda x: (open(place, "w").close(), x)[1])(embedded)
+    pooled = keras.layers.GlobalAveragePooling1D()(smuggled)
+    keras.Model(ids, keras.layers.Dense(4, activation="softmax")(pooled)).save(version / "model.keras")
+    witness.unlink(missing_ok=True)
+    content = (version / "model.keras").read_bytes()
+    change_manifest(version, lambda m: m["files"].update({"model.keras": sha256_of(content)}))
+    bundle = load_bundle(str(version))
+    with pytest.raises(BundleError, match="found one that does not load"):
+        build_engine("keras", bundle, 1)
+    assert not witness.exists()

@@ -24,7 +24,10 @@ def files_with(pattern: str) -> set[str]:
         (r"\bpandas_udf\(", {"lib/scoring.py"}),
         (
             r"import keras|import tensorflow",
-            {"lib/engines/keras.py", *(f"training/{n}.py" for n in ("export", "fit", "network", "pictures", "training"))},
+            {
+                "lib/engines/keras.py",
+                *(f"training/{n}.py" for n in ("contents", "export", "fit", "network", "pictures", "quiet")),
+            },
         ),
     ],
 )

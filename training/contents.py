@@ -1,0 +1,178 @@
+"""What goes into a bundle: the saved models, the manifest, the golden rows, the pictures and the card."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+
+from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
+from lib.text import TextSettings, Tokenizer
+from training.card import model_card
+from training.dataset import LabelledTexts
+from training.export import export_onnx
+from training.fit import FitSettings, Fitted
+from training.network import NetworkSettings
+from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
+from training.split import SHINGLE_WORDS, SIMILARITY, Split
+
+LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")
+GOLDEN_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a training gives, for given data."""
+
+    text: TextSettings
+    network: NetworkSettings
+    fit: FitSettings
+    vocabulary: int
+    min_count: int
+    test_share: float
+    validation_share: float
+    review_below: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bundle goes and when `current` follows."""
+
+    models: str
+    name: str
+    promote_margin: float
+    data_note: str
+    limits: tuple[str, ...]
+
+
+def model_files(network: keras.Model, tokenizer: Tokenizer) -> dict[str, bytes]:
+    """The files that scoring needs, by name."""
+    return {
+        KERAS_MODEL: _saved(network),
+        ONNX_MODEL: export_onnx(network),
+        TOKENIZER: json.dumps({"words": tokenizer.words}, ensure_ascii=False, indent=0).encode(),
+    }
+
+
+def manifest_of(
+    files: Mapping[str, bytes],
+    data: LabelledTexts,
+    split: Split,
+    tokenizer: Tokenizer,
+    fitted: Fitted,
+    recipe: Recipe,
+    place: Place,
+) -> dict[str, Any]:
+    """The manifest but for the metrics, which come from the bundle as saved, and the list of files."""
+    now = datetime.now(timezone.utc)
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": place.name,
+        "version": f"{now:%Y%m%d}-{sha256_of(b''.join(files[name] for name in sorted(files)))[:8]}",
+        "created_at": now.isoformat(timespec="seconds"),
+        "labels": list(data.labels),
+        "text": asdict(recipe.text),
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "thresholds": {"review_below": recipe.review_below},
+        "training": {
+            "network": asdict(recipe.network),
+            "fit": asdict(recipe.fit),
+            "vocabulary": recipe.vocabulary,
+            "min_count": recipe.min_count,
+            "best_epoch": fitted.best_epoch,
+            "seconds": round(fitted.seconds, 1),
+        },
+        "libraries": {name: _installed_version(name) for name in LIBRARIES},
+        "data": _data_record(data, split, recipe, place),
+        "golden": _golden_rows(fitted.network, tokenizer, recipe.fit.seed),
+    }
+
+
+def evaluation_files(manifest: Mapping[str, Any], fitted: Fitted) -> dict[str, bytes]:
+    """Pictures, figures and the model card; the manifest has its metrics by now."""
+    metrics = manifest["metrics"]
+    texts = {
+        "evaluation/metrics.json": json.dumps(metrics, ensure_ascii=False, indent=1),
+        "evaluation/learning_curves.json": json.dumps({**fitted.curves, "best_epoch": fitted.best_epoch}, indent=1),
+        "README.md": model_card(manifest),
+    }
+    return {
+        "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
+        "evaluation/learning_curves.png": learning_curves_png(fitted.curves, fitted.best_epoch),
+        "evaluation/reliability.png": reliability_png(metrics),
+        "evaluation/architecture.png": architecture_png(fitted.network),
+        **{name: text.encode() for name, text in texts.items()},
+    }
+
+
+def _saved(network: keras.Model) -> bytes:
+    """The .keras archive, deflated: Keras stores it plain, and half of every rounded embedding is zeros."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / KERAS_MODEL
+        # A model of the same layers, never compiled: the optimizer's state would triple the file.
+        keras.Model(network.inputs, network.outputs, name=network.name).save(path)
+        packed = path.with_suffix(".packed")
+        with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as smaller:
+            for entry in plain.infolist():
+                # A fixed time, so that the same weights are the same bytes.
+                info = zipfile.ZipInfo(entry.filename, (1980, 1, 1, 0, 0, 0))
+                smaller.writestr(info, plain.read(entry), zipfile.ZIP_DEFLATED)
+        return packed.read_bytes()
+
+
+def _installed_version(library: str) -> str:
+    # On x86-64 Linux the package of TensorFlow has another name (setup.py).
+    for name in (library, f"{library}-cpu"):
+        try:
+            return library_version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place) -> dict[str, Any]:
+    return {
+        "note": place.data_note,
+        "limits": list(place.limits),
+        "fingerprint": data.fingerprint,
+        "rows_read": data.rows_read,
+        "dropped": dict(data.dropped),
+        "rows": len(data.texts),
+        "split": {
+            "method": "near-duplicate groups",
+            "shingle_words": SHINGLE_WORDS,
+            "similarity": SIMILARITY,
+            "seed": recipe.fit.seed,
+            "test_share": recipe.test_share,
+            "validation_share": recipe.validation_share,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+        },
+    }
+
+
+def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[dict[str, Any]]:
+    """Texts of random words of the vocabulary, so that a bundle carries nobody's texts, with the reference's answer."""
+    random = np.random.default_rng(seed)
+    words = np.array(tokenizer.words, dtype=object)
+    texts = []
+    for row in range(GOLDEN_ROWS):
+        length = int(random.integers(1, tokenizer.settings.max_tokens + 20)) if row else 1
+        chosen = [str(word) for word in random.choice(words, length)]
+        # The text code is checked too: case, punctuation, an unknown word.
+        texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
+    ids = tokenizer.ids_of(pa.array(texts))
+    probabilities = [network.predict_on_batch(ids.padded(np.array([i]), int(n)))[0] for i, n in enumerate(ids.lengths)]
+    return [{"text": t, "probabilities": [float(p) for p in row]} for t, row in zip(texts, probabilities, strict=True)]
