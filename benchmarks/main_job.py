@@ -80,7 +80,10 @@ def joined(rows: pd.DataFrame) -> list[str]:
 
 def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     """Both on the test side of the bundle's own split, and on the book titles of another source."""
-    labelled = clean(pd.read_parquet(data / "ecommerce_text.parquet"), bundle.tokenizer.settings, "ecommerce_text.parquet")
+    rows = pd.read_parquet(data / "ecommerce_text.parquet")
+    # As lib.rows.joined_text cuts and trims them.
+    rows["text"] = rows["text"].str[: bundle.tokenizer.settings.max_characters].str.strip(" ")
+    labelled = clean(rows, bundle.tokenizer.settings, "ecommerce_text.parquet")
     if labelled.fingerprint != bundle.manifest["data"]["fingerprint"]:
         raise SystemExit("ecommerce_text.parquet is not the data that the shipped bundle was trained on")
     texts = labelled.texts.to_pylist()
