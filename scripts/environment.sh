@@ -104,17 +104,18 @@ prepare_jars() {
 
 # Executors import the code from a zip: wheels in --py-files reach the driver's path only.
 prepare_code() {
-    mkdir -p "$ROOT/build"
     if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
         (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
     fi
 }
 
 prepare() {
-    mkdir -p "$ROOT/build"
-    # Two first runs at once would install over each other.
-    exec 9>"$ROOT/build/.lock"
-    command -v flock >/dev/null && flock 9
+    mkdir -p "$ROOT/build" 2>/dev/null || true
+    # Two first runs at once would install over each other. Where this user may not write, there is nothing to install.
+    if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
+        exec 9>"$ROOT/build/.lock"
+        flock 9
+    fi
     prepare_packages "$1"
     if [ "${2:-}" != "without Java" ]; then
         prepare_java
@@ -122,6 +123,7 @@ prepare() {
         prepare_code
     fi
     exec 9>&-
+
     # Without it the workers start another Python, which lacks the packages.
     export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$PYTHON} PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYTHON}
     export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$ROOT/conf}
