@@ -76,7 +76,7 @@ prepare_packages() {
     installed "$1" && return
     [ -x "$PYTHON" ] || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
@@ -116,9 +116,10 @@ prepare() {
         exec 9>"$ROOT/build/.lock"
         flock 9
     fi
+    # Java first: where it is missing and cannot be installed, a minute of packages would be for nothing.
+    if [ "${2:-}" != "without Java" ]; then prepare_java; fi
     prepare_packages "$1"
     if [ "${2:-}" != "without Java" ]; then
-        prepare_java
         prepare_jars
         prepare_code
     fi
