@@ -75,7 +75,7 @@ installed() {
 prepare_packages() {
     installed "$1" && return
     # Also where a killed set-up left half an environment.
-    "$PYTHON" -m pip --version >/dev/null 2>&1 || prepare_python
+    { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again."
