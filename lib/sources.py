@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 from pyspark.errors import AnalysisException
@@ -147,10 +148,10 @@ def _check_quotes_closed(spark: SparkSession, frame: DataFrame, kind: str, locat
     """Refuse a CSV file whose last quoted text never ends: Spark would take the rest of the file for that text."""
     if kind != "csv":
         return
-    lines = spark.read.text(frame.inputFiles()).select("value", F.col("_metadata.file_path").alias("file"))
+    lines = spark.read.text(_files_of(frame)).select("value", F.col("_metadata.file_path").alias("file"))
     quotes = F.sum(F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))).alias("quotes")
     # An odd number of quotes is rare, and mostly this fault; only then is the file parsed a second time.
-    suspects = [row["file"] for row in lines.groupBy("file").agg(quotes).filter("quotes % 2 = 1").collect()]
+    suspects = [unquote(row["file"]) for row in lines.groupBy("file").agg(quotes).filter("quotes % 2 = 1").collect()]
     if not suspects:
         return
     whole = spark.read.text(suspects, wholetext=True).select(F.col("_metadata.file_path").alias("file"), "value")
@@ -178,9 +179,14 @@ def _ends_in_quotes(text: str) -> bool:
     return False
 
 
+def _files_of(frame: DataFrame) -> list[str]:
+    """The files that `frame` reads, as paths: Spark gives them as encoded URIs, in which a blank is %20."""
+    return sorted(unquote(name) for name in frame.inputFiles())
+
+
 def _file_version(spark: SparkSession, frame: DataFrame) -> str:
     """Digest of names, sizes and times of the files that `frame` reads; their listing is pinned in its plan."""
-    paths = sorted(frame.inputFiles())
+    paths = _files_of(frame)
     if not paths:
         return "unversioned"
     digest = hashlib.sha256()
@@ -205,7 +211,7 @@ def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str],
         missing = [name for name in names if name not in types]
         if missing:
             raise InputError(
-                f"Expected the column {', '.join(missing)} in {where}, found {there}; correct --{flag.replace('_', '-')}."
+                f"Expected the column {', '.join(missing)} in {where}, found {there or 'no columns'}; correct --{flag.replace('_', '-')}."
             )
         for name in names:
             if not isinstance(types[name], kinds):

@@ -36,6 +36,20 @@ def test_csv_with_quotes_and_line_breaks(spark, rows, tmp_path) -> None:
     assert source.version.startswith("files:")
 
 
+def test_names_with_blanks_and_other_scripts(spark, rows, tmp_path) -> None:
+    path = written(tmp_path / "my näme 100% cotton" / "a b.csv", CSV)
+    source = read(spark, path.parent)
+    assertDataFrameEqual(source.frame, rows)
+    assert source.version.startswith("files:")
+    assert "found one still open" in faults(spark, written(path.parent / "c.csv", 'product_id,title\n1,"open\n'))
+
+
+def test_an_empty_csv_file_has_no_columns(spark, tmp_path) -> None:
+    frame = read(spark, written(tmp_path / "a.csv", "")).frame
+    with pytest.raises(InputError, match="found no columns"):
+        require_columns(frame, "a.csv", id_column=(["id"], ID_TYPES))
+
+
 def test_csv_without_header_takes_the_names_given(spark, rows, tmp_path) -> None:
     path = written(tmp_path / "a.csv", CSV.split("\n", 1)[1])
     assertDataFrameEqual(read(spark, path, ReadOptions(columns=("product_id", "title"))).frame, rows)
