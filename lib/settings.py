@@ -37,7 +37,7 @@ class JobSettings:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"Wrong use of the job {self.prog}: {message}; see ./spark-submit.sh {self.prog} --help.")
+        raise InputError(f"Wrong use of {self.prog}: {message}; see {self.prog} --help.")
 
 
 def parse_settings(kind: type[S], job: str, description: str, arguments: Sequence[str]) -> S:
@@ -61,7 +61,14 @@ def _flag(name: str) -> str:
 
 
 def _parser(kind: type[JobSettings], job: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=job, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = _Parser(
+        prog=f"./spark-submit.sh {job}",
+        usage="%(prog)s [OPTIONS]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
     parser.add_argument("--config", metavar="FILE.toml", help="settings under the same names; the command line wins")
     hints = get_type_hints(kind)
     for f in fields(kind):
@@ -70,7 +77,9 @@ def _parser(kind: type[JobSettings], job: str, description: str) -> argparse.Arg
 
 
 def _add_option(parser: argparse.ArgumentParser, f: Field[Any], hint: Any) -> None:
-    note = "" if f.default in (MISSING, None, False) else f" (default: {_shown(f.default)})"
+    note = "" if f.default in (None, False, ()) else f" (default: {_shown(f.default)})"
+    if f.default is MISSING:
+        note = " (required)"
     help_text = (f.metadata["help"] + note).replace("%", "%%")
     if hint is bool:
         parser.add_argument(_flag(f.name), action=argparse.BooleanOptionalAction, help=help_text)

@@ -71,7 +71,7 @@ def test_wrong_use_starts_nothing(tmp_path: Path, arguments: tuple[str, ...], be
 def test_help_of_every_job(tmp_path: Path, job: str) -> None:
     done = submit(job, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert f"usage: {job}" in done.stdout
+    assert f"usage: ./spark-submit.sh {job}" in done.stdout
     assert "--config" in done.stdout
 
 
