@@ -47,6 +47,10 @@ class TrainSettings(JobSettings):
     test_share: float = option("share of the texts on the test side", default=0.15)
     validation_share: float = option("share of the texts on the validation side", default=0.10)
     review_below: float = option("confidence below which a row gets the status review", default=0.5)
+    target_precision: float | None = option(
+        "pick the threshold for review, on the validation side, so that this share of the rows above it is right",
+        default=None,
+    )
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
     seed: int = option("seed of the split, the weights and the order", default=7)
     data_note: str = option("origin and licence of the data, for the model card", default="")
@@ -61,6 +65,8 @@ class TrainSettings(JobSettings):
                 )
         if not 0 < self.test_share + self.validation_share < 0.9 or not self.test_share or not self.validation_share:
             raise InputError("Expected --test-share and --validation-share above 0 and together below 0.9; correct them.")
+        if self.target_precision is not None and not 0 < self.target_precision < 1:
+            raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
         sizes = (
             "max_rows",
             "max_bytes",
@@ -105,6 +111,7 @@ def main(settings: TrainSettings) -> int:
         s.test_share,
         s.validation_share,
         s.review_below,
+        s.target_precision,
     )
     with spark_session("train", s.debug) as spark:
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter))

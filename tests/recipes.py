@@ -22,6 +22,7 @@ def tiny_recipe(**fit: Any) -> Recipe:
         test_share=0.2,
         validation_share=0.2,
         review_below=0.5,
+        target_precision=None,
     )
 
 

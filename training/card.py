@@ -37,6 +37,13 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
             f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
             "",
+            f"Rows with a confidence below {metrics['review']['review_below']:.3f} go to review: {metrics['review']['share_kept']:.1%} "
+            f"of the test side stay, {metrics['review']['precision_kept']:.1%} of them right. With thresholds chosen on the test side: "
+            + "; ".join(
+                f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
+            )
+            + ".",
+            "",
             "| category | precision | recall | F1 | texts |",
             "|---|---|---|---|---|",
             *[

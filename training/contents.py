@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
 from lib.text import TextSettings, Tokenizer
+from training.calibration import Calibrated
 from training.card import model_card
 from training.dataset import LabelledTexts
 from training.export import export_onnx
@@ -43,6 +44,8 @@ class Recipe:
     test_share: float
     validation_share: float
     review_below: float
+    # If given, the threshold is picked for it on the validation side, and review_below is not used.
+    target_precision: float | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def manifest_of(
     split: Split,
     tokenizer: Tokenizer,
     fitted: Fitted,
+    calibrated: Calibrated,
     recipe: Recipe,
     place: Place,
 ) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def manifest_of(
         "labels": list(data.labels),
         "text": asdict(recipe.text),
         "vocabulary_size": tokenizer.vocabulary_size,
-        "thresholds": {"review_below": recipe.review_below},
+        "thresholds": {"review_below": calibrated.review_below},
         "training": {
             "network": asdict(recipe.network),
             "fit": asdict(recipe.fit),
@@ -92,6 +96,8 @@ def manifest_of(
             "min_count": recipe.min_count,
             "best_epoch": fitted.best_epoch,
             "seconds": round(fitted.seconds, 1),
+            "temperature": calibrated.temperature,
+            "target_precision": recipe.target_precision,
         },
         "libraries": {name: _installed_version(name) for name in LIBRARIES},
         "data": _data_record(data, split, recipe, place),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import pyarrow as pa
 from lib.bundle import Bundle
 from lib.engines import build_engine
 from lib.metrics import classification_metrics
+from training.calibration import threshold_for_precision
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
 LENGTH_CLASSES = (10, 30, 100)
 CALIBRATION_BINS = 10
+PRECISIONS = (0.95, 0.98, 0.99)
 
 
 def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str], threads: int) -> dict[str, Any]:
@@ -26,7 +29,9 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     Args:
         texts: strings [rows]; true_labels: one for each. A label the bundle does not know counts as a miss.
     Returns:
-        lib.metrics.classification_metrics with `labels`, `by_length`, `calibration` and `expected_calibration_error`.
+        lib.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
+        `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
+        precisions, with thresholds chosen on these very rows).
     """
     labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
     truth = np.array([labels.index(label) for label in true_labels], dtype=np.int64)
@@ -41,11 +46,26 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     return {
         **metrics,
         "labels": labels,
+        "review": _review(confidence, truth == predicted, bundle.review_below),
+        "coverage": [
+            {"target_precision": target, **asdict(threshold_for_precision(confidence, truth == predicted, target))}
+            for target in PRECISIONS
+        ],
         "by_length": _by_length(ids.lengths, truth, predicted, labels),
         "calibration": calibration,
         "expected_calibration_error": sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in calibration)
         / max(int(scored.sum()), 1),
         "out_of_vocabulary_share": float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1)),
+    }
+
+
+def _review(confidence: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_], below: float) -> dict[str, float]:
+    """Share and precision of the rows that do not go to review."""
+    kept = confidence >= np.float32(below)
+    return {
+        "review_below": below,
+        "share_kept": float(kept.mean()),
+        "precision_kept": float(correct[kept].mean()) if kept.any() else 0.0,
     }
 
 

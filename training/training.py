@@ -13,6 +13,7 @@ from lib.bundle import Bundle, load_bundle
 from lib.errors import InputError
 from lib.metrics import metrics_table
 from lib.text import Tokenizer
+from training.calibration import Calibrated, calibrate
 from training.contents import Place, Recipe, evaluation_files, manifest_of, model_files
 from training.dataset import LabelledTexts
 from training.evaluation import evaluate_bundle
@@ -61,16 +62,30 @@ def train(
         tensorboard,
         say,
     )
+    validation = tokenizer.ids_of(data.texts.take(pa.array(split.validation)))
+    calibrated = calibrate(
+        fitted.network, validation, data.label_ids[split.validation], recipe.review_below, recipe.target_precision
+    )
+    say(f"temperature {calibrated.temperature:.3f}, review below a confidence of {calibrated.review_below:.3f}")
     present = current_bundle(place.models, place.name)
     with Staging(place.models, place.name) as staging:
-        metrics, version = _write(staging, data, split, tokenizer, fitted, recipe, place)
+        metrics, version = _write(staging, data, split, tokenizer, fitted, calibrated, recipe, place)
         folder = staging.publish(version)
-    say(f"\n{metrics_table(metrics)}\n\nbundle {folder}")
+    say(f"\n{metrics_table(metrics)}\n\n{_confidence_text(metrics)}\n\nbundle {folder}")
     promoted, verdict = _promotion(present, data, split, metrics, place)
     if promoted:
         move_current(folder)
     say(verdict)
     return Trained(folder, metrics, promoted, verdict)
+
+
+def _confidence_text(metrics: Mapping[str, Any]) -> str:
+    review = metrics["review"]
+    return (
+        f"expected calibration error {metrics['expected_calibration_error']:.4f}; "
+        f"{review['share_kept']:.1%} of the test side is above the threshold for review, "
+        f"{review['precision_kept']:.1%} of it right"
+    )
 
 
 def _tokenizer(data: LabelledTexts, split: Split, recipe: Recipe) -> Tokenizer:
@@ -89,12 +104,13 @@ def _write(
     split: Split,
     tokenizer: Tokenizer,
     fitted: Fitted,
+    calibrated: Calibrated,
     recipe: Recipe,
     place: Place,
 ) -> tuple[Mapping[str, Any], str]:
     """Write the bundle twice: once to be loaded and evaluated as saved, then again with what that evaluation gave."""
     files = model_files(fitted.network, tokenizer)
-    manifest = manifest_of(files, data, split, tokenizer, fitted, recipe, place)
+    manifest = manifest_of(files, data, split, tokenizer, fitted, calibrated, recipe, place)
     write_bundle(staging.folder, manifest, files)
     manifest["metrics"] = _metrics(load_bundle(str(staging.folder)), data, split)
     write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted)})
