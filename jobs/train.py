@@ -34,6 +34,9 @@ class TrainSettings(JobSettings):
     vocabulary: int = option("words in the vocabulary at most", default=20_000)
     min_count: int = option("times a word has to occur in the training texts", default=2)
     max_tokens: int = option("tokens of a text that are read", default=200)
+    pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
+    unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
+    unlabelled_columns: Names = option("their text columns", default=("title", "description"))
     embedding: int = option("size of a word's embedding", default=48)
     units: int = option("units of the LSTM, in each direction", default=64)
     bidirectional: bool = option("read texts in both directions", default=True)
@@ -96,7 +99,7 @@ def main(settings: TrainSettings) -> int:
 
     import_tensorflow()
     from training.contents import Place, Recipe
-    from training.dataset import Limits, read_labelled_texts
+    from training.dataset import Limits, read_labelled_texts, read_unlabelled_texts
     from training.fit import FitSettings
     from training.network import NetworkSettings
     from training.training import train
@@ -108,6 +111,7 @@ def main(settings: TrainSettings) -> int:
         FitSettings(s.epochs, s.batch, s.learning_rate, s.patience, s.word_dropout, s.label_smoothing, s.seed),
         s.vocabulary,
         s.min_count,
+        s.pretrain,
         s.test_share,
         s.validation_share,
         s.review_below,
@@ -115,10 +119,14 @@ def main(settings: TrainSettings) -> int:
     )
     with spark_session("train", s.debug) as spark:
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter))
-        data = read_labelled_texts(source, s.text_columns, s.label_column, recipe.text, Limits(s.max_rows, s.max_bytes))
+        limits = Limits(s.max_rows, s.max_bytes)
+        data = read_labelled_texts(source, s.text_columns, s.label_column, recipe.text, limits)
+        more = read_source(spark, locate(spark, s.unlabelled)) if s.unlabelled else None
+        unlabelled = read_unlabelled_texts(more, s.unlabelled_columns, recipe.text, limits) if more else None
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
-    train(data, recipe, Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits), s.tensorboard)
+    place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits)
+    train(data, recipe, place, unlabelled, s.tensorboard)
     return 0
 
 

@@ -19,6 +19,7 @@ def tiny_recipe(**fit: Any) -> Recipe:
         fit=replace(FitSettings(epochs=3, batch=16, learning_rate=0.02), **fit),
         vocabulary=500,
         min_count=1,
+        pretrain=True,
         test_share=0.2,
         validation_share=0.2,
         review_below=0.5,

@@ -41,6 +41,8 @@ class Recipe:
     fit: FitSettings
     vocabulary: int
     min_count: int
+    # Whether the embeddings start from co-occurrence rather than at random.
+    pretrain: bool
     test_share: float
     validation_share: float
     review_below: float
@@ -75,6 +77,7 @@ def manifest_of(
     tokenizer: Tokenizer,
     fitted: Fitted,
     calibrated: Calibrated,
+    pretrained_on: int,
     recipe: Recipe,
     place: Place,
 ) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def manifest_of(
             "fit": asdict(recipe.fit),
             "vocabulary": recipe.vocabulary,
             "min_count": recipe.min_count,
+            "pretrained_on_texts": pretrained_on,
             "best_epoch": fitted.best_epoch,
             "seconds": round(fitted.seconds, 1),
             "temperature": calibrated.temperature,

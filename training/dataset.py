@@ -64,13 +64,31 @@ def read_labelled_texts(
     return clean(pairs.toPandas(), settings, where)
 
 
+def read_unlabelled_texts(source: Source, text_columns: tuple[str, ...], settings: TextSettings, limits: Limits) -> pa.Array:
+    """Texts to learn words from, strings [rows].
+
+    Raises:
+        InputError: columns missing, or too much for the driver.
+    """
+    require_columns(source.frame, source.location.given, unlabelled_columns=(text_columns, TEXT_TYPES))
+    text = joined_text(CatalogueColumns("", text_columns), settings.max_characters)
+    texts = source.frame.select(text.alias("text"))
+    _check_limits(texts, source.location.given, limits)
+    return pa.array(texts.toPandas()["text"], pa.string())
+
+
+def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
+    """Each text's tokens, parted by blanks: equal for texts that differ in case and punctuation only."""
+    return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
+
+
 def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
     size = pairs.agg(F.count("*").alias("rows"), F.coalesce(F.sum(F.octet_length("text")), F.lit(0)).alias("bytes")).collect()[
         0
     ]
     if size["rows"] > limits.rows or size["bytes"] > limits.bytes:
         raise InputError(
-            f"Expected at most {limits.rows:,} labelled rows and {limits.bytes:,} bytes of text for the driver in {where}, "
+            f"Expected at most {limits.rows:,} rows and {limits.bytes:,} bytes of text for the driver in {where}, "
             f"found {size['rows']:,} and {size['bytes']:,}; take a sample, or raise --max-rows and --max-bytes."
         )
 
@@ -85,8 +103,7 @@ def clean(pairs: pd.DataFrame, settings: TextSettings, where: str) -> LabelledTe
     Raises:
         InputError: fewer than two labels, or fewer than MIN_ROWS_PER_LABEL rows of one.
     """
-    tokens = tokens_of(pa.array(pairs["text"], pa.string(), from_pandas=True), settings)
-    words = pc.fill_null(pc.binary_join(tokens, " "), "").to_pandas()
+    words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
     rows = pd.DataFrame({"label": pairs["label"].to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
     dropped: dict[str, int] = {}
 

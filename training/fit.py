@@ -126,17 +126,22 @@ def fit_network(
     labels: Sequence[str],
     network_settings: NetworkSettings,
     settings: FitSettings,
+    embeddings: npt.NDArray[np.float32] | None = None,
     tensorboard: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
     """Build and fit a network; the weights are those of the epoch with the lowest validation loss.
 
+    Args:
+        embeddings: float32 [vocabulary_size, embedding] to start from; random ones without.
     Raises:
         CategorizerError: the loss is no longer a number.
     """
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     network = build_network(vocabulary_size, len(labels), network_settings)
+    if embeddings is not None:
+        network.get_layer("embedding").set_weights([embeddings])
     network.compile(
         keras.optimizers.Adam(settings.learning_rate),
         keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),

@@ -55,7 +55,7 @@ def test_other_column_names_and_many_labels(tmp_path: Path, spark, capsys) -> No
     [
         (("--label-column", "kind"), "Expected the column kind in"),
         (("--text-columns", "title"), "Expected the column title in"),
-        (("--max-rows", "10"), "Expected at most 10 labelled rows"),
+        (("--max-rows", "10"), "Expected at most 10 rows and"),
         (("--max-bytes", "100"), "found 200 and"),
         (("--test-share", "1.5"), "Expected --test-share from 0 to below 1, found 1.5"),
         (("--validation-share", "0"), "above 0 and together below 0.9"),

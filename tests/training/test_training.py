@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, sample_data) -> None:
 
 
 def test_tensorboard_logs_are_written(tmp_path: Path, sample_data) -> None:
-    train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path / "m"), str(tmp_path / "logs"), say=lambda line: None)
+    train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path / "m"), None, str(tmp_path / "logs"), say=lambda line: None)
     assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
 
 
@@ -118,3 +118,15 @@ def test_the_vocabulary_holds_the_most_frequent_words_first() -> None:
     assert build_vocabulary(texts, TextSettings(), 2, 1) == ["b", "a"]
     assert build_vocabulary(texts, TextSettings(), 9, 2) == ["b", "a"]
     assert Tokenizer(build_vocabulary(texts, TextSettings(), 9, 1), TextSettings()).words == ("b", "a", "c", "d")
+
+
+def test_unlabelled_texts_serve_the_embeddings_but_for_those_held_out(tmp_path: Path, sample_data) -> None:
+    more = pa.array([*(text.upper() + "!" for text in sample_data.texts.to_pylist()), "copper kettle with lid", "?!", None])
+    place = tiny_place(tmp_path)
+    alone = train(sample_data, tiny_recipe(epochs=1), place, say=lambda line: None)
+    both = train(sample_data, tiny_recipe(epochs=1), place, more, say=lambda line: None)
+    first, second = (load_bundle(str(trained.folder)).manifest for trained in (alone, both))
+    train_rows = first["data"]["split"]["train"]
+    assert first["training"]["pretrained_on_texts"] == train_rows
+    # One new text and the blank one; the copies of validation and test texts are left out, those of the train side are known.
+    assert second["training"]["pretrained_on_texts"] == train_rows + 2
