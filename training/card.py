@@ -29,6 +29,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             + f". The rest, {data['rows']:,} distinct texts, was split with near-duplicates on one side only "
             f"(word {data['split']['shingle_words']}-shingles, Jaccard similarity from {data['split']['similarity']}): "
             f"train {data['split']['train']:,}, validation {data['split']['validation']:,}, test {data['split']['test']:,}. "
+            f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
+            "those of the train side and unlabelled ones. "
             f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
             "",
             "## Figures on the test side",
