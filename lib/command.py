@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -38,10 +39,18 @@ INPUT_FAULTS = (
     ),
 )
 
+SPARK_IS_GONE = (
+    "Expected Spark to run to the end, found its JVM gone (stopped by a signal, or out of memory); "
+    "the table holds the last whole night, run again."
+)
+
 
 def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Sequence[str] | None = None) -> int:
     """Parse, print the settings in force, run `main`, and turn every failure into one sentence and an exit code."""
     debug = "--debug" in (arguments if arguments is not None else sys.argv)
+    if not debug:
+        # py4j logs stack traces of its own when the JVM is gone, to the root logger.
+        logging.getLogger().setLevel(logging.CRITICAL)
     try:
         description = (sys.modules[main.__module__].__doc__ or "").strip()
         settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
@@ -59,6 +68,8 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         fault = input_fault(error)
         if fault:
             return _failed(fault, InputError.exit_code, debug)
+        if _spark_is_gone(error):
+            return _failed(SPARK_IS_GONE, 1, debug)
         return _failed(f"{_first_line(error)} (run again with --debug for the stack trace).", 1, debug)
 
 
@@ -70,6 +81,12 @@ def input_fault(error: Exception) -> str | None:
             where = _file_in(text)
             return f"{sentence}{f' in {where}' if where else ''}; correct the source and run again."
     return None
+
+
+def _spark_is_gone(error: Exception) -> bool:
+    """py4j raises its network error where the JVM does not answer, or a plain Py4JError without anything from Java."""
+    kind = type(error).__name__
+    return kind in ("Py4JNetworkError", "ConnectionRefusedError") or (kind == "Py4JError" and "Trace:" not in str(error))
 
 
 def _file_in(text: str) -> str | None:

@@ -59,5 +59,17 @@ def test_faults_of_the_input_are_told_as_such(capsys) -> None:
     assert "file:///x/a.csv" in text
 
 
+def test_a_jvm_that_is_gone_is_told(capsys) -> None:
+    from py4j.protocol import Py4JError, Py4JNetworkError
+
+    for error in (
+        Py4JNetworkError("Error while sending or receiving"),
+        Py4JError("An error occurred while calling o1.collect"),
+    ):
+        code, text = ends(error, capsys)
+        assert code == 1
+        assert "found its JVM gone" in text
+
+
 def test_ctrl_c(capsys) -> None:
     assert ends(KeyboardInterrupt(), capsys)[0] == 130
