@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +33,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     for name, value in DELTA.items():
         if not submitted.contains(name):
             builder = builder.config(name, value)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
@@ -38,6 +41,9 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+        if threading.current_thread() is threading.main_thread():
+            # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
+            signal.signal(signal.SIGINT, on_interrupt)
 
 
 def configure(spark: SparkSession) -> None:
