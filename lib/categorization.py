@@ -20,9 +20,10 @@ from lib.bundle import Bundle
 from lib.errors import GuardrailError, InputError
 from lib.locations import storage_uri
 from lib.metrics import population_stability_index
+from lib.names import column
 from lib.rows import CatalogueColumns, Census, catalogue_rows, rejected_rows, take_census, usable_id
 from lib.scoring import categorized_rows, with_category, with_scores
-from lib.sources import ID_TYPES, TEXT_TYPES, Source, column, require_columns
+from lib.sources import ID_TYPES, Source, require_columns, require_text
 from lib.tables import Tables, append, check_targets, create_tables, has_run, last_run, publish, write_ledger
 from schemas.tables import CATEGORIZED, REJECTED, REVIEW, UNCLASSIFIABLE
 
@@ -89,10 +90,8 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
         raise InputError(
             f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
         )
-    if not columns.text:
-        raise InputError("Expected at least one text column, found none; give --text-columns.")
-    require_columns(frame, where, id_column=([columns.id], ID_TYPES), text_columns=(columns.text, TEXT_TYPES))
-    require_columns(frame, where, carry=(columns.carry, (AtomicType,)))
+    require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, (AtomicType,)))
+    require_text(frame, where, columns.text)
     if columns.order_by:
         require_columns(frame, where, order_by=([columns.order_by], (AtomicType,)))
     ours = {storage_uri(spark, location) for location in (tables.categorized, tables.rejected, tables.runs)}
@@ -115,8 +114,7 @@ def not_yet_scored(rows: DataFrame, present: DataFrame, bundle: Bundle, carry: t
     known = known.select("product_id", "text_hash", *[column(name) for name in carry]).alias("known")
     same = F.col("fresh.product_id") == F.col("known.product_id")
     for name in ("text_hash", *carry):
-        quoted = "`" + name.replace("`", "``") + "`"
-        same = same & F.col(f"fresh.{quoted}").eqNullSafe(F.col(f"known.{quoted}"))
+        same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
     return rows.alias("fresh").join(known, same, "left_anti")
 
 

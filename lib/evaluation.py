@@ -10,9 +10,10 @@ from pyspark.sql import functions as F
 from lib.bundle import Bundle
 from lib.errors import InputError
 from lib.metrics import classification_metrics
-from lib.rows import CatalogueColumns, joined_text
+from lib.names import column
+from lib.rows import joined_text
 from lib.scoring import NO_LABEL, with_scores
-from lib.sources import TEXT_TYPES, Source, column, require_columns
+from lib.sources import Source, require_text
 
 
 def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str) -> dict[str, Any]:
@@ -27,10 +28,9 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
         InputError: columns missing, or no labelled row.
     """
     where = source.location.given
-    if not text_columns:
-        raise InputError("Expected at least one text column, found none; give --text-columns.")
-    require_columns(source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES))
-    text = joined_text(CatalogueColumns(label_column, text_columns), bundle.tokenizer.settings.max_characters)
+    require_text(source.frame, where, text_columns)
+    require_text(source.frame, where, [label_column], flag="label_column")
+    text = joined_text(text_columns, bundle.tokenizer.settings.max_characters)
     rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
     scored = with_scores(rows.repartition(2 * parallelism), bundle, engine)

@@ -9,6 +9,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
+from lib.names import quoted
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,12 @@ class Location:
     def sql(self) -> str:
         """The identifier to write in SQL."""
         if self.is_path:
-            return f"delta.{_quoted(self.uri)}"
-        return ".".join(_quoted(part) for part in self.uri.split("."))
+            return f"delta.{quoted(self.uri)}"
+        return ".".join(quoted(part) for part in self.uri.split("."))
 
     def sibling(self, suffix: str) -> Location:
         """The table beside this one, with its name and `suffix`."""
         return Location(self.given.rstrip("/") + suffix, self.uri.rstrip("/") + suffix, self.is_path)
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
@@ -59,14 +56,10 @@ def locate(spark: SparkSession, given: str) -> Location:
     return Location(given, given, False)
 
 
-def path_exists(spark: SparkSession, location: Location) -> bool:
-    system, path = file_system(spark, location.uri)
-    return bool(system.exists(path))
-
-
 def exists(spark: SparkSession, location: Location) -> bool:
     if location.is_path:
-        return path_exists(spark, location)
+        system, path = file_system(spark, location.uri)
+        return bool(system.exists(path))
     try:
         return spark.catalog.tableExists(location.uri)
     except Exception:  # a name that is no identifier, a catalogue that is not there

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from lib.categorization import Outcome
 from lib.locations import delta_table
+from lib.names import column
 from lib.rows import CatalogueColumns
 from lib.tables import Tables
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
@@ -49,7 +50,7 @@ def preview_text(spark: SparkSession, tables: Tables, columns: CatalogueColumns,
         .agg(F.count("*").alias("products"), F.avg("confidence").alias("mean confidence"))
         .orderBy(F.col("category").isNull(), "category", "status")
     )
-    shown = [F.substring(F.col(f"`{name}`").cast("string"), 1, SHOWN_CHARACTERS).alias(name) for name in columns.carry]
+    shown = [F.substring(column(name).cast("string"), 1, SHOWN_CHARACTERS).alias(name) for name in columns.carry]
     # Spread over the table by hash, so that the rows shown are not all of one kind.
     few = frame.orderBy(F.xxhash64("product_id")).limit(rows)
     selected = few.select("product_id", *shown, "category", "confidence", "status")

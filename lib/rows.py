@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
-from lib.sources import column
+from lib.names import column
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
@@ -51,9 +52,9 @@ def _id_fault(columns: CatalogueColumns) -> Column:
     return F.when(text.isNull() | (F.trim(text) == ""), NO_ID).when(F.length(text) > MAX_ID_CHARACTERS, LONG_ID)
 
 
-def joined_text(columns: CatalogueColumns, max_characters: int) -> Column:
+def joined_text(names: Sequence[str], max_characters: int) -> Column:
     """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null."""
-    parts = [F.substring(column(name), 1, max_characters) for name in columns.text]
+    parts = [F.substring(column(name), 1, max_characters) for name in names]
     return F.substring(F.trim(F.concat_ws(" ", *parts)), 1, max_characters)
 
 
@@ -79,7 +80,7 @@ def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters:
         once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
         kept = _ranked_copies(source, columns).filter("copy_rank = 1").drop("copy_rank")
         usable = once.unionByName(kept)
-    text = joined_text(columns, max_characters)
+    text = joined_text(columns.text, max_characters)
     return usable.select(
         usable_id(columns).alias("product_id"),
         text.alias("text"),

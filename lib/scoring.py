@@ -15,6 +15,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from lib.bundle import TOKENIZER, Bundle
 from lib.engines import ENGINE_FILES, Engine, build_engine
+from lib.names import column
 from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, LOW_CONFIDENCE, NO_TEXT, NO_WORDS, REVIEW, SCORE, UNCLASSIFIABLE
 
 NO_LABEL = -1
@@ -90,7 +91,7 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
         for texts in batches:
             yield scorer.scores_of(texts)
 
-    others = [F.col(f"`{name}`") for name in rows.columns if name != text]
+    others = [column(name) for name in rows.columns if name != text]
     return rows.select(*others, score(F.col(text)).alias("score"))
 
 
@@ -100,23 +101,18 @@ def with_category(scored: DataFrame, bundle: Bundle, review_below: float) -> Dat
     label, runner_up = F.col("score.label"), F.col("score.runner_up")
     known = label != NO_LABEL
     confidence = F.when(known, F.get("score.scores", label))
-    reason = (
-        F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT)
-        .when(~known, NO_WORDS)
-        .when(confidence < F.lit(review_below).cast("float"), LOW_CONFIDENCE)
-    )
+    unsure = confidence < F.lit(review_below).cast("float")
+    reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS).when(unsure, LOW_CONFIDENCE)
     derived: dict[str, Column] = {
         "category": F.when(known, F.get(labels, label)),
         "confidence": confidence,
         "runner_up": F.when(known, F.get(labels, runner_up)),
         "runner_up_confidence": F.when(known, F.get("score.scores", runner_up)),
         "scores": F.when(known, F.map_from_arrays(labels, F.col("score.scores"))),
-        "status": F.when(~known, UNCLASSIFIABLE)
-        .when(confidence < F.lit(review_below).cast("float"), REVIEW)
-        .otherwise(CATEGORIZED_STATUS),
+        "status": F.when(~known, UNCLASSIFIABLE).when(unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
         "reason": reason,
     }
-    others = [F.col(f"`{name}`") for name in scored.columns if name != "score"]
+    others = [column(name) for name in scored.columns if name != "score"]
     return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
 
 
@@ -125,4 +121,4 @@ def categorized_rows(scored: DataFrame, bundle: Bundle, run_id: str, carry: tupl
     stamped = with_category(scored, bundle, bundle.review_below).withColumns(
         {"model_version": F.lit(bundle.model_version), "run_id": F.lit(run_id), "scored_at": F.current_timestamp()}
     )
-    return stamped.select(*CATEGORIZED.names, *[F.col(f"`{name}`") for name in carry])
+    return stamped.select(*CATEGORIZED.names, *[column(name) for name in carry])

@@ -12,7 +12,6 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -222,10 +221,16 @@ def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str],
                 )
 
 
+def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str = "text_columns") -> None:
+    """Check that there is at least one text column, and that each holds text.
+
+    Raises:
+        InputError: as `require_columns`, or if no column is named.
+    """
+    if not names:
+        raise InputError(f"Expected at least one text column, found none; give --{flag.replace('_', '-')}.")
+    require_columns(frame, where, **{flag: (names, TEXT_TYPES)})
+
+
 TEXT_TYPES: tuple[type[DataType], ...] = (StringType,)
 ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)
-
-
-def column(name: str) -> Any:
-    """A column by its literal name: dots and spaces in a name are part of it."""
-    return F.col("`" + name.replace("`", "``") + "`")

@@ -15,8 +15,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
-from lib.rows import CatalogueColumns, joined_text
-from lib.sources import TEXT_TYPES, Source, column, require_columns
+from lib.names import column
+from lib.rows import joined_text
+from lib.sources import Source, require_text
 from lib.text import TextSettings, tokens_of
 
 MIN_ROWS_PER_LABEL = 5
@@ -55,10 +56,9 @@ def read_labelled_texts(
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
     where = source.location.given
-    if not text_columns:
-        raise InputError("Expected at least one text column, found none; give --text-columns.")
-    require_columns(source.frame, where, text_columns=(text_columns, TEXT_TYPES), label_column=([label_column], TEXT_TYPES))
-    text = joined_text(CatalogueColumns(label_column, text_columns), settings.max_characters)
+    require_text(source.frame, where, text_columns)
+    require_text(source.frame, where, [label_column], flag="label_column")
+    text = joined_text(text_columns, settings.max_characters)
     pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     _check_limits(pairs, where, limits)
     return clean(pairs.toPandas(), settings, where)
@@ -70,8 +70,8 @@ def read_unlabelled_texts(source: Source, text_columns: tuple[str, ...], setting
     Raises:
         InputError: columns missing, or too much for the driver.
     """
-    require_columns(source.frame, source.location.given, unlabelled_columns=(text_columns, TEXT_TYPES))
-    text = joined_text(CatalogueColumns("", text_columns), settings.max_characters)
+    require_text(source.frame, source.location.given, text_columns, flag="unlabelled_columns")
+    text = joined_text(text_columns, settings.max_characters)
     texts = source.frame.select(text.alias("text"))
     _check_limits(texts, source.location.given, limits)
     return pa.array(texts.toPandas()["text"], pa.string())

@@ -86,3 +86,13 @@ def test_keras_in_spark_gives_the_same_labels(rows, shipped) -> None:
     onnx, keras = (scores_by_id(with_scores(few, shipped, engine)) for engine in ("onnx", "keras"))
     for product_id, scores in onnx.items():
         np.testing.assert_allclose(scores, keras[product_id], atol=1e-4)
+
+
+def test_carried_columns_keep_names_with_dots_and_backticks(spark, shipped) -> None:
+    from pyspark.sql import functions as F
+
+    name = "price `gross`.eur"
+    frame = spark.createDataFrame([("1", "steel kettle", 5)], ["product_id", "text", name])
+    rows = frame.select("*", F.sha2("text", 256).alias("text_hash"))
+    found = categorized_rows(with_scores(rows, shipped, "onnx"), shipped, "run", (name,))
+    assert found.collect()[0][name] == 5

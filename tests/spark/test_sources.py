@@ -161,7 +161,7 @@ def test_columns_are_checked_by_name_and_type(spark) -> None:
 
 
 def test_a_column_with_a_dot_in_its_name(spark) -> None:
-    from lib.sources import column
+    from lib.names import column
 
     frame = spark.createDataFrame([("x",)], "`a.b` string")
     assert frame.select(column("a.b").alias("c")).collect()[0]["c"] == "x"
