@@ -12,6 +12,7 @@ from lib.bundle import load_bundle
 from lib.categorization import MODES, Outcome, Plan, categorize
 from lib.command import run_command
 from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.fields import columns_and_markers
 from lib.locations import locate
 from lib.report import outcome_text, preview_text
 from lib.rows import CatalogueColumns
@@ -27,7 +28,9 @@ class CategorizeSettings(JobSettings):
     target: str = option("table to keep: path or name; _rejected and _runs stand beside it")
     model: str = option("bundle: the folder of a version, or of versions with a `current`")
     id_column: str = option("column with the product's id", default="product_id")
-    text_columns: Names = option("text columns, joined in this order", default=("title", "description"))
+    text_columns: Names = option(
+        "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("title", "description")
+    )
     carry: Names = option("columns to carry over to the target", default=())
     order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
     mode: str = option("score what is new, or everything", default="incremental", choices=MODES)
@@ -41,7 +44,8 @@ class CategorizeSettings(JobSettings):
 def main(settings: CategorizeSettings) -> int:
     bundle = load_bundle(settings.model)
     check_golden_rows(build_engine(settings.engine, bundle, threads=1), bundle)
-    columns = CatalogueColumns(settings.id_column, settings.text_columns, settings.carry, settings.order_by)
+    text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
+    columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)
     plan = Plan(columns, settings.mode, settings.engine, as_record(settings))
     with spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)

@@ -25,7 +25,9 @@ from lib.sources import FORMATS, ReadOptions, read_source
 class EvaluateSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`")
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
-    text_columns: Names = option("text columns, joined in this order", default=("text",))
+    text_columns: Names = option(
+        "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("text",)
+    )
     label_column: str = option("column with the label", default="label")
     json: str | None = option("file to write the metrics to", default=None)
     engine: str = option("what runs the model", default="onnx", choices=ENGINES)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from lib.bundle import Bundle, load_bundle
 from lib.command import run_command
 from lib.engines import ENGINES, Engine, build_engine, check_golden_rows
+from lib.fields import marked_text
 from lib.settings import JobSettings, option
 
 LINES_AT_ONCE = 1024
@@ -30,6 +31,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 class PredictSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
     text: str | None = option("the text; without it each line of standard input is one", default=None)
+    field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
     engine: str = option("what runs the model", default="onnx", choices=ENGINES)
 
 
@@ -40,7 +42,8 @@ def main(settings: PredictSettings) -> int:
     # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
     lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
     texts = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in lines)
-    for prediction in predictions(texts, bundle, engine):
+    fields = bundle.tokenizer.settings.fields
+    for prediction in predictions((marked_text(text, fields, settings.field) for text in texts), bundle, engine):
         print(json.dumps(prediction, ensure_ascii=False), flush=True)
     return 0
 

@@ -17,7 +17,8 @@ from typing import Any
 from lib.errors import BundleError
 from lib.text import TextSettings, Tokenizer
 
-FORMAT_VERSION = 1
+# 2: thresholds by label, fields of a text. An older program would leave them out of account, so it must refuse.
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 ONNX_MODEL = "model.onnx"
@@ -53,9 +54,10 @@ class Bundle:
         return tuple(self.manifest["labels"])
 
     @property
-    def review_below(self) -> float:
-        """Confidence below which a row gets the status `review`."""
-        return float(self.manifest["thresholds"]["review_below"])
+    def review_below(self) -> tuple[float, ...]:
+        """Confidence below which a row gets the status `review`: one for each label, in their order."""
+        thresholds = self.manifest["thresholds"]
+        return tuple(float(thresholds.get("by_label", {}).get(label, thresholds["review_below"])) for label in self.labels)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -75,7 +77,7 @@ def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
     unknown = sorted(set(manifest["text"]) - known)
     if unknown:
         raise BundleError(f"Expected the text settings {sorted(known)} in {MANIFEST}, found also {unknown}; train it again.")
-    return TextSettings(**manifest["text"])
+    return TextSettings(**{**manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
 
 
 def resolve_bundle(path: str) -> Path:
@@ -169,8 +171,13 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
         raise BundleError(
             f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle."
         )
-    if not isinstance(manifest["thresholds"].get("review_below"), (int, float)):
-        raise BundleError(f"Expected the threshold review_below in {folder / MANIFEST}, found none; retrain the bundle.")
+    by_label = manifest["thresholds"].get("by_label", {})
+    numbers = [manifest["thresholds"].get("review_below"), *(by_label.values() if isinstance(by_label, dict) else [None])]
+    if not all(isinstance(number, (int, float)) for number in numbers) or not set(by_label) <= set(labels):
+        raise BundleError(
+            f"Expected the threshold review_below, and by_label for labels of the bundle at most, in {folder / MANIFEST}, "
+            f"found {manifest['thresholds']!r:.200}; retrain the bundle."
+        )
     if not manifest["golden"]:
         raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
 

@@ -39,6 +39,9 @@ INPUT_FAULTS = (
     ),
 )
 
+# Their standard output is the answer, for other programs to read.
+ANSWERS_ONLY = ("explain", "predict")
+
 SPARK_IS_GONE = (
     "Expected Spark to run to the end, found its JVM gone (stopped by a signal, or out of memory); "
     "the table holds the last whole night, run again."
@@ -54,7 +57,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
     try:
         description = (sys.modules[main.__module__].__doc__ or "").strip()
         settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
-        if job != "predict":
+        if job not in ANSWERS_ONLY:
             print(f"{job}: settings in force\n{describe(settings)}", flush=True)
         return main(settings)
     except CategorizerError as error:

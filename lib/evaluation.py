@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from lib.bundle import Bundle
 from lib.errors import InputError
+from lib.fields import columns_and_markers
 from lib.metrics import classification_metrics
 from lib.names import column
 from lib.rows import joined_text
@@ -28,9 +29,11 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
         InputError: columns missing, or no labelled row.
     """
     where = source.location.given
-    require_text(source.frame, where, text_columns)
     require_text(source.frame, where, [label_column], flag="label_column")
-    text = joined_text(text_columns, bundle.tokenizer.settings.max_characters)
+    settings = bundle.tokenizer.settings
+    text_columns, markers = columns_and_markers(text_columns, settings.fields)
+    require_text(source.frame, where, text_columns)
+    text = joined_text(text_columns, settings.max_characters, markers)
     rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
     scored = with_scores(rows.repartition(2 * parallelism), bundle, engine)

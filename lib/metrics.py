@@ -44,6 +44,13 @@ def classification_metrics(confusion: Int64s, labels: Sequence[str]) -> dict[str
     }
 
 
+def confusion_matrix(truth: Int64s, predicted: Int64s, labels: int) -> Int64s:
+    """Counts int64 [labels, labels + 1]: true by predicted, the last column for no category."""
+    matrix = np.zeros((labels, labels + 1), dtype=np.int64)
+    np.add.at(matrix, (truth, predicted), 1)
+    return matrix
+
+
 def _ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=np.asarray(denominator) > 0)
 

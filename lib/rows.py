@@ -9,7 +9,9 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
+from lib.errors import InputError
 from lib.names import column
+from lib.sources import ID_TYPES, Source, require_columns, require_text
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
@@ -19,12 +21,13 @@ MAX_REJECTED_CHARACTERS = 4096
 
 @dataclass(frozen=True)
 class CatalogueColumns:
-    """Which columns of the source mean what."""
+    """Which columns of the source mean what. `markers`: the word in front of each text column; none joins them unmarked."""
 
     id: str
     text: tuple[str, ...]
     carry: tuple[str, ...] = ()
     order_by: str | None = None
+    markers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,19 @@ def _id_fault(columns: CatalogueColumns) -> Column:
     return F.when(text.isNull() | (F.trim(text) == ""), NO_ID).when(F.length(text) > MAX_ID_CHARACTERS, LONG_ID)
 
 
-def joined_text(names: Sequence[str], max_characters: int) -> Column:
-    """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null."""
+def joined_text(names: Sequence[str], max_characters: int, markers: Sequence[str] = ()) -> Column:
+    """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null.
+
+    Args:
+        markers: a word to put in front of each column (lib.fields), wherever it holds a letter or a digit at all: a
+            marker alone must not make a text of nothing.
+    """
     parts = [F.substring(column(name), 1, max_characters) for name in names]
+    if markers:
+        worded = [part.rlike(r"[\p{L}\p{N}]") for part in parts]
+        parts = [
+            F.when(has, F.concat_ws(" ", F.lit(word), part)) for has, word, part in zip(worded, markers, parts, strict=True)
+        ]
     return F.substring(F.trim(F.concat_ws(" ", *parts)), 1, max_characters)
 
 
@@ -80,13 +93,31 @@ def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters:
         once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
         kept = _ranked_copies(source, columns).filter("copy_rank = 1").drop("copy_rank")
         usable = once.unionByName(kept)
-    text = joined_text(columns.text, max_characters)
+    text = joined_text(columns.text, max_characters, columns.markers)
     return usable.select(
         usable_id(columns).alias("product_id"),
         text.alias("text"),
         F.sha2(text, 256).alias("text_hash"),
         *[column(name) for name in columns.carry],
     )
+
+
+def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_characters: int) -> str:
+    """The text of one product, of the copy that a run would keep.
+
+    Raises:
+        InputError: columns missing, or no such id.
+    """
+    where = source.location.given
+    require_columns(source.frame, where, id_column=([columns.id], ID_TYPES))
+    require_text(source.frame, where, columns.text)
+    rows = source.frame.filter(usable_id(columns) == product_id)
+    found = catalogue_rows(rows, columns, max_characters, take_census(rows, columns)).select("text").collect()
+    if not found:
+        raise InputError(
+            f"Expected the id {product_id!r} in the column {columns.id} of {where}, found no such row; correct --id."
+        )
+    return str(found[0]["text"])
 
 
 def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,13 +95,18 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
     return rows.select(*others, score(F.col(text)).alias("score"))
 
 
-def with_category(scored: DataFrame, bundle: Bundle, review_below: float) -> DataFrame:
-    """Category, confidence, runner-up, scores, status and reason from the struct column `score`, which goes."""
+def with_category(scored: DataFrame, bundle: Bundle, review_below: Sequence[float]) -> DataFrame:
+    """Category, confidence, runner-up, scores, status and reason from the struct column `score`, which goes.
+
+    Args:
+        review_below: for each label of the bundle the confidence below which a row gets the status `review`.
+    """
     labels = F.array(*[F.lit(label) for label in bundle.labels])
     label, runner_up = F.col("score.label"), F.col("score.runner_up")
     known = label != NO_LABEL
     confidence = F.when(known, F.get("score.scores", label))
-    unsure = confidence < F.lit(review_below).cast("float")
+    thresholds = F.array(*[F.lit(float(threshold)).cast("float") for threshold in review_below])
+    unsure = confidence < F.get(thresholds, label)
     reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS).when(unsure, LOW_CONFIDENCE)
     derived: dict[str, Column] = {
         "category": F.when(known, F.get(labels, label)),

@@ -124,8 +124,8 @@ def _checked(name: str, value: Any, hint: Any, choices: Sequence[str] | None, pa
     convert = bool if hint is bool else _converter(hint)
     if convert is _names and isinstance(value, list) and all(isinstance(one, str) for one in value):
         return tuple(value)
-    if convert is _names and isinstance(value, str):
-        return _names(value)
+    if convert is _names and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return _names(str(value))
     fits = type(value) is convert or (convert is float and type(value) is int)
     if not fits or (choices and value not in choices):
         expected = (

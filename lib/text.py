@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ class TextSettings:
     separators: str = r"[^\p{L}\p{N}\p{M} ]+"
     max_characters: int = 4096
     max_tokens: int = 200
+    # The columns the texts were joined from, each behind its marker (lib.fields); none for texts of one column.
+    fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.normal_form not in NORMAL_FORMS:
@@ -48,6 +51,8 @@ class TextSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise BundleError(f"Expected the text setting {name} to be a whole number above 0, found {value!r}.")
+        if not all(isinstance(name, str) for name in self.fields):
+            raise BundleError(f"Expected the text setting fields to be names, found {self.fields!r}.")
 
 
 def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
@@ -97,6 +102,13 @@ class TokenIds:
         unknown_before = np.concatenate(([0], np.cumsum(self.ids == OOV_ID, dtype=np.int64)))
         return unknown_before[self.offsets[1:]] - unknown_before[self.offsets[:-1]]
 
+    def rows(self, rows: Int64s) -> TokenIds:
+        """The texts `rows`, in their order."""
+        lengths = self.lengths[rows]
+        offsets = _offsets(lengths)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return TokenIds(self.ids[places], offsets)
+
     def padded(self, rows: Int64s, width: int, height: int | None = None) -> Int32s:
         """The texts `rows` as a rectangle int32 [height or len(rows), width], PAD_ID behind each text's end."""
         lengths = self.lengths[rows]
@@ -141,5 +153,5 @@ class Tokenizer:
         return TokenIds(ids, _offsets(np.minimum(lengths, self.settings.max_tokens)))
 
 
-def _offsets(lengths: npt.NDArray[np.integer[npt.NBitBase]]) -> Int64s:
+def _offsets(lengths: npt.NDArray[np.integer[Any]]) -> Int64s:
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))

@@ -1,0 +1,65 @@
+"""Fields of a product in one text: each stands behind a marker word, so that a model can tell a title from a description.
+
+A bundle trained on several columns lists them as the fields of its text settings. A job then names the columns that hold
+them, all or some, in any order: `--text-columns title,description`, or `title=product_name` where a column has another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lib.errors import InputError
+
+Names = tuple[str, ...]
+
+# A word no shop writes, of letters and digits, so that it is one token under any separators.
+_PREFIX = "xxfield"
+
+
+def marker(field: int) -> str:
+    """The word in front of the field with this number."""
+    return f"{_PREFIX}{field}"
+
+
+def markers_of(fields: Sequence[str]) -> Names:
+    """The markers of all fields, in their order."""
+    return tuple(marker(i) for i in range(len(fields)))
+
+
+def columns_and_markers(given: Sequence[str], fields: Sequence[str]) -> tuple[Names, Names]:
+    """The columns to read, in the order of the bundle's fields, and the marker of each.
+
+    Args:
+        given: what --text-columns names: columns, or FIELD=COLUMN.
+        fields: of the bundle; without any, the columns are joined as they stand and have no markers.
+    Raises:
+        InputError: a name that is no field of the bundle, or a field named twice.
+    """
+    if not fields:
+        return tuple(given), ()
+    # A column's own name may hold the sign, so the pair is read only where what stands before it is a field.
+    pairs = [
+        (one.split("=", 1)[0], one.split("=", 1)[1]) if "=" in one and one.split("=", 1)[0] in fields else (one, one)
+        for one in given
+    ]
+    names = [field for field, _ in pairs]
+    if not set(names) <= set(fields) or len(set(names)) != len(names):
+        raise InputError(
+            f"Expected --text-columns of the fields {', '.join(fields)} that this bundle was trained on, each once at most, "
+            f"found {', '.join(names)}; write FIELD=COLUMN where a column has another name."
+        )
+    by_field = dict(pairs)
+    present = [i for i, field in enumerate(fields) if field in by_field]
+    return tuple(by_field[fields[i]] for i in present), tuple(marker(i) for i in present)
+
+
+def marked_text(text: str, fields: Sequence[str], field: str | None = None) -> str:
+    """A single text as the bundle wants it: behind the marker of `field`, or of the first one.
+
+    Raises:
+        InputError: the bundle has no such field.
+    """
+    if field is not None and field not in fields:
+        has = f"one of {', '.join(fields)}" if fields else "none, since this bundle was trained on one text column"
+        raise InputError(f"Expected as --field {has}, found {field!r}; correct it.")
+    return f"{marker(fields.index(field) if field else 0)} {text}" if fields and text.strip() else text
