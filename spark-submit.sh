@@ -42,6 +42,11 @@ if [ ! -f "$known" ]; then
     fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
 fi
 
+without_spark() {
+    prepare run "without Java"
+    PYTHONPATH=$ROOT exec "$PYTHON" -m "jobs.$job" "$@"
+}
+
 for argument in "$@"; do
     # Help needs neither Spark nor TensorFlow.
     if [ "$argument" = --help ] || [ "$argument" = -h ]; then
@@ -51,9 +56,9 @@ for argument in "$@"; do
 done
 
 case $job in
-    predict)
-        prepare run "without Java"
-        PYTHONPATH=$ROOT exec "$PYTHON" -m jobs.predict "$@" ;;
+    predict) without_spark "$@" ;;
+    # A row of a catalogue is read with Spark, a text given on the command line needs none.
+    explain) case " $* " in *" --source"* | *" --config"*) prepare run ;; *) without_spark "$@" ;; esac ;;
     train) prepare training ;;
     *) prepare run ;;
 esac

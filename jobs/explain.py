@@ -1,0 +1,91 @@
+"""Why a text, or a row of the catalogue, gets its category: the words that moved the decision.
+
+./spark-submit.sh explain --text "stainless steel kettle, 1.7 litres"
+./spark-submit.sh explain --source catalog.parquet --id B0042
+
+The log-odds of the category fall by the number shown when the word is taken away; below 0 the word speaks against it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lib.bundle import load_bundle
+from lib.command import run_command
+from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.errors import InputError
+from lib.explanation import explain, explanation_text
+from lib.fields import columns_and_markers, marked_text
+from lib.settings import JobSettings, Names, option
+from lib.text import TextSettings
+
+# From this very file: under spark-submit every other module comes out of the zip.
+DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
+
+
+@dataclass(frozen=True)
+class ExplainSettings(JobSettings):
+    model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
+    text: str | None = option("the text", default=None)
+    field: str | None = option("the field the text is, for a bundle of several fields (default: the first)", default=None)
+    source: str | None = option("catalogue that holds the row: path or table name", default=None)
+    id: str | None = option("the row's product id", default=None)
+    id_column: str = option("column with the product's id", default="product_id")
+    text_columns: Names = option("text columns, as given to categorize", default=("title", "description"))
+    order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
+    format: str | None = option(
+        "the source's format, where its file names do not tell", default=None, choices=("delta", "parquet", "csv", "json")
+    )
+    columns: Names = option("names of the columns of a CSV source without a header", default=())
+    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    category: str | None = option("explain this category rather than the one it gets", default=None)
+    top: int = option("words to show", default=15)
+    json: bool = option("print everything as JSON", default=False)
+    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.id is None) or (self.id is None) != (self.source is None):
+            raise InputError("Expected either --text, or --source and --id, found neither or a mixture; see --help.")
+        if self.top < 1:
+            raise InputError(f"Expected --top of at least 1, found {self.top}; correct it.")
+
+
+def main(settings: ExplainSettings) -> int:
+    bundle = load_bundle(settings.model)
+    engine = build_engine(settings.engine, bundle, threads=1)
+    check_golden_rows(engine, bundle)
+    text_settings = bundle.tokenizer.settings
+    if settings.text is not None:
+        # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.
+        clean = settings.text.encode("utf-8", "replace").decode("utf-8")
+        text = marked_text(clean, text_settings.fields, settings.field)
+    else:
+        text = _text_of_row(settings, text_settings)
+    found = explain(text, bundle, engine, settings.category)
+    print(json.dumps(asdict(found), ensure_ascii=False) if settings.json else explanation_text(found, settings.top))
+    return 0
+
+
+def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
+    """The text that `categorize` would score for this id."""
+    # Imported here, so that a text is explained without Spark.
+    from lib.locations import locate
+    from lib.rows import CatalogueColumns, text_of_id
+    from lib.session import spark_session
+    from lib.sources import ReadOptions, read_source
+
+    assert settings.source is not None
+    assert settings.id is not None
+    text, markers = columns_and_markers(settings.text_columns, text_settings.fields)
+    columns = CatalogueColumns(settings.id_column, text, (), settings.order_by, markers)
+    with spark_session("explain", settings.debug) as spark:
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        source = read_source(spark, locate(spark, settings.source), reading)
+        return text_of_id(source, columns, settings.id, text_settings.max_characters)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(ExplainSettings, main, "explain"))
