@@ -21,6 +21,10 @@ TRAINING = [
     "onnx>=1.17",
     "scikit-learn>=1.5",
     "tensorboard>=2.18",
+    # Wrong labels by confident learning: small, pure Python, on scikit-learn.
+    "cleanlab>=2.7",
+    # The baseline that users know; the fork that is kept up and has wheels for numpy 2.
+    "fasttext-community>=0.11",
     # The CPU build is a third of the size; elsewhere than on x86-64 Linux the plain one is a CPU build already.
     "tensorflow-cpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",
     "tensorflow>=2.18; sys_platform != 'linux' or platform_machine != 'x86_64'",
