@@ -26,15 +26,14 @@ sys.path.insert(0, str(ROOT))
 import deltalake  # noqa: E402
 import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
-from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
 from sklearn.metrics import f1_score  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.svm import LinearSVC  # noqa: E402
 
+from benchmarks.data import data_folder, joined, labelled_texts  # noqa: E402
 from lib.bundle import Bundle, load_bundle  # noqa: E402
 from lib.engines import build_engine  # noqa: E402
 from lib.text import tokens_of  # noqa: E402
-from training.dataset import clean  # noqa: E402
+from training.baselines import fitted_baselines  # noqa: E402
+from training.dataset import joined_tokens  # noqa: E402
 from training.split import near_duplicate_groups, split_by_group  # noqa: E402
 
 MODEL = ROOT / "models" / "ecommerce"
@@ -74,32 +73,28 @@ def categorize_twice(data: Path, target: Path) -> dict[str, Any]:
     }
 
 
-def joined(rows: pd.DataFrame) -> list[str]:
-    return (rows["title"].fillna("") + " " + rows["description"].fillna("")).str.strip().tolist()
-
-
 def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     """Both on the test side of the bundle's own split, and on the book titles of another source."""
-    rows = pd.read_parquet(data / "ecommerce_text.parquet")
-    # As lib.rows.joined_text cuts and trims them.
-    rows["text"] = rows["text"].str[: bundle.tokenizer.settings.max_characters].str.strip(" ")
-    labelled = clean(rows, bundle.tokenizer.settings, "ecommerce_text.parquet")
+    labelled = labelled_texts(data, bundle.tokenizer.settings)
     if labelled.fingerprint != bundle.manifest["data"]["fingerprint"]:
         raise SystemExit("ecommerce_text.parquet is not the data that the shipped bundle was trained on")
     texts = labelled.texts.to_pylist()
     groups = near_duplicate_groups(labelled.texts, bundle.tokenizer.settings)
     made = bundle.manifest["data"]["split"]
-    split = split_by_group(groups, labelled.label_ids, texts, made["test_share"], made["validation_share"], made["seed"])
+    shares = made["test_share"], made["validation_share"]
+    split = split_by_group(groups, labelled.label_ids, labelled.labels, texts, *shares, made["seed"])
     catalogue = pd.read_parquet(data / "catalog.parquet")
     books = joined(catalogue[catalogue["source"] == "goodbooks"])
     truth = labelled.label_ids[split.test]
     test_texts = [texts[i] for i in split.test]
-    svc = make_pipeline(TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2), LinearSVC())
-    svc.fit([texts[i] for i in split.train], labelled.label_ids[split.train])
+    peers = fitted_baselines(labelled, split, bundle.tokenizer.settings)
     engine = build_engine("onnx", bundle, threads=2)
 
     def lstm(several: list[str]) -> Any:
         return engine.probabilities(bundle.tokenizer.ids_of(pa.array(several))).argmax(axis=1)
+
+    def svc(several: list[str]) -> Any:
+        return peers["TF-IDF + LinearSVC"](joined_tokens(pa.array(several), bundle.tokenizer.settings).to_pylist())
 
     book = labelled.labels.index("Books")
     return {
@@ -107,7 +102,7 @@ def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
             "f1_weighted_test_side": float(f1_score(truth, predict(test_texts), average="weighted")),
             "goodbooks_taken_for_books": float((predict(books) == book).mean()),
         }
-        for name, predict in (("lstm", lstm), ("tfidf_linear_svc", svc.predict))
+        for name, predict in (("lstm", lstm), ("tfidf_linear_svc", svc))
     }
 
 
@@ -170,7 +165,7 @@ def page(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    data = Path(os.environ["CATALOG_DATA"]).resolve()
+    data = data_folder()
     bundle = load_bundle(str(MODEL))
     result: dict[str, Any] = {"model_version": bundle.model_version, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:

@@ -9,20 +9,26 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.command import run_command
 from lib.errors import InputError
+from lib.fields import columns_and_markers
 from lib.locations import locate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
 from lib.sources import FORMATS, SUFFIXES, ReadOptions, read_source
 from lib.text import TextSettings
 
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+
 
 @dataclass(frozen=True)
 class TrainSettings(JobSettings):
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
-    text_columns: Names = option("text columns, joined in this order", default=("text",))
+    text_columns: Names = option("text columns, joined in this order; put short ones first", default=("text",))
+    mark_fields: bool = option("tell the network which column a word stands in, where there are several", default=True)
     label_column: str = option("column with the label", default="label")
     models: str = option("folder of bundles", default="models")
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
@@ -36,24 +42,35 @@ class TrainSettings(JobSettings):
     max_tokens: int = option("tokens of a text that are read", default=200)
     pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
-    unlabelled_columns: Names = option("their text columns", default=("title", "description"))
+    unlabelled_columns: Names = option("their text columns; FIELD=COLUMN as in categorize", default=("title", "description"))
+    elsewhere: str | None = option(
+        "labelled texts of another origin to judge the model on, with the columns label, origin and the text columns: path or table",
+        default=None,
+    )
+    elsewhere_columns: Names = option("their text columns (default: those of the labels)", default=())
     embedding: int = option("size of a word's embedding", default=48)
-    units: int = option("units of the LSTM, in each direction", default=64)
+    units: int = option("units of the LSTM, in each direction", default=40)
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
-    epochs: int = option("epochs at most", default=8)
-    patience: int = option("epochs without a lower validation loss before it stops", default=4)
+    epochs: int = option("passes over the texts", default=8)
     batch: int = option("texts in a batch", default=64)
     learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3)
     word_dropout: float = option("share of words hidden while fitting", default=0.3)
+    field_dropout: float = option("share of the texts seen with one of their fields alone while fitting", default=0.4)
     label_smoothing: float = option("probability spread over the other labels while fitting", default=0.05)
     test_share: float = option("share of the texts on the test side", default=0.15)
     validation_share: float = option("share of the texts on the validation side", default=0.10)
-    review_below: float = option("confidence below which a row gets the status review", default=0.5)
+    folds: int = option("also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0)
+    baselines: bool = option("also fit the majority class, TF-IDF + LinearSVC and fastText, to compare with", default=True)
+    wrong_labels: str | None = option("CSV file for the labels that are probably wrong, with their texts", default=None)
+    review_below: Names = option(
+        "confidence below which a row gets the status review; also by label: 0.5,Books=0.8", default=("0.5",)
+    )
     target_precision: float | None = option(
         "pick the threshold for review, on the validation side, so that this share of the rows above it is right",
         default=None,
     )
+    threshold_by_label: bool = option("pick that threshold for each label, rather than one for all", default=False)
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
     seed: int = option("seed of the split, the weights and the order", default=7)
     data_note: str = option("origin and licence of the data, for the model card", default="")
@@ -61,7 +78,7 @@ class TrainSettings(JobSettings):
     tensorboard: str | None = option("folder for TensorBoard's logs", default=None)
 
     def __post_init__(self) -> None:
-        for name in ("test_share", "validation_share", "word_dropout", "label_smoothing", "review_below"):
+        for name in ("test_share", "validation_share", "word_dropout", "field_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
                     f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it."
@@ -70,6 +87,9 @@ class TrainSettings(JobSettings):
             raise InputError("Expected --test-share and --validation-share above 0 and together below 0.9; correct them.")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
+        if self.folds == 1 or self.folds < 0:
+            raise InputError(f"Expected --folds of 0 (none) or at least 2, found {self.folds}; correct it.")
+        self.review()
         sizes = (
             "max_rows",
             "max_bytes",
@@ -86,6 +106,25 @@ class TrainSettings(JobSettings):
             if getattr(self, name) < 1:
                 raise InputError(f"Expected --{name.replace('_', '-')} of at least 1, found {getattr(self, name)}; correct it.")
 
+    def review(self) -> tuple[float, dict[str, float]]:
+        """--review-below as the threshold for all labels and those of single labels."""
+        for_all, by_label = 0.5, {}
+        for one in self.review_below:
+            label, _, number = one.rpartition("=")
+            try:
+                value = float(number)
+            except ValueError:
+                value = -1.0
+            if not 0 <= value < 1:
+                raise InputError(
+                    f"Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER, found {one!r}; correct it."
+                )
+            if label:
+                by_label[label.strip()] = value
+            else:
+                for_all = value
+        return for_all, by_label
+
     @property
     def bundle_name(self) -> str:
         place = Path(self.labels.rstrip("/"))
@@ -98,36 +137,69 @@ def main(settings: TrainSettings) -> int:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
-    from training.contents import Place, Recipe
-    from training.dataset import Limits, read_labelled_texts, read_unlabelled_texts
-    from training.fit import FitSettings
-    from training.network import NetworkSettings
+    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+    from training.recipe import Place
     from training.training import train
 
     s = settings
-    recipe = Recipe(
-        TextSettings(max_tokens=s.max_tokens),
-        NetworkSettings(s.embedding, s.units, s.bidirectional, s.dense),
-        FitSettings(s.epochs, s.batch, s.learning_rate, s.patience, s.word_dropout, s.label_smoothing, s.seed),
-        s.vocabulary,
-        s.min_count,
-        s.pretrain,
-        s.test_share,
-        s.validation_share,
-        s.review_below,
-        s.target_precision,
-    )
+    recipe = recipe_of(s)
+    fields = recipe.text.fields
     with spark_session("train", s.debug) as spark:
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter))
         limits = Limits(s.max_rows, s.max_bytes)
         data = read_labelled_texts(source, s.text_columns, s.label_column, recipe.text, limits)
-        more = read_source(spark, locate(spark, s.unlabelled)) if s.unlabelled else None
-        unlabelled = read_unlabelled_texts(more, s.unlabelled_columns, recipe.text, limits) if more else None
+        check_thresholds(recipe, data.labels)
+        unlabelled = elsewhere = None
+        if s.unlabelled:
+            named = columns_and_markers(s.unlabelled_columns, fields)
+            unlabelled = read_unlabelled_texts(read_source(spark, locate(spark, s.unlabelled)), *named, recipe.text, limits)
+        if s.elsewhere:
+            named = columns_and_markers(s.elsewhere_columns or s.text_columns, fields)
+            elsewhere = read_elsewhere(read_source(spark, locate(spark, s.elsewhere)), *named, recipe.text, limits)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
-    place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits)
-    train(data, recipe, place, unlabelled, s.tensorboard)
+    for rare, frequent in data.look_alikes:
+        print(f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two", flush=True)
+    place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
+    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard)
     return 0
+
+
+def recipe_of(s: TrainSettings) -> Recipe:
+    from training.fit import FitSettings
+    from training.network import NetworkSettings
+    from training.recipe import Recipe, ReviewSettings
+
+    below, below_by_label = s.review()
+    return Recipe(
+        text=TextSettings(max_tokens=s.max_tokens, fields=s.text_columns if s.mark_fields and len(s.text_columns) > 1 else ()),
+        network=NetworkSettings(s.embedding, s.units, s.bidirectional, s.dense),
+        fit=FitSettings(
+            epochs=s.epochs,
+            batch=s.batch,
+            learning_rate=s.learning_rate,
+            word_dropout=s.word_dropout,
+            label_smoothing=s.label_smoothing,
+            field_dropout=s.field_dropout,
+            seed=s.seed,
+        ),
+        vocabulary=s.vocabulary,
+        min_count=s.min_count,
+        pretrain=s.pretrain,
+        test_share=s.test_share,
+        validation_share=s.validation_share,
+        review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label),
+        folds=s.folds,
+        baselines=s.baselines,
+    )
+
+
+def check_thresholds(recipe: Recipe, labels: tuple[str, ...]) -> None:
+    unknown = sorted(set(recipe.review.below_by_label) - set(labels))
+    if unknown:
+        raise InputError(
+            f"Expected --review-below for labels of the data ({', '.join(labels[:10])}), found {', '.join(unknown)}; correct it."
+        )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.text import TextSettings
-from training.contents import Place, Recipe
 from training.fit import FitSettings
 from training.network import NetworkSettings
+from training.recipe import Place, Recipe
 
 
 def tiny_recipe(**fit: Any) -> Recipe:
@@ -22,8 +22,6 @@ def tiny_recipe(**fit: Any) -> Recipe:
         pretrain=True,
         test_share=0.2,
         validation_share=0.2,
-        review_below=0.5,
-        target_precision=None,
     )
 
 

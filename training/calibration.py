@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from lib.engines.engine import Float32s, score_in_micro_batches
 from lib.text import TokenIds
+from training.recipe import ReviewSettings
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -18,6 +20,7 @@ TEMPERATURES = (0.2, 5.0)
 BATCH = 256
 # A precision measured on fewer rows than this would be luck.
 MIN_ROWS = 20
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """The temperature that went into the network, and the confidence below which a row goes to review."""
+class Thresholds:
+    """The confidences below which a row goes to review: for all labels, and for some their own."""
 
-    temperature: float
     review_below: float
+    by_label: Mapping[str, float]
 
 
 def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:
@@ -89,18 +92,43 @@ def threshold_for_precision(confidence: Float32s, correct: Bools, target: float)
     return Threshold(float(confidence[place]), float(precision[place]), float(rows[place] / len(rows)))
 
 
-def calibrate(
-    network: keras.Model, texts: TokenIds, label_ids: Int64s, review_below: float, target_precision: float | None
-) -> Calibrated:
-    """Fit the temperature on the validation side, put it into the network, and pick the threshold for review.
+def review_thresholds(probabilities: Float32s, label_ids: Int64s, labels: Sequence[str], review: ReviewSettings) -> Thresholds:
+    """The thresholds asked for, picked where a precision is the target.
+
+    A label's own threshold is picked among the rows that are given this label; one that is given to fewer than MIN_ROWS
+    rows shares that of all.
 
     Args:
-        texts: the validation side; label_ids: int64, its labels.
+        probabilities: calibrated, float32 [rows, labels], of texts the network was not fitted to; label_ids: int64 [rows].
     """
-    temperature = fit_temperature(network_probabilities(network, texts), label_ids)
-    apply_temperature(network, temperature)
-    if target_precision is None:
-        return Calibrated(temperature, review_below)
-    probabilities = network_probabilities(network, texts)
-    right = probabilities.argmax(axis=1) == label_ids
-    return Calibrated(temperature, threshold_for_precision(probabilities.max(axis=1), right, target_precision).confidence)
+    if review.target_precision is None:
+        return Thresholds(review.below, dict(review.below_by_label))
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = predicted == label_ids
+    for_all = threshold_for_precision(confidence, right, review.target_precision).confidence
+    by_label: dict[str, float] = {}
+    for i, label in enumerate(labels if review.by_label else ()):
+        rows = predicted == i
+        if rows.sum() >= MIN_ROWS:
+            by_label[label] = threshold_for_precision(confidence[rows], right[rows], review.target_precision).confidence
+    return Thresholds(for_all, by_label)
+
+
+def calibration_table(confidence: Float32s, correct: Bools) -> list[dict[str, float]]:
+    """Rows, mean confidence and accuracy of equal-width bins (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        {
+            "rows": int((bins == b).sum()),
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(correct[bins == b].mean()),
+        }
+        for b in range(CALIBRATION_BINS)
+        if (bins == b).any()
+    ]
+
+
+def expected_calibration_error(confidence: Float32s, correct: Bools) -> float:
+    """How far confidence and accuracy lie apart, averaged over the rows in the bins of `calibration_table`."""
+    table = calibration_table(confidence, correct)
+    return sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in table) / max(len(confidence), 1)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 WORST_CONFUSIONS = 5
+WORST_ELSEWHERE = 3
+# The name the tables give our own model.
+LSTM = "LSTM"
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -39,7 +42,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
             f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
             "",
-            f"Rows with a confidence below {metrics['review']['review_below']:.3f} go to review: {metrics['review']['share_kept']:.1%} "
+            f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
             f"of the test side stay, {metrics['review']['precision_kept']:.1%} of them right. With thresholds chosen on the test side: "
             + "; ".join(
                 f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
@@ -53,6 +56,11 @@ def model_card(manifest: Mapping[str, Any]) -> str:
                 for label, row in metrics["per_class"].items()
             ],
             "",
+            *_comparison(metrics),
+            *_elsewhere(metrics),
+            f"{metrics['labels_probably_wrong']:,} of the {data['rows']:,} labels are probably wrong, in the eyes of a model that "
+            "was fitted without them (`evaluation/wrong_labels.csv`, by the hash of the text).",
+            "",
             "![confusion matrix](evaluation/confusion_matrix.png)",
             "![reliability](evaluation/reliability.png)",
             "![learning curves](evaluation/learning_curves.png)",
@@ -64,6 +72,55 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _thresholds(review: Mapping[str, Any]) -> str:
+    own = "".join(f" ({label}: {below:.3f})" for label, below in review["by_label"].items())
+    return f"{review['review_below']:.3f}{own}"
+
+
+def _comparison(metrics: Mapping[str, Any]) -> list[str]:
+    """Beside the baselines, on the test side and over folds."""
+    validated = (metrics["cross_validation"] or {}).get("models", {})
+    lines = [
+        "| model | weighted F1, test side | macro F1 | weighted F1 over folds: mean ± spread | LSTM ahead by |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in metrics["comparison"].items():
+        folds, ahead = validated.get(name), validated.get(name, {}).get("lstm_ahead_by")
+        lines.append(f"| {name} | {row['f1_weighted']:.4f} | {row['f1_macro']:.4f} | {_pair(folds)} | {_pair(ahead)} |")
+    if not validated:
+        return [*lines, ""]
+    error = metrics["cross_validation"]["expected_calibration_error"]
+    note = f"{metrics['cross_validation']['folds']} folds that near-duplicates do not cross; expected calibration error {error:.4f} over all of them."
+    return [*lines, "", note, ""]
+
+
+def _pair(row: Mapping[str, float] | None) -> str:
+    return f"{row['mean']:.4f} ± {row['spread']:.4f}" if row else ""
+
+
+def _elsewhere(metrics: Mapping[str, Any]) -> list[str]:
+    """What becomes of texts from elsewhere; lines of the card."""
+    table = metrics["elsewhere"]
+    if not table:
+        return []
+    names = list(table[0]["recall"])
+    return [
+        "## Texts from elsewhere",
+        "",
+        "Not of the shop that the training data come from. Share that gets the right category:",
+        "",
+        f"| origin | category | texts | {' | '.join(names)} |",
+        "|---" * (3 + len(names)) + "|",
+        *[
+            f"| {row['origin']} | {row['label']} | {row['rows']:,} | "
+            + " | ".join(f"{row['recall'][n]:.3f}" for n in names)
+            + " |"
+            for row in table
+        ],
+        "",
+    ]
 
 
 def _limits(manifest: Mapping[str, Any]) -> list[str]:
@@ -82,6 +139,12 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
             f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average on the test side: "
             "read it as an order, not as a probability."
         )
+    worst = sorted(metrics["elsewhere"], key=lambda row: row["recall"][LSTM])[:WORST_ELSEWHERE]
+    if worst:
+        listed = "; ".join(f"{row['origin']} as {row['label']} {row['recall'][LSTM]:.0%}" for row in worst)
+        lines.append(f"- Of the texts from elsewhere it does worst on: {listed}.")
+    for rare, frequent in manifest["data"]["look_alikes"]:
+        lines.append(f"- The labels {rare!r} and {frequent!r} look as if they were meant as one; they were learned as two.")
     lines += [f"- {line}" for line in manifest["data"]["limits"]]
     return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError
@@ -18,55 +18,51 @@ import numpy as np
 import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
-from lib.text import TextSettings, Tokenizer
-from training.calibration import Calibrated
+from lib.text import Tokenizer
+from training.calibration import Thresholds
 from training.card import model_card
 from training.dataset import LabelledTexts
 from training.export import export_onnx
-from training.fit import FitSettings, Fitted
-from training.network import NetworkSettings
+from training.fit import Fitted
+from training.model import Model
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
+from training.recipe import Place, Recipe
 from training.split import SHINGLE_WORDS, SIMILARITY, Split
+from training.wrong_labels import WrongLabel, as_csv
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")
 GOLDEN_ROWS = 16
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that decides what a training gives, for given data."""
+class Evidence:
+    """What an evaluation holds beside the saved bundle's own metrics.
 
-    text: TextSettings
-    network: NetworkSettings
-    fit: FitSettings
-    vocabulary: int
-    min_count: int
-    # Whether the embeddings start from co-occurrence rather than at random.
-    pretrain: bool
-    test_share: float
-    validation_share: float
-    review_below: float
-    # If given, the threshold is picked for it on the validation side, and review_below is not used.
-    target_precision: float | None
+    comparison: model -> accuracy and F1 on the test side; cross_validation: CrossValidation.record(); elsewhere: rows of
+    origin, label, rows and each model's recall.
+    """
 
+    comparison: Mapping[str, Mapping[str, float]]
+    cross_validation: Mapping[str, Any] | None
+    elsewhere: Sequence[Mapping[str, Any]]
+    wrong_labels: Sequence[WrongLabel]
 
-@dataclass(frozen=True)
-class Place:
-    """Where the bundle goes and when `current` follows."""
-
-    models: str
-    name: str
-    promote_margin: float
-    data_note: str
-    limits: tuple[str, ...]
+    def record(self) -> dict[str, Any]:
+        """For the manifest's metrics."""
+        return {
+            "comparison": self.comparison,
+            "cross_validation": self.cross_validation,
+            "elsewhere": self.elsewhere,
+            "labels_probably_wrong": len(self.wrong_labels),
+        }
 
 
-def model_files(network: keras.Model, tokenizer: Tokenizer) -> dict[str, bytes]:
+def model_files(model: Model) -> dict[str, bytes]:
     """The files that scoring needs, by name."""
     return {
-        KERAS_MODEL: _saved(network),
-        ONNX_MODEL: export_onnx(network),
-        TOKENIZER: json.dumps({"words": tokenizer.words}, ensure_ascii=False, indent=0).encode(),
+        KERAS_MODEL: _saved(model.network),
+        ONNX_MODEL: export_onnx(model.network),
+        TOKENIZER: json.dumps({"words": model.tokenizer.words}, ensure_ascii=False, indent=0).encode(),
     }
 
 
@@ -74,10 +70,8 @@ def manifest_of(
     files: Mapping[str, bytes],
     data: LabelledTexts,
     split: Split,
-    tokenizer: Tokenizer,
-    fitted: Fitted,
-    calibrated: Calibrated,
-    pretrained_on: int,
+    model: Model,
+    thresholds: Thresholds,
     recipe: Recipe,
     place: Place,
 ) -> dict[str, Any]:
@@ -90,36 +84,36 @@ def manifest_of(
         "created_at": now.isoformat(timespec="seconds"),
         "labels": list(data.labels),
         "text": asdict(recipe.text),
-        "vocabulary_size": tokenizer.vocabulary_size,
-        "thresholds": {"review_below": calibrated.review_below},
+        "vocabulary_size": model.tokenizer.vocabulary_size,
+        "thresholds": asdict(thresholds),
         "training": {
             "network": asdict(recipe.network),
             "fit": asdict(recipe.fit),
             "vocabulary": recipe.vocabulary,
             "min_count": recipe.min_count,
-            "pretrained_on_texts": pretrained_on,
-            "best_epoch": fitted.best_epoch,
-            "seconds": round(fitted.seconds, 1),
-            "temperature": calibrated.temperature,
-            "target_precision": recipe.target_precision,
+            "pretrained_on_texts": model.pretrained_on,
+            "seconds": round(model.fitted.seconds, 1),
+            "temperature": model.temperature,
+            "review": asdict(recipe.review),
         },
         "libraries": {name: _installed_version(name) for name in LIBRARIES},
         "data": _data_record(data, split, recipe, place),
-        "golden": _golden_rows(fitted.network, tokenizer, recipe.fit.seed),
+        "golden": _golden_rows(model.network, model.tokenizer, recipe.fit.seed),
     }
 
 
-def evaluation_files(manifest: Mapping[str, Any], fitted: Fitted) -> dict[str, bytes]:
+def evaluation_files(manifest: Mapping[str, Any], fitted: Fitted, evidence: Evidence) -> dict[str, bytes]:
     """Pictures, figures and the model card; the manifest has its metrics by now."""
     metrics = manifest["metrics"]
     texts = {
         "evaluation/metrics.json": json.dumps(metrics, ensure_ascii=False, indent=1),
-        "evaluation/learning_curves.json": json.dumps({**fitted.curves, "best_epoch": fitted.best_epoch}, indent=1),
+        "evaluation/learning_curves.json": json.dumps(fitted.curves, indent=1),
+        "evaluation/wrong_labels.csv": as_csv(evidence.wrong_labels),
         "README.md": model_card(manifest),
     }
     return {
         "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
-        "evaluation/learning_curves.png": learning_curves_png(fitted.curves, fitted.best_epoch),
+        "evaluation/learning_curves.png": learning_curves_png(fitted.curves),
         "evaluation/reliability.png": reliability_png(metrics),
         "evaluation/architecture.png": architecture_png(fitted.network),
         **{name: text.encode() for name, text in texts.items()},
@@ -159,6 +153,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "rows_read": data.rows_read,
         "dropped": dict(data.dropped),
         "rows": len(data.texts),
+        "look_alikes": [list(pair) for pair in data.look_alikes],
         "split": {
             "method": "near-duplicate groups",
             "shingle_words": SHINGLE_WORDS,

@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from lib.bundle import Bundle
 from lib.engines import build_engine
-from lib.metrics import classification_metrics
-from training.calibration import threshold_for_precision
+from lib.metrics import classification_metrics, confusion_matrix
+from training.calibration import calibration_table, expected_calibration_error, threshold_for_precision
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
 LENGTH_CLASSES = (10, 30, 100)
-CALIBRATION_BINS = 10
 PRECISIONS = (0.95, 0.98, 0.99)
 
 
@@ -42,52 +41,31 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     predicted = np.where(scored, np.nan_to_num(probabilities).argmax(axis=1), len(labels))
     confidence = np.nan_to_num(probabilities).max(axis=1)
     metrics = classification_metrics(confusion_matrix(truth, predicted, len(labels)), labels)
-    calibration = calibration_table(confidence[scored], (truth == predicted)[scored])
     return {
         **metrics,
         "labels": labels,
-        "review": _review(confidence, truth == predicted, bundle.review_below),
+        "review": _review(confidence, predicted, truth, bundle),
         "coverage": [
             {"target_precision": target, **asdict(threshold_for_precision(confidence, truth == predicted, target))}
             for target in PRECISIONS
         ],
         "by_length": _by_length(ids.lengths, truth, predicted, labels),
-        "calibration": calibration,
-        "expected_calibration_error": sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in calibration)
-        / max(int(scored.sum()), 1),
+        "calibration": calibration_table(confidence[scored], (truth == predicted)[scored]),
+        "expected_calibration_error": expected_calibration_error(confidence[scored], (truth == predicted)[scored]),
         "out_of_vocabulary_share": float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1)),
     }
 
 
-def _review(confidence: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_], below: float) -> dict[str, float]:
+def _review(confidence: npt.NDArray[np.float32], predicted: Int64s, truth: Int64s, bundle: Bundle) -> dict[str, Any]:
     """Share and precision of the rows that do not go to review."""
-    kept = confidence >= np.float32(below)
+    # Behind the labels: those it does not know, and no category. Neither is ever predicted with a confidence.
+    below = np.array([*bundle.review_below, *[np.inf] * (int(predicted.max(initial=0)) + 1)], dtype=np.float32)
+    kept = confidence >= below[predicted]
     return {
-        "review_below": below,
+        **bundle.manifest["thresholds"],
         "share_kept": float(kept.mean()),
-        "precision_kept": float(correct[kept].mean()) if kept.any() else 0.0,
+        "precision_kept": float((truth == predicted)[kept].mean()) if kept.any() else 0.0,
     }
-
-
-def confusion_matrix(truth: Int64s, predicted: Int64s, labels: int) -> Int64s:
-    """Counts int64 [labels, labels + 1]: true by predicted, the last column for no category."""
-    matrix = np.zeros((labels, labels + 1), dtype=np.int64)
-    np.add.at(matrix, (truth, predicted), 1)
-    return matrix
-
-
-def calibration_table(confidence: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]) -> list[dict[str, float]]:
-    """Rows, mean confidence and accuracy of equal-width bins (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return [
-        {
-            "rows": int((bins == b).sum()),
-            "confidence": float(confidence[bins == b].mean()),
-            "accuracy": float(correct[bins == b].mean()),
-        }
-        for b in range(CALIBRATION_BINS)
-        if (bins == b).any()
-    ]
 
 
 def _by_length(lengths: Int64s, truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> list[dict[str, Any]]:

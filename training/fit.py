@@ -1,4 +1,4 @@
-"""Fitting: batches of like length, word dropout, early stopping that restores the best weights."""
+"""Fitting: batches of like length, word dropout, a learning rate that falls to nearly nothing."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class FitSettings:
     batch: int = 64
     # Falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
     learning_rate: float = 2e-3
-    # Long, since the last epochs, at a small rate, are mostly the best.
-    patience: int = 4
     # A word is seen as unknown with this probability, so that no single word decides and unknown ones are nothing new.
     word_dropout: float = 0.3
     label_smoothing: float = 0.05
+    # A text of several fields is seen with one of them alone with this probability, so that a title, or a description,
+    # is enough later on.
+    field_dropout: float = 0.4
     seed: int = 7
 
 
@@ -49,7 +50,6 @@ class Fitted:
 
     network: keras.Model
     curves: dict[str, list[float]] = field(default_factory=dict)
-    best_epoch: int = 0
     seconds: float = 0.0
 
 
@@ -65,29 +65,43 @@ class LengthSortedBatches:
     """Batches of (ids int32 [batch, width], one-hot labels float32 [batch, labels]), in another order each epoch."""
 
     def __init__(
-        self, ids: TokenIds, label_ids: Int64s, rows: Int64s, labels: int, settings: FitSettings, training: bool
+        self,
+        ids: TokenIds,
+        label_ids: Int64s,
+        rows: Int64s,
+        labels: int,
+        settings: FitSettings,
+        training: bool,
+        markers: Int32s | None = None,
     ) -> None:
-        self._ids, self._one_hot, self._rows = ids, np.eye(labels, dtype=np.float32)[label_ids], rows
+        """`markers`: ids of the words that begin a field, int32; without any a text is one field."""
+        self._ids, self._label_ids, self._rows, self._labels = ids, label_ids, rows, labels
         self._settings, self._training = settings, training
+        self._markers = markers if markers is not None else np.empty(0, np.int32)
         self._random = np.random.default_rng(settings.seed)
 
     def __len__(self) -> int:
-        return len(self._plan())
+        pool = self._pool()
+        full, rest = divmod(len(self._rows), pool)
+        return full * math.ceil(pool / self._settings.batch) + math.ceil(rest / self._settings.batch)
 
     def as_dataset(self) -> tf.data.Dataset:
         """For Keras, with the width left open: inferred from the first batches it would be theirs for good."""
         ids = tf.TensorSpec((None, None), tf.int32)
-        one_hot = tf.TensorSpec((None, self._one_hot.shape[1]), tf.float32)
+        one_hot = tf.TensorSpec((None, self._labels), tf.float32)
         batches = tf.data.Dataset.from_generator(self.__iter__, output_signature=(ids, one_hot))
         return batches.apply(tf.data.experimental.assert_cardinality(len(self)))
 
     def __iter__(self) -> Iterator[tuple[Int32s, npt.NDArray[np.float32]]]:
         return map(self._batch, self._plan())
 
+    def _pool(self) -> int:
+        return self._settings.batch * POOL_BATCHES if self._training else max(len(self._rows), 1)
+
     def _plan(self) -> list[Int64s]:
         rows = self._random.permutation(self._rows) if self._training else self._rows
         size = self._settings.batch
-        pool = size * POOL_BATCHES if self._training else len(rows)
+        pool = self._pool()
         batches: list[Int64s] = []
         for start in range(0, len(rows), pool):
             pooled = rows[start : start + pool]
@@ -101,9 +115,22 @@ class LengthSortedBatches:
         width = math.ceil(self._ids.lengths[rows].max() / WIDTH_STEP) * WIDTH_STEP
         ids = self._ids.padded(rows, width)
         if self._training:
+            if len(self._markers):
+                ids = one_field_alone(ids, self._markers, self._settings.field_dropout, self._random)
             hidden = (self._random.random(ids.shape) < self._settings.word_dropout) & (ids != PAD_ID)
             ids = np.where(hidden, np.int32(OOV_ID), ids)
-        return ids, self._one_hot[rows]
+        return ids, np.eye(self._labels, dtype=np.float32)[self._label_ids[rows]]
+
+
+def one_field_alone(ids: Int32s, markers: Int32s, share: float, random: np.random.Generator) -> Int32s:
+    """`ids` [rows, width] with a `share` of the rows cut down to one of their fields, each as likely; the width stays."""
+    field = np.cumsum(np.isin(ids, markers), axis=1)
+    fields = field[:, -1]
+    chosen = np.where(random.random(len(ids)) < share, random.integers(0, np.maximum(fields, 1)) + 1, 0)
+    keep = ((field == chosen[:, None]) | (chosen == 0)[:, None] | (fields < 2)[:, None]) & (ids != PAD_ID)
+    # What is kept moves to the front, in its order.
+    moved = np.take_along_axis(ids, np.argsort(~keep, axis=1, kind="stable"), axis=1)
+    return np.where(np.arange(ids.shape[1]) < keep.sum(axis=1)[:, None], moved, np.int32(PAD_ID))
 
 
 class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
@@ -133,13 +160,18 @@ def fit_network(
     network_settings: NetworkSettings,
     settings: FitSettings,
     embeddings: npt.NDArray[np.float32] | None = None,
+    markers: Int32s | None = None,
     tensorboard: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
-    """Build and fit a network; the weights are those of the epoch with the lowest validation loss.
+    """Build and fit a network; the weights are those of the last epoch.
+
+    Those of the epoch with the lowest validation loss classify worse: the loss rises with a confidence that the temperature
+    (training.calibration) takes back.
 
     Args:
         embeddings: float32 [vocabulary_size, embedding] to start from; random ones without.
+        markers: ids of the words that begin a field, int32.
     Raises:
         CategorizerError: the loss is no longer a number.
     """
@@ -148,15 +180,14 @@ def fit_network(
     network = build_network(vocabulary_size, len(labels), network_settings)
     if embeddings is not None:
         network.get_layer("embedding").set_weights([embeddings])
-    batches = LengthSortedBatches(ids, label_ids, train, len(labels), settings, training=True)
+    batches = LengthSortedBatches(ids, label_ids, train, len(labels), settings, True, markers)
     decay = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * len(batches), alpha=FINAL_RATE)
     network.compile(
         keras.optimizers.Adam(decay),
         keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
     )
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
-    callbacks: list[Any] = [_Progress(settings.epochs, say), keras.callbacks.TerminateOnNaN(), stopping]
+    callbacks: list[Any] = [_Progress(settings.epochs, say), keras.callbacks.TerminateOnNaN()]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     began = time.monotonic()
@@ -174,4 +205,4 @@ def fit_network(
             f"Expected a finite loss, found {curves.get('loss', ['none'])[-1]}; nothing was promoted, lower --learning-rate."
         )
     round_embeddings(network)
-    return Fitted(network, curves, int(np.argmin(curves["val_loss"])) + 1, time.monotonic() - began)
+    return Fitted(network, curves, time.monotonic() - began)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 DPI = 90
+# Inches; hundreds of labels are shown without their names.
+LARGEST_SIDE = 20.0
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#666666"
 
 
@@ -28,30 +30,30 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
     labels = metrics["labels"]
     counts = np.array(metrics["confusion_matrix"])[:, : len(labels)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.5, 0.75 * len(labels))
+    side = min(max(4.5, 0.75 * len(labels)), LARGEST_SIDE)
     figure = Figure(figsize=(side + 1.5, side))
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    axes.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    if 0.25 * len(labels) <= side:
+        axes.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
+        axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(labels) <= 30:
+    if 0.75 * len(labels) <= side:
         for (i, j), count in np.ndenumerate(counts):
             axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
     axes.set_title(f"Test side, {metrics['rows']:,} texts")
     return _png(figure)
 
 
-def learning_curves_png(curves: Mapping[str, Sequence[float]], best_epoch: int) -> bytes:
+def learning_curves_png(curves: Mapping[str, Sequence[float]]) -> bytes:
     """Loss and accuracy of each epoch, on the train and the validation side."""
     figure = Figure(figsize=(9, 3.6))
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         epochs = range(1, len(curves[name]) + 1)
         axes.plot(epochs, curves[name], marker="o", color=BLUE, label="train (with dropout)")
         axes.plot(epochs, curves[f"val_{name}"], marker="o", color=ORANGE, label="validation")
-        axes.axvline(best_epoch, color=GREY, linestyle=":", label="kept")
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
         axes.xaxis.get_major_locator().set_params(integer=True)

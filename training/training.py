@@ -1,4 +1,4 @@
-"""Labelled texts to a published bundle: split, vocabulary, fit, export, evaluation as saved, promotion."""
+"""Labelled texts to a published bundle: split, model, evaluation as saved beside the baselines, promotion."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lib.bundle import Bundle, load_bundle
+from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
-from lib.text import Tokenizer
-from training.calibration import calibrate
-from training.contents import Place, Recipe, evaluation_files, manifest_of, model_files
-from training.dataset import LabelledTexts, joined_tokens
-from training.embeddings import cooccurrence_embeddings
+from lib.text import Int64s
+from training.baselines import MAX_CELLS, Predictor, fitted_baselines, out_of_fold_probabilities, summary
+from training.calibration import Thresholds, review_thresholds
+from training.card import LSTM
+from training.contents import Evidence, evaluation_files, manifest_of, model_files
+from training.cross_validation import CrossValidation, cross_validate
+from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle
-from training.fit import build_vocabulary, fit_network
+from training.model import Model, build_model
 from training.publication import Staging, current_bundle, move_current, write_bundle
-from training.split import Split, near_duplicate_groups, split_by_group
+from training.recipe import Place, Recipe
+from training.split import Split, folds_by_group, near_duplicate_groups, split_by_group
+from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
+
+# Folds of the linear model that doubts labels, where the LSTM is not cross-validated itself.
+FOLDS_FOR_LABELS = 5
+SHOWN_WRONG_LABELS = 5
+SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ def train(
     recipe: Recipe,
     place: Place,
     unlabelled: pa.Array | None = None,
+    elsewhere: Elsewhere | None = None,
     tensorboard: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
@@ -48,42 +57,39 @@ def train(
 
     Args:
         unlabelled: strings, texts to learn embeddings from beside those of the train side.
+        elsewhere: labelled texts of another origin, for the evaluation only.
     Raises:
         InputError: labels that cannot be split, a folder that cannot be written.
         CategorizerError: the fit failed; nothing was published.
     """
-    split = _split(data, recipe, say)
-    tokenizer = _tokenizer(data, split, recipe)
-    ids = tokenizer.ids_of(data.texts)
-    embeddings, pretrained_on = _embeddings(data, split, tokenizer, unlabelled, recipe)
-    fitted = fit_network(
-        ids,
-        data.label_ids,
-        split.train,
-        split.validation,
-        tokenizer.vocabulary_size,
-        data.labels,
-        recipe.network,
-        recipe.fit,
-        embeddings,
-        tensorboard,
-        say,
-    )
-    validation = tokenizer.ids_of(data.texts.take(pa.array(split.validation)))
-    calibrated = calibrate(
-        fitted.network, validation, data.label_ids[split.validation], recipe.review_below, recipe.target_precision
-    )
-    say(f"temperature {calibrated.temperature:.3f}, review below a confidence of {calibrated.review_below:.3f}")
+    groups = near_duplicate_groups(data.texts, recipe.text)
+    split = _split(data, groups, recipe, say)
+    baselines = _baselines_asked_for(data, recipe, say)
+    model = build_model(data, split, recipe, unlabelled, tensorboard, say)
+    validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
+    thresholds = _thresholds(data, split, model, validated, recipe)
+    say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds)}")
+    wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else []
+    _tell_wrong_labels(wrong, data, place, say)
     present = current_bundle(place.models, place.name)
     with Staging(place.models, place.name) as staging:
-        files = model_files(fitted.network, tokenizer)
-        manifest = manifest_of(files, data, split, tokenizer, fitted, calibrated, pretrained_on, recipe, place)
+        files = model_files(model)
+        manifest = manifest_of(files, data, split, model, thresholds, recipe, place)
         # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
         write_bundle(staging.folder, manifest, files)
-        manifest["metrics"] = metrics = _metrics(load_bundle(str(staging.folder)), data, split)
-        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted)})
+        bundle = load_bundle(str(staging.folder))
+        manifest["metrics"] = metrics = _metrics(bundle, data, split)
+        peers = fitted_baselines(data, split, recipe.text) if baselines else {}
+        evidence = Evidence(
+            {LSTM: _summary_of(metrics), **_baselines(data, split, peers, recipe)},
+            validated.record() if validated else None,
+            _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
+            tuple(wrong),
+        )
+        manifest["metrics"] |= evidence.record()
+        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model.fitted, evidence)})
         folder = staging.publish(manifest["version"])
-    say(f"\n{metrics_table(metrics)}\n\n{_confidence_text(metrics)}\n\nbundle {folder}")
+    say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
     promoted, verdict = _promotion(present, data, split, metrics, place)
     if promoted:
         move_current(folder)
@@ -91,11 +97,10 @@ def train(
     return Trained(folder, metrics, promoted, verdict)
 
 
-def _split(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Split:
-    groups = near_duplicate_groups(data.texts, recipe.text)
-    split = split_by_group(
-        groups, data.label_ids, data.texts.to_pylist(), recipe.test_share, recipe.validation_share, recipe.fit.seed
-    )
+def _split(data: LabelledTexts, groups: Int64s, recipe: Recipe, say: Callable[[str], None]) -> Split:
+    texts = data.texts.to_pylist()
+    shares = recipe.test_share, recipe.validation_share
+    split = split_by_group(groups, data.label_ids, data.labels, texts, *shares, recipe.fit.seed)
     say(
         f"{len(data.texts):,} distinct texts in {groups.max() + 1:,} groups of near-duplicates: "
         f"train {len(split.train):,}, validation {len(split.validation):,}, test {len(split.test):,}"
@@ -103,21 +108,97 @@ def _split(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> S
     return split
 
 
-def _embeddings(
-    data: LabelledTexts, split: Split, tokenizer: Tokenizer, unlabelled: pa.Array | None, recipe: Recipe
-) -> tuple[npt.NDArray[np.float32] | None, int]:
-    """Embeddings to start from, and the number of texts they were learned from."""
-    if not recipe.pretrain:
-        return None, 0
-    texts = joined_tokens(data.texts.take(pa.array(split.train)), recipe.text)
-    if unlabelled is not None:
-        held_out = data.texts.take(pa.array(np.concatenate([split.validation, split.test])))
-        found = pc.unique(joined_tokens(unlabelled, recipe.text))
-        # A catalogue may hold the very texts the model is judged on; even without a label they are not looked at.
-        found = found.filter(pc.invert(pc.is_in(found, value_set=joined_tokens(held_out, recipe.text))))
-        texts = pc.unique(pa.concat_arrays([texts, found]))
-    size = recipe.network.embedding
-    return cooccurrence_embeddings(tokenizer.ids_of(texts), tokenizer.vocabulary_size, size, recipe.fit.seed), len(texts)
+def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> bool:
+    cells = len(data.texts) * len(data.labels)
+    if recipe.baselines and cells > MAX_CELLS:
+        say(
+            f"Baselines and wrong labels are left out: {len(data.texts):,} texts times {len(data.labels):,} labels is more "
+            f"than the {MAX_CELLS:,} up to which linear models take less time than the LSTM."
+        )
+    return recipe.baselines and cells <= MAX_CELLS
+
+
+def _thresholds(
+    data: LabelledTexts, split: Split, model: Model, validated: CrossValidation | None, recipe: Recipe
+) -> Thresholds:
+    """Picked on the out-of-fold probabilities of all texts, where there are such: the validation side is small."""
+    if validated:
+        return review_thresholds(validated.probabilities, data.label_ids, data.labels, recipe.review)
+    probabilities = model.probabilities(data.texts.take(pa.array(split.validation)))
+    return review_thresholds(probabilities, data.label_ids[split.validation], data.labels, recipe.review)
+
+
+def _wrong_labels(data: LabelledTexts, groups: Int64s, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:
+    if validated:
+        return probably_wrong_labels(data.texts, data.label_ids, data.labels, validated.probabilities)
+    tokens = joined_tokens(data.texts, recipe.text).to_pylist()
+    folds = folds_by_group(groups, data.label_ids, data.texts.to_pylist(), FOLDS_FOR_LABELS, recipe.fit.seed)
+    probabilities = out_of_fold_probabilities(tokens, data.label_ids, folds, len(data.labels))
+    return probably_wrong_labels(data.texts, data.label_ids, data.labels, probabilities)
+
+
+def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Place, say: Callable[[str], None]) -> None:
+    say(f"{len(wrong):,} labels are probably wrong" + (", first of all:" if wrong else ""))
+    for one in wrong[:SHOWN_WRONG_LABELS]:
+        say(f"  {one.label} rather {one.suggested}? {data.texts[one.row].as_py()[:SHOWN_CHARACTERS]}")
+    if place.wrong_labels:
+        try:
+            Path(place.wrong_labels).write_text(as_csv(wrong, data.texts), encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"Expected a file to write at {place.wrong_labels}, found none ({error.strerror}); correct --wrong-labels."
+            ) from None
+        say(f"all of them, with their texts: {place.wrong_labels}")
+
+
+def _metrics(bundle: Bundle, data: LabelledTexts, split: Split) -> dict[str, Any]:
+    """Of a bundle, this one or another, on the test side."""
+    truth = [data.labels[i] for i in data.label_ids[split.test]]
+    return evaluate_bundle(bundle, data.texts.take(pa.array(split.test)), truth, threads=0)
+
+
+def _baselines(
+    data: LabelledTexts, split: Split, peers: Mapping[str, Predictor], recipe: Recipe
+) -> dict[str, dict[str, float]]:
+    truth = data.label_ids[split.test]
+    tokens = joined_tokens(data.texts.take(pa.array(split.test)), recipe.text).to_pylist()
+    return {name: summary(truth, predict(tokens), data.labels) for name, predict in peers.items()}
+
+
+def _summary_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("accuracy", "f1_weighted", "f1_macro")}
+
+
+def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predictor]) -> list[dict[str, Any]]:
+    """For each origin and label the share of the texts that every model gives this label."""
+    truth = np.array([bundle.labels.index(label) if label in bundle.labels else -2 for label in elsewhere.labels])
+    ids = bundle.tokenizer.ids_of(elsewhere.texts)
+    scores = build_engine("onnx", bundle, threads=0).probabilities(ids)
+    right = {LSTM: np.where(ids.lengths > 0, np.nan_to_num(scores).argmax(axis=1), -1) == truth}
+    tokens = joined_tokens(elsewhere.texts, bundle.tokenizer.settings).to_pylist()
+    right |= {name: predict(tokens) == truth for name, predict in peers.items()}
+    pairs = np.array([f"{origin}\0{label}" for origin, label in zip(elsewhere.origins, elsewhere.labels, strict=True)])
+    table = []
+    for pair in np.unique(pairs):
+        origin, label = pair.split("\0")
+        rows = pairs == pair
+        recall = {name: float(hits[rows].mean()) for name, hits in right.items()}
+        table.append({"origin": origin, "label": label, "rows": int(rows.sum()), "recall": recall})
+    return table
+
+
+def _thresholds_text(thresholds: Thresholds) -> str:
+    own = "".join(f", {label} {below:.3f}" for label, below in thresholds.by_label.items())
+    return f"review below a confidence of {thresholds.review_below:.3f}{own}"
+
+
+def _comparison_text(evidence: Evidence) -> str:
+    lines = [f"{name:18}  weighted F1 {row['f1_weighted']:.4f}" for name, row in evidence.comparison.items()]
+    if evidence.cross_validation:
+        lines.append(f"over {evidence.cross_validation['folds']} folds, mean and spread:")
+        for name, row in evidence.cross_validation["models"].items():
+            lines.append(f"{name:18}  weighted F1 {row['mean']:.4f} ± {row['spread']:.4f}")
+    return "\n".join([*lines, ""]) + "\n" if lines else ""
 
 
 def _confidence_text(metrics: Mapping[str, Any]) -> str:
@@ -127,22 +208,6 @@ def _confidence_text(metrics: Mapping[str, Any]) -> str:
         f"{review['share_kept']:.1%} of the test side is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
     )
-
-
-def _tokenizer(data: LabelledTexts, split: Split, recipe: Recipe) -> Tokenizer:
-    words = build_vocabulary(data.texts.take(pa.array(split.train)), recipe.text, recipe.vocabulary, recipe.min_count)
-    if not words:
-        raise InputError(
-            f"Expected words that occur at least {recipe.min_count} times in the training texts, found none; "
-            "add texts, or lower --min-count."
-        )
-    return Tokenizer(words, recipe.text)
-
-
-def _metrics(bundle: Bundle, data: LabelledTexts, split: Split) -> Mapping[str, Any]:
-    """Of a bundle, this one or another, on the test side."""
-    truth = [data.labels[i] for i in data.label_ids[split.test]]
-    return evaluate_bundle(bundle, data.texts.take(pa.array(split.test)), truth, threads=0)
 
 
 def _promotion(

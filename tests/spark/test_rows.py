@@ -77,3 +77,17 @@ def test_whole_numbers_serve_as_ids(spark) -> None:
     source = spark.createDataFrame([(12345678901, "x")], "id long, title string")
     columns = CatalogueColumns("id", ("title",))
     assert catalogue_rows(source, columns, 50, take_census(source, columns)).collect()[0]["product_id"] == "12345678901"
+
+
+def test_marked_columns_stand_behind_their_markers_if_they_hold_words(spark) -> None:
+    rows = [("1", "lamp", "warm light"), ("2", None, "a chair"), ("3", " ?! ", "-"), ("4", "Stuhl ü", "")]
+    source = spark.createDataFrame(rows, "id string, title string, description string")
+    columns = CatalogueColumns("id", ("title", "description"), markers=("xxfield0", "xxfield1"))
+    found = catalogue_rows(source, columns, 100, take_census(source, columns))
+    texts = {row["product_id"]: row["text"] for row in found.collect()}
+    assert texts == {
+        "1": "xxfield0 lamp xxfield1 warm light",
+        "2": "xxfield1 a chair",
+        "3": "",
+        "4": "xxfield0 Stuhl ü",
+    }

@@ -35,7 +35,7 @@ def test_scores_are_the_engine_s(rows, shipped) -> None:
 def test_labels_do_not_depend_on_partitions_or_batches(spark, rows, shipped) -> None:
     def labels(partitions: int, batch: int) -> list[tuple[str, str]]:
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch)
-        scored = with_category(with_scores(rows.repartition(partitions), shipped, "onnx"), shipped, 0.5)
+        scored = with_category(with_scores(rows.repartition(partitions), shipped, "onnx"), shipped, [0.5] * len(shipped.labels))
         return sorted((row["product_id"], row["category"]) for row in scored.select("product_id", "category").collect())
 
     try:
@@ -64,7 +64,7 @@ def test_a_process_builds_one_scorer_for_all_its_tasks(spark, shipped) -> None:
 
 def test_status_and_reason(rows, shipped) -> None:
     scored = with_scores(rows.filter("product_id < 7"), shipped, "onnx")
-    by_id = {row["product_id"]: row for row in with_category(scored, shipped, review_below=0.5).collect()}
+    by_id = {row["product_id"]: row for row in with_category(scored, shipped, [0.5] * len(shipped.labels)).collect()}
     assert [by_id[i]["category"] for i in "0123"] == ["Household", "Books", "Electronics", "Clothing & Accessories"]
     assert (by_id["4"]["status"], by_id["4"]["reason"], by_id["4"]["category"]) == (UNCLASSIFIABLE, NO_TEXT, None)
     assert (by_id["5"]["status"], by_id["5"]["reason"], by_id["5"]["scores"]) == (UNCLASSIFIABLE, NO_WORDS, None)
@@ -73,7 +73,10 @@ def test_status_and_reason(rows, shipped) -> None:
     assert sum(by_id["0"]["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert by_id["0"]["confidence"] == max(by_id["0"]["scores"].values())
     assert by_id["0"]["runner_up_confidence"] == sorted(by_id["0"]["scores"].values())[-2]
-    strict = {row["product_id"]: row for row in with_category(scored, shipped, review_below=1.1).collect()}
+    books_only = [1.1 if label == "Books" else 0.0 for label in shipped.labels]
+    by_label = {row["product_id"]: row["status"] for row in with_category(scored, shipped, books_only).collect()}
+    assert [by_label[i] for i in "0123"] == [CATEGORIZED_STATUS, REVIEW, CATEGORIZED_STATUS, CATEGORIZED_STATUS]
+    strict = {row["product_id"]: row for row in with_category(scored, shipped, [1.1] * len(shipped.labels)).collect()}
     assert {strict[i]["status"] for i in "0123"} == {REVIEW}
 
 

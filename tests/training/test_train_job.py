@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jobs.evaluate import EvaluateSettings
+from jobs.evaluate import main as evaluate
 from jobs.train import TrainSettings, main
 from lib.bundle import load_bundle
 from lib.command import run_command
@@ -47,7 +51,56 @@ def test_other_column_names_and_many_labels(tmp_path: Path, spark, capsys) -> No
     assert run(tmp_path / "labels", tmp_path / "models", *options) == 2
     assert "words that occur at least 2 times in the training texts, found none" in capsys.readouterr().err
     assert run(tmp_path / "labels", tmp_path / "models", *options, "--min-count", "1") == 0
-    assert len(load_bundle(str(tmp_path / "models" / "twelve")).labels) == 12
+    bundle = load_bundle(str(tmp_path / "models" / "twelve"))
+    assert len(bundle.labels) == 12
+    assert bundle.tokenizer.settings.fields == ("title", "more")
+
+
+def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys) -> None:
+    """Trained on both, judged on tables that have one of them, under other names."""
+    things = {"Books": "novel author chapter paperback", "Kitchen": "kettle steel pan lid", "Cables": "usb hdmi plug adapter"}
+    random = np.random.default_rng(1)
+
+    def words(label: str) -> str:
+        return " ".join([*random.choice(things[label].split(), 3), f"nr{random.integers(10_000)}"])
+
+    def rows(count: int) -> list[tuple[str, str, str]]:
+        return [(label, words(label), words(label)) for label in things for _ in range(count)]
+
+    columns = "label string, title string, description string"
+    spark.createDataFrame(rows(60), columns).write.parquet(str(tmp_path / "labels"))
+    options = (
+        "--text-columns",
+        "title,description",
+        "--name",
+        "fields",
+        "--epochs",
+        "12",
+        "--learning-rate",
+        "0.02",
+        "--no-baselines",
+    )
+    assert run(tmp_path / "labels", tmp_path / "models", *options) == 0
+    model = str(tmp_path / "models" / "fields")
+    new = spark.createDataFrame(rows(10), columns)
+    new.selectExpr("label", "title as name").write.parquet(str(tmp_path / "titles"))
+    new.selectExpr("label", "description").write.parquet(str(tmp_path / "descriptions"))
+    for table, named in (("titles", "title=name"), ("descriptions", "description")):
+        asked = [
+            "--model",
+            model,
+            "--labels",
+            str(tmp_path / table),
+            "--text-columns",
+            named,
+            "--json",
+            str(tmp_path / "m.json"),
+        ]
+        assert run_command(EvaluateSettings, evaluate, "evaluate", asked) == 0
+        assert json.loads((tmp_path / "m.json").read_text())["accuracy"] > 0.9, table
+    wrong = ["--model", model, "--labels", str(tmp_path / "titles"), "--text-columns", "name"]
+    assert run_command(EvaluateSettings, evaluate, "evaluate", wrong) == 2
+    assert "of the fields title, description that this bundle was trained on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -59,6 +112,10 @@ def test_other_column_names_and_many_labels(tmp_path: Path, spark, capsys) -> No
         (("--max-bytes", "100"), "found 200 and"),
         (("--test-share", "1.5"), "Expected --test-share from 0 to below 1, found 1.5"),
         (("--validation-share", "0"), "above 0 and together below 0.9"),
+        (("--folds", "1"), "Expected --folds of 0 (none) or at least 2, found 1"),
+        (("--review-below", "0.5,Books=high"), "Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER"),
+        (("--review-below", "Toys=0.7"), "Expected --review-below for labels of the data"),
+        (("--elsewhere", str(SAMPLES / "labels.csv")), "Expected the column origin in"),
         (("--units", "0"), "Expected --units of at least 1, found 0"),
     ],
 )

@@ -109,7 +109,13 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, sample_data) -> None:
 
 
 def test_tensorboard_logs_are_written(tmp_path: Path, sample_data) -> None:
-    train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path / "m"), None, str(tmp_path / "logs"), say=lambda line: None)
+    train(
+        sample_data,
+        tiny_recipe(epochs=1),
+        tiny_place(tmp_path / "m"),
+        tensorboard=str(tmp_path / "logs"),
+        say=lambda line: None,
+    )
     assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
 
 
@@ -130,3 +136,56 @@ def test_unlabelled_texts_serve_the_embeddings_but_for_those_held_out(tmp_path: 
     assert first["training"]["pretrained_on_texts"] == train_rows
     # One new text and the blank one; the copies of validation and test texts are left out, those of the train side are known.
     assert second["training"]["pretrained_on_texts"] == train_rows + 2
+
+
+def test_folds_baselines_wrong_labels_and_texts_from_elsewhere(tmp_path: Path, sample_data) -> None:
+    from dataclasses import replace
+
+    from training.dataset import Elsewhere
+
+    recipe = replace(tiny_recipe(epochs=6), folds=2)
+    elsewhere = Elsewhere(pa.array(["paperback novel", "usb cable", "?!"]), ("Books", "Electronics", "Toys"), ("x", "x", "y"))
+    place = tiny_place(tmp_path / "m", wrong_labels=str(tmp_path / "wrong.csv"))
+    said: list[str] = []
+    trained = train(sample_data, recipe, place, elsewhere=elsewhere, say=said.append)
+    metrics = json.loads((trained.folder / "manifest.json").read_text())["metrics"]
+    assert list(metrics["comparison"]) == ["LSTM", "majority class", "TF-IDF + LinearSVC", "fastText"]
+    assert metrics["comparison"]["LSTM"]["f1_weighted"] == metrics["f1_weighted"]
+    models = metrics["cross_validation"]["models"]
+    assert set(models) == set(metrics["comparison"])
+    for row in models.values():
+        assert row["mean"] == pytest.approx(np.mean(row["f1_weighted"]))
+        assert row["spread"] == pytest.approx(np.std(row["f1_weighted"], ddof=1))
+    assert models["LSTM"]["mean"] > models["majority class"]["mean"]
+    assert [(row["origin"], row["label"], row["rows"]) for row in metrics["elsewhere"]] == [
+        ("x", "Books", 1),
+        ("x", "Electronics", 1),
+        ("y", "Toys", 1),
+    ]
+    assert set(metrics["elsewhere"][2]["recall"].values()) == {0.0}
+    hashes = {line.split(",")[0] for line in (trained.folder / "evaluation" / "wrong_labels.csv").read_text().splitlines()[1:]}
+    assert len(hashes) == metrics["labels_probably_wrong"]
+    with_texts = (tmp_path / "wrong.csv").read_text()
+    assert all(one in with_texts for one in hashes)
+    assert with_texts.splitlines()[0].endswith(",text")
+    card = (trained.folder / "README.md").read_text()
+    assert "## Texts from elsewhere" in card
+    assert "2 folds that near-duplicates do not cross" in card
+    assert "LSTM ahead by" in card
+    assert any(line.startswith("fold 2/2  weighted F1: LSTM") for line in said)
+
+
+def test_more_folds_than_a_label_has_groups(tmp_path: Path, sample_data) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="Expected at least 199 groups of unlike texts of each label for --folds 199"):
+        train(sample_data, replace(tiny_recipe(epochs=1), folds=199), tiny_place(tmp_path), say=lambda line: None)
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_baselines_can_be_left_out(tmp_path: Path, sample_data) -> None:
+    from dataclasses import replace
+
+    trained = train(sample_data, replace(tiny_recipe(epochs=1), baselines=False), tiny_place(tmp_path), say=lambda line: None)
+    assert list(trained.metrics["comparison"]) == ["LSTM"]
+    assert trained.metrics["labels_probably_wrong"] == 0

@@ -49,6 +49,14 @@ def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path
     assert resolve_bundle(str(version.parent / "current")) == version
 
 
+def test_thresholds_by_label(version: Path) -> None:
+    change_manifest(version, lambda m: m["thresholds"].update(review_below=0.5, by_label={"Books": 0.9}))
+    assert load_bundle(str(version)).review_below == (0.9, 0.5, 0.5, 0.5)
+    for wrong in ({"Toys": 0.9}, {"Books": "high"}, [0.9]):
+        change_manifest(version, lambda m, wrong=wrong: m["thresholds"].update(by_label=wrong))
+        refused(version, because="Expected the threshold review_below, and by_label for labels of the bundle")
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     refused(tmp_path / "none", because="found nothing; train one")
 

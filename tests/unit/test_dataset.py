@@ -5,7 +5,7 @@ import pytest
 
 from lib.errors import InputError
 from lib.text import TextSettings
-from training.dataset import clean
+from training.dataset import clean, look_alikes
 
 
 def frame(*rows: tuple[str | None, str | None]) -> pd.DataFrame:
@@ -55,5 +55,20 @@ def test_no_rows_are_refused() -> None:
 
 
 def test_a_label_with_few_rows_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"found fewer of 'c' \(1\)"):
+    with pytest.raises(InputError, match=r"found fewer of 'c' \(1\); add rows"):
         clean(frame(*GOOD, ("c", "lonely")), TextSettings(), "labels.csv")
+
+
+def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> None:
+    counts = {"Books": 400, "books": 300, "Boks": 9, " Books": 2, "Cooks": 90, "Men's shoes": 200, "Women's shoes": 210}
+    assert look_alikes(counts) == [("books", "Books"), ("Boks", "Books"), (" Books", "Books")]
+    rows = [*GOOD, *[("A", f"other words {i}") for i in range(5)]]
+    data = clean(frame(*rows), TextSettings(), "labels.csv")
+    assert data.labels == ("A", "a", "b")
+    assert data.look_alikes == (("a", "A"),)
+
+
+def test_a_slip_with_few_rows_is_refused_with_what_may_be_meant() -> None:
+    many = [("Electronics", f"text number {i}") for i in range(40)]
+    with pytest.raises(InputError, match=r"found fewer of 'Electonics' \(2, perhaps meant as 'Electronics'\)"):
+        clean(frame(*many, *GOOD, ("Electonics", "one"), ("Electonics", "two")), TextSettings(), "labels.csv")

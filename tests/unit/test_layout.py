@@ -26,7 +26,10 @@ def files_with(pattern: str) -> set[str]:
             r"import keras|import tensorflow",
             {
                 "lib/engines/keras.py",
-                *(f"training/{n}.py" for n in ("calibration", "contents", "export", "fit", "network", "pictures", "quiet")),
+                *(
+                    f"training/{n}.py"
+                    for n in ("calibration", "contents", "export", "fit", "model", "network", "pictures", "quiet")
+                ),
             },
         ),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from lib.errors import InputError
 from lib.text import TextSettings
-from training.split import near_duplicate_groups, split_by_group
+from training.split import folds_by_group, near_duplicate_groups, split_by_group
 
 WORDS = np.array([f"word{i}" for i in range(4000)], dtype=object)
 
@@ -35,7 +35,7 @@ def test_no_group_crosses_the_split_and_every_label_is_on_every_side() -> None:
     texts, product_of = catalogue(200)
     labels = np.array(product_of) % 4
     groups = near_duplicate_groups(pa.array(texts), TextSettings())
-    split = split_by_group(groups, labels, texts, 0.2, 0.1, seed=1)
+    split = split_by_group(groups, labels, "abcd", texts, 0.2, 0.1, seed=1)
     sides = (split.train, split.validation, split.test)
     assert sorted(np.concatenate(sides)) == list(range(len(texts)))
     for one, other in ((0, 1), (0, 2), (1, 2)):
@@ -52,7 +52,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
     def test_texts(texts: list[str], labels: np.ndarray) -> set[str]:
         groups = near_duplicate_groups(pa.array(texts), TextSettings())
-        return {texts[i] for i in split_by_group(groups, labels, texts, 0.2, 0.2, seed=1).test}
+        return {texts[i] for i in split_by_group(groups, labels, "ab", texts, 0.2, 0.2, seed=1).test}
 
     # A group's side hangs on its first text in digest order, so copies of one product stay together in any order.
     assert test_texts(texts, labels) == test_texts([texts[i] for i in order], labels[order])
@@ -61,5 +61,27 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 def test_a_label_of_near_copies_only_is_refused() -> None:
     texts = [f"the same long description of one lamp in size {i}" for i in range(6)] + [f"{w} {w}x" for w in WORDS[:6]]
     groups = near_duplicate_groups(pa.array(texts), TextSettings())
-    with pytest.raises(InputError, match="at least three groups of unlike texts"):
-        split_by_group(groups, np.repeat([0, 1], 6), texts, 0.2, 0.2, seed=1)
+    with pytest.raises(InputError, match="at least three groups of unlike texts for each label, found 1 for 'lamps'"):
+        split_by_group(groups, np.repeat([0, 1], 6), ["lamps", "words"], texts, 0.2, 0.2, seed=1)
+
+
+def test_folds_hold_whole_groups_and_every_label() -> None:
+    texts, product_of = catalogue(200)
+    labels = np.array(product_of) % 4
+    groups = near_duplicate_groups(pa.array(texts), TextSettings())
+    folds = folds_by_group(groups, labels, texts, 5, seed=1)
+    assert len({(group, fold) for group, fold in zip(groups, folds, strict=True)}) == len(set(groups))
+    for fold in range(5):
+        assert set(labels[folds == fold]) == {0, 1, 2, 3}
+        assert (folds == fold).mean() == pytest.approx(0.2, abs=0.03)
+    again = folds_by_group(groups, labels, texts, 5, seed=2)
+    assert (folds != again).any()
+
+
+def test_without_a_test_side_nothing_goes_there() -> None:
+    texts, product_of = catalogue(60)
+    labels = np.array(product_of) % 2
+    groups = near_duplicate_groups(pa.array(texts), TextSettings())
+    split = split_by_group(groups, labels, "ab", texts, 0.0, 0.001, seed=1)
+    assert len(split.test) == 0
+    assert set(labels[split.validation]) == {0, 1}

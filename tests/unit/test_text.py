@@ -96,3 +96,13 @@ def test_raw_texts_give_the_tokens_of_their_lower_cased_forms(real_data) -> None
     assert len(pairs) > 500
     same = sum(a == b for a, b in zip(tokens(*[p[0] for p in pairs]), tokens(*[p[1] for p in pairs]), strict=True))
     assert same / len(pairs) >= 0.99
+
+
+def test_rows_of_a_batch_in_any_order() -> None:
+    tokenizer = Tokenizer(("a", "b", "c"), TextSettings())
+    texts = ["a b", "", "c", "b b a"]
+    every = tokenizer.ids_of(pa.array(texts))
+    order = np.array([3, 0, 1, 3])
+    some, expected = every.rows(order), tokenizer.ids_of(pa.array([texts[i] for i in order]))
+    np.testing.assert_array_equal(some.ids, expected.ids)
+    np.testing.assert_array_equal(some.offsets, expected.offsets)

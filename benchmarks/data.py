@@ -1,0 +1,58 @@
+"""The real data of a folder, as trainings and benchmarks need it. CATALOG_DATA names the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from lib.text import TextSettings
+from training.dataset import LabelledTexts, clean
+
+ELECTRONICS = ("CPUs", "Digital Cameras", "Mobile Phones", "TVs")
+
+
+def data_folder() -> Path:
+    folder = os.environ.get("CATALOG_DATA")
+    if not folder or not (Path(folder) / "ecommerce_text.parquet").is_file():
+        raise SystemExit("Expected CATALOG_DATA to name a folder with ecommerce_text.parquet, found none; set it.")
+    return Path(folder).resolve()
+
+
+def joined(rows: pd.DataFrame) -> list[str]:
+    """Title and description as lib.rows.joined_text joins them."""
+    return (rows["title"].fillna("") + " " + rows["description"].fillna("")).str.strip(" ").tolist()
+
+
+def labelled_texts(data: Path, settings: TextSettings) -> LabelledTexts:
+    """The labelled texts of ecommerce_text.parquet, cut and cleaned as the job `train` does."""
+    rows = pd.read_parquet(data / "ecommerce_text.parquet")
+    # As lib.rows.joined_text cuts and trims them.
+    rows["text"] = rows["text"].str[: settings.max_characters].str.strip(" ")
+    return clean(rows, settings, "ecommerce_text.parquet")
+
+
+def unlabelled_texts(data: Path) -> pa.Array:
+    """Every text of catalog.parquet, for word embeddings; training leaves out those it is judged on."""
+    return pa.array(joined(pd.read_parquet(data / "catalog.parquet")), pa.string())
+
+
+def elsewhere_table(data: Path) -> pd.DataFrame:
+    """Titles of other sources with the category they belong to in the labels of ecommerce_text: label, origin, text.
+
+    In those labels white goods are Household; phones, televisions, processors and cameras are Electronics.
+    """
+    titles = pd.read_parquet(data / "pricerunner.parquet")
+    electronic = titles["category"].isin(ELECTRONICS)
+    shops = pd.DataFrame(
+        {
+            "label": electronic.map({True: "Electronics", False: "Household"}),
+            "origin": "PriceRunner " + titles["category"],
+            "text": titles["title"],
+        }
+    )
+    catalogue = pd.read_parquet(data / "catalog.parquet")
+    books = catalogue[catalogue["source"] == "goodbooks"]
+    return pd.concat([shops, pd.DataFrame({"label": "Books", "origin": "goodbooks-10k", "text": joined(books)})])

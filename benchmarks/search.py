@@ -1,0 +1,210 @@
+"""The search for the network that ships: weighted F1 against the floating-point operations of a row.
+
+    CATALOG_DATA=folder .venv/bin/python benchmarks/search.py [--only NAME ...] [--folds 3]
+
+Each variant is fitted and judged on the same folds, which near-duplicates do not cross and which are other folds than those
+of benchmarks/accuracy.py: choosing on them makes their figures a little too good. Two variants run at a time, with a thread
+each. Results are added to docs/benchmarks/search.json (a variant that is run again replaces itself); the page and the
+picture beside it show all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+
+from benchmarks.data import data_folder, labelled_texts, unlabelled_texts  # noqa: E402
+from jobs.train import TrainSettings, recipe_of  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks" / "search"
+SHIPS = "as shipped"
+# Apart from the seed of every training and of benchmarks/accuracy.py.
+SEED = 101
+
+# Options of the job `train` that differ from its defaults.
+VARIANTS: dict[str, dict[str, Any]] = {
+    SHIPS: {},
+    "10 epochs": {"epochs": 10},
+    "units 32": {"units": 32},
+    "units 64 (the seed's size)": {"units": 64},
+    "12 epochs": {"epochs": 12},
+    "units 16": {"units": 16},
+    "100 tokens": {"max_tokens": 100},
+    "50 tokens": {"max_tokens": 50},
+    "units 48": {"units": 48},
+    "embedding 64": {"embedding": 64},
+    "vocabulary 10,000": {"vocabulary": 10_000},
+    "one direction, units 64": {"units": 64, "bidirectional": False},
+    "random embeddings": {"pretrain": False},
+    "no word dropout": {"word_dropout": 0.0},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "units 24": {"units": 24},
+    "embedding 24": {"embedding": 24},
+}
+
+
+def recurrent_macs(options: TrainSettings) -> int:
+    """Multiply-adds a token of the recurrent half: four gates, units x units each, in each direction."""
+    return (2 if options.bidirectional else 1) * 4 * options.units**2
+
+
+def kflop_per_row(options: TrainSettings, tokens: float, labels: int) -> float:
+    """Thousands of floating-point operations for a row of `tokens` tokens.
+
+    The input half of the LSTM counts nothing: embedding times kernel is a table that can be made beforehand.
+    """
+    states = options.units * (2 if options.bidirectional else 1)
+    dense = states * options.dense + options.dense * labels
+    return 2 * (recurrent_macs(options) * tokens + dense) / 1000
+
+
+def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
+    """One variant on one fold, in a process of its own."""
+    from training.quiet import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    from training.baselines import summary
+    from training.cross_validation import fold_sides
+    from training.model import build_model
+    from training.split import folds_by_group, near_duplicate_groups
+
+    began = time.monotonic()
+    options = TrainSettings(labels="", **VARIANTS[name])
+    folder = data_folder()
+    recipe = replace(recipe_of(options), folds=folds)
+    data = labelled_texts(folder, recipe.text)
+    groups, texts = near_duplicate_groups(data.texts, recipe.text), data.texts.to_pylist()
+    of_fold = folds_by_group(groups, data.label_ids, texts, folds, SEED)
+    sides = fold_sides(data, groups, texts, of_fold == fold, recipe.validation_share, SEED + fold)
+    model = build_model(data, sides, recipe, unlabelled_texts(folder), say=lambda line: None)
+    ids = model.tokenizer.ids_of(data.texts)
+    predicted = np.nan_to_num(model.probabilities(data.texts.take(pa.array(sides.test)))).argmax(axis=1)
+    return {
+        "f1_weighted": summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"],
+        "tokens": float(ids.lengths.mean()),
+        "labels": len(data.labels),
+        "vocabulary": model.tokenizer.vocabulary_size,
+        "seconds": round(time.monotonic() - began),
+    }
+
+
+def record(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    options = TrainSettings(labels="", **VARIANTS[name])
+    values = [one["f1_weighted"] for one in found]
+    return {
+        "options": VARIANTS[name],
+        "units": options.units,
+        "embedding": options.embedding,
+        "f1_weighted": values,
+        "mean": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)),
+        "recurrent_macs_per_token": recurrent_macs(options),
+        "kflop_per_row": kflop_per_row(options, found[0]["tokens"], found[0]["labels"]),
+        # float16, in the ONNX file; model.keras takes about as much again.
+        "embedding_megabytes": found[0]["vocabulary"] * options.embedding * 2 / 1e6,
+        "seconds_per_fit": float(np.mean([one["seconds"] for one in found])),
+    }
+
+
+def picture(results: dict[str, Any]) -> bytes:
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5))
+    axes = figure.subplots()
+    ranked = sorted(results.items(), key=lambda item: item[1]["kflop_per_row"])
+    best, frontier = 0.0, []
+    for _, row in ranked:
+        if row["mean"] > best:
+            best = row["mean"]
+            frontier.append((row["kflop_per_row"], best))
+    axes.step(*zip(*frontier, strict=True), where="post", color="#666666", linewidth=1, label="frontier")
+    for name, row in ranked:
+        colour = "#d9822b" if name == SHIPS else "#1f5fa8"
+        axes.plot(row["kflop_per_row"], row["mean"], "o", color=colour)
+        axes.annotate(name, (row["kflop_per_row"], row["mean"]), xytext=(5, 3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("thousand floating-point operations a row (input half folded into a table)")
+    axes.set_ylabel("weighted F1, mean of the folds")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def page(results: dict[str, Any]) -> str:
+    folds = len(next(iter(results.values()))["f1_weighted"])
+    lines = [
+        "# The search for the network",
+        "",
+        "    CATALOG_DATA=folder .venv/bin/python benchmarks/search.py",
+        "",
+        f"Each variant differs from the defaults of `train` in what its name says; {folds} folds that near-duplicates do not cross, one seed. "
+        "The same variant fitted again differs by about 0.001 to 0.002, so smaller differences say nothing; and since a choice was made on these "
+        "folds, [accuracy](accuracy.md) is measured on others.",
+        "",
+        "![F1 against operations](search.png)",
+        "",
+        "| variant | weighted F1, mean ± spread | recurrent multiply-adds a token | kFLOP a row | embeddings, MB | s a fit, one thread |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in sorted(results.items(), key=lambda item: -item[1]["mean"]):
+        lines.append(
+            f"| {name} | {row['mean']:.4f} ± {row['spread']:.4f} | {row['recurrent_macs_per_token']:,} | {row['kflop_per_row']:,.0f} "
+            f"| {row['embedding_megabytes']:.1f} | {row['seconds_per_fit']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--folds", type=int, default=3)
+    arguments = parser.parse_args()
+    data_folder()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    kept = PAGE.with_suffix(".json")
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    # Two at a time; a process each, since TensorFlow's threads are set once.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
+        asked = {
+            pool.submit(judge, name, fold, arguments.folds): (name, fold)
+            for name in arguments.only
+            for fold in range(arguments.folds)
+        }
+        for done in as_completed(asked):
+            name, fold = asked[done]
+            found.setdefault(name, {})[fold] = done.result()
+            if len(found[name]) == arguments.folds:
+                results[name] = record(name, [found[name][i] for i in range(arguments.folds)])
+                print(f"{name}: {results[name]['mean']:.4f} ± {results[name]['spread']:.4f}", flush=True)
+                kept.write_text(json.dumps(results, indent=1) + "\n")
+                PAGE.with_suffix(".md").write_text(page(results))
+                PAGE.with_suffix(".png").write_bytes(picture(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The recipe judged over folds that near-duplicates do not cross: mean and spread, beside the baselines on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lib.engines.engine import Float32s
+from lib.errors import InputError
+from lib.text import Int64s
+from training.baselines import fitted_baselines, summary
+from training.calibration import expected_calibration_error
+from training.card import LSTM
+from training.dataset import LabelledTexts, joined_tokens
+from training.model import build_model
+from training.recipe import Recipe
+from training.split import Split, folds_by_group, split_by_group
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What every model gave on each fold, and the LSTM's probabilities for texts it was fitted without.
+
+    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold.
+    """
+
+    probabilities: Float32s
+    f1_weighted: dict[str, list[float]]
+    expected_calibration_error: float
+
+    def record(self) -> dict[str, Any]:
+        """Mean and spread (standard deviation of the folds) of each model, and of what the LSTM is ahead by."""
+        models = {}
+        for name, values in self.f1_weighted.items():
+            ahead = np.array(self.f1_weighted[LSTM]) - np.array(values)
+            models[name] = {"f1_weighted": values, **_mean_and_spread(values)}
+            if name != LSTM:
+                models[name]["lstm_ahead_by"] = _mean_and_spread(ahead)
+        return {
+            "folds": len(self.f1_weighted[LSTM]),
+            "expected_calibration_error": self.expected_calibration_error,
+            "models": models,
+        }
+
+
+def cross_validate(
+    data: LabelledTexts,
+    groups: Int64s,
+    recipe: Recipe,
+    unlabelled: pa.Array | None,
+    baselines: bool,
+    say: Callable[[str], None],
+) -> CrossValidation:
+    """Fit and judge `recipe` once a fold.
+
+    Raises:
+        InputError: a label has too few groups for the folds.
+        CategorizerError: a fit failed.
+    """
+    texts = data.texts.to_pylist()
+    folds = folds_by_group(groups, data.label_ids, texts, recipe.folds, recipe.fit.seed)
+    for i, label in enumerate(data.labels):
+        if len(set(folds[data.label_ids == i])) < recipe.folds:
+            raise InputError(
+                f"Expected at least {recipe.folds} groups of unlike texts of each label for --folds {recipe.folds}, "
+                f"found fewer of {label!r}; take fewer folds, or add texts."
+            )
+    probabilities = np.zeros((len(texts), len(data.labels)), dtype=np.float32)
+    f1: dict[str, list[float]] = {}
+    for fold in range(recipe.folds):
+        sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
+        model = build_model(data, sides, recipe, unlabelled, say=lambda line: None)
+        probabilities[sides.test] = np.nan_to_num(model.probabilities(data.texts.take(pa.array(sides.test))))
+        found = {LSTM: probabilities[sides.test].argmax(axis=1)}
+        if baselines:
+            tokens = joined_tokens(data.texts.take(pa.array(sides.test)), recipe.text).to_pylist()
+            found |= {name: predict(tokens) for name, predict in fitted_baselines(data, sides, recipe.text).items()}
+        for name, predicted in found.items():
+            f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])
+        say(f"fold {fold + 1}/{recipe.folds}  weighted F1: " + ", ".join(f"{name} {v[-1]:.4f}" for name, v in f1.items()))
+    right = probabilities.argmax(axis=1) == data.label_ids
+    return CrossValidation(probabilities, f1, expected_calibration_error(probabilities.max(axis=1), right))
+
+
+def fold_sides(
+    data: LabelledTexts,
+    groups: Int64s,
+    texts: Sequence[str],
+    test: npt.NDArray[np.bool_],
+    validation_share: float,
+    seed: int,
+) -> Split:
+    """The sides of one fold, whose test side is given (bool [rows]); the rest is split into train and validation."""
+    rest = np.flatnonzero(~test)
+    _, numbers = np.unique(groups[rest], return_inverse=True)
+    inner = split_by_group(
+        numbers, data.label_ids[rest], data.labels, [texts[int(i)] for i in rest], 0.0, validation_share, seed
+    )
+    return Split(rest[inner.train], rest[inner.validation], np.flatnonzero(test))
+
+
+def _mean_and_spread(values: Sequence[float] | Any) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1))}
