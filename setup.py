@@ -15,7 +15,6 @@ SCORING = [
     "tomli>=2; python_version < '3.11'",
 ]
 TRAINING = [
-    "datasketch>=1.6",
     "keras>=3.8",
     "matplotlib>=3.9",
     "onnx>=1.17",

@@ -36,7 +36,7 @@ from lib.bundle import load_bundle  # noqa: E402
 from training.calibration import calibration_table, threshold_for_precision  # noqa: E402
 from training.cross_validation import CrossValidation, cross_validate  # noqa: E402
 from training.dataset import LabelledTexts  # noqa: E402
-from training.split import near_duplicate_groups  # noqa: E402
+from training.near_duplicates import near_duplicate_groups  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "accuracy"
 PRECISIONS = (0.95, 0.98, 0.99)

@@ -34,7 +34,8 @@ from lib.engines import build_engine  # noqa: E402
 from lib.text import tokens_of  # noqa: E402
 from training.baselines import fitted_baselines  # noqa: E402
 from training.dataset import joined_tokens  # noqa: E402
-from training.split import near_duplicate_groups, split_by_group  # noqa: E402
+from training.near_duplicates import near_duplicate_groups  # noqa: E402
+from training.split import split_by_group  # noqa: E402
 
 MODEL = ROOT / "models" / "ecommerce"
 PAGE = ROOT / "docs" / "benchmarks" / "main_job"

@@ -84,7 +84,8 @@ def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
     from training.baselines import summary
     from training.cross_validation import fold_sides
     from training.model import build_model
-    from training.split import folds_by_group, near_duplicate_groups
+    from training.near_duplicates import near_duplicate_groups
+    from training.split import folds_by_group
 
     began = time.monotonic()
     options = TrainSettings(labels="", **VARIANTS[name])

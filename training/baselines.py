@@ -24,7 +24,7 @@ from training.split import Split
 Predictor = Callable[[Sequence[str]], Int64s]
 
 # Linear models are fitted once for each label: more than this many rows times labels would take longer than the LSTM.
-MAX_CELLS = 5_000_000
+MAX_CELLS = 1_000_000
 # As the library's tutorial on text classification has it after tuning (learning rate 0.5, pairs of words, 25 epochs); one
 # thread, since with more its result changes from run to run, and fewer buckets, since 2,000,000 take 800 MB.
 FASTTEXT = {"lr": 0.5, "epoch": 25, "wordNgrams": 2, "dim": 100, "bucket": 200_000, "thread": 1, "seed": 7, "verbose": 0}

@@ -25,9 +25,10 @@ from training.dataset import LabelledTexts
 from training.export import export_onnx
 from training.fit import Fitted
 from training.model import Model
+from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
-from training.split import SHINGLE_WORDS, SIMILARITY, Split
+from training.split import Split
 from training.wrong_labels import WrongLabel, as_csv
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")

@@ -17,6 +17,8 @@ from lib.text import FIRST_WORD_ID, PAD_ID, Int32s, TokenIds
 # Words apart at most; a pair d words apart counts 1/d.
 WINDOW = 5
 SMOOTHING = 0.75
+# Counted at a time: the pairs of a million texts would be many gigabytes.
+BLOCK_TEXTS = 50_000
 # Root mean square of an embedding's values. Much smaller and the fit has to grow them first, much larger and it cannot
 # move them.
 SCALE = 0.1
@@ -51,13 +53,14 @@ def _random(vocabulary_size: int, size: int, seed: int) -> Float32s:
 
 def _cooccurrences(texts: TokenIds, vocabulary_size: int) -> csr_matrix:
     """Weighted counts of pairs of known words within WINDOW of each other, symmetric."""
-    line = _one_line(texts)
     counts = csr_matrix((vocabulary_size, vocabulary_size))
-    for distance in range(1, WINDOW + 1):
-        first, second = line[:-distance], line[distance:]
-        both = (first >= FIRST_WORD_ID) & (second >= FIRST_WORD_ID)
-        pairs = (np.full(int(both.sum()), 1 / distance), (first[both], second[both]))
-        counts = counts + coo_matrix(pairs, shape=counts.shape).tocsr()
+    for start in range(0, len(texts.lengths), BLOCK_TEXTS):
+        line = _one_line(texts.rows(np.arange(start, min(start + BLOCK_TEXTS, len(texts.lengths)))))
+        for distance in range(1, WINDOW + 1):
+            first, second = line[:-distance], line[distance:]
+            both = (first >= FIRST_WORD_ID) & (second >= FIRST_WORD_ID)
+            pairs = (np.full(int(both.sum()), 1 / distance), (first[both], second[both]))
+            counts = counts + coo_matrix(pairs, shape=counts.shape).tocsr()
     return counts + counts.T
 
 

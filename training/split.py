@@ -1,33 +1,15 @@
-"""A split that near-duplicates do not cross.
-
-Two texts are near-duplicates if their sets of word shingles have a Jaccard similarity of at least SIMILARITY: another
-size or colour of one product, the same description behind another title. Candidates come from MinHash with
-locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3), each is
-checked on the sets themselves, and what is connected, directly or through others, is one group on one side.
-"""
+"""Splits and folds that near-duplicates do not cross."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from datasketch import MinHash, MinHashLSH
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from lib.errors import InputError
-from lib.text import TextSettings, tokens_of
-
-SIMILARITY = 0.5
-SHINGLE_WORDS = 3
-PERMUTATIONS = 128
-# Candidates are looked up somewhat below the wanted similarity, since MinHash only estimates it.
-LOOKUP_SIMILARITY = 0.4
 
 TRAIN, VALIDATION, TEST = range(3)
 
@@ -41,37 +23,6 @@ class Split:
     train: Groups
     validation: Groups
     test: Groups
-
-
-def shingles_of(tokens: Sequence[str]) -> frozenset[str]:
-    """Runs of up to SHINGLE_WORDS words; shorter runs at the end keep short titles comparable."""
-    return frozenset(" ".join(tokens[i : i + SHINGLE_WORDS]) for i in range(len(tokens)))
-
-
-def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Groups:
-    """Group number of each text, int64 [rows]; near-duplicates share one."""
-    shingles = [shingles_of(tokens or ()) for tokens in tokens_of(texts, settings).to_pylist()]
-    sketches = MinHash.bulk(
-        [[shingle.encode() for shingle in one] for one in shingles], num_perm=PERMUTATIONS, hashfunc=crc32, seed=1
-    )
-    index = MinHashLSH(threshold=LOOKUP_SIMILARITY, num_perm=PERMUTATIONS)
-    pairs: list[tuple[int, int]] = []
-    for row, sketch in enumerate(sketches):
-        pairs += [(row, other) for other in index.query(sketch) if _jaccard(shingles[row], shingles[other]) >= SIMILARITY]
-        index.insert(row, sketch)
-    return _components(pairs, len(shingles))
-
-
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    shared = len(one & other)
-    return shared / ((len(one) + len(other) - shared) or 1)
-
-
-def _components(pairs: list[tuple[int, int]], rows: int) -> Groups:
-    left, right = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(rows, rows))
-    groups: Groups = connected_components(graph, directed=False)[1].astype(np.int64)
-    return groups
 
 
 def split_by_group(

@@ -23,9 +23,10 @@ from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle
 from training.model import Model, build_model
+from training.near_duplicates import near_duplicate_groups
 from training.publication import Staging, current_bundle, move_current, write_bundle
 from training.recipe import Place, Recipe
-from training.split import Split, folds_by_group, near_duplicate_groups, split_by_group
+from training.split import Split, folds_by_group, split_by_group
 from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
 
 # Folds of the linear model that doubts labels, where the LSTM is not cross-validated itself.

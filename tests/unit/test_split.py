@@ -6,7 +6,8 @@ import pytest
 
 from lib.errors import InputError
 from lib.text import TextSettings
-from training.split import folds_by_group, near_duplicate_groups, split_by_group
+from training.near_duplicates import near_duplicate_groups
+from training.split import folds_by_group, split_by_group
 
 WORDS = np.array([f"word{i}" for i in range(4000)], dtype=object)
 

@@ -1,0 +1,156 @@
+"""Groups of near-duplicates: another size or colour of one product, the same description behind another title.
+
+Two texts are near-duplicates if their sets of word shingles have a Jaccard similarity of at least SIMILARITY. Candidates come
+from MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
+ch. 3), each is checked on the sets themselves, and what is connected, directly or through others, is one group.
+
+All of it works on flat arrays, in blocks: a million texts of a hundred words take about 3 GB, where sets of Python strings
+would take 35.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from lib.text import Int64s, TextSettings, tokens_of
+
+SIMILARITY = 0.5
+SHINGLE_WORDS = 3
+# Two texts that are just similar enough share a band with a probability of 1 - (1 - 0.5 ** 3) ** 42 = 0.996.
+BANDS, ROWS = 42, 3
+# Texts that share a band are each compared with this many before them in it: all pairs of a thousand copies would be half a
+# million comparisons to learn that they are one group.
+NEIGHBOURS = 25
+BLOCK_TEXTS = 20_000
+BLOCK_PAIRS = 20_000
+
+UInt64s = npt.NDArray[np.uint64]
+UInt32s = npt.NDArray[np.uint32]
+
+
+def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Int64s:
+    """Group number of each text, int64 [rows]; near-duplicates share one."""
+    rows = len(texts)
+    signatures = np.zeros((rows, BANDS * ROWS), dtype=np.uint32)
+    shingles: list[UInt64s] = []
+    counts: list[Int64s] = []
+    for start in range(0, rows, BLOCK_TEXTS):
+        some, lengths = shingles_of(tokens_of(texts.slice(start, BLOCK_TEXTS), settings))
+        signatures[start : start + BLOCK_TEXTS] = _signatures(some, lengths)
+        shingles.append(some)
+        counts.append(lengths)
+    flat = np.concatenate(shingles) if shingles else np.empty(0, np.uint64)
+    offsets = np.concatenate(([0], np.cumsum(np.concatenate(counts)))) if counts else np.zeros(1, np.int64)
+    first, second = _candidates(signatures)
+    same = np.zeros(len(first), dtype=bool)
+    for start in range(0, len(first), BLOCK_PAIRS):
+        block = slice(start, start + BLOCK_PAIRS)
+        same[block] = jaccard(flat, offsets, first[block], second[block]) >= SIMILARITY
+    edges = (np.ones(int(same.sum()), dtype=np.int8), (first[same], second[same]))
+    groups: Int64s = connected_components(coo_matrix(edges, shape=(rows, rows)), directed=False)[1].astype(np.int64)
+    return groups
+
+
+def shingles_of(tokens: pa.ListArray) -> tuple[UInt64s, Int64s]:
+    """The distinct shingles of each text as hashes, ascending within a text, and how many each has.
+
+    A shingle is a run of SHINGLE_WORDS words; the shorter runs at a text's end keep short titles comparable.
+    """
+    lengths = pc.fill_null(pc.list_value_length(tokens), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    encoded = tokens.flatten().dictionary_encode()
+    hashes = np.array([_hash(word) for word in encoded.dictionary.to_pylist()], dtype=np.uint64)
+    words = hashes[encoded.indices.to_numpy(zero_copy_only=False)] if len(hashes) else np.empty(0, np.uint64)
+    text = np.repeat(np.arange(len(lengths)), lengths)
+    shingle = words.copy()
+    for ahead in range(1, SHINGLE_WORDS):
+        inside = text[ahead:] == text[:-ahead]
+        # Order counts: each word further on is multiplied once more.
+        follower = np.where(inside, words[ahead:] * _odd(ahead), np.uint64(0))
+        shingle[: len(follower)] = _mixed(shingle[: len(follower)] + follower)
+        shingle[len(follower) :] = _mixed(shingle[len(follower) :])
+    order = np.lexsort((shingle, text))
+    shingle, text = shingle[order], text[order]
+    new = np.r_[True, (shingle[1:] != shingle[:-1]) | (text[1:] != text[:-1])] if len(shingle) else np.empty(0, bool)
+    return shingle[new], np.bincount(text[new], minlength=len(lengths)).astype(np.int64)
+
+
+def _hash(word: str) -> int:
+    return int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
+
+
+def _odd(number: int) -> np.uint64:
+    return np.uint64((0x9E3779B97F4A7C15 * (2 * number + 1)) % (1 << 64) | 1)
+
+
+def _mixed(values: UInt64s) -> UInt64s:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit of the input moves every bit of the result."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _signatures(shingles: UInt64s, lengths: Int64s) -> UInt32s:
+    """The least hash of each text's shingles under BANDS x ROWS hash functions, uint32 [texts, functions].
+
+    A text without words gets values of its own, so that it is nothing's near-duplicate.
+    """
+    random = np.random.default_rng(1)
+    found = random.integers(0, 1 << 32, (len(lengths), BANDS * ROWS), dtype=np.uint32)
+    worded = lengths > 0
+    starts = (np.cumsum(lengths) - lengths)[worded]
+    if len(starts):
+        for i in range(BANDS * ROWS):
+            # Multiply-shift (Dietzfelbinger et al. 1997): the upper half of the product with an odd number.
+            hashed = ((shingles * _odd(i + 1000)) >> np.uint64(32)).astype(np.uint32)
+            found[worded, i] = np.minimum.reduceat(hashed, starts)
+    return found
+
+
+def _candidates(signatures: UInt32s) -> tuple[Int64s, Int64s]:
+    """Pairs of texts that share a band, each once."""
+    pairs = np.unique(np.concatenate([*_pairs_by_band(signatures), np.empty(0, np.int64)]))
+    return pairs // max(len(signatures), 1), pairs % max(len(signatures), 1)
+
+
+def _pairs_by_band(signatures: UInt32s) -> Iterator[Int64s]:
+    rows = len(signatures)
+    for band in range(BANDS):
+        columns = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+        key = columns[:, 0]
+        for i in range(1, ROWS):
+            key = _mixed(key) + columns[:, i]
+        order = np.argsort(key, kind="stable").astype(np.int64)
+        key = key[order]
+        for distance in range(1, min(NEIGHBOURS, rows - 1) + 1):
+            shared = key[distance:] == key[:-distance]
+            if not shared.any():
+                break
+            # One number a pair; in a stable order the first is always the smaller row.
+            yield order[:-distance][shared] * rows + order[distance:][shared]
+
+
+def jaccard(shingles: UInt64s, offsets: Int64s, first: Int64s, second: Int64s) -> npt.NDArray[np.float64]:
+    """Similarity of the texts of each pair: shared shingles over all of both."""
+    sizes = np.diff(offsets)
+    values, pair = [], []
+    for side in (first, second):
+        lengths = sizes[side]
+        places = np.arange(lengths.sum()) + np.repeat(offsets[side] - (np.cumsum(lengths) - lengths), lengths)
+        values.append(shingles[places])
+        pair.append(np.repeat(np.arange(len(side)), lengths))
+    value, of_pair = np.concatenate(values), np.concatenate(pair)
+    order = np.lexsort((value, of_pair))
+    value, of_pair = value[order], of_pair[order]
+    # Distinct within a text, so what stands twice in a pair is shared.
+    twice = (value[1:] == value[:-1]) & (of_pair[1:] == of_pair[:-1])
+    shared = np.bincount(of_pair[1:][twice], minlength=len(first))
+    found: npt.NDArray[np.float64] = shared / np.maximum(sizes[first] + sizes[second] - shared, 1)
+    return found
