@@ -24,7 +24,7 @@ from lib.text import TextSettings, tokens_of
 
 MIN_ROWS_PER_LABEL = 5
 # A misspelt label has at most this share of the rows of the right one, and is at least this similar to it (difflib).
-MAX_SLIP_SHARE = 0.05
+MAX_SLIP_SHARE = 0.1
 MIN_SLIP_SIMILARITY = 0.8
 
 

@@ -10,6 +10,7 @@ import keras
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 matplotlib.use("Agg")
 DPI = 90
@@ -36,8 +37,9 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     if 0.25 * len(labels) <= side:
-        axes.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
-        axes.set_yticks(range(len(labels)), labels)
+        names = [_printable(label, i) for i, label in enumerate(labels)]
+        axes.set_xticks(range(len(labels)), names, rotation=35, ha="right")
+        axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if 0.75 * len(labels) <= side:
@@ -45,6 +47,12 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
             axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
     axes.set_title(f"Test side, {metrics['rows']:,} texts")
     return _png(figure)
+
+
+def _printable(label: str, place: int) -> str:
+    """The label, or its place among the labels where the font lacks a character of it."""
+    font = get_font(findfont("DejaVu Sans"))
+    return label if all(font.get_char_index(ord(character)) for character in label) else f"label {place + 1}"
 
 
 def learning_curves_png(curves: Mapping[str, Sequence[float]]) -> bytes:

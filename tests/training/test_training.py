@@ -183,6 +183,23 @@ def test_more_folds_than_a_label_has_groups(tmp_path: Path, sample_data) -> None
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> None:
+    import warnings
+
+    from training.pictures import confusion_matrix_png
+
+    def picture(labels: list[str]) -> bytes:
+        confusion = np.hstack([np.eye(len(labels), dtype=int), np.zeros((len(labels), 1), int)])
+        return confusion_matrix_png({"labels": labels, "confusion_matrix": confusion.tolist(), "rows": len(labels)})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert picture(["图书", "Küche"]).startswith(b"\x89PNG")
+        # Width and height stand in the header: hundreds of labels must not make a picture of hundreds of megapixels.
+        header = picture([f"class {i}" for i in range(500)])[16:24]
+    assert max(int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) < 3000
+
+
 def test_baselines_can_be_left_out(tmp_path: Path, sample_data) -> None:
     from dataclasses import replace
 

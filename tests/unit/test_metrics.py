@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from lib.metrics import classification_metrics, population_stability_index
-from training.evaluation import calibration_table, confusion_matrix
+from lib.metrics import classification_metrics, confusion_matrix, metrics_table, population_stability_index
+from training.calibration import calibration_table
 
 LABELS = ("a", "b", "c")
 
@@ -47,3 +47,12 @@ def test_calibration_bins_hold_every_row_once() -> None:
     assert [row["rows"] for row in table] == [1, 2, 1]
     assert table[1]["accuracy"] == 0.5
     assert table[2]["confidence"] == 1.0
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    confusion = np.hstack([np.diag(np.arange(1, 101)), np.zeros((100, 1), int)])
+    confusion[7, 8] = 50
+    shown = metrics_table(classification_metrics(confusion, [f"class {i}" for i in range(100)])).splitlines()
+    assert shown[5].startswith("class 7 ")
+    assert len(shown) == 5 + 30 + 1
+    assert shown[-1] == "… the 30 classes with the lowest F1 of 100"
