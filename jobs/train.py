@@ -49,10 +49,10 @@ class TrainSettings(JobSettings):
     )
     elsewhere_columns: Names = option("their text columns (default: those of the labels)", default=())
     embedding: int = option("size of a word's embedding", default=48)
-    units: int = option("units of the LSTM, in each direction", default=40)
+    units: int = option("units of the LSTM, in each direction", default=32)
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
-    epochs: int = option("passes over the texts", default=8)
+    epochs: int = option("passes over the texts", default=10)
     batch: int = option("texts in a batch", default=64)
     learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3)
     word_dropout: float = option("share of words hidden while fitting", default=0.3)
@@ -89,6 +89,12 @@ class TrainSettings(JobSettings):
             raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
         if self.folds == 1 or self.folds < 0:
             raise InputError(f"Expected --folds of 0 (none) or at least 2, found {self.folds}; correct it.")
+        if self.wrong_labels and not Path(self.wrong_labels).absolute().parent.is_dir():
+            raise InputError(f"Expected --wrong-labels in a folder that is there, found {self.wrong_labels}; correct it.")
+        if self.wrong_labels and not (self.baselines or self.folds):
+            raise InputError(
+                "Expected --baselines or --folds with --wrong-labels, found neither; labels are doubted by their models."
+            )
         self.review()
         sizes = (
             "max_rows",

@@ -58,9 +58,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             "",
             *_comparison(metrics),
             *_elsewhere(metrics),
-            f"{metrics['labels_probably_wrong']:,} of the {data['rows']:,} labels are probably wrong, in the eyes of a model that "
-            "was fitted without them (`evaluation/wrong_labels.csv`, by the hash of the text).",
-            "",
+            *_wrong_labels(manifest),
             "![confusion matrix](evaluation/confusion_matrix.png)",
             "![reliability](evaluation/reliability.png)",
             "![learning curves](evaluation/learning_curves.png)",
@@ -94,6 +92,17 @@ def _comparison(metrics: Mapping[str, Any]) -> list[str]:
     error = metrics["cross_validation"]["expected_calibration_error"]
     note = f"{metrics['cross_validation']['folds']} folds that near-duplicates do not cross; expected calibration error {error:.4f} over all of them."
     return [*lines, "", note, ""]
+
+
+def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
+    found, rows = manifest["metrics"]["labels_probably_wrong"], manifest["data"]["rows"]
+    if found is None:
+        return []
+    return [
+        f"{found:,} of the {rows:,} labels are probably wrong, in the eyes of a model that was fitted without them "
+        "(`evaluation/wrong_labels.csv`, by the hash of the text).",
+        "",
+    ]
 
 
 def _pair(row: Mapping[str, float] | None) -> str:

@@ -46,7 +46,8 @@ class Evidence:
     comparison: Mapping[str, Mapping[str, float]]
     cross_validation: Mapping[str, Any] | None
     elsewhere: Sequence[Mapping[str, Any]]
-    wrong_labels: Sequence[WrongLabel]
+    # None if nobody looked for them.
+    wrong_labels: Sequence[WrongLabel] | None
 
     def record(self) -> dict[str, Any]:
         """For the manifest's metrics."""
@@ -54,7 +55,7 @@ class Evidence:
             "comparison": self.comparison,
             "cross_validation": self.cross_validation,
             "elsewhere": self.elsewhere,
-            "labels_probably_wrong": len(self.wrong_labels),
+            "labels_probably_wrong": None if self.wrong_labels is None else len(self.wrong_labels),
         }
 
 
@@ -109,9 +110,10 @@ def evaluation_files(manifest: Mapping[str, Any], fitted: Fitted, evidence: Evid
     texts = {
         "evaluation/metrics.json": json.dumps(metrics, ensure_ascii=False, indent=1),
         "evaluation/learning_curves.json": json.dumps(fitted.curves, indent=1),
-        "evaluation/wrong_labels.csv": as_csv(evidence.wrong_labels),
         "README.md": model_card(manifest),
     }
+    if evidence.wrong_labels is not None:
+        texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels)
     return {
         "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
         "evaluation/learning_curves.png": learning_curves_png(fitted.curves),

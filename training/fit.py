@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ FINAL_RATE = 0.02
 class FitSettings:
     """How the network is fitted."""
 
-    epochs: int = 8
+    epochs: int = 10
     batch: int = 64
     # Falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
     learning_rate: float = 2e-3
@@ -72,12 +72,12 @@ class LengthSortedBatches:
         labels: int,
         settings: FitSettings,
         training: bool,
-        markers: Int32s | None = None,
+        markers: Int32s,
     ) -> None:
         """`markers`: ids of the words that begin a field, int32; without any a text is one field."""
         self._ids, self._label_ids, self._rows, self._labels = ids, label_ids, rows, labels
         self._settings, self._training = settings, training
-        self._markers = markers if markers is not None else np.empty(0, np.int32)
+        self._markers = markers
         self._random = np.random.default_rng(settings.seed)
 
     def __len__(self) -> int:
@@ -150,17 +150,33 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
 
+@dataclass(frozen=True)
+class FitData:
+    """What a network is fitted to.
+
+    ids: of all texts; label_ids: int64 [rows]; train, validation: row numbers, int64; embeddings: float32
+    [vocabulary_size, embedding] to start from, or None for random ones; markers: ids of the words that begin a field, int32.
+    """
+
+    ids: TokenIds
+    label_ids: Int64s
+    labels: int
+    train: Int64s
+    validation: Int64s
+    vocabulary_size: int
+    embeddings: npt.NDArray[np.float32] | None
+    markers: Int32s
+
+    def batches(self, settings: FitSettings, training: bool) -> LengthSortedBatches:
+        """Of the train side, in another order each epoch and with words hidden, or of the validation side."""
+        rows = self.train if training else self.validation
+        return LengthSortedBatches(self.ids, self.label_ids, rows, self.labels, settings, training, self.markers)
+
+
 def fit_network(
-    ids: TokenIds,
-    label_ids: Int64s,
-    train: Int64s,
-    validation: Int64s,
-    vocabulary_size: int,
-    labels: Sequence[str],
+    data: FitData,
     network_settings: NetworkSettings,
     settings: FitSettings,
-    embeddings: npt.NDArray[np.float32] | None = None,
-    markers: Int32s | None = None,
     tensorboard: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
@@ -169,31 +185,17 @@ def fit_network(
     Those of the epoch with the lowest validation loss classify worse: the loss rises with a confidence that the temperature
     (training.calibration) takes back.
 
-    Args:
-        embeddings: float32 [vocabulary_size, embedding] to start from; random ones without.
-        markers: ids of the words that begin a field, int32.
     Raises:
         CategorizerError: the loss is no longer a number.
     """
-    keras.utils.set_random_seed(settings.seed)
-    tf.config.experimental.enable_op_determinism()
-    network = build_network(vocabulary_size, len(labels), network_settings)
-    if embeddings is not None:
-        network.get_layer("embedding").set_weights([embeddings])
-    batches = LengthSortedBatches(ids, label_ids, train, len(labels), settings, True, markers)
-    decay = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * len(batches), alpha=FINAL_RATE)
-    network.compile(
-        keras.optimizers.Adam(decay),
-        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-        metrics=["accuracy"],
-    )
+    network = _compiled(data, network_settings, settings)
     callbacks: list[Any] = [_Progress(settings.epochs, say), keras.callbacks.TerminateOnNaN()]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     began = time.monotonic()
     history = network.fit(
-        batches.as_dataset(),
-        validation_data=LengthSortedBatches(ids, label_ids, validation, len(labels), settings, training=False).as_dataset(),
+        data.batches(settings, training=True).as_dataset(),
+        validation_data=data.batches(settings, training=False).as_dataset(),
         epochs=settings.epochs,
         callbacks=callbacks,
         shuffle=False,
@@ -206,3 +208,19 @@ def fit_network(
         )
     round_embeddings(network)
     return Fitted(network, curves, time.monotonic() - began)
+
+
+def _compiled(data: FitData, network_settings: NetworkSettings, settings: FitSettings) -> keras.Model:
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    network = build_network(data.vocabulary_size, data.labels, network_settings)
+    if data.embeddings is not None:
+        network.get_layer("embedding").set_weights([data.embeddings])
+    steps = settings.epochs * len(data.batches(settings, training=True))
+    decay = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps, alpha=FINAL_RATE)
+    network.compile(
+        keras.optimizers.Adam(decay),
+        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return network

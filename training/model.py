@@ -18,7 +18,7 @@ from lib.text import FIRST_WORD_ID, Int64s, Tokenizer
 from training.calibration import apply_temperature, fit_temperature, network_probabilities
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
-from training.fit import Fitted, build_vocabulary, fit_network
+from training.fit import FitData, Fitted, build_vocabulary, fit_network
 from training.recipe import Recipe
 from training.split import Split
 
@@ -60,21 +60,18 @@ def build_model(
     tokenizer = Tokenizer(_words(data, sides.train, recipe), recipe.text)
     embeddings, pretrained_on = _embeddings(data, sides, tokenizer, unlabelled, recipe)
     ids = tokenizer.ids_of(data.texts)
-    fitted = fit_network(
+    fit_data = FitData(
         ids,
         data.label_ids,
+        len(data.labels),
         sides.train,
         sides.validation,
         tokenizer.vocabulary_size,
-        data.labels,
-        recipe.network,
-        recipe.fit,
         embeddings,
         # The vocabulary begins with them.
-        np.arange(len(recipe.text.fields), dtype=np.int32) + np.int32(FIRST_WORD_ID),
-        tensorboard,
-        say,
+        markers=np.arange(len(recipe.text.fields), dtype=np.int32) + np.int32(FIRST_WORD_ID),
     )
+    fitted = fit_network(fit_data, recipe.network, recipe.fit, tensorboard, say)
     probabilities = network_probabilities(fitted.network, ids.rows(sides.validation))
     temperature = fit_temperature(probabilities, data.label_ids[sides.validation])
     apply_temperature(fitted.network, temperature)

@@ -70,8 +70,9 @@ def train(
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
     thresholds = _thresholds(data, split, model, validated, recipe)
     say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds)}")
-    wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else []
-    _tell_wrong_labels(wrong, data, place, say)
+    wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else None
+    if wrong is not None:
+        _tell_wrong_labels(wrong, data, place, say)
     present = current_bundle(place.models, place.name)
     with Staging(place.models, place.name) as staging:
         files = model_files(model)
@@ -85,7 +86,7 @@ def train(
             {LSTM: _summary_of(metrics), **_baselines(data, split, peers, recipe)},
             validated.record() if validated else None,
             _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
-            tuple(wrong),
+            wrong,
         )
         manifest["metrics"] |= evidence.record()
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model.fitted, evidence)})

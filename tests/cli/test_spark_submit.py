@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def test_help_of_every_job(tmp_path: Path, job: str) -> None:
     assert done.returncode == 0
     assert f"usage: ./spark-submit.sh {job}" in done.stdout
     assert "--config" in done.stdout
+
+
+def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
+    command = [str(ROOT / "spark-submit.sh"), "train", "--labels", str(SAMPLES / "labels.csv"), "--epochs", "100000"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
+    # A session of its own, so that the signal reaches what a terminal's Ctrl-C would, and not the tests.
+    running = subprocess.Popen(command, cwd=tmp_path, env=inherited, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert running.stdout is not None
+    said = []
+    for line in running.stdout:
+        said.append(line)
+        if line.startswith("epoch 2/"):
+            os.killpg(running.pid, signal.SIGINT)
+    assert running.wait() == 130, "".join(said)
+    assert "Stopped by the user; nothing is half written." in "".join(said)
+    assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
 
 def test_predict_needs_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

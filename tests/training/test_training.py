@@ -205,4 +205,6 @@ def test_baselines_can_be_left_out(tmp_path: Path, sample_data) -> None:
 
     trained = train(sample_data, replace(tiny_recipe(epochs=1), baselines=False), tiny_place(tmp_path), say=lambda line: None)
     assert list(trained.metrics["comparison"]) == ["LSTM"]
-    assert trained.metrics["labels_probably_wrong"] == 0
+    assert trained.metrics["labels_probably_wrong"] is None
+    assert not (trained.folder / "evaluation" / "wrong_labels.csv").exists()
+    assert "probably wrong" not in (trained.folder / "README.md").read_text()
