@@ -21,6 +21,7 @@ from lib.text import Int64s, TextSettings
 from training.dataset import LabelledTexts, joined_tokens
 from training.split import Split
 
+MAJORITY = "majority class"
 Predictor = Callable[[Sequence[str]], Int64s]
 
 # Linear models are fitted once for each label: more than this many rows times labels would take longer than the LSTM.
@@ -62,7 +63,7 @@ def fast_text(texts: Sequence[str], label_ids: Int64s) -> Predictor:
 
 
 BASELINES: Mapping[str, Callable[[Sequence[str], Int64s], Predictor]] = {
-    "majority class": majority,
+    MAJORITY: majority,
     "TF-IDF + LinearSVC": tfidf_linear_svc,
     "fastText": fast_text,
 }

@@ -26,12 +26,13 @@ from training.split import Split, folds_by_group, split_by_group
 class CrossValidation:
     """What every model gave on each fold, and the LSTM's probabilities for texts it was fitted without.
 
-    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold.
+    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; temperatures: of each fold.
     """
 
     probabilities: Float32s
     f1_weighted: dict[str, list[float]]
     expected_calibration_error: float
+    temperatures: tuple[float, ...]
 
     def record(self) -> dict[str, Any]:
         """Mean and spread (standard deviation of the folds) of each model, and of what the LSTM is ahead by."""
@@ -72,10 +73,12 @@ def cross_validate(
             )
     probabilities = np.zeros((len(texts), len(data.labels)), dtype=np.float32)
     f1: dict[str, list[float]] = {}
+    temperatures: list[float] = []
     for fold in range(recipe.folds):
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
         model = build_model(data, sides, recipe, unlabelled, say=lambda line: None)
         probabilities[sides.test] = np.nan_to_num(model.probabilities(data.texts.take(pa.array(sides.test))))
+        temperatures.append(model.temperature)
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}
         if baselines:
             tokens = joined_tokens(data.texts.take(pa.array(sides.test)), recipe.text).to_pylist()
@@ -84,7 +87,7 @@ def cross_validate(
             f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])
         say(f"fold {fold + 1}/{recipe.folds}  weighted F1: " + ", ".join(f"{name} {v[-1]:.4f}" for name, v in f1.items()))
     right = probabilities.argmax(axis=1) == data.label_ids
-    return CrossValidation(probabilities, f1, expected_calibration_error(probabilities.max(axis=1), right))
+    return CrossValidation(probabilities, f1, expected_calibration_error(probabilities.max(axis=1), right), tuple(temperatures))
 
 
 def fold_sides(

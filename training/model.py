@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -35,6 +35,11 @@ class Model:
     @property
     def network(self) -> keras.Model:
         return self.fitted.network
+
+    def with_temperature(self, temperature: float) -> Model:
+        """The same network with this temperature instead; it is changed in place."""
+        apply_temperature(self.network, temperature / self.temperature)
+        return replace(self, temperature=temperature)
 
     def probabilities(self, texts: pa.Array) -> Float32s:
         """float32 [rows, labels], calibrated; NaN for a text without words."""

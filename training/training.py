@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
 from lib.text import Int64s
-from training.baselines import MAX_CELLS, Predictor, fitted_baselines, out_of_fold_probabilities, summary
+from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, out_of_fold_probabilities, summary
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
@@ -68,6 +69,9 @@ def train(
     baselines = _baselines_asked_for(data, recipe, say)
     model = build_model(data, split, recipe, unlabelled, tensorboard, say)
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
+    if validated:
+        # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
+        model = model.with_temperature(float(geometric_mean([model.temperature, *validated.temperatures])))
     thresholds = _thresholds(data, split, model, validated, recipe)
     say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds)}")
     wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else None
@@ -178,7 +182,8 @@ def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predict
     scores = build_engine("onnx", bundle, threads=0).probabilities(ids)
     right = {LSTM: np.where(ids.lengths > 0, np.nan_to_num(scores).argmax(axis=1), -1) == truth}
     tokens = joined_tokens(elsewhere.texts, bundle.tokenizer.settings).to_pylist()
-    right |= {name: predict(tokens) == truth for name, predict in peers.items()}
+    # The majority class is right for one label and wrong for all others, which tells nothing.
+    right |= {name: predict(tokens) == truth for name, predict in peers.items() if name != MAJORITY}
     pairs = np.array([f"{origin}\0{label}" for origin, label in zip(elsewhere.origins, elsewhere.labels, strict=True)])
     table = []
     for pair in np.unique(pairs):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.bundle import load_bundle
-from lib.text import TokenIds
+from lib.text import TextSettings, TokenIds, Tokenizer
 from tests.recipes import tiny_place, tiny_recipe
 from training.calibration import (
     apply_temperature,
@@ -16,6 +16,8 @@ from training.calibration import (
     review_thresholds,
     threshold_for_precision,
 )
+from training.fit import Fitted
+from training.model import Model
 from training.network import NetworkSettings, build_network
 from training.recipe import ReviewSettings
 from training.training import train
@@ -41,6 +43,17 @@ def test_the_temperature_goes_into_the_network() -> None:
     before = network_probabilities(network, texts)
     apply_temperature(network, 0.1)
     np.testing.assert_allclose(network_probabilities(network, texts), softmax(np.log(before) / 0.1), atol=1e-5)
+
+
+def test_a_temperature_can_be_replaced() -> None:
+    keras.utils.set_random_seed(2)
+    network = build_network(30, 3, NetworkSettings(4, 4, True, 4))
+    texts = TokenIds(np.arange(1, 21, dtype=np.int32), np.array([0, 5, 6, 20]))
+    plain = network_probabilities(network, texts)
+    apply_temperature(network, 0.5)
+    model = Model(Fitted(network), Tokenizer(("a",), TextSettings()), 0.5, 0).with_temperature(2.0)
+    assert model.temperature == 2.0
+    np.testing.assert_allclose(network_probabilities(model.network, texts), softmax(np.log(plain) / 2), atol=1e-5)
 
 
 rows = st.lists(st.tuples(st.integers(0, 100).map(lambda i: np.float32(i / 100)), st.booleans()), min_size=30, max_size=90)
