@@ -30,11 +30,12 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from benchmarks.data import data_folder, elsewhere_table, labelled_texts, unlabelled_texts  # noqa: E402
+from benchmarks.data import data_folder, labelled_texts, texts_from_elsewhere, unlabelled_texts  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 from lib.bundle import load_bundle  # noqa: E402
 from training.baselines import MAJORITY  # noqa: E402
 from training.calibration import calibration_table, threshold_for_precision  # noqa: E402
+from training.card import elsewhere_table, mean_and_spread  # noqa: E402
 from training.cross_validation import CrossValidation, cross_validate  # noqa: E402
 from training.dataset import LabelledTexts  # noqa: E402
 from training.near_duplicates import near_duplicate_groups  # noqa: E402
@@ -90,7 +91,7 @@ def pictures(result: dict[str, Any], data: LabelledTexts, honest: CrossValidatio
     left.set_xticks(range(len(names)), names)
     left.set_ylabel("weighted F1, a point a fold")
     left.grid(axis="y", alpha=0.3)
-    left.legend(loc="lower left")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     table = result["calibration"]
     middle.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     middle.plot([row["confidence"] for row in table], [row["accuracy"] for row in table], marker="o", color=BLUE)
@@ -113,10 +114,6 @@ def pictures(result: dict[str, Any], data: LabelledTexts, honest: CrossValidatio
     return buffer.getvalue()
 
 
-def pair(row: dict[str, float] | None) -> str:
-    return f"{row['mean']:.4f} ± {row['spread']:.4f}" if row else ""
-
-
 def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
     grouped, leaky = result["grouped"], result["random"]
     lines = [
@@ -133,7 +130,9 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for name, row in grouped["models"].items():
-        lines.append(f"| {name} | {pair(row)} | {pair(row.get('lstm_ahead_by'))} | {pair(leaky['models'][name])} |")
+        lines.append(
+            f"| {name} | {mean_and_spread(row)} | {mean_and_spread(row.get('lstm_ahead_by'))} | {mean_and_spread(leaky['models'][name])} |"
+        )
     covered = "; ".join(f"{row['share']:.1%} at {row['precision']:.1%}" for row in result["coverage"])
     lines += [
         "",
@@ -150,19 +149,11 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
     ]
     rows = shipped["metrics"].get("elsewhere") or []
     if rows:
-        names = list(rows[0]["recall"])
         lines += [
             "Texts from elsewhere, share with the right category (the titles, without labels, were among the texts that the "
             "LSTM's word embeddings start from):",
             "",
-            f"| origin | category | texts | {' | '.join(names)} |",
-            "|---" * (3 + len(names)) + "|",
-            *[
-                f"| {row['origin']} | {row['label']} | {row['rows']:,} | "
-                + " | ".join(f"{row['recall'][name]:.3f}" for name in names)
-                + " |"
-                for row in rows
-            ],
+            *elsewhere_table(rows),
         ]
     return "\n".join(lines) + "\n"
 
@@ -174,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = data_folder()
     if arguments.write_elsewhere:
-        elsewhere_table(folder).to_parquet(arguments.write_elsewhere, index=False)
+        texts_from_elsewhere(folder).to_parquet(arguments.write_elsewhere, index=False)
         return
     matplotlib.use("Agg")
     shipped = load_bundle(str(ROOT / "models" / "ecommerce")).manifest

@@ -39,7 +39,7 @@ def unlabelled_texts(data: Path) -> pa.Array:
     return pa.array(joined(pd.read_parquet(data / "catalog.parquet")), pa.string())
 
 
-def elsewhere_table(data: Path) -> pd.DataFrame:
+def texts_from_elsewhere(data: Path) -> pd.DataFrame:
     """Titles of other sources with the category they belong to in the labels of ecommerce_text: label, origin, text.
 
     In those labels white goods are Household; phones, televisions, processors and cameras are Electronics.

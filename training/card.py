@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 WORST_CONFUSIONS = 5
@@ -86,7 +86,9 @@ def _comparison(metrics: Mapping[str, Any]) -> list[str]:
     ]
     for name, row in metrics["comparison"].items():
         folds, ahead = validated.get(name), validated.get(name, {}).get("lstm_ahead_by")
-        lines.append(f"| {name} | {row['f1_weighted']:.4f} | {row['f1_macro']:.4f} | {_pair(folds)} | {_pair(ahead)} |")
+        lines.append(
+            f"| {name} | {row['f1_weighted']:.4f} | {row['f1_macro']:.4f} | {mean_and_spread(folds)} | {mean_and_spread(ahead)} |"
+        )
     if not validated:
         return [*lines, ""]
     error = metrics["cross_validation"]["expected_calibration_error"]
@@ -105,30 +107,30 @@ def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _pair(row: Mapping[str, float] | None) -> str:
+def mean_and_spread(row: Mapping[str, float] | None) -> str:
     return f"{row['mean']:.4f} ± {row['spread']:.4f}" if row else ""
 
 
 def _elsewhere(metrics: Mapping[str, Any]) -> list[str]:
     """What becomes of texts from elsewhere; lines of the card."""
-    table = metrics["elsewhere"]
-    if not table:
+    if not metrics["elsewhere"]:
         return []
-    names = list(table[0]["recall"])
+    said = "Not of the shop that the training data come from. Share that gets the right category:"
+    return ["## Texts from elsewhere", "", said, "", *elsewhere_table(metrics["elsewhere"]), ""]
+
+
+def elsewhere_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of Markdown: each model's recall on each origin and category."""
+    names = list(rows[0]["recall"])
     return [
-        "## Texts from elsewhere",
-        "",
-        "Not of the shop that the training data come from. Share that gets the right category:",
-        "",
         f"| origin | category | texts | {' | '.join(names)} |",
         "|---" * (3 + len(names)) + "|",
         *[
             f"| {row['origin']} | {row['label']} | {row['rows']:,} | "
-            + " | ".join(f"{row['recall'][n]:.3f}" for n in names)
+            + " | ".join(f"{row['recall'][name]:.3f}" for name in names)
             + " |"
-            for row in table
+            for row in rows
         ],
-        "",
     ]
 
 
