@@ -12,9 +12,12 @@ fail() { say "error: $1"; exit "${2:-1}"; }
 
 on_debian_as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+# Once a run: the lists are tens of megabytes.
+apt_update() { [ -n "${apt_lists_are_new:-}" ] || { apt-get update -qq >&2 && apt_lists_are_new=1; }; }
+
 apt_install() {
     say "installing $* with apt-get"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
+    { apt_update && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
 }
 
 java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; else command -v java || true; fi; }
@@ -34,7 +37,7 @@ prepare_java() {
     if [ -n "$found" ] && [ "$found" -ge 17 ]; then found="$found without the module jdk.incubator.vector"; fi
     local package=openjdk-17-jre-headless
     if on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
-        apt-get update -qq >&2 || true
+        apt_update || true
         apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
         if apt_install "$package"; then
             # Another java may stand before the new one on the path.

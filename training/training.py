@@ -67,8 +67,8 @@ def train(
     groups = near_duplicate_groups(data.texts, recipe.text)
     split = _split(data, groups, recipe, say)
     baselines = _baselines_asked_for(data, recipe, say)
-    model = build_model(data, split, recipe, unlabelled, tensorboard, say)
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
+    model = build_model(data, split, recipe, unlabelled, tensorboard, say)
     if validated:
         # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
         model = model.with_temperature(float(geometric_mean([model.temperature, *validated.temperatures])))

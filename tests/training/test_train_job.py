@@ -11,6 +11,8 @@ import pytest
 
 from jobs.evaluate import EvaluateSettings
 from jobs.evaluate import main as evaluate
+from jobs.explain import ExplainSettings
+from jobs.explain import main as explain
 from jobs.train import TrainSettings, main
 from lib.bundle import load_bundle
 from lib.command import run_command
@@ -98,6 +100,13 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         ]
         assert run_command(EvaluateSettings, evaluate, "evaluate", asked) == 0
         assert json.loads((tmp_path / "m.json").read_text())["accuracy"] > 0.9, table
+    capsys.readouterr()
+    for field, label in (("title", "Books"), ("description", "Cables")):
+        text = ["--model", model, "--field", field, "--json", "--text", things[label]]
+        assert run_command(ExplainSettings, explain, "explain", text) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["category"] == label
+        assert {one["word"] for one in found["words"]} == set(things[label].split())
     wrong = ["--model", model, "--labels", str(tmp_path / "titles"), "--text-columns", "name"]
     assert run_command(EvaluateSettings, evaluate, "evaluate", wrong) == 2
     assert "of the fields title, description that this bundle was trained on" in capsys.readouterr().err
