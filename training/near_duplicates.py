@@ -116,7 +116,10 @@ def _signatures(shingles: UInt64s, lengths: Int64s) -> UInt32s:
 
 def _candidates(signatures: UInt32s) -> tuple[Int64s, Int64s]:
     """Pairs of texts that share a band, each once."""
-    pairs = np.unique(np.concatenate([*_pairs_by_band(signatures), np.empty(0, np.int64)]))
+    pairs = np.empty(0, np.int64)
+    for more in _pairs_by_band(signatures):
+        # Band by band: near-copies share most bands, and all of their pairs at once would be many times the distinct ones.
+        pairs = np.union1d(pairs, more)
     return pairs // max(len(signatures), 1), pairs % max(len(signatures), 1)
 
 
@@ -129,12 +132,15 @@ def _pairs_by_band(signatures: UInt32s) -> Iterator[Int64s]:
             key = _mixed(key) + columns[:, i]
         order = np.argsort(key, kind="stable").astype(np.int64)
         key = key[order]
+        found = []
         for distance in range(1, min(NEIGHBOURS, rows - 1) + 1):
             shared = key[distance:] == key[:-distance]
             if not shared.any():
                 break
             # One number a pair; in a stable order the first is always the smaller row.
-            yield order[:-distance][shared] * rows + order[distance:][shared]
+            found.append(order[:-distance][shared] * rows + order[distance:][shared])
+        if found:
+            yield np.concatenate(found)
 
 
 def jaccard(shingles: UInt64s, offsets: Int64s, first: Int64s, second: Int64s) -> npt.NDArray[np.float64]:
