@@ -133,6 +133,11 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {mean_and_spread(row)} | {mean_and_spread(row.get('lstm_ahead_by'))} | {mean_and_spread(leaky['models'][name])} |"
         )
+    lines += [
+        "",
+        "Random folds put sizes and colours of one product on both sides, yet hardly flatter here: exact copies, 45 % of the original data "
+        "set's rows, are not among these texts. The 98 % that others publish for it are mostly copies found again.",
+    ]
     covered = "; ".join(f"{row['share']:.1%} at {row['precision']:.1%}" for row in result["coverage"])
     lines += [
         "",
