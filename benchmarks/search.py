@@ -147,9 +147,12 @@ def picture(results: dict[str, Any]) -> bytes:
         axes.plot(row["kflop_per_row"], row["mean"], "o", color=colour, markersize=5 if alike else 7, zorder=1 if alike else 2)
         if not alike:
             place = (row["kflop_per_row"], row["mean"])
-            axes.annotate(name, place, xytext=(2, -8), textcoords="offset points", fontsize=8, rotation=-35, va="top")
+            up = name == SHIPS
+            style = {"rotation": 35 if up else -35, "va": "bottom" if up else "top", "fontsize": 8}
+            axes.annotate(name, place, xytext=(2, 8 if up else -8), textcoords="offset points", **style)
     axes.plot([], [], "o", color="#bbbbbb", label="variants of the base's cost")
     axes.set_xscale("log")
+    axes.margins(y=0.18)
     axes.set_xlim(right=1.8 * ranked[-1][1]["kflop_per_row"])
     axes.set_xlabel("thousand floating-point operations a row (input half folded into a table)")
     axes.set_ylabel("weighted F1, mean of the folds")
