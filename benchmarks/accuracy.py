@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from training.quiet import import_tensorflow  # noqa: E402
 
 import_tensorflow()
 
-import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -34,15 +33,14 @@ from benchmarks.data import data_folder, labelled_texts, texts_from_elsewhere, u
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 from lib.bundle import load_bundle  # noqa: E402
 from training.baselines import MAJORITY  # noqa: E402
-from training.calibration import calibration_table, threshold_for_precision  # noqa: E402
+from training.calibration import calibration_table, coverage_table  # noqa: E402
 from training.card import elsewhere_table, mean_and_spread  # noqa: E402
 from training.cross_validation import CrossValidation, cross_validate  # noqa: E402
 from training.dataset import LabelledTexts  # noqa: E402
 from training.near_duplicates import near_duplicate_groups  # noqa: E402
+from training.pictures import BLUE, GREY, ORANGE, png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "accuracy"
-PRECISIONS = (0.95, 0.98, 0.99)
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#666666"
 
 
 def measure(
@@ -65,9 +63,7 @@ def measure(
         "groups": int(groups.max() + 1),
         "grouped": honest.record(),
         "random": leaky.record(),
-        "coverage": [
-            {"target_precision": target, **asdict(threshold_for_precision(confidence, right, target))} for target in PRECISIONS
-        ],
+        "coverage": coverage_table(confidence, right),
         "calibration": calibration_table(confidence, right),
         "seconds": round(time.monotonic() - began),
         "cores": os.cpu_count(),
@@ -77,8 +73,6 @@ def measure(
 
 def pictures(result: dict[str, Any], data: LabelledTexts, honest: CrossValidation) -> bytes:
     """F1 of each fold and model; reliability; precision against coverage. As PNG."""
-    from io import BytesIO
-
     figure = Figure(figsize=(14, 4.2))
     left, middle, right = figure.subplots(1, 3)
     names = [name for name in result["grouped"]["models"] if name != MAJORITY]
@@ -109,9 +103,7 @@ def pictures(result: dict[str, Any], data: LabelledTexts, honest: CrossValidatio
     right.set_ylabel("precision among them")
     right.grid(alpha=0.3)
     figure.tight_layout()
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
@@ -172,7 +164,6 @@ def main() -> None:
     if arguments.write_elsewhere:
         texts_from_elsewhere(folder).to_parquet(arguments.write_elsewhere, index=False)
         return
-    matplotlib.use("Agg")
     shipped = load_bundle(str(ROOT / "models" / "ecommerce")).manifest
     data = labelled_texts(folder, recipe_of(TrainSettings(labels="")).text)
     result, honest = measure(data, unlabelled_texts(folder), arguments.folds, shipped["data"]["split"]["validation_share"])

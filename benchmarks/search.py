@@ -126,9 +126,9 @@ def record(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def picture(results: dict[str, Any]) -> bytes:
-    from io import BytesIO
-
     from matplotlib.figure import Figure
+
+    from training.pictures import BLUE, GREY, ORANGE, png
 
     figure = Figure(figsize=(9, 5.5))
     axes = figure.subplots()
@@ -138,12 +138,12 @@ def picture(results: dict[str, Any]) -> bytes:
         if row["mean"] > best:
             best = row["mean"]
             frontier.append((row["kflop_per_row"], best))
-    axes.step(*zip(*frontier, strict=True), where="post", color="#666666", linewidth=1, label="frontier")
+    axes.step(*zip(*frontier, strict=True), where="post", color=GREY, linewidth=1, label="frontier")
     base = results.get(BASE_NAME, {}).get("kflop_per_row")
     for name, row in ranked:
         # A dozen variants cost what the base does; their names would lie on each other, the table has them.
         alike = row["kflop_per_row"] == base and name != BASE_NAME
-        colour = "#d9822b" if name == SHIPS else "#bbbbbb" if alike else "#1f5fa8"
+        colour = ORANGE if name == SHIPS else "#bbbbbb" if alike else BLUE
         axes.plot(row["kflop_per_row"], row["mean"], "o", color=colour, markersize=5 if alike else 7, zorder=1 if alike else 2)
         if not alike:
             place = (row["kflop_per_row"], row["mean"])
@@ -159,9 +159,7 @@ def picture(results: dict[str, Any]) -> bytes:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     figure.tight_layout()
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def page(results: dict[str, Any]) -> str:

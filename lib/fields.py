@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lib.errors import InputError
-
-Names = tuple[str, ...]
+from lib.settings import Names
 
 # A word no shop writes, of letters and digits, so that it is one token under any separators.
 _PREFIX = "xxfield"

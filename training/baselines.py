@@ -82,7 +82,11 @@ def fitted_baselines(data: LabelledTexts, sides: Split, settings: TextSettings) 
 def summary(truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> dict[str, float]:
     """Accuracy and F1 of one prediction; -1 is no category."""
     matrix = confusion_matrix(truth, np.where(predicted < 0, len(labels), predicted), len(labels))
-    metrics = classification_metrics(matrix, labels)
+    return headline(classification_metrics(matrix, labels))
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Of lib.metrics.classification_metrics, what one line of a comparison shows."""
     return {name: metrics[name] for name in ("accuracy", "f1_weighted", "f1_macro")}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import keras
 import numpy as np
@@ -11,16 +11,16 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from lib.engines.engine import Float32s, score_in_micro_batches
-from lib.text import TokenIds
+from lib.text import Int64s, TokenIds
 from training.recipe import ReviewSettings
 
-Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 TEMPERATURES = (0.2, 5.0)
 BATCH = 256
 # A precision measured on fewer rows than this would be luck.
 MIN_ROWS = 20
 CALIBRATION_BINS = 10
+PRECISIONS = (0.95, 0.98, 0.99)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,13 @@ def review_thresholds(probabilities: Float32s, label_ids: Int64s, labels: Sequen
         if rows.sum() >= MIN_ROWS:
             by_label[label] = threshold_for_precision(confidence[rows], right[rows], review.target_precision).confidence
     return Thresholds(for_all, by_label)
+
+
+def coverage_table(confidence: Float32s, correct: Bools) -> list[dict[str, float]]:
+    """The share of the rows that could be had at some precisions, with thresholds chosen on these very rows."""
+    return [
+        {"target_precision": target, **asdict(threshold_for_precision(confidence, correct, target))} for target in PRECISIONS
+    ]
 
 
 def calibration_table(confidence: Float32s, correct: Bools) -> list[dict[str, float]]:

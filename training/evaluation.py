@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,12 @@ import pyarrow as pa
 from lib.bundle import Bundle
 from lib.engines import build_engine
 from lib.metrics import classification_metrics, confusion_matrix
-from training.calibration import calibration_table, expected_calibration_error, threshold_for_precision
+from lib.text import Int64s
+from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
-Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
 LENGTH_CLASSES = (10, 30, 100)
-PRECISIONS = (0.95, 0.98, 0.99)
 
 
 def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str], threads: int) -> dict[str, Any]:
@@ -45,10 +43,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
         **metrics,
         "labels": labels,
         "review": _review(confidence, predicted, truth, bundle),
-        "coverage": [
-            {"target_precision": target, **asdict(threshold_for_precision(confidence, truth == predicted, target))}
-            for target in PRECISIONS
-        ],
+        "coverage": coverage_table(confidence, truth == predicted),
         "by_length": _by_length(ids.lengths, truth, predicted, labels),
         "calibration": calibration_table(confidence[scored], (truth == predicted)[scored]),
         "expected_calibration_error": expected_calibration_error(confidence[scored], (truth == predicted)[scored]),

@@ -19,7 +19,8 @@ LARGEST_SIDE = 20.0
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#666666"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes for the same picture."""
     buffer = BytesIO()
     # Without the software's version in it, the same picture is the same bytes.
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
@@ -46,7 +47,7 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
         for (i, j), count in np.ndenumerate(counts):
             axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
     axes.set_title(f"Test side, {metrics['rows']:,} texts")
-    return _png(figure)
+    return png(figure)
 
 
 def _printable(label: str, place: int) -> str:
@@ -68,7 +69,7 @@ def learning_curves_png(curves: Mapping[str, Sequence[float]]) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend()
     figure.tight_layout()
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_png(metrics: Mapping[str, Any]) -> bytes:
@@ -88,7 +89,7 @@ def reliability_png(metrics: Mapping[str, Any]) -> bytes:
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     axes.set_title(f"Expected calibration error {metrics['expected_calibration_error']:.3f}; numbers are rows")
-    return _png(figure)
+    return png(figure)
 
 
 def architecture_png(network: keras.Model) -> bytes:
@@ -107,4 +108,4 @@ def architecture_png(network: keras.Model) -> bytes:
         if position:
             arrow = {"arrowstyle": "->", "color": GREY}
             axes.annotate("", xy=(5, -position + 0.02), xytext=(5, -position + 0.38), arrowprops=arrow)
-    return _png(figure)
+    return png(figure)

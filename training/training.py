@@ -16,7 +16,7 @@ from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
 from lib.text import Int64s
-from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, out_of_fold_probabilities, summary
+from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, headline, out_of_fold_probabilities, summary
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
@@ -87,7 +87,7 @@ def train(
         manifest["metrics"] = metrics = _metrics(bundle, data, split)
         peers = fitted_baselines(data, split, recipe.text) if baselines else {}
         evidence = Evidence(
-            {LSTM: _summary_of(metrics), **_baselines(data, split, peers, recipe)},
+            {LSTM: headline(metrics), **_baselines(data, split, peers, recipe)},
             validated.record() if validated else None,
             _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
             wrong,
@@ -169,10 +169,6 @@ def _baselines(
     truth = data.label_ids[split.test]
     tokens = joined_tokens(data.texts.take(pa.array(split.test)), recipe.text).to_pylist()
     return {name: summary(truth, predict(tokens), data.labels) for name, predict in peers.items()}
-
-
-def _summary_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: metrics[name] for name in ("accuracy", "f1_weighted", "f1_macro")}
 
 
 def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predictor]) -> list[dict[str, Any]]:

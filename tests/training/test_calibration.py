@@ -28,6 +28,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def small_network() -> tuple[keras.Model, TokenIds]:
+    """A network with random weights, and three texts for it."""
+    keras.utils.set_random_seed(2)
+    texts = TokenIds(np.arange(1, 21, dtype=np.int32), np.array([0, 5, 6, 20]))
+    return build_network(30, 3, NetworkSettings(4, 4, True, 4)), texts
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
     random = np.random.default_rng(1)
@@ -37,18 +44,14 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
 
 
 def test_the_temperature_goes_into_the_network() -> None:
-    keras.utils.set_random_seed(2)
-    network = build_network(30, 3, NetworkSettings(4, 4, True, 4))
-    texts = TokenIds(np.arange(1, 21, dtype=np.int32), np.array([0, 5, 6, 20]))
+    network, texts = small_network()
     before = network_probabilities(network, texts)
     apply_temperature(network, 0.1)
     np.testing.assert_allclose(network_probabilities(network, texts), softmax(np.log(before) / 0.1), atol=1e-5)
 
 
 def test_a_temperature_can_be_replaced() -> None:
-    keras.utils.set_random_seed(2)
-    network = build_network(30, 3, NetworkSettings(4, 4, True, 4))
-    texts = TokenIds(np.arange(1, 21, dtype=np.int32), np.array([0, 5, 6, 20]))
+    network, texts = small_network()
     plain = network_probabilities(network, texts)
     apply_temperature(network, 0.5)
     model = Model(Fitted(network), Tokenizer(("a",), TextSettings()), 0.5, 0).with_temperature(2.0)
