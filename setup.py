@@ -1,9 +1,14 @@
 """The distribution: an application that travels to a cluster as a zip, described so that pip and lock tools know its needs.
 
 The exact versions that run are in requirements/*.lock; the ranges here say what the code is written for.
+`python setup.py build_ext --inplace` compiles native/*.cpp to lib/_native.ARCHITECTURE.so.
 """
 
-from setuptools import setup
+import platform
+from glob import glob
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 SPARK = ["pyspark==4.1.4", "delta-spark==4.4.0"]
 SCORING = [
@@ -11,7 +16,11 @@ SCORING = [
     "onnxruntime>=1.20",
     # Spark declares pandas < 3 until 4.3.
     "pandas>=2.2,<3",
+    # Reads the weights in an ONNX file; onnxruntime brings it anyway.
+    "protobuf>=5",
     "pyarrow>=18",
+    # Compiles native/*.cpp where the environment is made.
+    "setuptools>=69",
     "tomli>=2; python_version < '3.11'",
 ]
 TRAINING = [
@@ -38,6 +47,35 @@ TEST = [
     "ruff>=0.8",
 ]
 
+NATIVE = Extension(
+    "lib._native",
+    sorted(glob("native/*.cpp")),
+    depends=sorted(glob("native/*.inc")),
+    language="c++",
+    # Not -march=native, nor anything like it: the code chooses the instruction set where it runs.
+    extra_compile_args=[
+        "-std=c++17",
+        "-O3",
+        "-fno-math-errno",
+        "-fvisibility=hidden",
+        "-g0",
+        "-Wall",
+        "-Wno-maybe-uninitialized",
+    ],
+    # A machine without the C++ library of the one that compiled it is no rarity on a cluster.
+    extra_link_args=["-static-libstdc++", "-static-libgcc", "-Wl,-z,defs", "-s"],
+    # Without a compiler ONNX Runtime scores.
+    optional=True,
+)
+
+
+class BuildNative(build_ext):
+    """It is called through ctypes and knows nothing of Python: one library serves every version."""
+
+    def get_ext_filename(self, fullname):
+        return f"{fullname.replace('.', '/')}.{platform.machine()}.so"
+
+
 setup(
     name="catalog-categorizer",
     version="0.1.0",
@@ -45,5 +83,7 @@ setup(
     python_requires=">=3.10",
     packages=["jobs", "lib", "lib.engines", "schemas", "training"],
     install_requires=SPARK + SCORING,
+    ext_modules=[NATIVE],
+    cmdclass={"build_ext": BuildNative},
     extras_require={"training": TRAINING, "test": TRAINING + TEST},
 )

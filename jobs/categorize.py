@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lib.bundle import load_bundle
 from lib.categorization import MODES, Outcome, Plan, categorize
 from lib.command import run_command
-from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.fields import columns_and_markers
 from lib.locations import locate
 from lib.report import outcome_text, preview_text
@@ -34,7 +34,7 @@ class CategorizeSettings(JobSettings):
     carry: Names = option("columns to carry over to the target", default=())
     order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
     mode: str = option("score what is new, or everything", default="incremental", choices=MODES)
-    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
@@ -43,10 +43,10 @@ class CategorizeSettings(JobSettings):
 
 def main(settings: CategorizeSettings) -> int:
     bundle = load_bundle(settings.model)
-    check_golden_rows(build_engine(settings.engine, bundle, threads=1), bundle)
+    engine = checked_engine(settings.engine, bundle).name
     text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
     columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)
-    plan = Plan(columns, settings.mode, settings.engine, as_record(settings))
+    plan = Plan(columns, settings.mode, engine, as_record(settings))
     with spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
         source = read_source(spark, locate(spark, settings.source), reading)

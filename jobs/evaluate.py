@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.bundle import load_bundle
 from lib.command import run_command
-from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.evaluation import evaluate
 from lib.locations import locate
 from lib.metrics import metrics_table
@@ -30,7 +30,7 @@ class EvaluateSettings(JobSettings):
     )
     label_column: str = option("column with the label", default="label")
     json: str | None = option("file to write the metrics to", default=None)
-    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
@@ -38,11 +38,11 @@ class EvaluateSettings(JobSettings):
 
 def main(settings: EvaluateSettings) -> int:
     bundle = load_bundle(settings.model)
-    check_golden_rows(build_engine(settings.engine, bundle, threads=1), bundle)
+    engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
         source = read_source(spark, locate(spark, settings.labels), reading)
-        metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, settings.engine)
+        metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
     print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}")
     if metrics["rows_without_label"]:
         print(f"left out: {metrics['rows_without_label']:,} rows without a label")

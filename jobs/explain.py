@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.bundle import load_bundle
 from lib.command import run_command
-from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import InputError
 from lib.explanation import explain, explanation_text
 from lib.fields import columns_and_markers, marked_text
@@ -44,7 +44,7 @@ class ExplainSettings(JobSettings):
     category: str | None = option("explain this category rather than the one it gets", default=None)
     top: int = option("words to show", default=15)
     json: bool = option("print everything as JSON", default=False)
-    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.id is None) or (self.id is None) != (self.source is None):
@@ -55,8 +55,7 @@ class ExplainSettings(JobSettings):
 
 def main(settings: ExplainSettings) -> int:
     bundle = load_bundle(settings.model)
-    engine = build_engine(settings.engine, bundle, threads=1)
-    check_golden_rows(engine, bundle)
+    engine = checked_engine(settings.engine, bundle)
     text_settings = bundle.tokenizer.settings
     if settings.text is not None:
         # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.

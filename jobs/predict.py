@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from lib.bundle import Bundle, load_bundle
 from lib.command import run_command
-from lib.engines import ENGINES, Engine, build_engine, check_golden_rows
+from lib.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.fields import marked_text
 from lib.settings import JobSettings, option
 
@@ -32,13 +32,12 @@ class PredictSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
     text: str | None = option("the text; without it each line of standard input is one", default=None)
     field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
-    engine: str = option("what runs the model", default="onnx", choices=ENGINES)
+    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
 
 
 def main(settings: PredictSettings) -> int:
     bundle = load_bundle(settings.model)
-    engine = build_engine(settings.engine, bundle, threads=1)
-    check_golden_rows(engine, bundle)
+    engine = checked_engine(settings.engine, bundle)
     # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
     lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
     texts = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in lines)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
+from lib.arrays import Int64s
+
 MAX_CLASSES_SHOWN = 30
 
 

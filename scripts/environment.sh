@@ -1,5 +1,5 @@
 # Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
-#   prepare run|training|test   Java, .venv from requirements/NAME.lock, Delta's jars, the zip for --py-files
+#   prepare run|training|test   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
 # Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -106,9 +106,25 @@ prepare_jars() {
     cp "$ROOT/requirements/jars.sha256" "$VENV/installed-jars.sha256"
 }
 
+# The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
+prepare_native() {
+    local library; library=_native.$(uname -m).so
+    command -v "${CXX:-c++}" >/dev/null || return 0
+    if [ -e "$ROOT/lib/$library" ] && [ -z "$(find "$ROOT/native" "$ROOT/setup.py" -newer "$ROOT/lib/$library" -print -quit)" ]; then return; fi
+    say "compiling native/ (once)"
+    # Moved into place whole: half a library would be found and fail.
+    rm -rf "$ROOT/build/native"
+    (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
+    if [ -e "$ROOT/build/native/lib/$library" ]; then
+        mv "$ROOT/build/native/lib/$library" "$ROOT/lib/$library"
+    else
+        say "it did not compile (see build/native.log): ONNX Runtime will score"
+    fi
+}
+
 # Executors import the code from a zip: wheels in --py-files reach the driver's path only.
 prepare_code() {
-    if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
+    if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -name '*.so' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
         (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
     fi
 }
@@ -123,6 +139,7 @@ prepare() {
     # Java first: where it is missing and cannot be installed, a minute of packages would be for nothing.
     if [ "${2:-}" != "without Java" ]; then prepare_java; fi
     prepare_packages "$1"
+    prepare_native
     if [ "${2:-}" != "without Java" ]; then
         prepare_jars
         prepare_code

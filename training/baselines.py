@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
-from lib.engines.engine import Float32s
+from lib.arrays import Float32s, Int64s
 from lib.metrics import classification_metrics, confusion_matrix
-from lib.text import Int64s, TextSettings
+from lib.text import TextSettings
 from training.dataset import LabelledTexts, joined_tokens
 from training.split import Split
 

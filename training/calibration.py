@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from lib.engines.engine import Float32s, score_in_micro_batches
-from lib.text import Int64s, TokenIds
+from lib.arrays import Float32s, Int64s
+from lib.engines.engine import score_in_micro_batches
+from lib.text import TokenIds
 from training.recipe import ReviewSettings
 
 Bools = npt.NDArray[np.bool_]

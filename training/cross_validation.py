@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.engines.engine import Float32s
+from lib.arrays import Float32s, Int64s
 from lib.errors import InputError
-from lib.text import Int64s
 from training.baselines import fitted_baselines, summary
 from training.calibration import expected_calibration_error
 from training.card import LSTM

@@ -8,11 +8,11 @@ symmetric singular values). On texts of this size as good as skip-gram, in secon
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import svds
 
-from lib.text import FIRST_WORD_ID, PAD_ID, Int32s, TokenIds
+from lib.arrays import Float32s, Int32s
+from lib.text import FIRST_WORD_ID, PAD_ID, TokenIds
 
 # Words apart at most; a pair d words apart counts 1/d.
 WINDOW = 5
@@ -22,8 +22,6 @@ BLOCK_TEXTS = 50_000
 # Root mean square of an embedding's values. Much smaller and the fit has to grow them first, much larger and it cannot
 # move them.
 SCALE = 0.1
-
-Float32s = npt.NDArray[np.float32]
 
 
 def cooccurrence_embeddings(texts: TokenIds, vocabulary_size: int, size: int, seed: int) -> Float32s:

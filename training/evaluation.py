@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lib.arrays import Int64s
 from lib.bundle import Bundle
 from lib.engines import build_engine
 from lib.metrics import classification_metrics, confusion_matrix
-from lib.text import Int64s
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
 Float64s = npt.NDArray[np.float64]

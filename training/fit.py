@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from lib.arrays import Int32s, Int64s
 from lib.errors import CategorizerError
-from lib.text import OOV_ID, PAD_ID, Int32s, Int64s, TextSettings, TokenIds, tokens_of
+from lib.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
 from training.network import NetworkSettings, build_network, round_embeddings
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lib.engines.engine import Float32s
+from lib.arrays import Float32s, Int64s
 from lib.errors import InputError
 from lib.fields import markers_of
-from lib.text import FIRST_WORD_ID, Int64s, Tokenizer
+from lib.text import FIRST_WORD_ID, Tokenizer
 from training.calibration import apply_temperature, fit_temperature, network_probabilities
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lib.text import Int64s, TextSettings, tokens_of
+from lib.arrays import Int64s, UInt32s
+from lib.text import TextSettings, tokens_of
 
 SIMILARITY = 0.5
 SHINGLE_WORDS = 3
@@ -33,7 +34,6 @@ BLOCK_TEXTS = 20_000
 BLOCK_PAIRS = 20_000
 
 UInt64s = npt.NDArray[np.uint64]
-UInt32s = npt.NDArray[np.uint32]
 
 
 def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Int64s:

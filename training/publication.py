@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.bundle import CURRENT, MANIFEST, Bundle, load_bundle, sha256_of
-from lib.engines import ENGINES, build_engine, check_golden_rows
+from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import InputError
 
 STAGING_PREFIX = ".staging-"
@@ -56,7 +56,7 @@ class Staging:
             BundleError: the bundle as written does not verify, in any engine.
         """
         bundle = load_bundle(str(self.folder))
-        for engine in ENGINES:
+        for engine in usable_engines():
             check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
         final = self.parent / version
         # mkdtemp gave it to this user alone; others read bundles too.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lib.arrays import Int64s
 from lib.bundle import Bundle, load_bundle
 from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
-from lib.text import Int64s
 from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, headline, out_of_fold_probabilities, summary
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM

@@ -11,8 +11,7 @@ from dataclasses import astuple, dataclass, fields
 import pyarrow as pa
 from cleanlab.filter import find_label_issues
 
-from lib.engines.engine import Float32s
-from lib.text import Int64s
+from lib.arrays import Float32s, Int64s
 
 
 @dataclass(frozen=True)

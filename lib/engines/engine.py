@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from lib.text import Int32s, Int64s, TokenIds
-
-Float32s = npt.NDArray[np.float32]
+from lib.arrays import Float32s, Int32s, Int64s
+from lib.text import TokenIds
 
 
 class Engine(Protocol):

@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lib.arrays import Float32s, Int32s
 from lib.bundle import KERAS_MODEL, Bundle
-from lib.engines.engine import Float32s, score_in_micro_batches
+from lib.engines.engine import score_in_micro_batches
 from lib.errors import BundleError, InputError
-from lib.text import Int32s, TokenIds
+from lib.text import TokenIds
 
 MICRO_BATCH = 256
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 
+from lib.arrays import Float32s, Int32s
 from lib.bundle import ONNX_MODEL, Bundle
-from lib.engines.engine import Float32s, score_in_micro_batches
+from lib.engines.engine import score_in_micro_batches
 from lib.errors import BundleError
-from lib.text import Int32s, TokenIds
+from lib.text import TokenIds
 
 # Larger micro-batches fall out of the cache: a third slower at 256.
 MICRO_BATCH = 32

@@ -67,5 +67,5 @@ def test_engines_agree_on_real_texts(shipped, real_data) -> None:
 
 
 def test_unknown_engine(shipped) -> None:
-    with pytest.raises(InputError, match="Expected an engine of onnx, keras, found 'torch'"):
+    with pytest.raises(InputError, match="Expected an engine of native, onnx, keras, found 'torch'"):
         build_engine("torch", shipped, 1)

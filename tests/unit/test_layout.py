@@ -21,7 +21,7 @@ def files_with(pattern: str) -> set[str]:
         (r"SparkSession\.builder", {"lib/session.py"}),
         (r"\bStructType\(", {"schemas/tables.py"}),
         (r"\.broadcast\(", {"lib/scoring.py"}),
-        (r"\bpandas_udf\(", {"lib/scoring.py"}),
+        (r"\b(arrow|pandas)_udf\(", {"lib/scoring.py"}),
         (
             r"import keras|import tensorflow",
             {

@@ -1,0 +1,329 @@
+// The LSTM classifier on whole batches of token ids: the engine `native` (lib/engines/native.py) calls it through ctypes.
+//
+// What makes it fast:
+// - embedding x kernel + bias is multiplied out beforehand to one row of 4 x units a word, so the input half of a step is
+//   a look-up;
+// - a few texts of like length go side by side, and all their sums stay in registers over a whole matrix product;
+// - recurrent weights and states are int16 with int32 sums. The weights' scale, one a column, is such that no sum can
+//   overflow: the product is exact, on every processor the same, and the rounding before it is 1/32767 of a state.
+// - a text leaves the loop at its own end, and the backward direction begins there.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int MOST_ROWS = 4;
+// A register of the widest instruction set: what is laid out for it is aligned to it.
+constexpr size_t ALIGNMENT = 64;
+constexpr float STATE_SCALE = 16383.0f;
+constexpr float TANH_P0 = 0.9999956873010691f, TANH_P1 = 0.12302184653198286f, TANH_P2 = 0.002276990454002226f,
+                TANH_P3 = 3.930019764749762e-06f;
+constexpr float TANH_Q1 = 0.45634033126692075f, TANH_Q2 = 0.02107218701574899f, TANH_Q3 = 0.00014235100966976947f;
+
+template <class T> struct Aligned {
+    using value_type = T;
+    Aligned() = default;
+    template <class U> Aligned(const Aligned<U> &) {}
+    T *allocate(size_t count) { return static_cast<T *>(::operator new(count * sizeof(T), std::align_val_t{ALIGNMENT})); }
+    void deallocate(T *from, size_t) { ::operator delete(from, std::align_val_t{ALIGNMENT}); }
+    template <class U> bool operator==(const Aligned<U> &) const { return true; }
+    template <class U> bool operator!=(const Aligned<U> &) const { return false; }
+};
+template <class T> using Buffer = std::vector<T, Aligned<T>>;
+
+// The weights of one direction. Units are filled up to a multiple of LANES with zeros, and lie in blocks of LANES.
+struct Direction {
+    int padded_units;
+    const float *inputs;      // [word][block][gate][LANES]
+    const int16_t *recurrent; // [block][pair of units][gate][LANES][2]
+    const float *scales;      // [block][gate][LANES]
+};
+
+// What the steps of one group of texts work on; each [row][padded units].
+struct Workspace {
+    int16_t *states[2];
+    float *cells;
+    float *outputs;
+};
+
+struct InstructionSet {
+    int lanes;
+    int rows;
+    void (*last_outputs)(const Direction &, int rows, const int32_t *const *ids, const int64_t *lengths, bool backward,
+                         Workspace &);
+    void (*add_product)(const float *values, int64_t count, const float *weights, int64_t width, float *sums);
+};
+
+} // namespace
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+namespace {
+#define ISA avx2
+#define LANES 8
+#define ROWS 3
+#define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm256_madd_epi16((__m256i)(states), (__m256i)(weights))
+#define BETWEEN(low, x, high) (Floats) _mm256_min_ps(_mm256_max_ps(x, low), high)
+#include "lstm_steps.inc"
+} // namespace
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,prefer-vector-width=512")
+#endif
+namespace {
+#define ISA avx512
+#define LANES 16
+#define ROWS 4
+#define MULTIPLY_PAIRS(sum, states, weights) \
+    sum = (Ints)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(states), (__m512i)(weights))
+#define BETWEEN(low, x, high) (Floats) _mm512_min_ps(_mm512_max_ps(x, low), high)
+#include "lstm_steps.inc"
+} // namespace
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif
+
+namespace {
+
+#if defined(__x86_64__)
+// What every x86-64 has: SSE2.
+#define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm_madd_epi16((__m128i)(states), (__m128i)(weights))
+#define BETWEEN(low, x, high) (Floats) _mm_min_ps(_mm_max_ps(x, low), high)
+#else
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+// Each int32 holds two int16, the first in its lower half, as a little-endian processor stores them side by side.
+INLINE FourInts plain_pairs(FourInts states, FourInts weights) {
+    return ((states << 16) >> 16) * ((weights << 16) >> 16) + (states >> 16) * (weights >> 16);
+}
+#define MULTIPLY_PAIRS(sum, states, weights) sum += plain_pairs(states, weights)
+#define BETWEEN(low, x, high) ((x) < (low) ? (low) : (x) > (high) ? (high) : (x))
+#endif
+#define ISA plain
+#define LANES 4
+#define ROWS 2
+#include "lstm_steps.inc"
+
+const InstructionSet *const SETS[] = {
+    &plain::instruction_set,
+#if defined(__x86_64__)
+    &avx2::instruction_set,
+    &avx512::instruction_set,
+#endif
+};
+const char *const NAMES[] = {"plain", "avx2", "avx512"};
+
+int best_instruction_set() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+class Network {
+  public:
+    Network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs, const float *const *recurrent,
+            int64_t dense, const float *dense_weights, const float *dense_bias, int64_t labels, const float *output_weights,
+            const float *output_bias, int instruction_set)
+        : set_(*SETS[instruction_set]), vocabulary_(vocabulary), units_(units), dense_(dense), labels_(labels),
+          dense_weights_(dense_weights, dense_weights + directions * units * dense), dense_bias_(dense_bias, dense_bias + dense),
+          output_weights_(output_weights, output_weights + dense * labels), output_bias_(output_bias, output_bias + labels) {
+        for (int64_t d = 0; d < directions; d++) add_direction(inputs[d], recurrent[d]);
+    }
+
+    // False if an id lies outside the vocabulary; nothing is written then.
+    bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, float *out) const {
+        for (int64_t at = offsets[0]; at < offsets[rows]; at++)
+            if (ids[at] < 0 || ids[at] >= vocabulary_) return false;
+        std::fill_n(out, rows * labels_, NAN);
+        const std::vector<Text> texts = longest_first(ids, offsets, rows);
+        const size_t values = (size_t)set_.rows * padded_units(), width = units_ * inputs_.size();
+        Buffer<int16_t> states(2 * values);
+        Buffer<float> cells(values), outputs(values), last(set_.rows * width), hidden(dense_);
+        Workspace space{{states.data(), states.data() + values}, cells.data(), outputs.data()};
+        std::vector<const Text *> group;
+        for (size_t i = 0; i < texts.size(); i++) {
+            // Texts of the same ids stand together; the first of them goes through the network.
+            if (i == 0 || !same(texts[i], texts[i - 1])) group.push_back(&texts[i]);
+            if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
+            last_states(group, space, last.data());
+            for (size_t row = 0; row < group.size(); row++)
+                classify(last.data() + row * width, hidden.data(), out + group[row]->row * labels_);
+            group.clear();
+        }
+        for (size_t i = 1; i < texts.size(); i++)
+            if (same(texts[i], texts[i - 1])) std::copy_n(out + texts[i - 1].row * labels_, labels_, out + texts[i].row * labels_);
+        return true;
+    }
+
+  private:
+    int padded_units() const { return (int)((units_ + set_.lanes - 1) / set_.lanes * set_.lanes); }
+
+    // inputs: [vocabulary][gate][units], recurrent: [units][gate][units]; gates in the order i, f, g, o.
+    void add_direction(const float *inputs, const float *recurrent) {
+        const int64_t padded = padded_units(), lanes = set_.lanes;
+        // Where unit u of a gate stands in a row of 4 x padded units.
+        const auto place = [=](int64_t gate, int64_t u) { return u / lanes * 4 * lanes + gate * lanes + u % lanes; };
+        // tanh_quotient gives a sigmoid of twice its argument; 0.5 is exact.
+        const auto factor = [](int64_t gate) { return gate == 2 ? 1.0f : 0.5f; };
+        Buffer<float> rows(vocabulary_ * 4 * padded), scales(4 * padded);
+        for (int64_t word = 0; word < vocabulary_; word++)
+            for (int64_t gate = 0; gate < 4; gate++)
+                for (int64_t u = 0; u < units_; u++)
+                    rows[word * 4 * padded + place(gate, u)] = factor(gate) * inputs[(word * 4 + gate) * units_ + u];
+        Buffer<int16_t> weights(padded * 4 * padded);
+        for (int64_t gate = 0; gate < 4; gate++)
+            for (int64_t u = 0; u < units_; u++) {
+                double greatest = 0, sum = 0;
+                for (int64_t k = 0; k < units_; k++) {
+                    const double size = std::fabs(recurrent[(k * 4 + gate) * units_ + u]);
+                    greatest = std::max(greatest, size);
+                    sum += size;
+                }
+                if (sum == 0) continue;
+                // Neither a weight nor the greatest possible sum, of states that are all 32767, leaves its type.
+                const double room = 2147483647.0 / STATE_SCALE - 0.5 * (double)units_;
+                const double scale = std::min(32767.0 / greatest, room / sum);
+                for (int64_t k = 0; k < units_; k++) {
+                    const double weight = std::nearbyint(recurrent[(k * 4 + gate) * units_ + u] * scale);
+                    const int64_t block = u / lanes, lane = u % lanes;
+                    weights[((block * padded / 2 + k / 2) * 4 + gate) * 2 * lanes + 2 * lane + k % 2] = (int16_t)weight;
+                }
+                scales[place(gate, u)] = factor(gate) * (float)(1.0 / (scale * STATE_SCALE));
+            }
+        inputs_.push_back(std::move(rows));
+        recurrent_.push_back(std::move(weights));
+        scales_.push_back(std::move(scales));
+    }
+
+    struct Text {
+        const int32_t *ids;
+        int64_t length;
+        uint64_t hash;
+        int64_t row;
+    };
+
+    static bool same(const Text &a, const Text &b) {
+        return a.length == b.length && a.hash == b.hash && std::equal(a.ids, a.ids + a.length, b.ids);
+    }
+
+    // The texts that have ids.
+    static std::vector<Text> longest_first(const int32_t *ids, const int64_t *offsets, int64_t rows) {
+        std::vector<Text> texts;
+        texts.reserve(rows);
+        for (int64_t row = 0; row < rows; row++) {
+            Text text{ids + offsets[row], offsets[row + 1] - offsets[row], 0, row};
+            for (int64_t at = 0; at < text.length; at++) text.hash = (text.hash ^ (uint64_t)text.ids[at]) * 0x9E3779B97F4A7C15u;
+            if (text.length > 0) texts.push_back(text);
+        }
+        std::sort(texts.begin(), texts.end(), [](const Text &a, const Text &b) {
+            if (a.length != b.length) return a.length > b.length;
+            return a.hash != b.hash ? a.hash < b.hash : a.row < b.row;
+        });
+        return texts;
+    }
+
+    // to: [row][direction][units]
+    void last_states(const std::vector<const Text *> &group, Workspace &space, float *to) const {
+        const int32_t *ids[MOST_ROWS];
+        int64_t lengths[MOST_ROWS];
+        for (size_t row = 0; row < group.size(); row++) {
+            ids[row] = group[row]->ids;
+            lengths[row] = group[row]->length;
+        }
+        for (size_t d = 0; d < inputs_.size(); d++) {
+            const Direction lstm{padded_units(), inputs_[d].data(), recurrent_[d].data(), scales_[d].data()};
+            set_.last_outputs(lstm, (int)group.size(), ids, lengths, d == 1, space);
+            for (size_t row = 0; row < group.size(); row++)
+                std::copy_n(space.outputs + row * padded_units(), units_, to + (row * inputs_.size() + d) * units_);
+        }
+    }
+
+    void classify(const float *states, float *hidden, float *out) const {
+        std::copy(dense_bias_.begin(), dense_bias_.end(), hidden);
+        set_.add_product(states, (int64_t)inputs_.size() * units_, dense_weights_.data(), dense_, hidden);
+        for (int64_t j = 0; j < dense_; j++) hidden[j] = std::max(hidden[j], 0.0f);
+        std::copy(output_bias_.begin(), output_bias_.end(), out);
+        set_.add_product(hidden, dense_, output_weights_.data(), labels_, out);
+        const float greatest = *std::max_element(out, out + labels_);
+        float sum = 0;
+        for (int64_t j = 0; j < labels_; j++) sum += out[j] = std::exp(out[j] - greatest);
+        for (int64_t j = 0; j < labels_; j++) out[j] /= sum;
+    }
+
+    const InstructionSet &set_;
+    int64_t vocabulary_, units_, dense_, labels_;
+    std::vector<float> dense_weights_, dense_bias_, output_weights_, output_bias_;
+    std::vector<Buffer<float>> inputs_, scales_;
+    std::vector<Buffer<int16_t>> recurrent_;
+};
+
+} // namespace
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+// The instruction sets are numbered from the plainest up to this processor's best.
+int categorizer_best_instruction_set() { return best_instruction_set(); }
+
+const char *categorizer_instruction_set_name(int number) { return number >= 0 && number <= 2 ? NAMES[number] : nullptr; }
+
+// Null if memory does not suffice or the instruction set is not this processor's. All numbers have to be finite.
+void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs,
+                          const float *const *recurrent, int64_t dense, const float *dense_weights, const float *dense_bias,
+                          int64_t labels, const float *output_weights, const float *output_bias, int instruction_set) {
+    if (instruction_set < 0 || instruction_set > best_instruction_set()) return nullptr;
+    try {
+        return new Network(vocabulary, units, directions, inputs, recurrent, dense, dense_weights, dense_bias, labels,
+                           output_weights, output_bias, instruction_set);
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
+void categorizer_free_network(void *network) { delete static_cast<Network *>(network); }
+
+// Text i is ids[offsets[i]] to ids[offsets[i + 1] - 1]; out: [rows][labels], NaN for a text without ids.
+// Gives 0, 1 if an id lies outside the vocabulary, 2 if memory does not suffice.
+int categorizer_probabilities(const void *network, const int32_t *ids, const int64_t *offsets, int64_t rows, float *out) {
+    try {
+        return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, out) ? 0 : 1;
+    } catch (const std::bad_alloc &) {
+        return 2;
+    }
+}
+}
+#pragma GCC visibility pop

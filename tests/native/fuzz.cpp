@@ -1,0 +1,146 @@
+// Random networks, vocabularies and texts through the C functions of native/*.cpp, compiled with the sanitizers, which end
+// the process at the first read or write outside a buffer, overflow or misaligned access.
+//
+//     fuzz ROUNDS SEED
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+extern "C" {
+int categorizer_best_instruction_set();
+void *categorizer_network(int64_t, int64_t, int64_t, const float *const *, const float *const *, int64_t, const float *,
+                          const float *, int64_t, const float *, const float *, int);
+void categorizer_free_network(void *);
+int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, float *);
+void *categorizer_tokenizer(const char *, const int64_t *, int64_t, const uint32_t *, int64_t, int64_t, int64_t, int32_t, int32_t);
+void categorizer_free_tokenizer(void *);
+int64_t categorizer_ids(const void *, const char *, const int32_t *, int64_t, int32_t *, int64_t, int64_t *);
+}
+
+static std::mt19937 randomness;
+
+static int64_t between(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(randomness); }
+
+static std::vector<float> numbers(size_t count, float size) {
+    std::normal_distribution<float> normal(0, size);
+    std::vector<float> values(count);
+    for (float &value : values) value = normal(randomness);
+    return values;
+}
+
+static void check(bool holds, const char *what) {
+    if (holds) return;
+    std::fprintf(stderr, "failed: %s\n", what);
+    std::exit(1);
+}
+
+static void fuzz_network() {
+    const int64_t vocabulary = between(1, 50), units = between(1, 70), directions = between(1, 2), dense = between(1, 20),
+                  labels = between(1, 12);
+    const float size = std::pow(10.0f, (float)between(-3, 6));
+    std::vector<std::vector<float>> inputs, recurrent;
+    std::vector<const float *> input_starts, recurrent_starts;
+    for (int64_t d = 0; d < directions; d++) {
+        inputs.push_back(numbers(vocabulary * 4 * units, size));
+        recurrent.push_back(numbers(units * 4 * units, size));
+    }
+    for (int64_t d = 0; d < directions; d++) {
+        input_starts.push_back(inputs[d].data());
+        recurrent_starts.push_back(recurrent[d].data());
+    }
+    const std::vector<float> dense_weights = numbers(directions * units * dense, 1), dense_bias = numbers(dense, 1),
+                             output_weights = numbers(dense * labels, 1), output_bias = numbers(labels, 1);
+    std::vector<int64_t> offsets{0};
+    const int64_t rows = between(0, 20), longest = between(0, 40);
+    for (int64_t row = 0; row < rows; row++) offsets.push_back(offsets.back() + between(0, longest));
+    std::vector<int32_t> ids(offsets.back());
+    for (int32_t &id : ids) id = (int32_t)between(0, vocabulary - 1);
+    std::vector<float> out(rows * labels);
+    for (int set = 0; set <= categorizer_best_instruction_set(); set++) {
+        void *network = categorizer_network(vocabulary, units, directions, input_starts.data(), recurrent_starts.data(), dense,
+                                            dense_weights.data(), dense_bias.data(), labels, output_weights.data(),
+                                            output_bias.data(), set);
+        check(network != nullptr, "a network");
+        check(categorizer_probabilities(network, ids.data(), offsets.data(), rows, out.data()) == 0, "probabilities");
+        for (int64_t row = 0; row < rows; row++) {
+            float sum = 0;
+            for (int64_t label = 0; label < labels; label++) sum += out[row * labels + label];
+            if (offsets[row] == offsets[row + 1])
+                check(std::isnan(sum), "no number for a text without ids");
+            else
+                check(std::fabs(sum - 1) < 1e-4, "probabilities that sum to 1");
+        }
+        if (!ids.empty()) {
+            std::vector<int32_t> wrong = ids;
+            wrong[between(0, wrong.size() - 1)] = (int32_t)(between(0, 1) ? vocabulary + between(0, 1 << 30) : -between(1, 1 << 30));
+            check(categorizer_probabilities(network, wrong.data(), offsets.data(), rows, out.data()) == 1, "a wrong id seen");
+        }
+        categorizer_free_network(network);
+    }
+}
+
+// Bytes of any kind: letters, blanks, UTF-8, halves of it.
+static std::string bytes(int64_t most) {
+    static const char *const PIECES[] = {"a", "b", "kettle", " ", "  ", "-", "\xC3\xA9", "\xE2\x84\xA2", "\xF0\x9F\x98\x80", "\xE0\xA4\x95"};
+    std::string text;
+    for (int64_t left = between(0, most); left > 0; left--) {
+        if (between(0, 30) == 0)
+            text += (char)between(0, 255);
+        else
+            text += PIECES[between(0, 9)];
+    }
+    return text;
+}
+
+static void fuzz_tokenizer() {
+    std::string words;
+    std::vector<int64_t> word_offsets{0};
+    const int64_t count = between(0, 30);
+    for (int64_t i = 0; i < count; i++) {
+        words += bytes(6);
+        word_offsets.push_back(words.size());
+    }
+    std::vector<uint32_t> characters(between(0, 0x3000));
+    for (size_t i = 0; i < characters.size(); i++) {
+        const int64_t kind = between(0, 20);
+        characters[i] = kind == 0 ? 0xFFFFFFFF : kind < 5 ? 0 : kind < 7 ? (uint32_t)between(1, 0x10FFFF) : (uint32_t)i;
+    }
+    const int64_t most_tokens = between(1, 20), rows = between(0, 10);
+    void *tokenizer = categorizer_tokenizer(words.data(), word_offsets.data(), count, characters.data(), characters.size(),
+                                            between(1, 100), most_tokens, 2, 1);
+    check(tokenizer != nullptr, "a tokenizer");
+    std::string texts;
+    std::vector<int32_t> starts{0};
+    for (int64_t row = 0; row < rows; row++) {
+        texts += bytes(60);
+        starts.push_back((int32_t)texts.size());
+    }
+    int64_t room = 0;
+    for (int64_t row = 0; row < rows; row++) room += std::min<int64_t>(most_tokens, (starts[row + 1] - starts[row] + 1) / 2);
+    // On the heap, in blocks of their exact sizes, so that a byte too far is seen.
+    std::vector<char> exact(texts.begin(), texts.end());
+    std::vector<int32_t> ids(room);
+    std::vector<int64_t> lengths(rows);
+    const int64_t found = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, ids.data(), room, lengths.data());
+    check(found >= 0 && found <= room, "ids within their room");
+    for (int64_t i = 0; i < found; i++) check(ids[i] >= 1 && ids[i] < count + 2, "ids of the vocabulary");
+    // Less room than the texts may need: refused, or kept to.
+    std::vector<int32_t> tight(room / 2);
+    const int64_t fitting = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, tight.data(), room / 2, lengths.data());
+    check(fitting >= -1 && fitting <= room / 2, "ids within less room");
+    categorizer_free_tokenizer(tokenizer);
+}
+
+int main(int, char **arguments) {
+    randomness.seed((unsigned)std::atoi(arguments[2]));
+    for (int round = std::atoi(arguments[1]); round > 0; round--) {
+        fuzz_network();
+        fuzz_tokenizer();
+    }
+    std::puts("ok");
+}
