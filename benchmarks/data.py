@@ -56,3 +56,15 @@ def texts_from_elsewhere(data: Path) -> pd.DataFrame:
     catalogue = pd.read_parquet(data / "catalog.parquet")
     books = catalogue[catalogue["source"] == "goodbooks"]
     return pd.concat([shops, pd.DataFrame({"label": "Books", "origin": "goodbooks-10k", "text": joined(books)})])
+
+
+def distinct_texts(texts: list[str], rows: int, start: int = 0) -> list[str]:
+    """`rows` texts made of real ones, all different, of their lengths and words: the words of one up to its middle, then
+    those of another from its middle on. Text i is the same in every call.
+    """
+    halves = [text.split(" ") for text in texts]
+    first = [" ".join(words[: len(words) // 2]) for words in halves]
+    second = [" ".join(words[len(words) // 2 :]) for words in halves]
+    count = len(texts)
+    # Each pair of texts comes once: within a round of `count` rows all first halves, each with another second half.
+    return [f"{first[i % count]} {second[(i + i // count) % count]}" for i in range(start, start + rows)]

@@ -21,14 +21,12 @@ from lib.errors import GuardrailError, InputError
 from lib.locations import storage_uri
 from lib.metrics import population_stability_index
 from lib.names import column
-from lib.rows import CatalogueColumns, Census, catalogue_rows, rejected_rows, take_census, usable_id
+from lib.rows import CatalogueColumns, Census, IdCount, digest_of_ids, rejected_rows, take_census
 from lib.scoring import categorized_rows, with_category, with_scores
+from lib.selection import Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, require_columns, require_text
 from lib.tables import Tables, append, check_targets, create_tables, has_run, last_run, publish, write_ledger
 from schemas.tables import CATEGORIZED, REJECTED, REVIEW, UNCLASSIFIABLE
-
-# A task's size: large enough that its start is nothing, small enough that the last one does not keep the others waiting.
-ROWS_PER_TASK = 25_000
 
 MODES = ("incremental", "full")
 
@@ -70,11 +68,12 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
         raise InputError(f"Expected rows in {source.location.given}, found none; wait for the delivery, or correct --source.")
     create_tables(spark, tables, carried)
     present = spark.table(tables.categorized.sql)
-    scored = _scored(source, present, bundle, plan, census).persist(StorageLevel.DISK_ONLY)
+    selection = _select(source, present, bundle, plan, census)
+    scored = with_scores(selection.rows, bundle, plan.engine).persist(StorageLevel.DISK_ONLY)
     try:
-        counts = count_scored(scored, bundle)
+        counts, ids = count_scored(scored, bundle)
         counts["rows_per_second"] = counts["rows_scored"] / max(time.time() - started, 1e-9)
-        _reconcile(scored, present, source, bundle, plan, census, counts["rows_scored"])
+        _reconcile(ids, selection, census, source)
         record = _record(started, source, bundle, plan, census, counts, previous)
         _load(scored, source, tables, bundle, plan, census, record, identity)
     finally:
@@ -108,27 +107,17 @@ def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def not_yet_scored(rows: DataFrame, present: DataFrame, bundle: Bundle, carry: tuple[str, ...]) -> DataFrame:
-    """The rows whose id, text and carried values do not stand in the table yet under this model."""
-    known = present.filter(F.col("model_version") == bundle.model_version)
-    known = known.select("product_id", "text_hash", *[column(name) for name in carry]).alias("known")
-    same = F.col("fresh.product_id") == F.col("known.product_id")
-    for name in ("text_hash", *carry):
-        same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
-    return rows.alias("fresh").join(known, same, "left_anti")
-
-
-def _scored(source: Source, present: DataFrame, bundle: Bundle, plan: Plan, census: Census) -> DataFrame:
-    rows = catalogue_rows(source.frame, plan.columns, bundle.tokenizer.settings.max_characters, census)
+def _select(source: Source, present: DataFrame, bundle: Bundle, plan: Plan, census: Census) -> Selection:
+    most = bundle.tokenizer.settings.max_characters
     if plan.mode == "incremental":
-        rows = not_yet_scored(rows, present, bundle, plan.columns.carry)
-    # Evens out the work: a CSV file is one partition, a delivery may be one large file, nine tenths may lie in one.
-    parallelism = rows.sparkSession.sparkContext.defaultParallelism
-    rounds = -(-census.ids // (parallelism * ROWS_PER_TASK)) or 1
-    return with_scores(rows.repartition(parallelism * rounds, "product_id"), bundle, plan.engine)
+        known = present.filter(F.col("model_version") == bundle.model_version)
+        known = known.select("product_id", "text_hash", *[column(name) for name in plan.columns.carry])
+        if not known.isEmpty():
+            return select_changed(source, plan.columns, most, census, known)
+    return select_all(source, plan.columns, most, census)
 
 
-def count_scored(scored: DataFrame, bundle: Bundle) -> dict[str, Any]:
+def count_scored(scored: DataFrame, bundle: Bundle) -> tuple[dict[str, Any], IdCount]:
     """What the ledger tells of the scored rows, from the pass that scores them."""
     tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
     groups = (
@@ -139,6 +128,7 @@ def count_scored(scored: DataFrame, bundle: Bundle) -> dict[str, Any]:
             F.sum("confidence").alias("confidence"),
             F.sum("token_count").alias("tokens"),
             F.sum("unknown_count").alias("unknown"),
+            digest_of_ids().alias("digest"),
         )
         .collect()
     )
@@ -151,7 +141,8 @@ def count_scored(scored: DataFrame, bundle: Bundle) -> dict[str, Any]:
     for row in groups:
         if row["category"] is not None:
             shares[row["category"]] = shares.get(row["category"], 0.0) + row["rows"] / classified
-    return {
+    ids = sum((IdCount(row["rows"], row["digest"]) for row in groups), IdCount(0, 0))
+    counts = {
         "rows_scored": int(total("rows")),
         "rows_review": int(total("rows", REVIEW)),
         "rows_unclassifiable": int(total("rows", UNCLASSIFIABLE)),
@@ -159,24 +150,16 @@ def count_scored(scored: DataFrame, bundle: Bundle) -> dict[str, Any]:
         "mean_confidence": total("confidence") / classified if classified else None,
         "out_of_vocabulary_share": total("unknown") / total("tokens") if total("tokens") else None,
     }
+    return counts, ids
 
 
-def _reconcile(
-    scored: DataFrame, present: DataFrame, source: Source, bundle: Bundle, plan: Plan, census: Census, rows_scored: int
-) -> None:
+def _reconcile(scored: IdCount, selection: Selection, census: Census, source: Source) -> None:
     """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice."""
-    ids = scored.select("product_id")
-    distinct = ids.distinct().count()
-    if plan.mode == "incremental":
-        ids = ids.unionByName(present.filter(F.col("model_version") == bundle.model_version).select("product_id"))
-        wanted = source.frame.select(usable_id(plan.columns).alias("product_id")).filter("product_id IS NOT NULL")
-        missing = wanted.join(ids, "product_id", "left_anti").count()
-    else:
-        missing = census.ids - distinct
-    if missing or distinct != rows_scored:
+    found = scored + selection.unchanged
+    if found != census.all_ids:
         raise GuardrailError(
-            f"Expected each of the {census.ids} ids of {source.location.given} once, found {missing} missing and "
-            f"{rows_scored - distinct} repeated after scoring; nothing was published, run again or report this."
+            f"Expected each of the {census.ids} ids of {source.location.given} once, found {scored.ids} scored and "
+            f"{selection.unchanged.ids} unchanged that are not the same ids; nothing was published, run again or report this."
         )
 
 
@@ -228,6 +211,9 @@ def _load(
         append(stamped.select(*REJECTED.names), tables.rejected)
     rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry)
     mode = plan.mode if record["rows_scored"] or plan.mode == "full" else "note"
+    if mode == "incremental" and spark.table(tables.categorized.sql).isEmpty():
+        # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
+        mode = "full"
     publish(rows, tables, mode, {"identity": identity, "run": record})
     record["ended_at"] = _iso(time.time())
     write_ledger(spark, tables, record)

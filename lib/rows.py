@@ -31,6 +31,29 @@ class CatalogueColumns:
 
 
 @dataclass(frozen=True)
+class IdCount:
+    """A set of ids, as far as counting tells: `digest` is the exclusive or of their 64-bit hashes.
+
+    Two parts of a set have its count and its digest together; an id that is missing or repeated shows in one of them.
+    """
+
+    ids: int
+    digest: int
+
+    def __add__(self, other: IdCount) -> IdCount:
+        return IdCount(self.ids + other.ids, self.digest ^ other.digest)
+
+
+def count_of_ids(rows: DataFrame) -> IdCount:
+    counted = rows.agg(F.count("*").alias("ids"), digest_of_ids().alias("digest")).collect()[0]
+    return IdCount(counted["ids"], counted["digest"] or 0)
+
+
+def digest_of_ids() -> Column:
+    return F.bit_xor(F.xxhash64("product_id"))
+
+
+@dataclass(frozen=True)
 class Census:
     """What stands in the source, counted in one pass over its id column."""
 
@@ -38,6 +61,11 @@ class Census:
     rows_without_usable_id: int
     ids: int
     repeated_ids: int
+    ids_digest: int
+
+    @property
+    def all_ids(self) -> IdCount:
+        return IdCount(self.ids, self.ids_digest)
 
     @property
     def rows_rejected(self) -> int:
@@ -62,13 +90,19 @@ def joined_text(names: Sequence[str], max_characters: int, markers: Sequence[str
         markers: a word to put in front of each column (lib.fields), wherever it holds a letter or a digit at all: a
             marker alone must not make a text of nothing.
     """
-    parts = [F.substring(column(name), 1, max_characters) for name in names]
+    parts = [_cut(column(name), max_characters) for name in names]
     if markers:
         worded = [part.rlike(r"[\p{L}\p{N}]") for part in parts]
         parts = [
             F.when(has, F.concat_ws(" ", F.lit(word), part)) for has, word, part in zip(worded, markers, parts, strict=True)
         ]
-    return F.substring(F.trim(F.concat_ws(" ", *parts)), 1, max_characters)
+    joined = F.concat_ws(" ", *parts) if len(parts) > 1 else F.coalesce(*parts, F.lit(""))
+    return _cut(F.trim(joined), max_characters)
+
+
+def _cut(text: Column, max_characters: int) -> Column:
+    """The first characters. A text has at most as many as bytes, and bytes need not be counted; most texts are short."""
+    return F.when(F.octet_length(text) > max_characters, F.substring(text, 1, max_characters)).otherwise(text)
 
 
 def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
@@ -78,8 +112,10 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
         F.sum(F.when(F.col("product_id").isNull(), F.col("copies"))).alias("without_usable_id"),
         F.count("product_id").alias("ids"),
         F.count(F.when(F.col("product_id").isNotNull() & (F.col("copies") > 1), 1)).alias("repeated"),
+        F.bit_xor(F.when(F.col("product_id").isNotNull(), F.xxhash64("product_id"))).alias("digest"),
     ).collect()[0]
-    return Census(counted["rows"] or 0, counted["without_usable_id"] or 0, counted["ids"], counted["repeated"])
+    rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
+    return Census(rows, without_usable_id, counted["ids"], counted["repeated"], digest)
 
 
 def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Scoring: the broadcast bundle, the pandas UDF that applies it, and the columns that follow from its answer."""
+"""Scoring: the broadcast bundle, the UDF that applies it to Arrow batches, and the columns that follow from its answer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from lib.bundle import TOKENIZER, Bundle
 from lib.engines import ENGINE_FILES, Engine, build_engine
@@ -45,25 +44,22 @@ class Scorer:
         self._bundle = Bundle(payload.manifest, payload.digest, payload.files)
         self._engine: Engine = build_engine(payload.engine, self._bundle, payload.threads)
 
-    def scores_of(self, texts: pd.Series[str]) -> pd.DataFrame:
+    def scores_of(self, texts: pa.Array) -> pa.StructArray:
         """The columns of schemas.tables.SCORE for each text, in the order given."""
-        ids = self._bundle.tokenizer.ids_of(pa.array(texts, pa.string(), from_pandas=True))
+        ids = self._bundle.tokenizer.ids_of(texts)
         probabilities = self._engine.probabilities(ids)
         scored = ids.lengths > 0
         # Ties go to the label that comes first, on every machine.
         ranked = np.argsort(-np.nan_to_num(probabilities), axis=1, kind="stable")
-        scores = list(probabilities)
-        for row in np.flatnonzero(~scored):
-            scores[row] = probabilities[row, :0]
-        return pd.DataFrame(
-            {
-                "label": np.where(scored, ranked[:, 0], NO_LABEL).astype(np.int32),
-                "runner_up": np.where(scored, ranked[:, 1], NO_LABEL).astype(np.int32),
-                "scores": pd.Series(scores, dtype=object),
-                "tokens": ids.lengths.astype(np.int32),
-                "unknown_tokens": ids.out_of_vocabulary().astype(np.int32),
-            }
-        )
+        ends = np.concatenate(([0], np.cumsum(scored * probabilities.shape[1]))).astype(np.int32)
+        columns = {
+            "label": np.where(scored, ranked[:, 0], NO_LABEL).astype(np.int32),
+            "runner_up": np.where(scored, ranked[:, 1], NO_LABEL).astype(np.int32),
+            "scores": pa.ListArray.from_arrays(pa.array(ends), pa.array(probabilities[scored].ravel())),
+            "tokens": ids.lengths.astype(np.int32),
+            "unknown_tokens": ids.out_of_vocabulary().astype(np.int32),
+        }
+        return pa.StructArray.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}
@@ -85,8 +81,8 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
     threads = int(context.getConf().get("spark.task.cpus", "1"))
     broadcast = context.broadcast(payload_of(bundle, engine, threads))
 
-    @pandas_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
-    def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+    @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         scorer = scorer_for(broadcast.value)
         for texts in batches:
             yield scorer.scores_of(texts)

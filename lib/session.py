@@ -22,6 +22,8 @@ ALWAYS = {
     # Bounds what one Arrow batch brings into a Python worker, whatever the rows hold.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
+    # Parts of a file that even out over the cores; at a few thousand bytes a row still tens of thousands of rows.
+    "spark.sql.files.maxPartitionBytes": str(32 << 20),
 }
 
 

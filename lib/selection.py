@@ -1,0 +1,87 @@
+"""Which rows of a night are scored, and in which tasks."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lib.names import column
+from lib.rows import CatalogueColumns, Census, IdCount, catalogue_rows, count_of_ids
+from lib.sources import Source
+
+# A task's size: large enough that its start is nothing, small enough that the last one does not keep the others waiting.
+ROWS_PER_TASK = 25_000
+# How much longer than with equal shares the source's own partitions may take before its rows are dealt out anew.
+MOST_UNEVENNESS = 1.2
+# Ids of changed rows that every task can hold beside its work; more of them are joined by sorting.
+MOST_IDS_TO_BROADCAST = 500_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows to score (product_id, text, text_hash, carried columns), and the ids that stay as they are."""
+
+    rows: DataFrame
+    unchanged: IdCount
+
+
+def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:
+    """Every row, in the source's own partitions where they are even: dealing out texts anew costs as much as reading them."""
+    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    if not is_even(rows_by_partition(source), _cores(rows)):
+        rows = rows.repartition(_tasks(rows, census.ids))
+    return Selection(rows, IdCount(0, 0))
+
+
+def select_changed(
+    source: Source, columns: CatalogueColumns, max_characters: int, census: Census, known: DataFrame
+) -> Selection:
+    """The rows whose id, text and carried values do not stand in `known` yet (product_id, text_hash, carried columns).
+
+    Ids and hashes are compared first; only of the changed rows the texts are read again.
+    """
+    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    same = F.col("fresh.product_id") == F.col("known.product_id")
+    for name in ("text_hash", *columns.carry):
+        same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
+    compared = (
+        rows.drop("text")
+        .alias("fresh")
+        .join(known.alias("known"), same, "left_outer")
+        .select("fresh.product_id", F.col("known.product_id").isNotNull().alias("unchanged"))
+        .persist(StorageLevel.DISK_ONLY)
+    )
+    unchanged = count_of_ids(compared.filter("unchanged"))
+    changed = compared.filter("NOT unchanged").select("product_id")
+    count = census.ids - unchanged.ids
+    if count <= MOST_IDS_TO_BROADCAST:
+        changed = changed.hint("broadcast")
+    return Selection(rows.join(changed, "product_id", "left_semi").repartition(_tasks(rows, count)), unchanged)
+
+
+def rows_by_partition(source: Source) -> list[int]:
+    """Rows in each partition that has any. Of Parquet and Delta only the footers are read."""
+    return [row["count"] for row in source.frame.groupBy(F.spark_partition_id()).count().collect()]
+
+
+def is_even(rows: Sequence[int], cores: int) -> bool:
+    """Whether `cores` that take partitions of these sizes in turn end at about the same time."""
+    busy = [0] * cores
+    for size in rows:
+        heapq.heapreplace(busy, busy[0] + size)
+    return max(busy) * cores <= MOST_UNEVENNESS * sum(rows)
+
+
+def _cores(rows: DataFrame) -> int:
+    return int(rows.sparkSession.sparkContext.defaultParallelism)
+
+
+def _tasks(rows: DataFrame, count: int) -> int:
+    """As many tasks as fill all cores some times over."""
+    cores = _cores(rows)
+    return cores * (-(-count // (cores * ROWS_PER_TASK)) or 1)

@@ -1,0 +1,83 @@
+"""Which rows are scored, counted and in how many tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.categorization import _reconcile
+from lib.errors import GuardrailError
+from lib.locations import locate
+from lib.rows import CatalogueColumns, IdCount, count_of_ids, take_census
+from lib.selection import Selection, is_even, rows_by_partition, select_all, select_changed
+from lib.sources import Source, read_source
+
+COLUMNS = CatalogueColumns("product_id", ("text",))
+
+
+@pytest.fixture
+def source(spark, tmp_path: Path) -> Source:
+    rows = [(f"p{i}", f"text {i}") for i in range(1000)]
+    spark.createDataFrame(rows, "product_id string, text string").repartition(4).write.parquet(str(tmp_path / "in.parquet"))
+    return read_source(spark, locate(spark, str(tmp_path / "in.parquet")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "even"),
+    [
+        ([10, 10], 2, True),
+        ([10] * 7, 2, True),
+        ([90, 10], 2, False),
+        ([10, 10, 10], 2, False),
+        ([5], 1, True),
+        ([5], 2, False),
+        ([], 2, True),
+    ],
+)
+def test_even_partitions(rows: list[int], cores: int, even: bool) -> None:
+    assert is_even(rows, cores) is even
+
+
+def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tmp_path) -> None:
+    even = select_all(source, COLUMNS, 4096, take_census(source.frame, COLUMNS)).rows
+    assert sum(rows_by_partition(source)) == 1000
+    assert "Repartition" not in even._jdf.queryExecution().optimizedPlan().toString()
+    source.frame.coalesce(1).write.parquet(str(tmp_path / "one.parquet"))
+    one = read_source(spark, locate(spark, str(tmp_path / "one.parquet")))
+    skewed = select_all(one, COLUMNS, 4096, take_census(one.frame, COLUMNS)).rows
+    assert skewed.rdd.getNumPartitions() == 2
+    assert skewed.count() == 1000
+
+
+def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
+    census = take_census(source.frame, COLUMNS)
+    known = select_all(source, COLUMNS, 4096, census).rows.drop("text").filter("product_id NOT IN ('p1', 'p7')")
+    other = spark.createDataFrame([("p9", "x"), ("gone", "y")], "product_id string, text_hash string")
+    selection = select_changed(source, COLUMNS, 4096, census, known.filter("product_id != 'p9'").unionByName(other))
+    assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
+        ("p1", "text 1"),
+        ("p7", "text 7"),
+        ("p9", "text 9"),
+    }
+    assert selection.unchanged.ids == 997
+    assert selection.unchanged + count_of_ids(selection.rows) == census.all_ids
+
+
+def test_an_id_missing_repeated_or_exchanged_holds_the_publication_back(source) -> None:
+    census = take_census(source.frame, COLUMNS)
+    rows = source.frame.select("product_id")
+
+    def reconcile(ids) -> None:
+        _reconcile(count_of_ids(ids), Selection(ids, IdCount(0, 0)), census, source)
+
+    reconcile(rows)
+    without = rows.filter("product_id != 'p5'")
+    for wrong in (
+        without,
+        rows.unionByName(rows.limit(1)),
+        without.unionByName(rows.filter("product_id = 'p6'")),
+        without.unionByName(rows.selectExpr("'p1000' AS product_id").limit(1)),
+    ):
+        with pytest.raises(GuardrailError, match="Expected each of the 1000 ids"):
+            reconcile(wrong)
