@@ -76,6 +76,9 @@ class BuildNative(build_ext):
         return f"{fullname.replace('.', '/')}.{platform.machine()}.so"
 
 
+# What the benchmarks compare with, beside what the tests need anyway.
+BENCH = ["mlflow-skinny>=3", "openvino>=2025.0"]
+
 setup(
     name="catalog-categorizer",
     version="0.1.0",
@@ -85,5 +88,5 @@ setup(
     install_requires=SPARK + SCORING,
     ext_modules=[NATIVE],
     cmdclass={"build_ext": BuildNative},
-    extras_require={"training": TRAINING, "test": TRAINING + TEST},
+    extras_require={"training": TRAINING, "test": TRAINING + TEST, "bench": TRAINING + TEST + BENCH},
 )

@@ -22,7 +22,7 @@ from lib.locations import storage_uri
 from lib.metrics import population_stability_index
 from lib.names import column
 from lib.rows import CatalogueColumns, Census, IdCount, digest_of_ids, rejected_rows, take_census
-from lib.scoring import categorized_rows, with_category, with_scores
+from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.selection import Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, require_columns, require_text
 from lib.tables import Tables, append, check_targets, create_tables, has_run, last_run, publish, write_ledger
@@ -69,9 +69,12 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     create_tables(spark, tables, carried)
     present = spark.table(tables.categorized.sql)
     selection = _select(source, present, bundle, plan, census)
-    scored = with_scores(selection.rows, bundle, plan.engine).persist(StorageLevel.DISK_ONLY)
+    selected = time.time()
+    clock = Clock(spark.sparkContext)
+    scored = with_scores(selection.rows, bundle, plan.engine, clock=clock).persist(StorageLevel.DISK_ONLY)
     try:
         counts, ids = count_scored(scored, bundle)
+        counts["seconds"] = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
         counts["rows_per_second"] = counts["rows_scored"] / max(time.time() - started, 1e-9)
         _reconcile(ids, selection, census, source)
         record = _record(started, source, bundle, plan, census, counts, previous)
@@ -214,8 +217,10 @@ def _load(
     if mode == "incremental" and spark.table(tables.categorized.sql).isEmpty():
         # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
         mode = "full"
+    began = time.time()
     publish(rows, tables, mode, {"identity": identity, "run": record})
     record["ended_at"] = _iso(time.time())
+    record["seconds"]["writing"] = time.time() - began
     write_ledger(spark, tables, record)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -9,6 +11,7 @@ from lib.categorization import Outcome
 from lib.locations import delta_table
 from lib.names import column
 from lib.rows import CatalogueColumns
+from lib.scoring import Clock
 from lib.tables import Tables
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
@@ -37,9 +40,17 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
             f"  mean confidence {run['mean_confidence']:.3f}, out of vocabulary {run['out_of_vocabulary_share']:.1%}"
             + (f", drift {run['drift']:.3f}" if run["drift"] is not None else "")
         )
+    lines.append(f"  seconds: {_seconds_text(run['seconds'])}")
     if run["rows_rejected"]:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
+
+
+def _seconds_text(seconds: Mapping[str, float]) -> str:
+    """The run's own phases by the clock, and what the scoring tasks did meanwhile, all of them together."""
+    phases = ", ".join(f"{name} {seconds[name]:.1f}" for name in ("counting", "scoring", "writing") if name in seconds)
+    tasks = ", ".join(f"{name} {seconds[name]:.1f}" for name in Clock.PARTS)
+    return f"{phases}; of the scoring tasks together: {tasks}"
 
 
 def preview_text(spark: SparkSession, tables: Tables, columns: CatalogueColumns, rows: int) -> str:

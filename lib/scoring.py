@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyspark import SparkContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
@@ -43,11 +45,17 @@ class Scorer:
     def __init__(self, payload: Payload) -> None:
         self._bundle = Bundle(payload.manifest, payload.digest, payload.files)
         self._engine: Engine = build_engine(payload.engine, self._bundle, payload.threads)
+        # Since the process began; a task takes the difference.
+        self.seconds = {"text": 0.0, "network": 0.0}
 
     def scores_of(self, texts: pa.Array) -> pa.StructArray:
         """The columns of schemas.tables.SCORE for each text, in the order given."""
+        began = perf_counter()
         ids = self._bundle.tokenizer.ids_of(texts)
+        tokenized = perf_counter()
         probabilities = self._engine.probabilities(ids)
+        self.seconds["text"] += tokenized - began
+        self.seconds["network"] += perf_counter() - tokenized
         scored = ids.lengths > 0
         # Ties go to the label that comes first, on every machine.
         ranked = np.argsort(-np.nan_to_num(probabilities), axis=1, kind="stable")
@@ -63,6 +71,8 @@ class Scorer:
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}
+# The key of every scorer this process has built.
+_builds: list[tuple[str, str, int]] = []
 
 
 def scorer_for(payload: Payload) -> Scorer:
@@ -72,10 +82,56 @@ def scorer_for(payload: Payload) -> Scorer:
         # One model at a time: a worker that outlives a run must not collect the models of all of them.
         _scorers.clear()
         _scorers[key] = Scorer(payload)
+        _builds.append(key)
     return _scorers[key]
 
 
-def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text") -> DataFrame:
+class Clock:
+    """Where the tasks of a run spend their time, in seconds of all of them together.
+
+    reading: waiting for the JVM, which reads, joins and hashes texts and moves them; text: texts to ids; network: ids to
+    probabilities; start: building the scorer, in the tasks that had to. A task that runs again counts again.
+    """
+
+    PARTS = ("start", "reading", "text", "network")
+
+    def __init__(self, context: SparkContext) -> None:
+        self._seconds = {part: context.accumulator(0.0) for part in self.PARTS}
+        self._loads = context.accumulator(0)
+
+    def add(self, seconds: Mapping[str, float], loads: int) -> None:
+        """On an executor, at the end of a task."""
+        for part, value in seconds.items():
+            self._seconds[part].add(value)
+        self._loads.add(loads)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {part: float(value.value) for part, value in self._seconds.items()}
+
+    @property
+    def loads(self) -> int:
+        """How many scorers were built."""
+        return int(self._loads.value)
+
+
+def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock | None) -> Iterator[pa.Array]:
+    """The columns of schemas.tables.SCORE for each batch of a task's texts."""
+    began, loads = perf_counter(), len(_builds)
+    scorer = scorer_for(payload)
+    seconds = {"start": perf_counter() - began, "reading": 0.0}
+    before = dict(scorer.seconds)
+    waiting = perf_counter()
+    for texts in batches:
+        seconds["reading"] += perf_counter() - waiting
+        yield scorer.scores_of(texts)
+        waiting = perf_counter()
+    if clock:
+        seconds |= {part: value - before[part] for part, value in scorer.seconds.items()}
+        clock.add(seconds, len(_builds) - loads)
+
+
+def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None) -> DataFrame:
     """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`."""
     context = rows.sparkSession.sparkContext
     threads = int(context.getConf().get("spark.task.cpus", "1"))
@@ -83,9 +139,8 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
 
     @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
     def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        scorer = scorer_for(broadcast.value)
-        for texts in batches:
-            yield scorer.scores_of(texts)
+        # The rest stands in the module: what a function defined here refers to would travel as a copy, one a task.
+        return scored_batches(broadcast.value, batches, clock)
 
     others = [column(name) for name in rows.columns if name != text]
     return rows.select(*others, score(F.col(text)).alias("score"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from pyspark.sql.types import StructField, StructType
 
 from lib.errors import InputError
 from lib.locations import Location, delta_table, exists, file_system, is_delta
-from schemas.tables import CATEGORIZED, CATEGORIZED_CONSTRAINTS, REJECTED, RUNS, categorized_schema
+from schemas.tables import ADDED_TO_RUNS, CATEGORIZED_CONSTRAINTS, REJECTED, RUNS, categorized_schema
 
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 METADATA_KEY = "catalog_categorizer"
@@ -55,10 +55,10 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
     Raises:
         InputError: not a Delta table, or one with other columns.
     """
-    for location, schema, open_ended in (
-        (tables.categorized, categorized_schema(carried), replaces),
-        (tables.rejected, REJECTED, False),
-        (tables.runs, RUNS, False),
+    for location, schema, may_lack, may_hold_more in (
+        (tables.categorized, categorized_schema(carried), {field.name for field in carried if replaces}, replaces),
+        (tables.rejected, REJECTED, set(), False),
+        (tables.runs, RUNS, ADDED_TO_RUNS, False),
     ):
         if not exists(spark, location):
             continue
@@ -68,7 +68,7 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
             raise InputError(
                 f"Expected a Delta table, or nothing yet, at the target {location.given}, found something else; choose another --target."
             )
-        _check_schema(location, delta_table(spark, location).toDF().schema, schema, open_ended)
+        _check_schema(location, delta_table(spark, location).toDF().schema, schema, may_lack, may_hold_more)
 
 
 def _holds_anything(spark: SparkSession, location: Location) -> bool:
@@ -76,14 +76,13 @@ def _holds_anything(spark: SparkSession, location: Location) -> bool:
     return bool(system.getFileStatus(path).isFile()) or len(system.listStatus(path)) > 0
 
 
-def _check_schema(location: Location, found: StructType, wanted: StructType, open_ended: bool) -> None:
+def _check_schema(
+    location: Location, found: StructType, wanted: StructType, may_lack: Collection[str], may_hold_more: bool
+) -> None:
     there = {f.name: f.dataType.simpleString() for f in found.fields}
     expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
-    may_be_missing = set(expected) - set(CATEGORIZED.names) if open_ended else set()
-    wrong = [
-        f"{name} {kind}" for name, kind in expected.items() if there.get(name, kind if name in may_be_missing else None) != kind
-    ]
-    extra = [] if open_ended else [f"{name} {kind}" for name, kind in there.items() if name not in expected]
+    wrong = [f"{name} {kind}" for name, kind in expected.items() if there.get(name, kind if name in may_lack else None) != kind]
+    extra = [] if may_hold_more else [f"{name} {kind}" for name, kind in there.items() if name not in expected]
     if wrong or extra:
         parts = ([f"no {', '.join(wrong)}"] if wrong else []) + ([f"also {', '.join(extra)}"] if extra else [])
         raise InputError(
@@ -180,4 +179,6 @@ def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any])
     values = dict(record)
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
-    append(spark.createDataFrame([tuple(values[name] for name in RUNS.names)], RUNS), tables.runs)
+    row = spark.createDataFrame([tuple(values.get(name) for name in RUNS.names)], RUNS)
+    # A ledger of an older version gets the columns it lacks.
+    _save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the three lock files anew from setup.py. Needs uv (pip install uv).
+# Writes the four lock files anew from setup.py. Needs uv (pip install uv).
 # One resolution (test) pins everything; the two smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,7 @@ compile() {
         --custom-compile-command ./requirements/lock.sh "$@"
 }
 compile --extra test -o requirements/test.lock
+compile --extra bench -c requirements/test.lock -o requirements/bench.lock
 compile --extra training -c requirements/test.lock -o requirements/training.lock
 compile -c requirements/test.lock -o requirements/run.lock
 rm -rf ./*.egg-info

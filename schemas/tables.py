@@ -91,9 +91,13 @@ RUNS = StructType(
         StructField("out_of_vocabulary_share", DoubleType()),
         StructField("drift", DoubleType()),
         StructField("rows_per_second", DoubleType()),
+        StructField("seconds", MapType(StringType(), DoubleType())),
         StructField("settings", StringType(), nullable=False),
     ]
 )
+
+# Columns that tables of older versions lack until their next run.
+ADDED_TO_RUNS = frozenset({"seconds"})
 
 # What the scoring UDF returns for a text. `label` is -1, and `scores` empty, where the text has no words.
 SCORE = StructType(

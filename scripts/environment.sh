@@ -1,5 +1,5 @@
 # Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
-#   prepare run|training|test   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
+#   prepare run|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
 # Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -63,10 +63,10 @@ prepare_python() {
     "$python" -m venv "$VENV"
 }
 
-# The three locks are subsets of one another: what is installed may be more than what is asked for.
+# The locks are subsets of one another: what is installed may be more than what is asked for.
 installed() {
     local lock
-    for lock in run training test; do
+    for lock in run training test bench; do
         if [ "$lock" = "$1" ] || [ -n "${reached:-}" ]; then
             local reached=1
             cmp -s "$ROOT/requirements/$lock.lock" "$VENV/installed-$lock.lock" && return 0

@@ -307,3 +307,20 @@ def test_broken_quoting_writes_nothing(lake, tmp_path, capsys) -> None:
     source.write_text('product_id,title\n1,"lamp\n2,chair\n')
     refused(capsys, "still open at its end", source, lake)
     assert not list(tmp_path.glob("lake*"))
+
+
+def test_where_the_time_went(spark, lake, tmp_path, capsys) -> None:
+    assert run(write_csv(tmp_path / "in.csv", ROWS), lake) == 0
+    seconds = runs_of(spark, lake)[0]["seconds"]
+    assert set(seconds) == {"counting", "scoring", "writing", "start", "reading", "text", "network"}
+    assert all(value >= 0 for value in seconds.values())
+    assert 0 < seconds["text"] + seconds["network"] + seconds["start"] <= 2 * seconds["scoring"]
+    assert "of the scoring tasks together: start" in capsys.readouterr().out
+
+
+def test_a_ledger_of_an_older_version_goes_on(spark, lake, tmp_path) -> None:
+    assert run(write_csv(tmp_path / "in.csv", ROWS), lake) == 0
+    older = spark.read.format("delta").load(f"{lake}_runs").drop("seconds")
+    older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(f"{lake}_runs")
+    assert run(write_csv(tmp_path / "in.csv", [*ROWS, ("5", "yoga mat")]), lake) == 0
+    assert [row["seconds"] is None for row in runs_of(spark, lake)] == [True, False]
