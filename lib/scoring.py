@@ -98,12 +98,14 @@ class Clock:
     def __init__(self, context: SparkContext) -> None:
         self._seconds = {part: context.accumulator(0.0) for part in self.PARTS}
         self._loads = context.accumulator(0)
+        self._texts = context.accumulator(0)
 
-    def add(self, seconds: Mapping[str, float], loads: int) -> None:
+    def add(self, seconds: Mapping[str, float], loads: int, texts: int) -> None:
         """On an executor, at the end of a task."""
         for part, value in seconds.items():
             self._seconds[part].add(value)
         self._loads.add(loads)
+        self._texts.add(texts)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -114,6 +116,11 @@ class Clock:
         """How many scorers were built."""
         return int(self._loads.value)
 
+    @property
+    def texts(self) -> int:
+        """How many texts were scored."""
+        return int(self._texts.value)
+
 
 def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock | None) -> Iterator[pa.Array]:
     """The columns of schemas.tables.SCORE for each batch of a task's texts."""
@@ -121,14 +128,15 @@ def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock |
     scorer = scorer_for(payload)
     seconds = {"start": perf_counter() - began, "reading": 0.0}
     before = dict(scorer.seconds)
-    waiting = perf_counter()
+    scored, waiting = 0, perf_counter()
     for texts in batches:
         seconds["reading"] += perf_counter() - waiting
+        scored += len(texts)
         yield scorer.scores_of(texts)
         waiting = perf_counter()
     if clock:
         seconds |= {part: value - before[part] for part, value in scorer.seconds.items()}
-        clock.add(seconds, len(_builds) - loads)
+        clock.add(seconds, len(_builds) - loads, scored)
 
 
 def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None) -> DataFrame:

@@ -81,6 +81,9 @@ namespace {
 #define ROWS 3
 #define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm256_madd_epi16((__m256i)(states), (__m256i)(weights))
 #define BETWEEN(low, x, high) (Floats) _mm256_min_ps(_mm256_max_ps(x, low), high)
+#define STORE_ROUNDED(to, x)                                                                                            \
+    const __m256i rounded = _mm256_cvtps_epi32(x);                                                                      \
+    store(to, _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)))
 #include "lstm_steps.inc"
 } // namespace
 #if defined(__clang__)
@@ -102,6 +105,7 @@ namespace {
 #define MULTIPLY_PAIRS(sum, states, weights) \
     sum = (Ints)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(states), (__m512i)(weights))
 #define BETWEEN(low, x, high) (Floats) _mm512_min_ps(_mm512_max_ps(x, low), high)
+#define STORE_ROUNDED(to, x) store(to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)))
 #include "lstm_steps.inc"
 } // namespace
 #if defined(__clang__)
@@ -118,6 +122,10 @@ namespace {
 // What every x86-64 has: SSE2.
 #define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm_madd_epi16((__m128i)(states), (__m128i)(weights))
 #define BETWEEN(low, x, high) (Floats) _mm_min_ps(_mm_max_ps(x, low), high)
+#define STORE_ROUNDED(to, x)                                                                                            \
+    const __m128i rounded = _mm_cvtps_epi32(x);                                                                         \
+    const int64_t four = _mm_cvtsi128_si64(_mm_packs_epi32(rounded, rounded));                                          \
+    store(to, four)
 #else
 typedef int32_t FourInts __attribute__((vector_size(16)));
 
@@ -127,6 +135,10 @@ INLINE FourInts plain_pairs(FourInts states, FourInts weights) {
 }
 #define MULTIPLY_PAIRS(sum, states, weights) sum += plain_pairs(states, weights)
 #define BETWEEN(low, x, high) ((x) < (low) ? (low) : (x) > (high) ? (high) : (x))
+typedef int16_t FourShorts __attribute__((vector_size(8)));
+#define STORE_ROUNDED(to, x)                                                                                            \
+    const Floats away = (x) + ((x) < 0.0f ? all(-0.5f) : all(0.5f));                                                    \
+    store(to, __builtin_convertvector(__builtin_convertvector(away, Ints), FourShorts))
 #endif
 #define ISA plain
 #define LANES 4

@@ -18,12 +18,16 @@ constexpr int32_t NOT_FOUND = -1;
 // Words are hashed in chunks of eight bytes; what lies behind a word's end in its last chunk has to be zero.
 constexpr size_t CHUNK = 8;
 
+uint64_t chunk_of(const char *word) {
+    uint64_t chunk;
+    std::memcpy(&chunk, word, CHUNK);
+    return chunk;
+}
+
 uint64_t hash_of(const char *word, size_t length) {
     uint64_t hash = length;
     for (size_t at = 0; at < length; at += CHUNK) {
-        uint64_t chunk;
-        std::memcpy(&chunk, word + at, CHUNK);
-        hash = (hash ^ chunk) * 0x9E3779B97F4A7C15u;
+        hash = (hash ^ chunk_of(word + at)) * 0x9E3779B97F4A7C15u;
         hash ^= hash >> 32;
     }
     return hash;
@@ -37,18 +41,17 @@ class Vocabulary {
         words_.resize(words_.size() + CHUNK);
         starts_.assign(offsets, offsets + count + 1);
         size_t slots = 16;
-        while (slots < 2 * (size_t)count) slots *= 2;
-        slots_.assign(slots, Slot{0, NOT_FOUND});
+        while (2 * slots < 3 * (size_t)count) slots *= 2;
+        slots_.assign(slots, Slot{0, 0, NOT_FOUND});
         std::vector<char> word;
         for (int64_t i = 0; i < count; i++) {
             const size_t length = starts_[i + 1] - starts_[i];
             longest_ = std::max(longest_, length);
             word.assign(length + CHUNK, 0);
             std::copy_n(words + starts_[i], length, word.begin());
-            const uint64_t hash = hash_of(word.data(), length);
-            size_t at = hash & (slots - 1);
+            size_t at = hash_of(word.data(), length) & (slots - 1);
             while (slots_[at].word != NOT_FOUND) at = (at + 1) & (slots - 1);
-            slots_[at] = {(uint32_t)(hash >> 32), (int32_t)i};
+            slots_[at] = {chunk_of(word.data()), (uint32_t)length, (int32_t)i};
         }
     }
 
@@ -56,20 +59,22 @@ class Vocabulary {
 
     // The word's number; `word` is filled up with zeros to a whole chunk.
     int32_t find(const char *word, size_t length) const {
-        const uint64_t hash = hash_of(word, length);
         const size_t mask = slots_.size() - 1;
-        for (size_t at = hash & mask; slots_[at].word != NOT_FOUND; at = (at + 1) & mask) {
-            const int32_t number = slots_[at].word;
-            if (slots_[at].hash == (uint32_t)(hash >> 32) && (size_t)(starts_[number + 1] - starts_[number]) == length &&
-                std::memcmp(words_.data() + starts_[number], word, length) == 0)
-                return number;
+        const uint64_t chunk = chunk_of(word);
+        for (size_t at = hash_of(word, length) & mask; slots_[at].word != NOT_FOUND; at = (at + 1) & mask) {
+            const Slot &slot = slots_[at];
+            if (slot.chunk == chunk && slot.length == length &&
+                (length <= CHUNK || std::memcmp(words_.data() + starts_[slot.word], word, length) == 0))
+                return slot.word;
         }
         return NOT_FOUND;
     }
 
   private:
+    // The first chunk stands here: most words are no longer, and are found by one look into memory.
     struct Slot {
-        uint32_t hash;
+        uint64_t chunk;
+        uint32_t length;
         int32_t word;
     };
     std::vector<char> words_;

@@ -12,6 +12,7 @@ import pytest
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
 from lib.locations import delta_table, locate
+from lib.scoring import Clock
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
 
@@ -324,3 +325,19 @@ def test_a_ledger_of_an_older_version_goes_on(spark, lake, tmp_path) -> None:
     older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(f"{lake}_runs")
     assert run(write_csv(tmp_path / "in.csv", [*ROWS, ("5", "yoga mat")]), lake) == 0
     assert [row["seconds"] is None for row in runs_of(spark, lake)] == [True, False]
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_each_row_is_scored_once(spark, lake, tmp_path, monkeypatch, mode) -> None:
+    """Counts, checks and the table all come from one evaluation of the UDF."""
+    clocks: list[Clock] = []
+
+    def watched(context) -> Clock:
+        clocks.append(Clock(context))
+        return clocks[-1]
+
+    monkeypatch.setattr("lib.categorization.Clock", watched)
+    assert run(write_csv(tmp_path / "in.csv", [*ROWS, ("4", "a copy"), ("", "no id")]), lake, "--mode", mode) == 0
+    assert clocks[0].texts == 4
+    assert run(write_csv(tmp_path / "in.csv", [*ROWS[:3], ("4", "wooden chair")]), lake, "--mode", mode) == 0
+    assert clocks[1].texts == (1 if mode == "incremental" else 4)
