@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lib.text import TextSettings
 from training.dataset import LabelledTexts, clean
@@ -68,3 +70,16 @@ def distinct_texts(texts: list[str], rows: int, start: int = 0) -> list[str]:
     count = len(texts)
     # Each pair of texts comes once: within a round of `count` rows all first halves, each with another second half.
     return [f"{first[i % count]} {second[(i + i // count) % count]}" for i in range(start, start + rows)]
+
+
+def write_distinct_texts(folder: Path, texts: list[str], rows: int, files: int) -> None:
+    """`distinct_texts` as Parquet files of even size: number, product_id, text."""
+    folder.mkdir(parents=True)
+    schema = pa.schema([("number", pa.int64()), ("product_id", pa.string()), ("text", pa.string())])
+    bounds = [rows * i // files for i in range(files + 1)]
+    for first, last in pairwise(bounds):
+        with pq.ParquetWriter(folder / f"part-{first:09d}.parquet", schema) as writer:
+            for start in range(first, last, 50_000):
+                numbers = range(start, min(start + 50_000, last))
+                ids = [f"p{number:09d}" for number in numbers]
+                writer.write_table(pa.table([list(numbers), ids, distinct_texts(texts, len(numbers), start)], schema=schema))

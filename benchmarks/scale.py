@@ -1,0 +1,318 @@
+"""How the job `categorize` grows with rows and cores, what a night costs on which little changed, and what bad shapes cost.
+
+    CATALOG_DATA=folder benchmarks/scale [--plan CORES:ROWS,…] [--changing ROWS]
+
+Each run is the real job through spark-submit.sh. Its seconds are its own (the ledger's), Spark's start apart; its memory is
+the greatest resident set of driver, JVM and workers, looked at twice a second. Writes docs/benchmarks/scale.json, .md, .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import deltalake  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from benchmarks.data import data_folder, distinct_texts  # noqa: E402
+from benchmarks.peers import descendants  # noqa: E402
+from lib.bundle import load_bundle  # noqa: E402
+from training.pictures import png  # noqa: E402
+
+MODEL = ROOT / "models" / "ecommerce"
+PAGE = ROOT / "docs" / "benchmarks" / "scale"
+PLAN = "1:100000,2:100000,1:1000000,2:1000000,2:10000000"
+ROWS_PER_FILE = 100_000
+KINDS = {"pyspark.daemon": "worker", "categorize.py": "driver"}
+
+
+def peaks_of(process: subprocess.Popen[Any]) -> dict[str, float]:
+    """Greatest resident set in MB of each kind of process, over the whole run."""
+    peaks: dict[str, float] = {}
+    while process.poll() is None:
+        for pid in (process.pid, *descendants(process.pid)):
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            program = command.split(" ", 1)[0]
+            kind = "jvm" if program.endswith("java") else next((k for part, k in KINDS.items() if part in command), None)
+            found = [int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+            if kind and found and (kind == "jvm" or "python" in program):
+                peaks[kind] = max(peaks.get(kind, 0), found[0])
+        time.sleep(0.5)
+    return peaks
+
+
+def run_job(source: Path, target: Path, cores: int, *options: str) -> dict[str, Any]:
+    job = [
+        "categorize",
+        "--source",
+        str(source),
+        "--text-columns",
+        "text",
+        "--target",
+        str(target),
+        "--model",
+        str(MODEL),
+        *options,
+    ]
+    files = set(target.glob("*.parquet"))
+    before = len(deltalake.DeltaTable(f"{target}_runs").to_pyarrow_table()) if files else 0
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [str(ROOT / "spark-submit.sh"), "--master", f"local[{cores}]", *job],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        peaks = peaks_of(process)
+        said.seek(0)
+        if process.returncode:
+            raise SystemExit(f"categorize ended with {process.returncode}:\n{said.read()[-3000:]}")
+    wall = time.monotonic() - began
+    runs = deltalake.DeltaTable(f"{target}_runs").to_pyarrow_table().to_pylist()
+    run = max(runs, key=lambda row: row["started_at"])
+    seconds = dict(run["seconds"])
+    fresh = set(target.glob("*.parquet")) - files
+    result = {
+        "cores": cores,
+        "rows": run["rows_in"],
+        "rows_scored": run["rows_scored"],
+        "rows_unchanged": run["rows_unchanged"],
+        "runs_added": len(runs) - before,
+        "wall_seconds": wall,
+        "seconds": seconds,
+        "job_seconds": sum(seconds[part] for part in ("counting", "scoring", "writing")),
+        "peak_mb": peaks,
+        "data_files_written": len(fresh),
+        "data_bytes_written": sum(file.stat().st_size for file in fresh),
+    }
+    print(
+        f"{source.name}, {cores} cores: {run['rows_scored']:,} of {run['rows_in']:,} rows in {result['job_seconds']:.1f} s, {peaks}",
+        flush=True,
+    )
+    return result
+
+
+def write_source(folder: Path, texts: list[str], rows: int) -> Path:
+    """Distinct texts in files of a hundred thousand rows at most."""
+    parts = -(-rows // ROWS_PER_FILE)
+    folder.mkdir(parents=True)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(_write_part, folder, texts, rows, part, max(parts, 4)) for part in range(max(parts, 4))]:
+            done.result()
+    return folder
+
+
+def _write_part(folder: Path, texts: list[str], rows: int, part: int, parts: int) -> None:
+    first, last = rows * part // parts, rows * (part + 1) // parts
+    ids = [f"p{number:09d}" for number in range(first, last)]
+    table = pa.table({"product_id": ids, "text": distinct_texts(texts, last - first, first)})
+    pq.write_table(table, folder / f"part-{part:05d}.parquet")
+
+
+def change(source: Path, every: int, word: str) -> None:
+    """Every n-th row of each file gets one word more."""
+    for file in sorted(source.glob("*.parquet")):
+        table = pq.read_table(file)
+        chosen = pa.array([row % every == 0 for row in range(len(table))])
+        texts = table["text"].combine_chunks()
+        changed = pc.if_else(chosen, pc.binary_join_element_wise(texts, word, " "), texts)
+        pq.write_table(table.set_column(1, "text", changed), file)
+
+
+def deletion_vectors_on(target: Path) -> None:
+    from delta import DeltaTable
+
+    from benchmarks.peers import session
+    from lib.session import configure
+
+    spark = session(2)
+    configure(spark)
+    DeltaTable.forPath(spark, str(target))
+    spark.sql(f"ALTER TABLE delta.`{target}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    spark.stop()
+
+
+def second_nights(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
+    source, target = write_source(folder / "changing", texts, rows), folder / "lake" / "categorized"
+    nights = {"first night, everything": run_job(source, target, 2)}
+    change(source, 100, "one")
+    nights["1 % changed"] = run_job(source, target, 2)
+    nights["nothing changed, new files"] = run_job(_touched(source), target, 2)
+    change(source, 100, "two")
+    deletion_vectors_on(target)
+    nights["1 % changed, table with deletion vectors"] = run_job(source, target, 2)
+    nights["everything again (--mode full)"] = run_job(_touched(source), target, 2, "--mode", "full")
+    return nights
+
+
+def _touched(source: Path) -> Path:
+    """The same rows, in files that look new."""
+    for file in source.glob("*.parquet"):
+        os.utime(file)
+    return source
+
+
+def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
+    """Each beside the same number of rows in even files, scored anew."""
+    results = {"even files": run_job(write_source(folder / "even", texts, rows), folder / "lake" / "even", 2)}
+    skewed = folder / "skewed"
+    skewed.mkdir()
+    for name, first, last in (("most", 0, rows * 9 // 10), ("rest", rows * 9 // 10, rows)):
+        ids = [f"p{number:09d}" for number in range(first, last)]
+        table = pa.table({"product_id": ids, "text": distinct_texts(texts, last - first, first)})
+        # One row group: Spark cannot take the file apart.
+        pq.write_table(table, skewed / f"{name}.parquet", row_group_size=last - first)
+    results["nine tenths in one row group"] = run_job(skewed, folder / "lake" / "skewed", 2)
+    shutil.rmtree(skewed)
+    long = folder / "even"
+    pq.write_table(pa.table({"product_id": ["long"], "text": ["kettle " * (50_000_000 // 7)]}), long / "part-long.parquet")
+    results["one text of 50 MB more"] = run_job(long, folder / "lake" / "long", 2)
+    shutil.rmtree(long)
+    same = folder / "same"
+    same.mkdir()
+    for part in range(10):
+        ids = [f"p{number:09d}" for number in range(rows * part // 10, rows * (part + 1) // 10)]
+        pq.write_table(pa.table({"product_id": ids, "text": [texts[0]] * len(ids)}), same / f"part-{part}.parquet")
+    results["the same text in every row"] = run_job(same, folder / "lake" / "same", 2)
+    return results
+
+
+def measure(plan: list[tuple[int, int]], changing: int) -> dict[str, Any]:
+    texts = pq.read_table(data_folder() / "ecommerce_text.parquet")["text"].to_pylist()
+    result: dict[str, Any] = {"model_version": load_bundle(str(MODEL)).model_version, "growth": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for rows in sorted({rows for _, rows in plan}):
+            source = write_source(folder / f"rows-{rows}", texts, rows)
+            for cores in (cores for cores, planned in plan if planned == rows):
+                target = folder / "lake" / f"growth-{cores}-{rows}"
+                result["growth"].append(run_job(source, target, cores))
+                shutil.rmtree(target)
+            shutil.rmtree(source)
+        result["nights"] = second_nights(folder, texts, changing)
+        shutil.rmtree(folder / "changing")
+        result["shapes"] = bad_shapes(folder, texts, changing)
+    return result
+
+
+def _peaks(run: dict[str, Any]) -> str:
+    return " | ".join(f"{run['peak_mb'].get(kind, 0):,.0f}" for kind in ("driver", "jvm", "worker"))
+
+
+def page(result: dict[str, Any]) -> str:
+    lines = [
+        "# Scale",
+        "",
+        "    CATALOG_DATA=folder benchmarks/scale",
+        "",
+        f"The job `categorize` with {result['model_version']}: Parquet to Delta, distinct texts made of real ones, `spark.driver.memory` 2g. "
+        "Seconds are the ledger's, Spark's start (about 5 s) apart. One run each; timings vary from run to run.",
+        "",
+        "## Rows and cores",
+        "",
+        "![rows a second](scale.png)",
+        "",
+        "| rows | cores | seconds | rows/s | counting | scoring | writing | tasks: reading | text | network | driver, MB | JVM, MB | worker, MB | files written |",
+        "|---" * 14 + "|",
+    ]
+    for run in result["growth"]:
+        seconds = run["seconds"]
+        parts = " | ".join(f"{seconds[part]:.1f}" for part in ("counting", "scoring", "writing", "reading", "text", "network"))
+        lines.append(
+            f"| {run['rows']:,} | {run['cores']} | {run['job_seconds']:.1f} | {run['rows'] / run['job_seconds']:,.0f} | {parts} | {_peaks(run)} "
+            f"| {run['data_files_written']} of {run['data_bytes_written'] / max(run['data_files_written'], 1) / 1e6:.1f} MB |"
+        )
+    two = {run["rows"]: run for run in result["growth"] if run["cores"] == 2}
+    if {1_000_000, 10_000_000} <= set(two):
+        ratio = two[10_000_000]["job_seconds"] / two[1_000_000]["job_seconds"]
+        workers = [two[rows]["peak_mb"]["worker"] for rows in (1_000_000, 10_000_000)]
+        lines += [
+            "",
+            f"From 1 to 10 million rows the time grows {ratio:.1f} × (wanted: at most 10.5); a worker's peak is {workers[0]:.0f} and {workers[1]:.0f} MB.",
+        ]
+    nights = result["nights"]
+    full = nights["everything again (--mode full)"]
+    lines += [
+        "",
+        f"## Second nights, {full['rows']:,} rows, 2 cores",
+        "",
+        "| night | rows scored | seconds | of a full run | counting | scoring | writing | data files written |",
+        "|---" * 8 + "|",
+    ]
+    for name, run in nights.items():
+        seconds = run["seconds"]
+        parts = " | ".join(f"{seconds[part]:.1f}" for part in ("counting", "scoring", "writing"))
+        share = f"{run['job_seconds'] / full['job_seconds']:.0%}"
+        written = f"{run['data_files_written']} ({run['data_bytes_written'] / 1e6:.0f} MB)"
+        lines.append(f"| {name} | {run['rows_scored']:,} | {run['job_seconds']:.1f} | {share} | {parts} | {written} |")
+    lines += ["", "`counting` holds the reading and hashing of every text and the comparison with the table."]
+    even = result["shapes"]["even files"]["job_seconds"]
+    lines += [
+        "",
+        f"## Bad shapes, {full['rows']:,} rows, 2 cores",
+        "",
+        "| | seconds | × even | worker, MB |",
+        "|---|---|---|---|",
+    ]
+    for name, run in result["shapes"].items():
+        lines.append(
+            f"| {name} | {run['job_seconds']:.1f} | {run['job_seconds'] / even:.2f} | {run['peak_mb']['worker']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def picture(result: dict[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for cores, colour in ((1, "#b8b8b8"), (2, "#1f5fa8")):
+        runs = sorted((run["rows"], run["rows"] / run["job_seconds"]) for run in result["growth"] if run["cores"] == cores)
+        axes.plot(*zip(*runs, strict=True), marker="o", color=colour, label=f"{cores} core{'s' if cores > 1 else ''}")
+        for rows, speed in runs:
+            axes.annotate(f"{speed:,.0f}", (rows, speed), textcoords="offset points", xytext=(0, 6), ha="center")
+    axes.set_xscale("log")
+    axes.set_xlabel("rows")
+    axes.set_ylabel("rows a second, whole job")
+    axes.set_ylim(0, None)
+    axes.margins(y=0.2)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", default=PLAN)
+    parser.add_argument("--changing", type=int, default=1_000_000)
+    options = parser.parse_args()
+    plan = [(int(cores), int(rows)) for cores, rows in (entry.split(":") for entry in options.plan.split(","))]
+    result = measure(plan, options.changing)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    PAGE.with_suffix(".md").write_text(page(result))
+    PAGE.with_suffix(".png").write_bytes(picture(result))
+    print(page(result))
+
+
+if __name__ == "__main__":
+    main()
