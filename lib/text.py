@@ -148,7 +148,8 @@ class Tokenizer:
         native = self._native
         if native is None:
             return self._ids_by_arrow(texts)
-        texts = pc.fill_null(texts, "")
+        # Spark sends large strings where it is told to; the compiled code reads 32-bit offsets.
+        texts = pc.fill_null(texts, "").cast(pa.string())
         ids, lengths = native.ids_of(texts)
         foreign = np.flatnonzero(lengths < 0)
         if not len(foreign):

@@ -202,7 +202,14 @@ def test_tables_by_name(spark, tmp_path) -> None:
     assert run("nightly.catalogue", "nightly.categorized") == 0
     assert run("nightly.catalogue", "nightly.categorized") == 0
     assert spark.table("nightly.categorized").count() == 4
-    assert spark.table("nightly.categorized_runs").collect()[0]["source_version"] == "delta:0"
+    kept = {"known_status", "category_or_reason", "confidence_is_a_probability"}
+    # Both ways of writing leave the checks in place.
+    for mode in ("incremental", "full", "incremental"):
+        properties = spark.sql("DESCRIBE DETAIL nightly.categorized").collect()[0]["properties"]
+        assert {name.removeprefix("delta.constraints.") for name in properties} >= kept
+        spark.sql(f"INSERT INTO nightly.catalogue VALUES ('{mode}', 'yoga mat')")
+        assert run("nightly.catalogue", "nightly.categorized", "--mode", mode) == 0
+    assert spark.table("nightly.categorized_runs").orderBy("started_at").collect()[0]["source_version"] == "delta:0"
     assert run("nightly.categorized", "nightly.categorized", "--carry", "title") == 2
 
 

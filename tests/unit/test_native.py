@@ -183,6 +183,7 @@ def test_tokens_are_those_of_pyarrow(texts, most_characters, most_tokens, form, 
     found, expected = tokenizer.ids_of(array), tokenizer._ids_by_arrow(array)
     assert found.offsets.tolist() == expected.offsets.tolist()
     assert found.ids.tolist() == expected.ids.tolist()
+    assert tokenizer.ids_of(array.cast(pa.large_string())).ids.tolist() == expected.ids.tolist()
     # A slice begins in the middle of its buffers.
     assert tokenizer.ids_of(array[1:]).ids.tolist() == tokenizer._ids_by_arrow(array[1:]).ids.tolist()
 
