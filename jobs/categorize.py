@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lib.bundle import load_bundle
-from lib.categorization import MODES, Outcome, Plan, categorize
+from lib.categorization import MISSING, MODES, Outcome, Plan, categorize, release
 from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
+from lib.errors import GuardrailError
 from lib.fields import columns_and_markers
+from lib.guardrails import Limits
 from lib.locations import locate
 from lib.report import outcome_text, preview_text
 from lib.rows import CatalogueColumns
@@ -35,6 +37,23 @@ class CategorizeSettings(JobSettings):
     order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
     mode: str = option("score what is new, or everything", default="incremental", choices=MODES)
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
+    missing: str = option(
+        "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING
+    )
+    dry_run: bool = option(
+        "score and report, labels that would change and guardrails included, but write nothing", default=False
+    )
+    publish_anyway: str | None = option(
+        "publish the run of this id that the guardrails held back, and nothing else", default=None
+    )
+    guard_rows: float = option("guardrail: change of the rows in since the last good run, as a share (inf: none)", default=0.5)
+    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=0.05)
+    guard_review: float = option("guardrail: rise of the share `review`", default=0.1)
+    guard_drift: float = option("guardrail: population stability index of the categories' shares", default=0.25)
+    guard_confidence: float = option("guardrail: fall of the mean confidence", default=0.1)
+    guard_unknown: float = option("guardrail: rise of the share of tokens out of vocabulary", default=0.1)
+    guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=1000)
+    change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
@@ -42,20 +61,35 @@ class CategorizeSettings(JobSettings):
 
 
 def main(settings: CategorizeSettings) -> int:
+    if settings.publish_anyway:
+        with spark_session("categorize", settings.debug) as spark:
+            tables = tables_of(locate(spark, settings.target))
+            print(outcome_text(release(spark, tables, settings.publish_anyway), tables))
+        return 0
+    limits = Limits(**{f.name: getattr(settings, f"guard_{f.name}") for f in fields(Limits)})
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
     columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)
-    plan = Plan(columns, settings.mode, engine, as_record(settings))
+    plan = Plan(
+        columns,
+        settings.mode,
+        engine,
+        as_record(settings),
+        settings.missing,
+        limits,
+        settings.change_data_feed,
+        settings.dry_run,
+    )
     with spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
         source = read_source(spark, locate(spark, settings.source), reading)
         tables = tables_of(locate(spark, settings.target))
         outcome: Outcome = categorize(spark, source, tables, bundle, plan)
         print(outcome_text(outcome, tables))
-        if settings.preview:
+        if settings.preview and not settings.dry_run:
             print(preview_text(spark, tables, columns, settings.preview))
-    return 0
+    return GuardrailError.exit_code if outcome.breaches else 0
 
 
 if __name__ == "__main__":

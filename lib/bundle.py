@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -103,6 +104,26 @@ def resolve_bundle(path: str) -> Path:
             f"Expected {pointer} to name a version beside it, found {version[:100]!r}; write the name of a complete version into it."
         )
     return (folder / version).resolve()
+
+
+def move_current(models: str, version: str) -> str | None:
+    """Let `current` in a folder of versions name one of them; a reader sees the old line or the new one.
+
+    Returns:
+        The version it named before; None if there was none.
+    Raises:
+        BundleError: no such version, or one that does not verify.
+    """
+    pointer = Path(models) / CURRENT
+    if not _is_plain_name(version) or not (pointer.parent / version / MANIFEST).is_file():
+        there = ", ".join(sorted(path.parent.name for path in pointer.parent.glob(f"*/{MANIFEST}"))) or "none"
+        raise BundleError(f"Expected a version of {models}, found {version[:100]!r}; name one that is there ({there}).")
+    load_bundle(str(pointer.parent / version))
+    before = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    fresh = pointer.with_name(f".{CURRENT}-{os.getpid()}")
+    fresh.write_text(version + "\n", encoding="utf-8")
+    os.replace(fresh, pointer)
+    return before
 
 
 def load_bundle(path: str) -> Bundle:

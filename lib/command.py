@@ -39,6 +39,14 @@ INPUT_FAULTS = (
     ),
 )
 
+# What the machine says where a run cannot write; it comes wrapped in errors that look like faults of the input.
+OUTPUT_FAULTS = (
+    ("No space left on device", "Expected room to write, found the disk full (the target's, or Spark's scratch space)"),
+    ("Disk quota exceeded", "Expected room to write, found the disk quota used up"),
+    ("Read-only file system", "Expected a target that can be written, found its file system read-only"),
+    ("Permission denied", "Expected files that this user may read and write, found permission denied"),
+)
+
 # Their standard output is the answer, for other programs to read.
 ANSWERS_ONLY = ("explain", "predict")
 
@@ -68,12 +76,23 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
+        fault = output_fault(error)
+        if fault:
+            return _failed(fault, 1, debug)
         fault = input_fault(error)
         if fault:
             return _failed(fault, InputError.exit_code, debug)
         if _spark_is_gone(error):
             return _failed(SPARK_IS_GONE, 1, debug)
         return _failed(f"{_first_line(error)} (run again with --debug for the stack trace).", 1, debug)
+
+
+def output_fault(error: Exception) -> str | None:
+    """One sentence where the run could not write; None if it is something else."""
+    for mark, sentence in OUTPUT_FAULTS:
+        if mark in str(error):
+            return f"{sentence}; the table holds the last whole night: clear the way and run again."
+    return None
 
 
 def input_fault(error: Exception) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from delta.tables import DeltaTable
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
 from lib.names import quoted
@@ -77,6 +77,12 @@ def is_delta(spark: SparkSession, location: Location) -> bool:
 
 def delta_table(spark: SparkSession, location: Location) -> DeltaTable:
     return DeltaTable.forPath(spark, location.uri) if location.is_path else DeltaTable.forName(spark, location.uri)
+
+
+def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
+    """A Delta table as it was at a version; reading it twice gives the same rows, whoever writes meanwhile."""
+    reader = spark.read.format("delta").option("versionAsOf", version)
+    return reader.load(location.uri) if location.is_path else reader.table(location.uri)
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:

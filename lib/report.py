@@ -16,6 +16,8 @@ from lib.tables import Tables
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
 SHOWN_CHARACTERS = 58
+MOST_LABELS_SHOWN = 8
+MOST_MOVES_SHOWN = 12
 
 
 def outcome_text(outcome: Outcome, tables: Tables) -> str:
@@ -27,7 +29,9 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     categorized = run["rows_scored"] + run["rows_unchanged"]
     sure = run["rows_scored"] - run["rows_review"] - run["rows_unclassifiable"]
     lines = [
-        f"run {run['run_id']} published to {tables.categorized.given}",
+        f"dry run: {tables.categorized.given} would get the following; nothing was written"
+        if outcome.dry_run
+        else f"run {run['run_id']} published to {tables.categorized.given}",
         f"  in {run['rows_in']:,} = categorized {categorized:,} + rejected {run['rows_rejected']:,}",
         f"  scored {run['rows_scored']:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run['rows_review']:,}, "
         f"{UNCLASSIFIABLE} {run['rows_unclassifiable']:,}), unchanged {run['rows_unchanged']:,}, "
@@ -37,13 +41,32 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in run["category_shares"].items())
         lines.append(f"  shares: {shares}")
         lines.append(
-            f"  mean confidence {run['mean_confidence']:.3f}, out of vocabulary {run['out_of_vocabulary_share']:.1%}"
+            f"  mean confidence {run['mean_confidence']:.3f}"
+            + (f", out of vocabulary {unknown:.1%}" if (unknown := run["out_of_vocabulary_share"]) is not None else "")
             + (f", drift {run['drift']:.3f}" if run["drift"] is not None else "")
         )
+    if run["rows_missing"] is not None:
+        lines.append(f"  no longer in the source: {run['rows_missing']:,} products")
+    if run["label_changes"]:
+        lines += _changes_lines(run["label_changes"])
+    lines += [f"  would be held back: {breach}" for breach in outcome.breaches]
     lines.append(f"  seconds: {_seconds_text(run['seconds'])}")
-    if run["rows_rejected"]:
+    if run["rows_rejected"] and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
+
+
+def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Rows by the label of the model before and the new one: the share that moved, and the matrix or its largest moves."""
+    total = sum(sum(row.values()) for row in changes.values())
+    moves = sorted((-rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new)
+    moved = -sum(rows for rows, _, _ in moves)
+    lines = [f"  labels of the model before: {moved:,} of {total:,} rows moved ({moved / total:.1%})"]
+    labels = sorted({*changes, *(new for row in changes.values() for new in row)})
+    if len(labels) <= MOST_LABELS_SHOWN:
+        rows: list[tuple[object, ...]] = [(old, *(changes.get(old, {}).get(new, 0) for new in labels)) for old in labels]
+        return lines + ["    " + line for line in _table(["before \\ now", *labels], rows).splitlines()]
+    return lines + [f"    {-rows:,} {_printable(old)} → {_printable(new)}" for rows, old, new in moves[:MOST_MOVES_SHOWN]]
 
 
 def _seconds_text(seconds: Mapping[str, float]) -> str:
@@ -84,7 +107,7 @@ def _for_shell(tables: Tables) -> str:
 
 
 def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
-    cells = [header] + [[_shown(value) for value in row] for row in rows]
+    cells = [[_printable(name) for name in header]] + [[_shown(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import SparkContext
-from pyspark.sql import Column, DataFrame
+from pyspark import Broadcast, SparkContext
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
@@ -37,6 +37,12 @@ def payload_of(bundle: Bundle, engine: str, threads: int) -> Payload:
     """Only the files that `engine` reads."""
     names = (TOKENIZER, ENGINE_FILES[engine])
     return Payload(dict(bundle.manifest), bundle.digest, {name: bundle.files[name] for name in names}, engine, threads)
+
+
+def broadcast_payload(spark: SparkSession, bundle: Bundle, engine: str) -> Broadcast[Payload]:
+    """The payload for the executors, each engine with the cores of a task."""
+    context = spark.sparkContext
+    return context.broadcast(payload_of(bundle, engine, int(context.getConf().get("spark.task.cpus", "1"))))
 
 
 class Scorer:
@@ -141,9 +147,7 @@ def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock |
 
 def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None) -> DataFrame:
     """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`."""
-    context = rows.sparkSession.sparkContext
-    threads = int(context.getConf().get("spark.task.cpus", "1"))
-    broadcast = context.broadcast(payload_of(bundle, engine, threads))
+    broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
 
     @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
     def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
@@ -183,6 +187,11 @@ def with_category(scored: DataFrame, bundle: Bundle, review_below: Sequence[floa
 def categorized_rows(scored: DataFrame, bundle: Bundle, run_id: str, carry: tuple[str, ...]) -> DataFrame:
     """Scored rows in the columns of the table `categorized`, then the carried ones."""
     stamped = with_category(scored, bundle, bundle.review_below).withColumns(
-        {"model_version": F.lit(bundle.model_version), "run_id": F.lit(run_id), "scored_at": F.current_timestamp()}
+        {
+            "model_version": F.lit(bundle.model_version),
+            "run_id": F.lit(run_id),
+            "scored_at": F.current_timestamp(),
+            "missing_since": F.lit(None).cast("timestamp"),
+        }
     )
     return stamped.select(*CATEGORIZED.names, *[column(name) for name in carry])

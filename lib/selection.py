@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.names import column
-from lib.rows import CatalogueColumns, Census, IdCount, catalogue_rows, count_of_ids
+from lib.rows import CatalogueColumns, Census, IdCount, catalogue_rows, usable_id
 from lib.sources import Source
+from lib.tally import Group, count_groups
 
 # A task's size: large enough that its start is nothing, small enough that the last one does not keep the others waiting.
 ROWS_PER_TASK = 25_000
@@ -24,10 +25,14 @@ MOST_IDS_TO_BROADCAST = 500_000
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows to score (product_id, text, text_hash, carried columns), and the ids that stay as they are."""
+    """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
+
+    groups: of the latter, what the ledger and the guardrails count (lib.tally).
+    """
 
     rows: DataFrame
     unchanged: IdCount
+    groups: Sequence[Group] = ()
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:
@@ -39,29 +44,48 @@ def select_all(source: Source, columns: CatalogueColumns, max_characters: int, c
 
 
 def select_changed(
-    source: Source, columns: CatalogueColumns, max_characters: int, census: Census, known: DataFrame
+    source: Source,
+    columns: CatalogueColumns,
+    max_characters: int,
+    census: Census,
+    known: DataFrame,
+    feed: DataFrame | None = None,
 ) -> Selection:
-    """The rows whose id, text and carried values do not stand in `known` yet (product_id, text_hash, carried columns).
+    """The rows whose id, text and carried values do not stand in `known` yet.
 
     Ids and hashes are compared first; only of the changed rows the texts are read again.
+
+    Args:
+        known: product_id, text_hash, category, status, confidence and the carried columns of what the table holds.
+        feed: ids (product_id) that a change feed of the source names, since what stands in `known` was read from it.
+            Only their texts are hashed.
     """
     rows = catalogue_rows(source.frame, columns, max_characters, census)
     same = F.col("fresh.product_id") == F.col("known.product_id")
+    others = None
+    if feed is not None:
+        ids = source.frame.select(usable_id(columns).alias("product_id")).filter("product_id IS NOT NULL")
+        ids = ids.distinct() if census.repeated_ids else ids
+        others = _compared(ids.join(feed, "product_id", "left_anti"), known, same)
+        rows = rows.join(feed, "product_id", "left_semi")
     for name in ("text_hash", *columns.carry):
         same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
-    compared = (
-        rows.drop("text")
-        .alias("fresh")
-        .join(known.alias("known"), same, "left_outer")
-        .select("fresh.product_id", F.col("known.product_id").isNotNull().alias("unchanged"))
-        .persist(StorageLevel.DISK_ONLY)
-    )
-    unchanged = count_of_ids(compared.filter("unchanged"))
+    compared = _compared(rows.drop("text"), known, same)
+    compared = (compared.unionByName(others) if others is not None else compared).persist(StorageLevel.DISK_ONLY)
+    groups, unchanged = count_groups(compared.filter("unchanged"))
     changed = compared.filter("NOT unchanged").select("product_id")
     count = census.ids - unchanged.ids
     if count <= MOST_IDS_TO_BROADCAST:
         changed = changed.hint("broadcast")
-    return Selection(rows.join(changed, "product_id", "left_semi").repartition(_tasks(rows, count)), unchanged)
+    # Of an id that is not in the feed and yet unknown the text is needed too.
+    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    return Selection(rows.join(changed, "product_id", "left_semi").repartition(_tasks(rows, count)), unchanged, groups)
+
+
+def _compared(fresh: DataFrame, known: DataFrame, same: Column) -> DataFrame:
+    kept = [F.col(f"known.{name}") for name in ("category", "status", "confidence")]
+    joined = fresh.alias("fresh").join(known.alias("known"), same, "left_outer")
+    return joined.select("fresh.product_id", F.col("known.product_id").isNotNull().alias("unchanged"), *kept)
 
 
 def rows_by_partition(source: Source) -> list[int]:

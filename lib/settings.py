@@ -6,6 +6,7 @@ Every field made by `option` is `--its-name` on the command line and `its_name` 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -143,7 +144,14 @@ def _shown(value: Any) -> str:
 
 def as_record(settings: JobSettings) -> Mapping[str, Any]:
     """The settings as plain values, for the run's ledger and the bundle's manifest."""
-    return {f.name: list(v) if isinstance(v := getattr(settings, f.name), tuple) else v for f in fields(settings)}
+    return {f.name: _plain(getattr(settings, f.name)) for f in fields(settings)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    # JSON has no infinity.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(settings: JobSettings) -> str:

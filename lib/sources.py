@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -21,7 +22,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, IntegralType, StringType
 
 from lib.errors import InputError
-from lib.locations import Location, delta_table, exists, file_system, is_delta
+from lib.locations import Location, delta_table, exists, file_system, is_delta, rows_at
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
@@ -73,9 +74,27 @@ def read_source(spark: SparkSession, location: Location, options: ReadOptions = 
 
 def _read_delta(spark: SparkSession, location: Location) -> Source:
     version = delta_table(spark, location).history(1).select("version").collect()[0]["version"]
-    reader = spark.read.option("versionAsOf", version)
-    frame = reader.format("delta").load(location.uri) if location.is_path else reader.table(location.uri)
-    return Source(location, frame, f"delta:{version}", "delta")
+    return Source(location, rows_at(spark, location, version), f"delta:{version}", "delta")
+
+
+def changed_rows(source: Source, since: str) -> DataFrame | None:
+    """Old and new copies of the rows that changed between an older version of a Delta source and the one that is pinned.
+
+    None where the table has no change feed over the whole way, or `since` is no older version of it.
+    """
+    kind, _, version = since.partition(":")
+    pinned = source.version.partition(":")[2]
+    if kind != "delta" or source.format != "delta" or int(version) >= int(pinned):
+        return None
+    spark, location = source.frame.sparkSession, source.location
+    reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=int(version) + 1, endingVersion=pinned)
+    try:
+        changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
+        # Whether every version on the way has one shows only when it is planned.
+        changes._jdf.queryExecution().executedPlan()
+    except Exception:
+        return None
+    return changes
 
 
 def _format_of(spark: SparkSession, location: Location, options: ReadOptions) -> str:
@@ -85,7 +104,7 @@ def _format_of(spark: SparkSession, location: Location, options: ReadOptions) ->
                 f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format."
             )
         return options.format
-    names = list(_data_files(spark, location))
+    names = [status.getPath().getName() for status in _data_files(spark, location)]
     if not names:
         raise InputError(f"Expected data files at {location.given}, found none; correct the path, or wait for the delivery.")
     found = {_suffix(name) for name in names}
@@ -103,24 +122,36 @@ def _suffix(name: str) -> str:
     return suffixes[-1] if suffixes else "no suffix"
 
 
-def _data_files(spark: SparkSession, location: Location) -> Iterator[str]:
-    """Names of the data files at a path; like Spark, without what begins with _ or a dot."""
+def _data_files(spark: SparkSession, location: Location) -> Iterator[Any]:
+    """Hadoop's FileStatus of the data files at a path; like Spark, without what begins with _ or a dot."""
     system, path = file_system(spark, location.uri)
     if system.getFileStatus(path).isFile():
-        yield path.getName()
+        yield system.getFileStatus(path)
         return
     found = system.listFiles(path, True)
     root = path.toString()
     while found.hasNext():
-        inner = PurePosixPath(found.next().getPath().toString().split(root, 1)[-1].lstrip("/"))
+        status = found.next()
+        inner = PurePosixPath(status.getPath().toString().split(root, 1)[-1].lstrip("/"))
         if not any(part.startswith(("_", ".")) for part in inner.parts):
-            yield inner.name
+            yield status
+
+
+def _check_none_is_empty(spark: SparkSession, location: Location) -> None:
+    """Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off."""
+    for status in _data_files(spark, location):
+        if status.getLen() == 0:
+            raise InputError(
+                f"Expected whole Parquet files at {location.given}, found {status.getPath().getName()} with zero bytes; deliver it again."
+            )
 
 
 def _read_files(spark: SparkSession, location: Location, kind: str, options: ReadOptions) -> DataFrame:
     if kind == "table":
         return spark.read.table(location.uri)
     if kind == "parquet":
+        if location.is_path:
+            _check_none_is_empty(spark, location)
         return spark.read.parquet(location.uri)
     if kind == "json":
         # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.

@@ -21,6 +21,9 @@ CATEGORIZED_STATUS = "categorized"
 REVIEW = "review"
 UNCLASSIFIABLE = "unclassifiable"
 
+# In the matrix of changed labels, for rows that have none.
+NO_CATEGORY = "(none)"
+
 NO_TEXT = "no text"
 NO_WORDS = "no words in the text"
 LOW_CONFIDENCE = "confidence below the threshold"
@@ -43,8 +46,11 @@ CATEGORIZED = StructType(
         StructField("model_version", StringType(), nullable=False),
         StructField("run_id", StringType(), nullable=False),
         StructField("scored_at", TimestampType(), nullable=False),
+        StructField("missing_since", TimestampType()),
     ]
 )
+# Columns that tables of older versions lack until their next run.
+ADDED_TO_CATEGORIZED = frozenset({"missing_since"})
 
 
 def categorized_schema(carried: Sequence[StructField]) -> StructType:
@@ -90,14 +96,22 @@ RUNS = StructType(
         StructField("mean_confidence", DoubleType()),
         StructField("out_of_vocabulary_share", DoubleType()),
         StructField("drift", DoubleType()),
+        StructField("rows_missing", LongType()),
+        StructField("review_share", DoubleType()),
+        StructField("label_changes", MapType(StringType(), MapType(StringType(), LongType()))),
+        StructField("held_because", ArrayType(StringType())),
         StructField("rows_per_second", DoubleType()),
         StructField("seconds", MapType(StringType(), DoubleType())),
         StructField("settings", StringType(), nullable=False),
     ]
 )
 
-# Columns that tables of older versions lack until their next run.
-ADDED_TO_RUNS = frozenset({"seconds"})
+ADDED_TO_RUNS = frozenset({"seconds", "rows_missing", "review_share", "label_changes", "held_because"})
+
+# What `runs.status` says.
+PUBLISHED = "published"
+HELD = "held"
+ROLLED_BACK = "rolled back"
 
 # What the scoring UDF returns for a text. `label` is -1, and `scores` empty, where the text has no words.
 SCORE = StructType(

@@ -22,6 +22,22 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+# Hundreds of queries over a few rows: to compile them takes longer than to run them.
+FOR_FEW_ROWS = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sequences", type=int, default=200, help="random sequences of nights to run")
+    parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences")
+    parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real data lies outside the project: its tests say so where it is missing."""
     if not os.environ.get("CATALOG_DATA"):
@@ -41,9 +57,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
     warehouse = tmp_path_factory.mktemp("warehouse")
     # What spark_session finds: one machine, two cores, no web page.
-    SparkSession.builder.master("local[2]").config("spark.ui.enabled", False).config(
-        "spark.sql.warehouse.dir", str(warehouse)
-    ).getOrCreate()
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
+    for name, value in {"spark.sql.warehouse.dir": warehouse, **FOR_FEW_ROWS}.items():
+        builder = builder.config(name, value)
+    builder.getOrCreate()
     from lib.session import spark_session
 
     with spark_session("tests") as session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -73,11 +72,3 @@ def current_bundle(models: str, name: str) -> Bundle | None:
     """
     folder = Path(models) / name
     return load_bundle(str(folder)) if (folder / CURRENT).is_file() else None
-
-
-def move_current(version_folder: Path) -> None:
-    """Let `current` name this version; a reader sees the old line or the new one."""
-    pointer = version_folder.parent / CURRENT
-    fresh = pointer.with_name(f".{CURRENT}-{os.getpid()}")
-    fresh.write_text(version_folder.name + "\n", encoding="utf-8")
-    os.replace(fresh, pointer)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from lib.arrays import Int64s
-from lib.bundle import Bundle, load_bundle
+from lib.bundle import Bundle, load_bundle, move_current
 from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
@@ -25,7 +25,7 @@ from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle
 from training.model import Model, build_model
 from training.near_duplicates import near_duplicate_groups
-from training.publication import Staging, current_bundle, move_current, write_bundle
+from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.split import Split, folds_by_group, split_by_group
 from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
@@ -98,7 +98,7 @@ def train(
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
     promoted, verdict = _promotion(present, data, split, metrics, place)
     if promoted:
-        move_current(folder)
+        move_current(str(folder.parent), folder.name)
     say(verdict)
     return Trained(folder, metrics, promoted, verdict)
 

@@ -155,11 +155,13 @@ def test_another_model_scores_all_rows_again(spark, lake, tmp_path, tiny) -> Non
     assert {row["model_version"].split("/")[0] for row in rows_of(spark, lake).values()} == {"tiny"}
 
 
-def test_full_replaces_what_is_gone_and_takes_new_carried_columns(spark, lake, tmp_path) -> None:
+def test_full_replaces_all_rows_and_takes_new_carried_columns(spark, lake, tmp_path) -> None:
     assert run(write_csv(tmp_path / "in.csv", ROWS), lake) == 0
     source = write_csv(tmp_path / "in.csv", [("1", "steel kettle", "5")], ("product_id", "title", "price"))
     assert run(source, lake, "--carry", "price") == 2
     assert run(source, lake, "--carry", "price", "--mode", "full") == 0
+    assert {i: row["price"] for i, row in rows_of(spark, lake).items()} == {"1": "5", "2": None, "3": None, "4": None}
+    assert run(source, lake, "--carry", "price", "--mode", "full", "--missing", "delete") == 0
     rows = rows_of(spark, lake)
     assert set(rows) == {"1"}
     assert rows["1"]["price"] == "5"

@@ -12,6 +12,7 @@ from lib.locations import locate
 from lib.rows import CatalogueColumns, IdCount, count_of_ids, take_census
 from lib.selection import Selection, is_even, rows_by_partition, select_all, select_changed
 from lib.sources import Source, read_source
+from lib.tally import Group
 
 COLUMNS = CatalogueColumns("product_id", ("text",))
 
@@ -54,13 +55,19 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
     census = take_census(source.frame, COLUMNS)
     known = select_all(source, COLUMNS, 4096, census).rows.drop("text").filter("product_id NOT IN ('p1', 'p7')")
     other = spark.createDataFrame([("p9", "x"), ("gone", "y")], "product_id string, text_hash string")
-    selection = select_changed(source, COLUMNS, 4096, census, known.filter("product_id != 'p9'").unionByName(other))
+    known = (
+        known.filter("product_id != 'p9'")
+        .unionByName(other)
+        .selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
+    )
+    selection = select_changed(source, COLUMNS, 4096, census, known)
     assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
         ("p1", "text 1"),
         ("p7", "text 7"),
         ("p9", "text 9"),
     }
     assert selection.unchanged.ids == 997
+    assert selection.groups == [Group("Books", "review", 997, 498.5)]
     assert selection.unchanged + count_of_ids(selection.rows) == census.all_ids
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.bundle import load_bundle
+from lib.bundle import load_bundle, move_current
 from lib.engines import build_engine
 from lib.errors import CategorizerError, InputError
 from lib.text import TextSettings, Tokenizer
@@ -16,7 +16,7 @@ from tests.recipes import tiny_place, tiny_recipe
 from training.export import export_onnx
 from training.fit import build_vocabulary
 from training.network import NetworkSettings, build_network, round_embeddings
-from training.publication import STAGING_PREFIX, move_current
+from training.publication import STAGING_PREFIX
 from training.training import train
 
 
@@ -83,7 +83,7 @@ def test_current_stays_with_a_better_bundle_and_follows_one_that_is_no_worse(tmp
     allowed = train(sample_data, tiny_recipe(epochs=1, learning_rate=2e-6), wide, say=lambda line: None)
     assert allowed.promoted
     assert (tmp_path / "tiny" / "current").read_text().strip() == allowed.folder.name
-    move_current(good.folder)
+    move_current(str(good.folder.parent), good.folder.name)
     assert load_bundle(str(tmp_path / "tiny")).manifest["version"] == good.folder.name
 
 

@@ -1,0 +1,116 @@
+"""What a table's history tells: whose rows it holds, and what happened since a run has read it.
+
+Every commit of ours carries a note in its `userMetadata`: the run's record for the ledger, the identity of what decides its
+rows, and the version of the table that it had read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lib.locations import Location, delta_table, is_delta
+
+NOTE_KEY = "catalog_categorizer"
+# Operations of Delta that leave the rows as they are: a night is still the last one behind them.
+MAINTENANCE = frozenset(
+    {
+        "CREATE TABLE",
+        "OPTIMIZE",
+        "REORG",
+        "VACUUM START",
+        "VACUUM END",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
+        "ADD CONSTRAINT",
+        "CLUSTER BY",
+        "UPGRADE PROTOCOL",
+        "ADD FEATURE",
+    }
+)
+# By which a run without a changed row leaves its note.
+NOTE_OPERATION = "SET TBLPROPERTIES"
+MOST_COMMITS = 1000
+
+
+@dataclass(frozen=True)
+class Commit:
+    version: int
+    operation: str
+    note: Mapping[str, Any] | None
+
+    @property
+    def changes_rows(self) -> bool:
+        """Or tells of a run that had none to change."""
+        return self.note is not None or self.operation not in MAINTENANCE
+
+    @classmethod
+    def read(cls, version: int, operation: str, metadata: str | None) -> Commit:
+        # A compaction that follows a commit by itself inherits its metadata.
+        carries = operation not in MAINTENANCE or operation == NOTE_OPERATION
+        return cls(version, operation, _decoded(metadata) if carries else None)
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The record of the run; empty for a commit of another hand."""
+        found = (self.note or {}).get("run")
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A table at one of its versions (-1: there is none).
+
+    last: the note of the run whose rows these are, if nothing else has changed them.
+    last_good: the record of the newest run in the history, whatever happened behind it; empty if there is none.
+    """
+
+    version: int
+    last: Mapping[str, Any] | None
+    last_good: Mapping[str, Any]
+
+
+def encoded(note: Mapping[str, Any]) -> str:
+    return json.dumps({NOTE_KEY: note}, ensure_ascii=False)
+
+
+def commits_of(spark: SparkSession, location: Location) -> list[Commit]:
+    """The newest commits, newest first; none if there is no table."""
+    if not is_delta(spark, location):
+        return []
+    rows = delta_table(spark, location).history(MOST_COMMITS).select("version", "operation", "userMetadata").collect()
+    found = [Commit.read(row["version"], row["operation"], row["userMetadata"]) for row in rows]
+    return sorted(found, key=lambda commit: -commit.version)
+
+
+def state_of(commits: Sequence[Commit]) -> TableState:
+    """The state behind the newest of these commits."""
+    changes = [commit for commit in commits if commit.changes_rows]
+    last = changes[0].note if changes else None
+    # A change that came between what the run had read and its commit is in the table, but not in the run.
+    if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
+        last = None
+    good = next((commit.run for commit in changes if commit.run), {})
+    return TableState(commits[0].version if commits else -1, last, good)
+
+
+def read_state(spark: SparkSession, location: Location) -> TableState:
+    return state_of(commits_of(spark, location))
+
+
+def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:
+    """The newest commit that published a run."""
+    return next((commit for commit in commits if commit.run.get("run_id") == run_id), None)
+
+
+def _decoded(text: str | None) -> Mapping[str, Any] | None:
+    try:
+        content = json.loads(text or "")
+    except ValueError:
+        return None
+    found = content.get(NOTE_KEY) if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else None

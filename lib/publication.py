@@ -1,0 +1,166 @@
+"""Load: a run's rows into `categorized` in one commit, on the version of the table that the run has read, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lib.errors import CategorizerError
+from lib.history import NOTE_KEY, commit_of_run, commits_of, encoded
+from lib.locations import Location, delta_table
+from lib.names import column, quoted
+from lib.phases import reached
+from lib.tables import Tables, save
+
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+TRANSACTION = "spark.databricks.delta.write.txnAppId"
+TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
+# The one sequence of transactions that all runs of a table share.
+APPLICATION = "catalog-categorizer"
+MOST_TRIES = 5
+# On a fast machine a file holds a second's writing; tasks beyond that only make small files.
+ROWS_PER_FILE = 500_000
+VANISHED = "vanished"
+CONFLICTS = (
+    "DELTA_CONCURRENT",
+    "DELTA_METADATA_CHANGED",
+    "DELTA_PROTOCOL_CHANGED",
+    "ConcurrentModificationException",
+    "MetadataChangedException",
+    "ProtocolChangedException",
+)
+
+
+class TableMoved(CategorizerError):
+    """Another run or another hand has changed the table since this run has read it; it has to be planned anew."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that could be published.
+
+    Attributes:
+        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer holds, of which only
+            product_id and missing_since count.
+        mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only lets the
+            commit tell of the run.
+        missing: what happens to vanished products: keep, mark, delete.
+        note: kept with the commit (lib.history), with `run`, `identity` and `read_version`.
+    """
+
+    rows: DataFrame
+    mode: str
+    missing: str
+    note: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        return str(self.note["run"]["run_id"])
+
+
+def publish(candidate: Candidate, tables: Tables) -> None:
+    """Commit a candidate, once, whatever else goes on.
+
+    Delta lets the later of two runs through if their commits do not overlap, though it has not seen the first. So the
+    commit carries a transaction of a sequence that all runs share, numbered by the version that the run has read: after
+    another run's commit the number is used up, and Delta skips the write.
+
+    Raises:
+        TableMoved: the run has to be planned anew.
+    """
+    spark = candidate.rows.sparkSession
+    read_version = int(candidate.note["read_version"])
+    version = read_version
+    conflict: Exception | None = None
+    for _ in range(MOST_TRIES):
+        conflict = None
+        try:
+            with noted(spark, candidate.note, version + 1):
+                _write(spark, candidate, tables.categorized)
+            reached("published")
+        except Exception as error:
+            # The commit may stand, though the client was told otherwise: the history knows.
+            conflict = error
+        commits = [commit for commit in commits_of(spark, tables.categorized) if commit.version > read_version]
+        stands = commit_of_run(commits, candidate.run_id)
+        others = [commit for commit in commits if commit.changes_rows and commit is not stands]
+        if stands and not any(commit.version < stands.version for commit in others):
+            return
+        if conflict and not is_conflict(conflict):
+            raise conflict
+        if stands or others:
+            # Also where the commit stands: by another hand's change the rows that it left alone are not those it had read.
+            break
+        # Only upkeep came between: the rows are those that were read.
+        version = commits[0].version if commits else version
+    raise TableMoved(
+        f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
+        f"another hand at work on it meanwhile; run again."
+    ) from conflict
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit because of another one."""
+    return type(error).__module__.startswith("delta.exceptions") or any(mark in str(error) for mark in CONFLICTS)
+
+
+def hold(candidate: Candidate, tables: Tables) -> None:
+    """Put a candidate into the side table, in place of the one before it."""
+    note = {**candidate.note, "mode": candidate.mode, "missing": candidate.missing}
+    writer = candidate.rows.write.format("delta").mode("overwrite").option("overwriteSchema", True)
+    save(writer.option("userMetadata", encoded(note)), tables.held)
+
+
+def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
+    """What stands in the side table; None if nothing of ours does."""
+    newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
+    if newest is None or newest.note is None or not newest.run:
+        return None
+    note = dict(newest.note)
+    return Candidate(delta_table(spark, tables.held).toDF(), note.pop("mode"), note.pop("missing"), note)
+
+
+@contextmanager
+def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None = None) -> Iterator[None]:
+    """The session's commits carry the note meanwhile, and the number of a transaction: for all ways of writing alike."""
+    settings = {USER_METADATA: encoded(note)}
+    if transaction is not None:
+        settings |= {TRANSACTION: APPLICATION, TRANSACTION_VERSION: str(transaction)}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+
+
+def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
+    if candidate.mode == "note":
+        # Neither a merge nor an append of no rows will do: each writes a data file without rows.
+        run_id = candidate.run_id.replace("'", "")
+        spark.sql(f"ALTER TABLE {target.sql} SET TBLPROPERTIES ('{NOTE_KEY}.last_run' = '{run_id}')")
+        return
+    if candidate.mode == "full":
+        rows = candidate.rows.drop(VANISHED)
+        files = max(spark.sparkContext.defaultParallelism, candidate.note["run"]["rows_in"] // ROWS_PER_FILE)
+        save(rows.coalesce(files).write.format("delta").mode("overwrite").option("mergeSchema", True), target)
+        return
+    names = [name for name in candidate.rows.columns if name != VANISHED]
+    values = {quoted(name): column(name, of="scored") for name in names}
+    merge = (
+        delta_table(spark, target)
+        .alias("present")
+        .merge(candidate.rows.alias("scored"), "present.product_id = scored.product_id")
+    )
+    merge = merge.withSchemaEvolution()
+    if candidate.missing == "delete":
+        merge = merge.whenMatchedDelete(f"scored.{VANISHED}")
+    if candidate.missing == "mark":
+        merge = merge.whenMatchedUpdate(f"scored.{VANISHED}", {"missing_since": "scored.missing_since"})
+    merge = merge.whenMatchedUpdate(f"NOT scored.{VANISHED}", values)
+    merge.whenNotMatchedInsert(f"NOT scored.{VANISHED}", values).execute()

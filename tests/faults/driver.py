@@ -1,0 +1,36 @@
+"""The nightly run in a process of its own, with someone listening at its phases.
+
+    python driver.py FOLDER PHASE[,PHASE...] ARGUMENTS OF CATEGORIZE
+
+At each of these phases it writes FOLDER/PHASE and waits for FOLDER/PHASE.go; if that says "fail", it raises there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from jobs.categorize import CategorizeSettings, main
+from lib import phases
+from lib.command import run_command
+
+folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
+assert stops <= set(phases.PHASES)
+
+
+def stop(phase: str) -> None:
+    if phase not in stops:
+        return
+    (folder / phase).touch()
+    go = folder / f"{phase}.go"
+    while not go.exists():
+        time.sleep(0.02)
+    if go.read_text() == "fail":
+        raise RuntimeError("the connection was lost")
+
+
+phases.observers.append(stop)
+sys.exit(run_command(CategorizeSettings, main, "categorize", sys.argv[3:]))

@@ -1,0 +1,158 @@
+"""Nights for fault tests: small sources, the job in this process or in one of its own, and what the tables must hold."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.categorize import CategorizeSettings, main
+from lib import phases
+from lib.command import run_command
+from tests.conftest import FOR_FEW_ROWS, ROOT, SHIPPED
+
+FAULTS = Path(__file__).resolve().parent
+FIRST = {"1": "steel kettle", "2": "detective novel, paperback", "3": "usb cable for phones", "4": "cotton shirt"}
+SECOND = {"1": "steel kettle", "2": "wooden chair", "3": "usb cable for phones", "5": "yoga mat", "6": "blue jeans"}
+
+
+def write_source(path: Path, rows: Mapping[str, str | None], *more: tuple[str | None, str | None]) -> Path:
+    """A Parquet file with product_id and title; `more` are rows behind them, such as copies."""
+    pairs = [*rows.items(), *more]
+    table = pa.table(
+        {"product_id": pa.array([i for i, _ in pairs], pa.string()), "title": pa.array([t for _, t in pairs], pa.string())}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return path
+
+
+def arguments(source: object, target: object, *more: object, model: object = SHIPPED) -> list[str]:
+    fixed = ["--source", source, "--target", target, "--model", model, "--text-columns", "title"]
+    return list(map(str, [*fixed, *more]))
+
+
+def run(source: object, target: object, *more: object, model: object = SHIPPED) -> int:
+    return run_command(CategorizeSettings, main, "categorize", arguments(source, target, *more, model=model))
+
+
+@contextmanager
+def at(phase: str, action: Callable[[], object], times: int = 1) -> Iterator[None]:
+    """Do something when a run in this process reaches a phase."""
+    left = [times]
+
+    def observer(reached: str) -> None:
+        if reached == phase and left[0]:
+            left[0] -= 1
+            action()
+
+    phases.observers.append(observer)
+    try:
+        yield
+    finally:
+        phases.observers.remove(observer)
+
+
+def titles_hash(rows: Mapping[str, str | None]) -> dict[str, str]:
+    import hashlib
+
+    return {i: hashlib.sha256((text or "").encode()).hexdigest() for i, text in rows.items()}
+
+
+def hashes_in(spark: object, target: object) -> dict[str, str]:
+    """product_id -> text_hash; fails if an id stands there twice."""
+    rows = spark.read.format("delta").load(str(target)).select("product_id", "text_hash").collect()
+    found = {row["product_id"]: row["text_hash"] for row in rows}
+    assert len(found) == len(rows), "an id stands in the table twice"
+    return found
+
+
+def ledger(spark: object, target: object) -> list[tuple[str, str]]:
+    """(run id, status) of every row, oldest first."""
+    rows = spark.read.format("delta").load(f"{target}_runs").orderBy("started_at").collect()
+    assert len({row["run_id"] for row in rows}) == len(rows), "a run stands in the ledger twice"
+    return [(row["run_id"], row["status"]) for row in rows]
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about"
+        time.sleep(0.02)
+
+
+class Night:
+    """The job in a process of its own: a Python driver and the JVM that it starts."""
+
+    def __init__(
+        self, folder: Path, stops: str, job: list[str], master: str = "local[2]", fault: str = "", conf: tuple[str, ...] = ()
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in FOR_FEW_ROWS.items()), *conf]
+        submit = shlex.join(
+            ["--master", master, *(word for setting in settings for word in ("--conf", setting)), "pyspark-shell"]
+        )
+        environment = {
+            **os.environ,
+            "PYSPARK_SUBMIT_ARGS": submit,
+            "PYTHONPATH": os.pathsep.join([str(FAULTS / "workers"), str(ROOT)]),
+            "CATALOG_FAULT": fault,
+        }
+        self.output = folder / "output"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(FAULTS / "driver.py"), str(folder), stops, *job],
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, phase: str) -> None:
+        marker = self.folder / phase
+        until(lambda: marker.exists() or self.process.poll() is not None, f"the phase {phase}")
+        assert marker.exists(), f"the run ended before the phase {phase}:\n{self.said()}"
+
+    def go(self, phase: str, how: str = "") -> None:
+        # A rename, so that the reader never sees a file that is still empty.
+        fresh = self.folder / f"{phase}.new"
+        fresh.write_text(how)
+        fresh.rename(self.folder / f"{phase}.go")
+
+    def end(self) -> int:
+        return self.process.wait(timeout=180)
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def kill(self, *pids: int) -> None:
+        """SIGKILL, and wait until nothing of this run lives."""
+        for pid in pids or (self.process.pid,):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(timeout=180)
+        until(lambda: not self.processes(), "the end of all of the run's processes")
+
+    def processes(self, mark: str = "") -> list[int]:
+        """Processes of this run's session whose command line holds a text."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if int(state[3]) == self.process.pid and state[0] != "Z" and mark in command:
+                found.append(int(entry.name))
+        return found

@@ -1,0 +1,161 @@
+"""Processes of a run killed with a real signal, at phases that are waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SHIPPED
+from tests.faults.conftest import Fault
+from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, until, write_source
+
+BEFORE_THE_COMMIT = ("planned", "scored", "rejected", "publishing")
+BEHIND_IT = ("published", "recording")
+
+
+@pytest.fixture
+def first_night(spark, tmp_path: Path) -> Path:
+    """A table with a night in it; gives its folder, beside which `in.parquet` holds the second night's source."""
+    lake = tmp_path / "lake"
+    assert run(write_source(tmp_path / "in.parquet", FIRST), lake) == 0
+    write_source(tmp_path / "in.parquet", SECOND, ("5", "a copy"), (None, "no id"))
+    return lake
+
+
+def kept(rows: dict[str, str]) -> dict[str, str]:
+    """What the table holds behind the second night: product 4 has vanished and stays."""
+    return titles_hash({"4": FIRST["4"], **rows})
+
+
+def copy_kept(spark, lake: Path) -> dict[str, str]:
+    """Of product 5 there are two copies; which one is kept is the same in every run."""
+    found = hashes_in(spark, lake)
+    return {**found, "5": titles_hash(SECOND)["5"]} if "5" in found else found
+
+
+@pytest.mark.parametrize("phase", [*BEFORE_THE_COMMIT, *BEHIND_IT])
+@pytest.mark.parametrize("victim", ["driver", "jvm"])
+def test_killed_at_a_phase(
+    spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault], victim: str, phase: str
+) -> None:
+    if victim == "jvm" and phase not in ("scored", "published"):
+        pytest.skip("the driver's Python and its JVM die together; two phases show it")
+    committed = phase in BEHIND_IT
+    what = {"driver": "SIGKILL of the driver", "jvm": "SIGKILL of the driver's JVM"}[victim]
+    expected = (
+        "the new night stands whole; the rerun only adds the ledger's row"
+        if committed
+        else "the old night stands; the rerun publishes the new one"
+    )
+    told = fault(f"{what} at the phase `{phase}`", expected)
+    night = Night(tmp_path / "night", phase, arguments(tmp_path / "in.parquet", first_night))
+    night.wait_for(phase)
+    if victim == "jvm":
+        # Python finds its JVM gone as soon as it goes on.
+        for pid in night.processes("org.apache.spark.deploy.SparkSubmit"):
+            os.kill(pid, signal.SIGKILL)
+        night.go(phase)
+        code = night.end()
+        assert code == 1
+        assert "Expected Spark to run to the end" in night.said()
+        until(lambda: not night.processes(), "the end of the run's processes")
+    else:
+        night.kill()
+    assert copy_kept(spark, first_night) == (kept(SECOND) if committed else titles_hash(FIRST))
+    assert len(ledger(spark, first_night)) == 1
+    assert run(tmp_path / "in.parquet", first_night) == 0
+    assert copy_kept(spark, first_night) == kept(SECOND)
+    runs = ledger(spark, first_night)
+    assert [status for _, status in runs] == ["published", "published"]
+    told.saw(
+        "new night whole, ledger row added by the rerun" if committed else "old night untouched, rerun published the new one"
+    )
+
+
+def test_killed_before_the_first_night(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("SIGKILL of the driver on the first night, tables just made", "empty tables; the rerun publishes")
+    source = write_source(tmp_path / "in.parquet", FIRST)
+    night = Night(tmp_path / "night", "scored", arguments(source, tmp_path / "lake"))
+    night.wait_for("scored")
+    night.kill()
+    assert hashes_in(spark, tmp_path / "lake") == {}
+    assert run(source, tmp_path / "lake") == 0
+    assert hashes_in(spark, tmp_path / "lake") == titles_hash(FIRST)
+    told.saw("empty tables, rerun published")
+
+
+def test_a_worker_killed_while_it_scores(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("SIGKILL of a Python worker while it scores", "its task is tried again; the night is whole, exit 0")
+    folder = tmp_path / "night"
+    night = Night(folder, "", arguments(tmp_path / "in.parquet", first_night), master="local[2,4]", fault=f"hold:{folder}")
+    night.wait_for("scoring")
+    until(lambda: (folder / "scoring").read_text(), "the worker's process id")
+    os.kill(int((folder / "scoring").read_text()), signal.SIGKILL)
+    night.go("scoring")
+    assert night.end() == 0, night.said()
+    assert copy_kept(spark, first_night) == kept(SECOND)
+    told.saw("task tried again, night whole, exit 0")
+
+
+def test_an_executor_killed_while_it_scores(
+    spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    told = fault("SIGKILL of an executor's JVM while it scores", "another executor takes its tasks; the night is whole, exit 0")
+    folder = tmp_path / "night"
+    job = arguments(tmp_path / "in.parquet", first_night)
+    night = Night(folder, "", job, master="local-cluster[1,2,1024]", fault=f"hold:{folder}")
+    night.wait_for("scoring")
+    executors = night.processes("CoarseGrainedExecutorBackend")
+    assert executors
+    for pid in executors:
+        os.kill(pid, signal.SIGKILL)
+    night.go("scoring")
+    assert night.end() == 0, night.said()
+    assert copy_kept(spark, first_night) == kept(SECOND)
+    told.saw("tasks taken by another executor, night whole, exit 0")
+
+
+def test_a_worker_that_hangs(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("a Python worker that hangs", "killed after the time-out, its task tried again; exit 0")
+    folder = tmp_path / "night"
+    job = arguments(tmp_path / "in.parquet", first_night)
+    soon = ("spark.sql.execution.pyspark.udf.idleTimeoutSeconds=3",)
+    night = Night(folder, "", job, master="local[2,4]", fault=f"hang:{folder}", conf=soon)
+    assert night.end() == 0, night.said()
+    assert (folder / "scoring").exists()
+    assert copy_kept(spark, first_night) == kept(SECOND)
+    told.saw("killed after the time-out, tried again, exit 0")
+
+
+def test_terminated(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("SIGTERM of spark-submit while it scores", "exit 143; the old night stands; the rerun publishes the new one")
+    folder = tmp_path / "night"
+    folder.mkdir()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
+    environment = {**inherited, "CATALOG_FAULT": f"hold:{folder}", "PYTHONPATH": f"{ROOT / 'tests/faults/workers'}:{ROOT}"}
+    running = subprocess.Popen(
+        [
+            str(ROOT / "spark-submit.sh"),
+            "--master",
+            "local[2]",
+            "categorize",
+            *arguments(tmp_path / "in.parquet", first_night, model=SHIPPED),
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(lambda: (folder / "scoring").exists() or running.poll() is not None, "the phase scoring")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(timeout=120) == 143
+    (folder / "scoring.go").touch()
+    assert hashes_in(spark, first_night) == titles_hash(FIRST)
+    assert run(tmp_path / "in.parquet", first_night) == 0
+    assert copy_kept(spark, first_night) == kept(SECOND)
+    told.saw("exit 143, old night untouched, rerun published the new one")

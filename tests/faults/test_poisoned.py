@@ -1,0 +1,270 @@
+"""Poisoned input, bundles and places."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.faults.conftest import Fault
+from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+
+
+@pytest.fixture
+def lake(spark, tmp_path: Path) -> Path:
+    assert run(write_source(tmp_path / "in" / "a.parquet", FIRST), tmp_path / "lake") == 0
+    return tmp_path / "lake"
+
+
+def refused(spark, lake: Path, source: Path, capsys, because: str, code: int = 2) -> None:
+    assert run(source, lake) == code
+    error = capsys.readouterr().err
+    assert because in error, error
+    assert len(error.strip().splitlines()) == 1
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    assert len(ledger(spark, lake)) == 1
+
+
+def test_a_truncated_file(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault("a truncated Parquet file in the source", "exit 2, the file named; the table as it was")
+    whole = write_source(tmp_path / "in" / "b.parquet", SECOND)
+    whole.write_bytes(whole.read_bytes()[:-20])
+    refused(spark, lake, tmp_path / "in", capsys, "found one that is damaged or is none in")
+    told.saw("exit 2, file named, table as it was")
+
+
+def test_an_empty_file(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault("a Parquet file of zero bytes in the source", "exit 2, the file named; the table as it was")
+    (tmp_path / "in" / "b.parquet").touch()
+    refused(spark, lake, tmp_path / "in", capsys, "found b.parquet with zero bytes")
+    told.saw("exit 2, file named, table as it was")
+
+
+def test_a_damaged_page(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault(
+        "a Parquet file whose footer is whole and whose pages are not", "an error and one sentence; the table as it was"
+    )
+    whole = write_source(tmp_path / "in" / "b.parquet", {f"x{i}": f"product {i}" for i in range(2000)})
+    content = bytearray(whole.read_bytes())
+    content[200:2000] = bytes(1800)
+    whole.write_bytes(content)
+    code = run(tmp_path / "in", lake)
+    assert code in (1, 2)
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    told.saw("one sentence, table as it was")
+
+
+def test_mixed_schemas(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault("files of different column types in one source", "exit 2, the file named; the table as it was")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"product_id": ["9"], "title": [5]}), tmp_path / "in" / "b.parquet")
+    refused(spark, lake, tmp_path / "in", capsys, "Expected")
+    told.saw("exit 2, table as it was")
+
+
+@pytest.mark.parametrize("phase", ["planned", "scored"])
+def test_a_file_that_vanishes(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys, phase: str
+) -> None:
+    outcome = (
+        "exit 2, the file named; the table as it was"
+        if phase == "planned"
+        else "scores are kept by then: the night is published"
+    )
+    told = fault(f"a source file that vanishes at the phase `{phase}`", outcome)
+    write_source(tmp_path / "in" / "b.parquet", SECOND)
+    with at(phase, lambda: (tmp_path / "in" / "b.parquet").unlink()):
+        code = run(tmp_path / "in" / "b.parquet", lake)
+    error = capsys.readouterr().err
+    if phase == "planned":
+        assert code == 2, error
+        assert "stay in place during the run" in error
+        assert hashes_in(spark, lake) == titles_hash(FIRST)
+        told.saw("exit 2, table as it was")
+    else:
+        assert code == 0, error
+        assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+        told.saw("night published")
+
+
+def test_a_source_vacuumed_under_the_run(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault("a Delta source overwritten and vacuumed under the run", "exit 2; the table as it was")
+    source = tmp_path / "catalogue"
+    rows = spark.createDataFrame(list(SECOND.items()), "product_id string, title string")
+    rows.write.format("delta").save(str(source))
+
+    def vacuum() -> None:
+        rows.limit(1).write.format("delta").mode("overwrite").save(str(source))
+        spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
+        spark.sql(f"VACUUM delta.`{source}` RETAIN 0 HOURS")
+        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+
+    with at("planned", vacuum):
+        refused(spark, lake, source, capsys, "stay in place during the run")
+    told.saw("exit 2, table as it was")
+
+
+ODD = {
+    "nul": "kettle\x00steel",
+    "marks": "\u202ekettle\u200f \u2066steel",
+    '=HYPERLINK("http://x","y")': '=HYPERLINK("http://x","steel kettle")',
+    "'; DROP TABLE categorized; --": "Robert'); DROP TABLE students;--",
+    "<script>alert(1)</script>": "<img src=x onerror=alert(1)> kettle",
+    "a/b.c d`e": "cotton shirt",
+    "\U0001f600": "\U0001f600 \ufffd kettle",
+    " padded ": "steel kettle",
+}
+
+
+def test_odd_texts_and_ids(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault(
+        "NUL, right-to-left marks, formulas, SQL and HTML in texts and ids, ids of 10 MB",
+        "each id once as it is, shown escaped; the long id rejected with its reason",
+    )
+    source = write_source(tmp_path / "odd.parquet", ODD, ("x" * 10_000_000, "steel kettle"))
+    assert run(source, lake, "--preview", "20", "--carry", "title", "--mode", "full", "--missing", "delete") == 0
+    shown = capsys.readouterr().out
+    assert not any(character in shown for character in "\x00\u202e\u200f\u2066")
+    assert hashes_in(spark, lake).keys() == ODD.keys()
+    (rejected,) = spark.read.format("delta").load(f"{lake}_rejected").collect()
+    assert (rejected["reason"], len(rejected["product_id"])) == ("id too long", 512)
+    # The row's JSON is cut as well.
+    assert len(rejected["row"]) < 10_000
+    assert run(source, lake, "--carry", "title", "--mode", "full", "--missing", "delete") == 0
+    told.saw("each id once, shown escaped, the long id rejected")
+
+
+def test_lone_surrogates(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("a lone surrogate in a JSON source", "read as a replacement character; the row is categorized")
+    source = tmp_path / "odd.json"
+    source.write_text('{"product_id": "9", "title": "steel kettle \\ud83d"}\n')
+    assert run(source, lake) == 0
+    assert "9" in hashes_in(spark, lake)
+    told.saw("the row is categorized")
+
+
+def changed_bundle(tiny: Path, folder: Path, change: Callable[[dict], None]) -> Path:
+    import json
+
+    version = (tiny / (tiny / "current").read_text().strip()).resolve()
+    copy = folder / "bundle"
+    shutil.copytree(version, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["_folder"] = copy
+    change(manifest)
+    del manifest["_folder"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def test_a_model_of_no_numbers(
+    lake: Path, tmp_path: Path, tiny: Path, fault: Callable[[str, str], Fault], capsys, spark
+) -> None:
+    told = fault("a bundle whose weights are NaN, checksums made to fit", "exit 3 before a row is read")
+    import hashlib
+
+    import onnx
+    from onnx import numpy_helper
+
+    def poison(manifest: dict) -> None:
+        path = manifest["_folder"] / "model.onnx"
+        model = onnx.load(str(path))
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32:
+                tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+        onnx.save(model, str(path))
+        manifest["files"]["model.onnx"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    bundle = changed_bundle(tiny, tmp_path, poison)
+    assert run(write_source(tmp_path / "b.parquet", SECOND), lake, model=bundle) == 3
+    assert "not finite" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    told.saw("exit 3")
+
+
+def test_a_manifest_that_points_outside(
+    lake: Path, tmp_path: Path, tiny: Path, fault: Callable[[str, str], Fault], capsys
+) -> None:
+    told = fault("a manifest with a path that leaves the bundle", "exit 3; the file outside is not read")
+
+    def escape(manifest: dict) -> None:
+        manifest["files"]["../../etc/passwd"] = "0" * 64
+
+    assert run(write_source(tmp_path / "b.parquet", SECOND), lake, model=changed_bundle(tiny, tmp_path, escape)) == 3
+    assert "Expected" in capsys.readouterr().err
+    told.saw("exit 3")
+
+
+def test_a_bomb(lake: Path, tmp_path: Path, tiny: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault("a bundle with a Keras file that unpacks to 4 GB", "exit 3 before it is unpacked")
+    import hashlib
+    import zipfile
+
+    def swell(manifest: dict) -> None:
+        path = manifest["_folder"] / "model.keras"
+        with (
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("model.weights.h5", "w", force_zip64=True) as member,
+        ):
+            block = bytes(1 << 24)
+            for _ in range(256):
+                member.write(block)
+        manifest["files"]["model.keras"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    bundle = changed_bundle(tiny, tmp_path, swell)
+    assert run(write_source(tmp_path / "b.parquet", SECOND), lake, "--engine", "keras", model=bundle) == 3
+    assert "Expected" in capsys.readouterr().err
+    told.saw("exit 3")
+
+
+def test_a_text_that_crashes_the_engine(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("a text that makes the native engine die of SIGSEGV", "exit 1, the product's id named; the table as it was")
+    source = write_source(tmp_path / "b.parquet", {**SECOND, "bad one": "a text with poison inside"})
+    night = Night(tmp_path / "night", "", arguments(source, lake), master="local[2,2]", fault="crash:poison")
+    assert night.end() == 1
+    assert "'bad one'" in night.said(), night.said()
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    told.saw("exit 1, id named, table as it was")
+
+
+def can_mount() -> bool:
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="mounting a small disk needs a user namespace")
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+def test_the_target_s_disk(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], kind: str) -> None:
+    told = fault(
+        {"full": "the target's disk is full", "read-only": "the target's disk is read-only"}[kind],
+        "exit 1 and a sentence; nothing half written",
+    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    many = write_source(tmp_path / "b.parquet", {f"x{i}": f"{os.urandom(8).hex()} kettle {i}" for i in range(20_000)})
+    job = " ".join(arguments(many, disk / "lake"))
+    after = f"mount -o remount,ro {disk} && " if kind == "read-only" else ""
+    script = (
+        f"mount -t tmpfs -o size=300k tmpfs {disk} && cp -r {lake} {lake}_runs {lake}_rejected {disk}/ && {after}"
+        f"{{ {os.sys.executable} {Path(__file__).parent / 'driver.py'} {tmp_path} '' {job}; code=$?; "
+        f"mkdir {tmp_path}/after && cp -r {disk}/* {tmp_path}/after/; exit $code; }}"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false pyspark-shell"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert {"full": "found the disk full", "read-only": "found its file system read-only"}[kind] in done.stderr, done.stderr
+    assert hashes_in(spark, tmp_path / "after" / "lake") == titles_hash(FIRST)
+    assert len(ledger(spark, tmp_path / "after" / "lake")) == 1
+    told.saw("exit 1 and a sentence, table as it was")

@@ -1,0 +1,195 @@
+"""Two at work on one table: every interleaving is forced at a phase, none is left to luck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib.scoring import Clock
+from tests.faults.conftest import Fault
+from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+
+PHASES = ("planned", "scored", "rejected", "publishing")
+OTHER = {**FIRST, "3": "garden hose", "7": "tent for two"}
+
+
+@pytest.fixture
+def lake(spark, tmp_path: Path) -> Path:
+    assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake") == 0
+    write_source(tmp_path / "second.parquet", SECOND)
+    write_source(tmp_path / "other.parquet", OTHER)
+    return tmp_path / "lake"
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_inside_a_run(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], phase: str, mode: str
+) -> None:
+    told = fault(
+        f"another run publishes while a run (`{mode}`) is at the phase `{phase}`",
+        "the outer run starts over on the new table; each id once, both in the ledger",
+    )
+    with at(phase, lambda: run(tmp_path / "other.parquet", lake)):
+        assert run(tmp_path / "second.parquet", lake, "--mode", mode) == 0
+    assert hashes_in(spark, lake) == titles_hash({**OTHER, "4": FIRST["4"], **SECOND})
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
+    # What it holds is known: the same input again has nothing to do.
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert len(ledger(spark, lake)) == 3
+    told.saw("started over, each id once, both in the ledger")
+
+
+def test_the_same_night_twice_at_once(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("the same night started twice at once", "one publishes, the other finds nothing to do")
+    with at("publishing", lambda: run(tmp_path / "second.parquet", lake)):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+    assert len(ledger(spark, lake)) == 2
+    told.saw("one published, the other had nothing to do")
+
+
+def test_two_first_nights(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("two first nights at once, no table yet", "both publish, one behind the other; each id once")
+    first, other = write_source(tmp_path / "a.parquet", FIRST), write_source(tmp_path / "b.parquet", OTHER)
+    with at("publishing", lambda: run(other, tmp_path / "lake")):
+        assert run(first, tmp_path / "lake") == 0
+    assert hashes_in(spark, tmp_path / "lake") == titles_hash({**OTHER, **FIRST})
+    assert len(ledger(spark, tmp_path / "lake")) == 2
+    told.saw("both published, each id once")
+
+
+def test_two_processes_commit_at_once(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("two processes let go at the same moment before their commits", "both publish, one starts over; each id once")
+    nights = [
+        Night(tmp_path / name, "publishing", arguments(tmp_path / f"{name}.parquet", lake)) for name in ("second", "other")
+    ]
+    for night in nights:
+        night.wait_for("publishing")
+    for night in nights:
+        night.go("publishing")
+    assert [night.end() for night in nights] == [0, 0], "\n".join(night.said() for night in nights)
+    found = hashes_in(spark, lake)
+    one, two = {**OTHER, "4": FIRST["4"], **SECOND}, {**SECOND, **OTHER}
+    assert found in (titles_hash(one), titles_hash(two))
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
+    told.saw("both published, each id once")
+
+
+def test_a_commit_that_the_client_takes_for_failed(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    told = fault(
+        "the commit succeeds, and the client sees an error", "found in the history: exit 0, in the ledger, no second commit"
+    )
+
+    def lost() -> None:
+        raise OSError("connection reset by peer")
+
+    with at("published", lost):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+    assert len(ledger(spark, lake)) == 2
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert len(ledger(spark, lake)) == 2
+    told.saw("exit 0, in the ledger once, one commit")
+
+
+def test_another_hand_changes_the_table_meanwhile(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    told = fault("a row deleted by hand while a run is before its commit", "the run starts over and brings the row back")
+    with at("publishing", lambda: spark.sql(f"DELETE FROM delta.`{lake}` WHERE product_id = '1'")):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+    told.saw("started over, the row is back")
+
+
+@pytest.mark.parametrize("phase", ["planned", "publishing"])
+def test_upkeep_inside_a_run(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = fault(
+        f"`maintain` while a run is at the phase `{phase}`", "the run publishes what it has scored; nothing is scored twice"
+    )
+    from lib.locations import locate
+    from lib.maintenance import maintain
+    from lib.tables import tables_of
+
+    clocks: list[Clock] = []
+
+    def watched(context) -> Clock:
+        clocks.append(Clock(context))
+        return clocks[-1]
+
+    monkeypatch.setattr("lib.categorization.Clock", watched)
+    # Two small files to pack: a night of changes behind the first.
+    assert run(tmp_path / "other.parquet", lake) == 0
+    clocks.clear()
+    with at(phase, lambda: maintain(spark, tables_of(locate(spark, str(lake))))):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert [clock.texts for clock in clocks] == [4]
+    assert hashes_in(spark, lake) == titles_hash({**OTHER, "4": FIRST["4"], **SECOND})
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert len(ledger(spark, lake)) == 3
+    told.saw("published, nothing scored twice")
+
+
+def test_a_reader_that_polls(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("a reader that polls at every phase of a run", "sees the old night or the new one, never a mix")
+    old, new = titles_hash(FIRST), titles_hash({"4": FIRST["4"], **SECOND})
+    seen = []
+
+    def poll() -> None:
+        seen.append(hashes_in(spark, lake))
+
+    with (
+        at("planned", poll),
+        at("scored", poll),
+        at("rejected", poll),
+        at("publishing", poll),
+        at("published", poll),
+        at("recorded", poll),
+    ):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert seen == [old] * 4 + [new] * 2
+    told.saw("old night up to the commit, new night from it on")
+
+
+def test_a_table_that_never_rests(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault(
+        "other runs publish before every attempt",
+        "exit 1 after three attempts with one sentence; nothing of the run is in the table",
+    )
+    turns = iter(range(10))
+
+    def publish_another() -> None:
+        turn = next(turns)
+        # The nested run comes by this phase as well.
+        if turn % 2 == 0:
+            run(write_source(tmp_path / f"{turn}.parquet", {**OTHER, "8": f"camping chair {turn}"}), lake)
+
+    with at("publishing", publish_another, times=10):
+        assert run(tmp_path / "second.parquet", lake) == 1
+    assert "found another run or another hand at work" in capsys.readouterr().err
+    assert titles_hash(SECOND)["5"] not in hashes_in(spark, lake).values()
+    told.saw("exit 1 after three attempts, nothing of it in the table")
+
+
+def test_current_moves_during_a_run(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], tiny: Path) -> None:
+    told = fault(
+        "`current` names another version in the middle of a run", "the run ends with the version it began with, on every row"
+    )
+    import shutil
+
+    models = tmp_path / "models"
+    shutil.copytree(tiny, models)
+    version = (models / "current").read_text().strip()
+    shutil.copytree(models / version, models / "other")
+    with at("planned", lambda: (models / "current").write_text("other\n")):
+        assert run(tmp_path / "second.parquet", lake, model=models) == 0
+    rows = spark.read.format("delta").load(str(lake)).filter("product_id != '4'").select("model_version").distinct().collect()
+    assert [row["model_version"] for row in rows] == [f"tiny/{version}"]
+    told.saw("one version on every row")
