@@ -9,13 +9,15 @@ import sys
 from dataclasses import dataclass, fields
 
 from lib.bundle import load_bundle
-from lib.categorization import MISSING, MODES, Outcome, Plan, categorize, release
+from lib.categorization import categorize
 from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import GuardrailError
 from lib.fields import columns_and_markers
 from lib.guardrails import Limits
+from lib.loading import release
 from lib.locations import locate
+from lib.plan import MISSING, MODES, Outcome, Plan
 from lib.report import outcome_text, preview_text
 from lib.rows import CatalogueColumns
 from lib.session import spark_session

@@ -6,8 +6,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark import StorageLevel
@@ -17,77 +16,33 @@ from pyspark.sql.types import AtomicType, StructField
 
 from lib.bundle import Bundle
 from lib.errors import GuardrailError, InputError
-from lib.guardrails import Limits, breaches
-from lib.history import TableState, commit_of_run, commits_of, read_state
+from lib.guardrails import breaches
+from lib.history import TableState, read_state
 from lib.isolation import WORKER_DIED, check_survival
+from lib.loading import append_rejects, hold_back, load, recover
 from lib.locations import rows_at, storage_uri
-from lib.maintenance import pack_if_scattered
-from lib.metrics import population_stability_index
 from lib.names import column
 from lib.phases import reached
-from lib.publication import VANISHED, Candidate, TableMoved, held_candidate, hold, is_conflict, publish
-from lib.rows import CatalogueColumns, Census, IdCount, rejected_rows, take_census, usable_id
+from lib.plan import Outcome, Plan
+from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
+from lib.records import base_record, figures, label_changes
+from lib.rows import Census, IdCount, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.selection import Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
-from lib.tables import Tables, append, check_targets, create_tables, ledger_knows, write_ledger
+from lib.tables import Tables, check_targets, create_tables
 from lib.tally import (
     Group,
-    category_shares,
     count_groups,
-    mean_confidence,
-    out_of_vocabulary_share,
-    review_share,
     rows_in,
 )
-from lib.times import iso, run_id
 from schemas.tables import (
     CATEGORIZED,
-    HELD,
-    NO_CATEGORY,
-    PUBLISHED,
-    REJECTED,
-    REVIEW,
-    UNCLASSIFIABLE,
     categorized_schema,
 )
 
-MODES = ("incremental", "full")
-MISSING = ("keep", "mark", "delete")
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
-# Versions of the table between two looks at how many files it has.
-PACKED_EVERY = 16
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that decides what a run does; the same plan on the same source version gives the same rows.
-
-    missing: what happens to products that the source no longer holds. dry_run: write nothing.
-    """
-
-    columns: CatalogueColumns
-    mode: str
-    engine: str
-    settings: Mapping[str, Any]
-    missing: str = "keep"
-    limits: Limits = Limits()
-    change_data_feed: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did. `record` is its row in the ledger; None if there was nothing to do.
-
-    breaches: what the guardrails found in a dry run.
-    """
-
-    record: Mapping[str, Any] | None
-    recovered_run: str | None = None
-    dry_run: bool = False
-    breaches: Sequence[str] = ()
 
 
 def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan) -> Outcome:
@@ -116,7 +71,7 @@ def _attempt(
 ) -> Outcome:
     identity = identity_of(source, bundle, plan)
     state = read_state(spark, tables.categorized)
-    recovered = None if plan.dry_run else _recovered(spark, tables, state.last_good)
+    recovered = None if plan.dry_run else recover(spark, tables, state.last_good)
     if state.last and state.last.get("identity") == identity:
         return Outcome(None, recovered, plan.dry_run)
     started = time.time()
@@ -145,11 +100,9 @@ def _attempt(
         reached("scored")
         _reconcile(ids, selection, census, source)
         record = {
-            **_record(started, source, bundle, plan, census, state),
-            **_figures(groups, selection.groups, state.last_good),
-            "label_changes": _label_changes(scored, present, bundle)
-            if has_rows and not _is_last_model(bundle, state)
-            else None,
+            **base_record(started, source, bundle, plan, census),
+            **figures(groups, selection.groups, state.last_good),
+            "label_changes": label_changes(scored, present, bundle) if has_rows and not _is_last_model(bundle, state) else None,
             "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
             "seconds": seconds,
         }
@@ -157,10 +110,10 @@ def _attempt(
         found = breaches(record, state.last_good, plan.limits)
         if plan.dry_run:
             return Outcome(record, dry_run=True, breaches=found)
-        _append_rejects(spark, source, tables, plan, census, record)
+        append_rejects(spark, source, tables, plan, census, record)
         if found:
-            raise _held(candidate, tables, record, found)
-        _load(candidate, tables, record)
+            raise hold_back(candidate, tables, record, found)
+        load(candidate, tables, record)
     finally:
         scored.unpersist()
     return Outcome(record, recovered)
@@ -256,62 +209,6 @@ def _reconcile(scored: IdCount, selection: Selection, census: Census, source: So
         )
 
 
-def _label_changes(scored: DataFrame, present: DataFrame, bundle: Bundle) -> dict[str, dict[str, int]] | None:
-    """Rows that another model had categorized, by its label and by the new one; None if there are none."""
-    before = present.filter(F.col("model_version") != bundle.model_version)
-    if before.isEmpty():
-        return None
-    after = with_category(scored.select("product_id", "text_hash", "score"), bundle, bundle.review_below)
-    pairs = (
-        before.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("old"))
-        .join(after.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("new")), "product_id")
-        .groupBy("old", "new")
-        .count()
-        .orderBy("old", "new")
-        .collect()
-    )
-    changes: dict[str, dict[str, int]] = {}
-    for row in pairs:
-        changes.setdefault(row["old"], {})[row["new"]] = row["count"]
-    return changes or None
-
-
-def _record(started: float, source: Source, bundle: Bundle, plan: Plan, census: Census, state: TableState) -> dict[str, Any]:
-    return {
-        "run_id": run_id(started),
-        "started_at": iso(started),
-        "ended_at": iso(time.time()),
-        "status": PUBLISHED,
-        "source": source.location.uri,
-        "source_version": source.version,
-        "model_version": bundle.model_version,
-        "mode": plan.mode,
-        "engine": plan.engine,
-        "rows_in": census.rows,
-        "rows_rejected": census.rows_rejected,
-        "rows_missing": None,
-        "held_because": None,
-        "settings": json.dumps(plan.settings, ensure_ascii=False),
-    }
-
-
-def _figures(scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts of the scored rows; shares of all rows of the source, also of those that stay as they are."""
-    groups = [*scored, *unchanged]
-    shares, before = category_shares(groups), good.get("category_shares")
-    return {
-        "rows_scored": rows_in(scored),
-        "rows_unchanged": rows_in(unchanged),
-        "rows_review": rows_in(scored, REVIEW),
-        "rows_unclassifiable": rows_in(scored, UNCLASSIFIABLE),
-        "category_shares": shares,
-        "mean_confidence": mean_confidence(groups),
-        "review_share": review_share(groups),
-        "out_of_vocabulary_share": out_of_vocabulary_share(scored),
-        "drift": population_stability_index(before, shares) if before and shares else None,
-    }
-
-
 def _candidate(
     scored: DataFrame,
     present: DataFrame | None,
@@ -351,76 +248,3 @@ def _vanished(present: DataFrame, source: Source, plan: Plan) -> DataFrame | Non
     if plan.missing == "mark":
         rows = rows.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
     return rows
-
-
-def _append_rejects(
-    spark: SparkSession, source: Source, tables: Tables, plan: Plan, census: Census, record: Mapping[str, Any]
-) -> None:
-    """Before the commit: a reader who goes by the ledger sees whole runs."""
-    if census.rows_rejected:
-        rejects = rejected_rows(source.frame, plan.columns, census)
-        stamped = rejects.withColumns({"run_id": F.lit(record["run_id"]), "rejected_at": F.current_timestamp()})
-        append(stamped.select(*REJECTED.names), tables.rejected)
-    reached("rejected")
-
-
-def _held(candidate: Candidate, tables: Tables, record: dict[str, Any], found: Sequence[str]) -> GuardrailError:
-    """Keep the candidate beside the table, tell the ledger, and give the error to end with."""
-    record |= {"status": HELD, "held_because": list(found), "ended_at": iso(time.time())}
-    hold(candidate, tables)
-    write_ledger(candidate.rows.sparkSession, tables, record)
-    return GuardrailError(
-        f"Expected a night like the last good one, found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {record['run_id']}."
-    )
-
-
-def _load(candidate: Candidate, tables: Tables, record: dict[str, Any], released: bool = False) -> None:
-    """The one commit that publishes, then the ledger."""
-    reached("publishing")
-    began = time.time()
-    publish(candidate, tables)
-    record["ended_at"] = iso(time.time())
-    record["seconds"] = {**record["seconds"], "writing": time.time() - began}
-    reached("recording")
-    spark = candidate.rows.sparkSession
-    write_ledger(spark, tables, record, replace=released)
-    reached("recorded")
-    if candidate.note["read_version"] % PACKED_EVERY == 0:
-        for table in (tables.categorized, tables.rejected, tables.runs):
-            pack_if_scattered(spark, table)
-
-
-def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
-    """Publish a run that the guardrails held back, as it was scored then.
-
-    Raises:
-        InputError: another run or none is held, or the table has moved on since; nothing was written.
-    """
-    commits = commits_of(spark, tables.categorized)
-    published = commit_of_run(commits, held_run)
-    if published:
-        return Outcome(None, _recovered(spark, tables, published.run))
-    candidate = held_candidate(spark, tables)
-    if candidate is None or candidate.run_id != held_run:
-        found = f"the run {candidate.run_id}" if candidate else "none"
-        raise InputError(
-            f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
-        )
-    read = candidate.note["read_version"]
-    if any(commit.changes_rows for commit in commits if commit.version > read):
-        raise InputError(
-            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it; run the night again."
-        )
-    record = {**candidate.note["run"], "status": PUBLISHED}
-    _load(Candidate(candidate.rows, candidate.mode, candidate.missing, {**candidate.note, "run": record}), tables, record, True)
-    return Outcome(record)
-
-
-def _recovered(spark: SparkSession, tables: Tables, run: Mapping[str, Any]) -> str | None:
-    """Write the ledger row of a run that was published and stopped before it could; its commit carries the row."""
-    if not run or ledger_knows(spark, tables, str(run["run_id"]), str(run["status"])):
-        return None
-    create_tables(spark, tables, ())
-    write_ledger(spark, tables, run, replace=True)
-    return str(run["run_id"])

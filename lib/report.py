@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lib.categorization import Outcome
 from lib.locations import delta_table
 from lib.names import column
+from lib.plan import Outcome
 from lib.rows import CatalogueColumns
 from lib.scoring import Clock
 from lib.tables import Tables

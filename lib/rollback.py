@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from lib.errors import InputError
 from lib.history import Commit, commit_of_run, commits_of, state_of
 from lib.locations import delta_table
-from lib.publication import is_conflict, noted
+from lib.publication import noted
 from lib.tables import Tables, write_ledger
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK
@@ -62,7 +62,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
         with noted(spark, note):
             delta_table(spark, tables.categorized).restoreToVersion(wanted.version)
     except Exception as error:
-        if is_conflict(error) or "FILE_NOT_FOUND" not in str(error).upper().replace("FILENOTFOUND", "FILE_NOT_FOUND"):
+        if "Not all files from version" not in str(error):
             raise
         raise InputError(
             f"Expected the files of version {wanted.version} of {where}, found some gone (vacuumed); choose a younger one with --to."

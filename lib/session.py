@@ -15,7 +15,12 @@ DELTA = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 # Spark's and Delta's partition numbers are for clusters; on one machine they cost seconds.
-LOCAL = {"spark.sql.shuffle.partitions": "4", "spark.databricks.delta.snapshotPartitions": "2"}
+LOCAL = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # VACUUM lists folders in so many tasks: by default in ten thousand.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
+}
 ALWAYS = {
     # Times are stored and compared in UTC, whatever the machine's clock is set to.
     "spark.sql.session.timeZone": "UTC",

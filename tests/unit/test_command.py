@@ -35,9 +35,23 @@ def test_other_errors_show_no_stack_trace_unless_asked(capsys) -> None:
     assert "Traceback" in ends(ValueError("first"), capsys, "--debug")[1]
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("java.io.IOException: No space left on device", "found the disk full"),
+        ("java.io.FileNotFoundException: /lake/x (Read-only file system)", "found its file system read-only"),
+        ("java.io.FileNotFoundException: /lake/x (Permission denied)", "found permission denied"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_not_the_inputs_fault(capsys, said: str, sentence: str) -> None:
+    code, error = ends(RuntimeError(f"Job aborted. {said}"), capsys)
+    assert code == 1
+    assert sentence in error
+
+
 def test_java_errors_show_what_java_said(capsys) -> None:
-    error = RuntimeError("An error occurred while calling o1.save.\n: java.io.IOException: No space left on device\n\tat x")
-    assert "java.io.IOException: No space left on device" in ends(error, capsys)[1]
+    error = RuntimeError("An error occurred while calling o1.save.\n: java.io.IOException: Input/output error\n\tat x")
+    assert "java.io.IOException: Input/output error" in ends(error, capsys)[1]
 
 
 def test_errors_in_a_worker_show_what_python_said(capsys) -> None:

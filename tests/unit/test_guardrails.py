@@ -1,0 +1,57 @@
+"""Each guardrail holds by itself, at its limit and past it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lib.guardrails import Limits, breaches
+
+GOOD = {
+    "rows_in": 10_000,
+    "rows_rejected": 100,
+    "rows_scored": 10_000,
+    "review_share": 0.1,
+    "mean_confidence": 0.9,
+    "out_of_vocabulary_share": 0.05,
+    "drift": None,
+}
+
+
+def test_a_night_like_the_last_one_passes() -> None:
+    assert breaches({**GOOD, "rows_in": 11_000, "drift": 0.01}, GOOD, Limits()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"rows_in": 4_000}, "the rows in changed by -60.0%, from 10,000 to 4,000 (limit 50%)"),
+        ({"rows_in": 20_000}, "the rows in changed by +100.0%"),
+        ({"rows_rejected": 900}, "the share rejected rose from 0.010 to 0.090 (limit +0.05)"),
+        ({"review_share": 0.3}, "the share `review` rose from 0.100 to 0.300 (limit +0.1)"),
+        ({"mean_confidence": 0.7}, "the mean confidence fell from 0.900 to 0.700 (limit -0.1)"),
+        ({"out_of_vocabulary_share": 0.2}, "the share out of vocabulary rose from 0.050 to 0.200 (limit +0.1)"),
+        ({"drift": 0.3}, "the shares of the categories drifted by 0.300 (limit 0.25)"),
+    ],
+)
+def test_each_figure_past_its_limit(change: dict[str, float], phrase: str) -> None:
+    (found,) = breaches({**GOOD, **change}, GOOD, Limits())
+    assert found.startswith(phrase)
+    none = Limits(*[math.inf] * 6)
+    assert breaches({**GOOD, **change}, GOOD, none) == []
+
+
+def test_falls_that_are_good_news_pass() -> None:
+    better = {**GOOD, "rows_rejected": 0, "review_share": 0.0, "mean_confidence": 0.99, "out_of_vocabulary_share": 0.0}
+    assert breaches(better, GOOD, Limits()) == []
+
+
+def test_what_cannot_be_compared_passes() -> None:
+    odd = {**GOOD, "rows_in": 1, "rows_rejected": 0, "drift": 9.0}
+    assert breaches(odd, {}, Limits()) == []
+    assert breaches(odd, {**GOOD, "rows_in": 999}, Limits()) == []
+    assert breaches(odd, {"rows_in": 10_000, "rows_rejected": 0}, replace(Limits(), rows=1.0, drift=10.0)) == []
+    # A few rows scored say nothing of the words of a catalogue.
+    assert breaches({**GOOD, "rows_scored": 999, "out_of_vocabulary_share": 0.9}, GOOD, Limits()) == []
