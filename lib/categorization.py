@@ -31,15 +31,8 @@ from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.selection import Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
 from lib.tables import Tables, check_targets, create_tables
-from lib.tally import (
-    Group,
-    count_groups,
-    rows_in,
-)
-from schemas.tables import (
-    CATEGORIZED,
-    categorized_schema,
-)
+from lib.tally import Group, count_groups, rows_in
+from schemas.tables import CATEGORIZED, categorized_schema
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
@@ -106,7 +99,7 @@ def _attempt(
             "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
             "seconds": seconds,
         }
-        candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, census, record, identity, state)
+        candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, record, identity, state)
         found = breaches(record, state.last_good, plan.limits)
         if plan.dry_run:
             return Outcome(record, dry_run=True, breaches=found)
@@ -215,7 +208,6 @@ def _candidate(
     source: Source,
     bundle: Bundle,
     plan: Plan,
-    census: Census,
     record: dict[str, Any],
     identity: str,
     state: TableState,

@@ -70,7 +70,7 @@ def test_wrong_use_starts_nothing(tmp_path: Path, arguments: tuple[str, ...], be
     assert because in done.stderr
 
 
-@pytest.mark.parametrize("job", ["categorize", "train", "evaluate", "predict", "explain"])
+@pytest.mark.parametrize("job", ["categorize", "train", "evaluate", "predict", "explain", "maintain", "rollback"])
 def test_help_of_every_job(tmp_path: Path, job: str) -> None:
     done = submit(job, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -108,6 +108,16 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     # The JVM, which hands on what Python says, may be the first to go; Python is gone when its process group is.
     until(lambda: not group_exists(running.pid))
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
+
+
+def test_a_model_goes_back_without_spark(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(SHIPPED, models)
+    version = (models / "current").read_text().strip()
+    (models / "current").write_text("a-newer-one\n")
+    done = submit("rollback", "--model", models, "--to", version, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (models / "current").read_text() == f"{version}\n"
 
 
 def test_predict_needs_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
