@@ -28,7 +28,7 @@ from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
 from lib.rows import Census, IdCount, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
-from lib.selection import Selection, select_all, select_changed
+from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
 from lib.tables import Tables, check_targets, create_tables
 from lib.tally import Group, count_groups, rows_in
@@ -182,7 +182,9 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState) -> Data
     changes = changed_rows(source, str(run["source_version"]))
     if changes is None:
         return None
-    return changes.select(usable_id(plan.columns).alias("product_id")).filter("product_id IS NOT NULL").distinct()
+    ids = changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct().persist()
+    # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
+    return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
 
 
 def count_scored(scored: DataFrame, bundle: Bundle) -> tuple[list[Group], IdCount]:

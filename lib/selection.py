@@ -57,20 +57,20 @@ def select_changed(
 
     Args:
         known: product_id, text_hash, category, status, confidence and the carried columns of what the table holds.
-        feed: ids (product_id) that a change feed of the source names, since what stands in `known` was read from it.
+        feed: ids (changed_id) that a change feed of the source names, since what stands in `known` was read from it.
             Only their texts are hashed.
     """
-    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    fresh = source.frame
     same = F.col("fresh.product_id") == F.col("known.product_id")
     others = None
     if feed is not None:
         ids = source.frame.select(usable_id(columns).alias("product_id")).filter("product_id IS NOT NULL")
         ids = ids.distinct() if census.repeated_ids else ids
-        others = _compared(ids.join(feed, "product_id", "left_anti"), known, same)
-        rows = rows.join(feed, "product_id", "left_semi")
+        others = _compared(ids.join(feed, ids["product_id"] == feed["changed_id"], "left_anti"), known, same)
+        fresh = fresh.join(feed, usable_id(columns) == feed["changed_id"], "left_semi")
     for name in ("text_hash", *columns.carry):
         same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
-    compared = _compared(rows.drop("text"), known, same)
+    compared = _compared(catalogue_rows(fresh, columns, max_characters, census).drop("text"), known, same)
     compared = (compared.unionByName(others) if others is not None else compared).persist(StorageLevel.DISK_ONLY)
     groups, unchanged = count_groups(compared.filter("unchanged"))
     changed = compared.filter("NOT unchanged").select("product_id")
