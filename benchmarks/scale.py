@@ -310,7 +310,9 @@ def picture(result: dict[str, Any]) -> bytes:
             label=f"{cores} core{'s' if cores > 1 else ''}",
         )
         for rows, speed in runs:
-            axes.annotate(f"{speed:,.0f}", (rows, speed), textcoords="offset points", xytext=(0, 6), ha="center")
+            axes.annotate(
+                f"{speed:,.0f}", (rows, speed), textcoords="offset points", xytext=(0, 6 if cores > 1 else -14), ha="center"
+            )
     axes.set_xscale("log")
     axes.set_xlabel("rows")
     axes.set_ylabel("rows a second, whole job")
