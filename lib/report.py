@@ -51,6 +51,8 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         lines += _changes_lines(run["label_changes"])
     lines += [f"  would be held back: {breach}" for breach in outcome.breaches]
     lines.append(f"  seconds: {_seconds_text(run['seconds'])}")
+    if outcome.recovered_run:
+        lines.append(f"  the ledger now knows the run {outcome.recovered_run} too, which stopped before it could say so")
     if run["rows_rejected"] and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)

@@ -399,3 +399,12 @@ def test_a_row_lost_from_the_table_comes_back_beside_a_change_feed(spark, tmp_pa
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp')")
     assert run(source, lake) == 0
     assert hashes_in(spark, lake) == titles_hash({**FIRST, "new": "lamp"})
+
+
+def test_a_run_that_the_ledger_missed_is_told_by_the_next_night_too(spark, lake, tmp_path, capsys) -> None:
+    (before,) = ledger(spark, lake)
+    spark.sql(f"DELETE FROM delta.`{lake}_runs`")
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert f"the ledger now knows the run {before[0]} too" in capsys.readouterr().out
+    assert ledger(spark, lake)[0] == before
+    assert len(ledger(spark, lake)) == 2
