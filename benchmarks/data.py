@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +23,14 @@ def data_folder() -> Path:
     if not folder or not (Path(folder) / "ecommerce_text.parquet").is_file():
         raise SystemExit("Expected CATALOG_DATA to name a folder with ecommerce_text.parquet, found none; set it.")
     return Path(folder).resolve()
+
+
+def write_page(page: Path, result: dict[str, Any], text: str, picture: bytes) -> None:
+    """A benchmark's results beside one another: `page` with the suffixes .json, .md and .png."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    page.with_suffix(".md").write_text(text)
+    page.with_suffix(".png").write_bytes(picture)
 
 
 def joined(rows: pd.DataFrame) -> list[str]:

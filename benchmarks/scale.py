@@ -29,7 +29,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.compute as pc  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from benchmarks.data import data_folder, distinct_texts  # noqa: E402
+from benchmarks.data import data_folder, distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import descendants  # noqa: E402
 from lib.bundle import load_bundle  # noqa: E402
 from training.pictures import png  # noqa: E402
@@ -332,13 +332,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     plan = [(int(cores), int(rows)) for cores, rows in (entry.split(":") for entry in options.plan.split(","))]
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
     # Written after each part: the whole takes a quarter of an hour.
     before = json.loads(PAGE.with_suffix(".json").read_text()) if options.only_nights else None
     for result in measure(plan, options.changing, before):
-        PAGE.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        PAGE.with_suffix(".md").write_text(page(result))
-        PAGE.with_suffix(".png").write_bytes(picture(result))
+        write_page(PAGE, result, page(result), picture(result))
     print(page(result))
 
 

@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pyarrow as pa  # noqa: E402
 
 from benchmarks.bare import compare, matrix_product_gflops, seed_size_bundle  # noqa: E402
-from benchmarks.data import data_folder, distinct_texts, labelled_texts, write_distinct_texts  # noqa: E402
+from benchmarks.data import data_folder, distinct_texts, labelled_texts, write_distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import BUNDLE, PEERS  # noqa: E402
 from training.pictures import png  # noqa: E402
 
@@ -230,10 +230,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args()
     result = measure(options.rows, options.rounds)
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    PAGE.with_suffix(".md").write_text(page(result))
-    PAGE.with_suffix(".png").write_bytes(picture(result))
+    write_page(PAGE, result, page(result), picture(result))
     print(page(result))
 
 

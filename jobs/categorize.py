@@ -48,13 +48,15 @@ class CategorizeSettings(JobSettings):
     publish_anyway: str | None = option(
         "publish the run of this id that the guardrails held back, and nothing else", default=None
     )
-    guard_rows: float = option("guardrail: change of the rows in since the last good run, as a share (inf: none)", default=0.5)
-    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=0.05)
-    guard_review: float = option("guardrail: rise of the share `review`", default=0.1)
-    guard_drift: float = option("guardrail: population stability index of the categories' shares", default=0.25)
-    guard_confidence: float = option("guardrail: fall of the mean confidence", default=0.1)
-    guard_unknown: float = option("guardrail: rise of the share of tokens out of vocabulary", default=0.1)
-    guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=1000)
+    guard_rows: float = option(
+        "guardrail: change of the rows in since the last good run, as a share (inf: none)", default=Limits.rows
+    )
+    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=Limits.rejected)
+    guard_review: float = option("guardrail: rise of the share `review`", default=Limits.review)
+    guard_drift: float = option("guardrail: population stability index of the categories' shares", default=Limits.drift)
+    guard_confidence: float = option("guardrail: fall of the mean confidence", default=Limits.confidence)
+    guard_unknown: float = option("guardrail: rise of the share of tokens out of vocabulary", default=Limits.unknown)
+    guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=Limits.from_rows)
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
