@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from pyspark import StorageLevel
@@ -20,7 +21,7 @@ from lib.guardrails import breaches
 from lib.history import TableState, read_state
 from lib.isolation import WORKER_DIED, check_survival
 from lib.loading import append_rejects, hold_back, load, recover
-from lib.locations import rows_at, storage_uri
+from lib.locations import file_count, rows_at, storage_uri
 from lib.names import column
 from lib.phases import reached
 from lib.plan import Outcome, Plan
@@ -52,7 +53,8 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     for attempt in range(MOST_ATTEMPTS):
         try:
             check_targets(spark, tables, carried, replaces=plan.mode == "full")
-            return _attempt(spark, source, tables, bundle, plan, carried)
+            with ExitStack() as scratch:
+                return _attempt(spark, source, tables, bundle, plan, carried, scratch)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 raise
@@ -60,8 +62,15 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
 
 
 def _attempt(
-    spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan, carried: Sequence[StructField]
+    spark: SparkSession,
+    source: Source,
+    tables: Tables,
+    bundle: Bundle,
+    plan: Plan,
+    carried: Sequence[StructField],
+    scratch: ExitStack,
 ) -> Outcome:
+    """One attempt. `scratch` lets go of what it keeps on disk meanwhile."""
     identity = identity_of(source, bundle, plan)
     state = read_state(spark, tables.categorized)
     recovered = None if plan.dry_run else recover(spark, tables, state.last_good)
@@ -76,39 +85,38 @@ def _attempt(
         if state.version < 0:
             state = read_state(spark, tables.categorized)
     present = _present(spark, tables, state, carried)
-    has_rows = not present.isEmpty()
-    selection = _select(source, present if has_rows else None, bundle, plan, census, state)
+    # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
+    has_rows = state.version >= 0 and file_count(spark, tables.categorized) > 0
+    selection = _select(source, present if has_rows else None, bundle, plan, census, state, scratch)
     selected = time.time()
     reached("planned")
     clock = Clock(spark.sparkContext)
     scored = with_scores(selection.rows, bundle, plan.engine, clock=clock).persist(StorageLevel.DISK_ONLY)
+    scratch.callback(scored.unpersist)
     try:
-        try:
-            groups, ids = count_scored(scored, bundle)
-        except Exception as error:
-            if WORKER_DIED in str(error):
-                check_survival(selection.rows, bundle, plan.engine, source.location.given)
-            raise
-        seconds = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
-        reached("scored")
-        _reconcile(ids, selection, census, source)
-        record = {
-            **base_record(started, source, bundle, plan, census),
-            **figures(groups, selection.groups, state.last_good),
-            "label_changes": label_changes(scored, present, bundle) if has_rows and not _is_last_model(bundle, state) else None,
-            "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
-            "seconds": seconds,
-        }
-        candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, record, identity, state)
-        found = breaches(record, state.last_good, plan.limits)
-        if plan.dry_run:
-            return Outcome(record, dry_run=True, breaches=found)
-        append_rejects(spark, source, tables, plan, census, record)
-        if found:
-            raise hold_back(candidate, tables, record, found)
-        load(candidate, tables, record)
-    finally:
-        scored.unpersist()
+        groups, ids = count_scored(scored, bundle)
+    except Exception as error:
+        if WORKER_DIED in str(error):
+            check_survival(selection.rows, bundle, plan.engine, source.location.given)
+        raise
+    seconds = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
+    reached("scored")
+    _reconcile(ids, selection, census, source)
+    record = {
+        **base_record(started, source, bundle, plan, census),
+        **figures(groups, selection.groups, state.last_good),
+        "label_changes": label_changes(scored, present, bundle) if has_rows and not _is_last_model(bundle, state) else None,
+        "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
+        "seconds": seconds,
+    }
+    candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, record, identity, state)
+    found = breaches(record, state.last_good, plan.limits)
+    if plan.dry_run:
+        return Outcome(record, dry_run=True, breaches=found)
+    append_rejects(spark, source, tables, plan, census, record)
+    if found:
+        raise hold_back(candidate, tables, record, found)
+    load(candidate, tables, record)
     return Outcome(record, recovered)
 
 
@@ -156,7 +164,13 @@ def _present(spark: SparkSession, tables: Tables, state: TableState, carried: Se
 
 
 def _select(
-    source: Source, present: DataFrame | None, bundle: Bundle, plan: Plan, census: Census, state: TableState
+    source: Source,
+    present: DataFrame | None,
+    bundle: Bundle,
+    plan: Plan,
+    census: Census,
+    state: TableState,
+    scratch: ExitStack,
 ) -> Selection:
     most = bundle.tokenizer.settings.max_characters
     if plan.mode == "incremental" and present is not None:
@@ -165,7 +179,8 @@ def _select(
         kept = ("product_id", "text_hash", "category", "status", "confidence", *plan.columns.carry)
         known = known.select(*[column(name) for name in kept])
         if _is_last_model(bundle, state) or not known.isEmpty():
-            return select_changed(source, plan.columns, most, census, known, _feed(source, bundle, plan, state))
+            feed = _feed(source, bundle, plan, state, scratch)
+            return select_changed(source, plan.columns, most, census, known, scratch, feed)
     return select_all(source, plan.columns, most, census)
 
 
@@ -173,7 +188,7 @@ def _is_last_model(bundle: Bundle, state: TableState) -> bool:
     return bool(state.last_good.get("model_version") == bundle.model_version)
 
 
-def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState) -> DataFrame | None:
+def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch: ExitStack) -> DataFrame | None:
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
     last = state.last or {}
     run = last.get("run", {})
@@ -183,6 +198,7 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState) -> Data
     if changes is None:
         return None
     ids = changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct().persist()
+    scratch.callback(ids.unpersist)
     # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
     return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
 

@@ -7,7 +7,8 @@ rows, and the version of the table that it had read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,11 @@ MAINTENANCE = frozenset(
         "ADD FEATURE",
     }
 )
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+TRANSACTION = "spark.databricks.delta.write.txnAppId"
+TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
+# The one sequence of transactions that all runs of a table share.
+APPLICATION = "catalog-categorizer"
 # By which a run without a changed row leaves its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000
@@ -78,11 +84,26 @@ def encoded(note: Mapping[str, Any]) -> str:
     return json.dumps({NOTE_KEY: note}, ensure_ascii=False)
 
 
-def commits_of(spark: SparkSession, location: Location) -> list[Commit]:
+@contextmanager
+def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None = None) -> Iterator[None]:
+    """The session's commits carry the note meanwhile, and the number of a transaction: for all ways of writing alike."""
+    settings = {USER_METADATA: encoded(note)}
+    if transaction is not None:
+        settings |= {TRANSACTION: APPLICATION, TRANSACTION_VERSION: str(transaction)}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+
+
+def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS) -> list[Commit]:
     """The newest commits, newest first; none if there is no table."""
     if not is_delta(spark, location):
         return []
-    rows = delta_table(spark, location).history(MOST_COMMITS).select("version", "operation", "userMetadata").collect()
+    rows = delta_table(spark, location).history(most).select("version", "operation", "userMetadata").collect()
     found = [Commit.read(row["version"], row["operation"], row["userMetadata"]) for row in rows]
     return sorted(found, key=lambda commit: -commit.version)
 

@@ -85,6 +85,11 @@ def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
     return reader.load(location.uri) if location.is_path else reader.table(location.uri)
 
 
+def file_count(spark: SparkSession, location: Location) -> int:
+    """Data files of a Delta table, as its log tells; none hold rows where there are none."""
+    return int(delta_table(spark, location).detail().select("numFiles").collect()[0]["numFiles"])
+
+
 def storage_uri(spark: SparkSession, location: Location) -> str:
     """Where the data lies, to compare a path with a name; the name itself for what has no files."""
     if location.is_path or not is_delta(spark, location):

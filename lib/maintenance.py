@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
-from lib.locations import Location, delta_table, is_delta
+from lib.locations import Location, delta_table, file_count, is_delta
 from lib.publication import MOST_TRIES, is_conflict
 from lib.tables import Tables
 
@@ -72,7 +72,7 @@ def pack_if_scattered(spark: SparkSession, table: Location) -> None:
 
 
 def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Upkeep:
-    before = _files(spark, table)
+    before = file_count(spark, table)
     if not dry_run:
         for attempt in range(MOST_TRIES):
             try:
@@ -87,8 +87,4 @@ def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_b
     removed = spark.sql(f"VACUUM {table.sql} RETAIN {retain_hours} HOURS DRY RUN").count()
     if removed and not dry_run:
         delta_table(spark, table).vacuum(retain_hours)
-    return Upkeep(table, before, _files(spark, table), removed)
-
-
-def _files(spark: SparkSession, table: Location) -> int:
-    return int(delta_table(spark, table).detail().select("numFiles").collect()[0]["numFiles"])
+    return Upkeep(table, before, file_count(spark, table), removed)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import CategorizerError
-from lib.history import NOTE_KEY, commit_of_run, commits_of, encoded
+from lib.history import NOTE_KEY, commit_of_run, commits_of, encoded, noted
 from lib.locations import Location, delta_table
 from lib.names import column, quoted
 from lib.phases import reached
 from lib.tables import Tables, save
 
-USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-TRANSACTION = "spark.databricks.delta.write.txnAppId"
-TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
-# The one sequence of transactions that all runs of a table share.
-APPLICATION = "catalog-categorizer"
 MOST_TRIES = 5
 # On a fast machine a file holds a second's writing; tasks beyond that only make small files.
 ROWS_PER_FILE = 500_000
@@ -122,21 +116,6 @@ def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
         return None
     note = dict(newest.note)
     return Candidate(delta_table(spark, tables.held).toDF(), note.pop("mode"), note.pop("missing"), note)
-
-
-@contextmanager
-def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None = None) -> Iterator[None]:
-    """The session's commits carry the note meanwhile, and the number of a transaction: for all ways of writing alike."""
-    settings = {USER_METADATA: encoded(note)}
-    if transaction is not None:
-        settings |= {TRANSACTION: APPLICATION, TRANSACTION_VERSION: str(transaction)}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name in settings:
-            spark.conf.unset(name)
 
 
 def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:

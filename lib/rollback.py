@@ -9,9 +9,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
-from lib.history import Commit, commit_of_run, commits_of, state_of
+from lib.history import Commit, commit_of_run, commits_of, noted, state_of
 from lib.locations import delta_table
-from lib.publication import noted
 from lib.tables import Tables, write_ledger
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -49,6 +50,7 @@ def select_changed(
     max_characters: int,
     census: Census,
     known: DataFrame,
+    scratch: ExitStack,
     feed: DataFrame | None = None,
 ) -> Selection:
     """The rows whose id, text and carried values do not stand in `known` yet.
@@ -57,6 +59,7 @@ def select_changed(
 
     Args:
         known: product_id, text_hash, category, status, confidence and the carried columns of what the table holds.
+        scratch: at its end what is kept of the comparison on disk goes; the rows must have been read by then.
         feed: ids (changed_id) that a change feed of the source names, since what stands in `known` was read from it.
             Only their texts are hashed.
     """
@@ -72,6 +75,7 @@ def select_changed(
         same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
     compared = _compared(catalogue_rows(fresh, columns, max_characters, census).drop("text"), known, same)
     compared = (compared.unionByName(others) if others is not None else compared).persist(StorageLevel.DISK_ONLY)
+    scratch.callback(compared.unpersist)
     groups, unchanged = count_groups(compared.filter("unchanged"))
     changed = compared.filter("NOT unchanged").select("product_id")
     count = census.ids - unchanged.ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from lib.errors import InputError
+from lib.history import commits_of, noted
 from lib.locations import Location, delta_table, exists, file_system, is_delta
 from schemas.tables import (
     ADDED_TO_CATEGORIZED,
@@ -24,6 +26,8 @@ from schemas.tables import (
 )
 
 CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
+# A look at so many tells of the last run; it costs less than a query over the ledger's files.
+MOST_LEDGER_COMMITS = 8
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,14 @@ def save(writer: Any, location: Location) -> None:
 
 
 def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
+    """By the notes of the ledger's newest commits, which nearly always tell; else by its rows."""
     if not is_delta(spark, tables.runs):
         return False
+    changes = [commit for commit in commits_of(spark, tables.runs, MOST_LEDGER_COMMITS) if commit.changes_rows]
+    # Behind another hand's change a row may be gone whose writing the history tells of.
+    ours = takewhile(lambda commit: commit.run, changes)
+    if any((commit.run["run_id"], commit.run["status"]) == (run_id, status) for commit in ours):
+        return True
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
     return not rows.isEmpty()
 
@@ -154,9 +164,10 @@ def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any],
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
     row = spark.createDataFrame([tuple(values.get(name) for name in RUNS.names)], RUNS)
-    if replace:
-        merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
-        merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
-    else:
-        # A ledger of an older version gets the columns it lacks.
-        save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)
+    with noted(spark, {"run": {name: record[name] for name in ("run_id", "status")}}):
+        if replace:
+            merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
+            merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        else:
+            # A ledger of an older version gets the columns it lacks.
+            save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)

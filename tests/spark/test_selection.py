@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
         .unionByName(other)
         .selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
     )
-    selection = select_changed(source, COLUMNS, 4096, census, known)
+    selection = select_changed(source, COLUMNS, 4096, census, known, ExitStack())
     assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
         ("p1", "text 1"),
         ("p7", "text 7"),
