@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from lib.scoring import Clock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,11 +33,18 @@ FOR_FEW_ROWS = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
+    # By default every small join takes a page of tens of megabytes.
+    "spark.buffer.pageSize": "1m",
+    # What a web page would show of queries gone by.
+    "spark.sql.ui.retainedExecutions": "2",
+    "spark.ui.retainedJobs": "2",
+    "spark.ui.retainedStages": "2",
+    "spark.ui.retainedTasks": "20",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sequences", type=int, default=60, help="random sequences of nights to run")
+    parser.addoption("--sequences", type=int, default=200, help="random sequences of nights to run")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences")
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
 
@@ -65,6 +76,28 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
     with spark_session("tests") as session:
         yield session
+
+
+@pytest.fixture(autouse=True)
+def keep_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job stops its session at its end; the tests go on with theirs."""
+    if "spark" in request.fixturenames:
+        monkeypatch.setattr(type(request.getfixturevalue("spark")), "stop", lambda self: None)
+
+
+@pytest.fixture
+def clocks(spark: object, monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
+    """The clocks of the runs in this process, oldest first: they count what was scored."""
+    from lib.scoring import Clock
+
+    seen: list[Clock] = []
+
+    def watched(context: object) -> Clock:
+        seen.append(Clock(context))
+        return seen[-1]
+
+    monkeypatch.setattr("lib.categorization.Clock", watched)
+    return seen
 
 
 @pytest.fixture(scope="session")

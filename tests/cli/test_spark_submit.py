@@ -97,7 +97,16 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     command = [str(ROOT / "spark-submit.sh"), "train", "--labels", str(SAMPLES / "labels.csv"), "--epochs", "100000"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
     # A session of its own, so that the signal reaches what a terminal's Ctrl-C would, and not the tests.
-    running = subprocess.Popen(command, cwd=tmp_path, env=inherited, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    running = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=inherited,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that starts the tests in the background lets them, and all below them, ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert running.stdout is not None
     said = []
     for line in running.stdout:

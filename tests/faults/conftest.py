@@ -28,10 +28,3 @@ def fault() -> Callable[[str, str], Fault]:
         return FAULTS[-1]
 
     return begin
-
-
-@pytest.fixture(autouse=True)
-def keep_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job stops its session at its end; the tests go on with theirs."""
-    if "spark" in request.fixturenames:
-        monkeypatch.setattr(type(request.getfixturevalue("spark")), "stop", lambda self: None)

@@ -226,6 +226,73 @@ def test_a_bomb(lake: Path, tmp_path: Path, tiny: Path, fault: Callable[[str, st
     told.saw("exit 3")
 
 
+def test_a_file_swapped_under_the_run(
+    spark, lake: Path, tmp_path: Path, tiny: Path, fault: Callable[[str, str], Fault], capsys
+) -> None:
+    told = fault(
+        "a file of the bundle swapped while a run is at work", "the run ends with what it had verified; the next one, exit 3"
+    )
+    bundle = changed_bundle(tiny, tmp_path, lambda manifest: None)
+
+    def swap() -> None:
+        for file in bundle.iterdir():
+            if file.is_file() and file.name != "manifest.json":
+                file.write_bytes(b"something else")
+
+    source = write_source(tmp_path / "b.parquet", SECOND)
+    assert run(source, tmp_path / "verified", model=bundle) == 0
+    with at("planned", swap):
+        assert run(source, lake, "--missing", "delete", model=bundle) == 0
+    scores = [
+        spark.read.format("delta")
+        .load(str(place))
+        .select("product_id", "category", "confidence")
+        .orderBy("product_id")
+        .collect()
+        for place in (tmp_path / "verified", lake)
+    ]
+    assert scores[0] == scores[1]
+    capsys.readouterr()
+    assert run(write_source(tmp_path / "c.parquet", FIRST), lake, model=bundle) == 3
+    assert "Expected" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == titles_hash(SECOND)
+    told.saw("ended with the verified files, the next one exit 3")
+
+
+ODD_LABELS = ("Home/Kitchen & Dining", "../../etc.d", "a.b`c", "=1+1|'x'\n<b>")
+
+
+def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Callable[[str, str], Fault], capsys) -> None:
+    told = fault(
+        "labels with slashes, dots, quotes, backticks and line ends",
+        "kept as they are in every column, map and matrix; no file is named by them",
+    )
+    from dataclasses import replace
+
+    from tests.recipes import tiny_place, tiny_recipe
+    from training.training import train
+
+    models = tmp_path / "models"
+    train(replace(sample_data, labels=ODD_LABELS), tiny_recipe(), tiny_place(models), say=lambda line: None)
+    capsys.readouterr()
+    source = write_source(tmp_path / "b.parquet", FIRST)
+    # The shipped model's night is in the table already: this one re-scores it, and tells which labels moved.
+    assert run(source, lake, "--preview", "5", model=models / "tiny") == 0
+    shown = capsys.readouterr().out
+    assert "labels of the model before" in shown
+    assert "=1+1|'x'\n" not in shown
+    rows = spark.read.format("delta").load(str(lake)).collect()
+    assert {row["category"] for row in rows} <= set(ODD_LABELS)
+    assert all(set(row["scores"]) == set(ODD_LABELS) for row in rows)
+    last = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]
+    assert set(last["category_shares"]) == {row["category"] for row in rows}
+    assert {new for row in last["label_changes"].values() for new in row} == {row["category"] for row in rows}
+    assert run(source, lake, model=models / "tiny") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert not [path for path in tmp_path.rglob("*") if "Kitchen" in str(path) or "etc.d" in str(path)]
+    told.saw("kept as they are everywhere")
+
+
 def test_a_text_that_crashes_the_engine(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("a text that makes the native engine die of SIGSEGV", "exit 1, the product's id named; the table as it was")
     source = write_source(tmp_path / "b.parquet", {**SECOND, "bad one": "a text with poison inside"})

@@ -109,7 +109,7 @@ def test_another_hand_changes_the_table_meanwhile(
 
 @pytest.mark.parametrize("phase", ["planned", "publishing"])
 def test_upkeep_inside_a_run(
-    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], phase: str, monkeypatch: pytest.MonkeyPatch
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], phase: str, clocks: list[Clock]
 ) -> None:
     told = fault(
         f"`maintain` while a run is at the phase `{phase}`", "the run publishes what it has scored; nothing is scored twice"
@@ -118,13 +118,6 @@ def test_upkeep_inside_a_run(
     from lib.maintenance import maintain
     from lib.tables import tables_of
 
-    clocks: list[Clock] = []
-
-    def watched(context) -> Clock:
-        clocks.append(Clock(context))
-        return clocks[-1]
-
-    monkeypatch.setattr("lib.categorization.Clock", watched)
     # Two small files to pack: a night of changes behind the first.
     assert run(tmp_path / "other.parquet", lake) == 0
     clocks.clear()

@@ -12,15 +12,8 @@ import pytest
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
 from lib.locations import delta_table, locate
-from lib.scoring import Clock
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
-
-
-@pytest.fixture(autouse=True)
-def keep_session(spark, monkeypatch):
-    """The job stops its session at its end; the tests go on with theirs."""
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
 
 
 @pytest.fixture
@@ -337,15 +330,8 @@ def test_a_ledger_of_an_older_version_goes_on(spark, lake, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])
-def test_each_row_is_scored_once(spark, lake, tmp_path, monkeypatch, mode) -> None:
+def test_each_row_is_scored_once(spark, lake, tmp_path, clocks, mode) -> None:
     """Counts, checks and the table all come from one evaluation of the UDF."""
-    clocks: list[Clock] = []
-
-    def watched(context) -> Clock:
-        clocks.append(Clock(context))
-        return clocks[-1]
-
-    monkeypatch.setattr("lib.categorization.Clock", watched)
     assert run(write_csv(tmp_path / "in.csv", [*ROWS, ("4", "a copy"), ("", "no id")]), lake, "--mode", mode) == 0
     assert clocks[0].texts == 4
     assert run(write_csv(tmp_path / "in.csv", [*ROWS[:3], ("4", "wooden chair")]), lake, "--mode", mode) == 0

@@ -60,8 +60,7 @@ def test_no_labels(spark, shipped) -> None:
         evaluate(source_of(spark, (None, "x")), shipped, ("text",), "label", "onnx")
 
 
-def test_the_job_writes_json(spark, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
+def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
     out = tmp_path / "out.json"
     arguments = ["--model", str(SHIPPED), "--labels", str(SAMPLES / "labels.csv"), "--json", str(out)]
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 0

@@ -12,8 +12,7 @@ def run(*arguments: str) -> int:
     return run_command(ExplainSettings, main, "explain", list(arguments))
 
 
-def test_a_row_is_explained_by_the_copy_that_a_run_keeps(spark, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
+def test_a_row_is_explained_by_the_copy_that_a_run_keeps(spark, tmp_path, capsys) -> None:
     rows = [("7", "cotton shirt", None, 1), ("7", "steel kettle", "with lid", 2), ("8", "usb cable", "", 1)]
     spark.createDataFrame(rows, "product_id string, title string, description string, at int").write.parquet(
         str(tmp_path / "catalogue")

@@ -15,14 +15,7 @@ from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
 from lib.locations import delta_table, locate
-from lib.scoring import Clock
 from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
-
-
-@pytest.fixture(autouse=True)
-def keep_session(spark, monkeypatch):
-    """The job stops its session at its end; the tests go on with theirs."""
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
 
 
 @pytest.fixture
@@ -340,7 +333,7 @@ def test_changes_of_the_target_can_be_read(spark, lake, tmp_path, from_the_start
     }
 
 
-def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_path, monkeypatch) -> None:
+def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_path, monkeypatch, clocks) -> None:
     source, lake = tmp_path / "catalogue", tmp_path / "lake"
     spark.sql(
         f"CREATE TABLE delta.`{source}` (product_id string, title string) USING delta TBLPROPERTIES (delta.enableChangeDataFeed = true)"
@@ -350,12 +343,7 @@ def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_pa
         str(source)
     )
     assert run(source, lake) == 0
-    clocks: list[Clock] = []
     fed = []
-
-    def watched(context) -> Clock:
-        clocks.append(Clock(context))
-        return clocks[-1]
 
     from lib import categorization
 
@@ -365,7 +353,6 @@ def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_pa
         fed.append(feed_of(*arguments))
         return fed[-1]
 
-    monkeypatch.setattr("lib.categorization.Clock", watched)
     monkeypatch.setattr("lib.categorization._feed", watched_feed)
     spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'p3'")
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp'), ('p5', 'a copy of p5')")

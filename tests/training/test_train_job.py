@@ -21,9 +21,7 @@ from tests.conftest import SAMPLES
 SMALL = ("--epochs", "1", "--embedding", "4", "--units", "4", "--dense", "4", "--max-tokens", "20")
 
 
-@pytest.fixture(autouse=True)
-def keep_session(spark, monkeypatch):
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
+pytestmark = pytest.mark.usefixtures("spark")
 
 
 def run(labels: object, models: Path, *more: str) -> int:
