@@ -1,0 +1,189 @@
+"""What a run's checks and its ledger cost: the job beside the same work without them, each in processes of its own.
+
+    CATALOG_DATA=folder benchmarks/checks [--rows N] [--rounds N]
+
+`checked` is the job. `unchecked` reads, keeps one copy of each id, scores and writes a table in one commit, by the job's own
+functions; it neither reads a history, nor keeps scores until they are counted, nor counts, reconciles, constrains or tells
+a ledger. `without care for ids` leaves out the look for repeated ids as well. Writes docs/benchmarks/checks.json, .md, .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import pyarrow.parquet as pq  # noqa: E402
+
+from benchmarks.data import data_folder, write_distinct_texts, write_page  # noqa: E402
+from benchmarks.peers import BUNDLE, session  # noqa: E402
+from lib import phases  # noqa: E402
+from lib.categorization import categorize  # noqa: E402
+from lib.engines import AUTO, checked_engine  # noqa: E402
+from lib.locations import locate  # noqa: E402
+from lib.plan import Plan  # noqa: E402
+from lib.publication import ROWS_PER_FILE  # noqa: E402
+from lib.rows import CatalogueColumns, Census, take_census  # noqa: E402
+from lib.scoring import categorized_rows, with_scores  # noqa: E402
+from lib.selection import select_all  # noqa: E402
+from lib.session import configure  # noqa: E402
+from lib.sources import Source, read_source  # noqa: E402
+from lib.tables import tables_of  # noqa: E402
+from training.pictures import png  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks" / "checks"
+FILES = 10
+VARIANTS = ("checked", "unchecked", "without care for ids")
+WANTED = 0.10
+
+
+def write_unchecked(source: Source, target: Path, plan: Plan, census: Census) -> None:
+    selection = select_all(source, plan.columns, BUNDLE.tokenizer.settings.max_characters, census)
+    rows = categorized_rows(with_scores(selection.rows, BUNDLE, plan.engine), BUNDLE, "unchecked", plan.columns.carry)
+    files = max(rows.sparkSession.sparkContext.defaultParallelism, census.rows // ROWS_PER_FILE)
+    rows.coalesce(files).write.format("delta").mode("overwrite").save(str(target))
+
+
+def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
+    """One run in this process. Its seconds are from the source's listing on, Spark's start apart."""
+    spark = session(2)
+    spark.sparkContext.setLogLevel("OFF")
+    configure(spark)
+    engine = checked_engine(AUTO, BUNDLE).name
+    plan = Plan(CatalogueColumns("product_id", ("text",)), "full", engine, {})
+    began = last = time.monotonic()
+    reached: dict[str, float] = {}
+
+    def observer(phase: str) -> None:
+        nonlocal last
+        reached[phase], last = time.monotonic() - last, time.monotonic()
+
+    phases.observers.append(observer)
+    source = read_source(spark, locate(spark, str(texts)))
+    if variant == "checked":
+        record = categorize(spark, source, tables_of(locate(spark, str(target))), BUNDLE, plan).record
+        assert record is not None
+        rows = record["rows_scored"]
+    else:
+        rows = _rows(texts)
+        census = take_census(source.frame, plan.columns) if variant == "unchecked" else Census(rows, 0, rows, 0, 0)
+        write_unchecked(source, target, plan, census)
+    result = {"seconds": time.monotonic() - began, "rows": rows, "phases": reached}
+    found = spark.read.format("delta").load(str(target)).count()
+    assert found == rows, f"expected {rows} rows in the table, found {found}"
+    spark.stop()
+    return result
+
+
+def _rows(texts: Path) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in texts.glob("*.parquet"))
+
+
+def measure(rows: int, rounds: int) -> dict[str, Any]:
+    texts = pq.read_table(data_folder() / "ecommerce_text.parquet")["text"].to_pylist()
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_distinct_texts(folder / "texts", texts, rows, FILES)
+        for number in range(rounds):
+            # In changing order, so that none always comes behind the same other.
+            for variant in VARIANTS[number % 3 :] + VARIANTS[: number % 3]:
+                target = folder / f"{VARIANTS.index(variant)}-{number}" / "lake"
+                command = [sys.executable, __file__, "--one", variant, str(folder / "texts"), str(target)]
+                done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                if done.returncode:
+                    raise SystemExit(f"{variant} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+                runs[variant].append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"round {number + 1}, {variant}: {runs[variant][-1]['seconds']:.1f} s", flush=True)
+    seconds = {variant: median(run["seconds"] for run in found) for variant, found in runs.items()}
+    share = 1 - seconds["unchecked"] / seconds["checked"]
+    names = [phase for phase in phases.PHASES if phase in runs["checked"][0]["phases"]]
+    spent = {phase: median(run["phases"][phase] for run in runs["checked"]) for phase in names}
+    return {
+        "model_version": BUNDLE.model_version,
+        "rows": rows,
+        "rounds": rounds,
+        "seconds": seconds,
+        "share": share,
+        "until": spent,
+        "runs": {variant: [run["seconds"] for run in found] for variant, found in runs.items()},
+    }
+
+
+def page(result: dict[str, Any]) -> str:
+    lines = [
+        "# What checks and ledger cost",
+        "",
+        "    CATALOG_DATA=folder benchmarks/checks",
+        "",
+        f"The job `categorize` with {result['model_version']} in mode `full` over {result['rows']:,} distinct texts, Parquet to Delta, 2 cores, "
+        f"each run in a process of its own with a JVM that starts cold; {result['rounds']} rounds in changing order, medians. Spark's start is apart.",
+        "",
+        "![seconds](checks.png)",
+        "",
+        "| | seconds | single runs |",
+        "|---|---|---|",
+    ]
+    for variant in VARIANTS:
+        single = ", ".join(f"{seconds:.1f}" for seconds in result["runs"][variant])
+        lines.append(f"| {variant} | {result['seconds'][variant]:.1f} | {single} |")
+    lines += [
+        "",
+        f"Checks and ledger are {result['share']:.1%} of a run (wanted: at most {WANTED:.0%}). `checked` is the job. `unchecked` reads, keeps one copy of each "
+        "id, scores and writes a table in one commit, by the job's own functions: no history, no scores kept until they are counted, no "
+        "count, no reconciliation, no constraint, no ledger. `without care for ids` does not look for repeated ids either.",
+        "",
+        "Where the checked run is (seconds until it reaches each phase from the one before):",
+        "",
+        "| " + " | ".join(result["until"]) + " |",
+        "|---" * len(result["until"]) + "|",
+        "| " + " | ".join(f"{seconds:.1f}" for seconds in result["until"].values()) + " |",
+        "",
+        "`planned`: history, ids counted, partitions looked at. `scored`: texts scored, scores kept on disk, counted. `publishing`: label "
+        "changes, guardrails, rejects. `published`: rows written and committed. `recorded`: the history read again, the ledger.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def picture(result: dict[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.9), layout="constrained")
+    axes = figure.subplots()
+    seconds = [result["seconds"][variant] for variant in VARIANTS]
+    bars = axes.barh(VARIANTS, seconds, color=["#1f5fa8", "#b8b8b8", "#b8b8b8"])
+    axes.bar_label(bars, [f"{value:.1f}" for value in seconds], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"seconds, {result['rows']:,} rows")
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", nargs=3, metavar=("VARIANT", "TEXTS", "TARGET"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        variant, texts, target = options.one
+        print(json.dumps(run_one(variant, Path(texts), Path(target))))
+        return
+    result = measure(options.rows, options.rounds)
+    write_page(PAGE, result, page(result), picture(result))
+    print(page(result))
+
+
+if __name__ == "__main__":
+    main()
