@@ -33,6 +33,9 @@ FOR_FEW_ROWS = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
+    # Hundreds of tables, none of which is looked at again: by default the plans of all are kept for an hour.
+    "spark.databricks.delta.delta.log.cacheSize": "12",
+    "spark.databricks.delta.delta.log.cacheRetentionMinutes": "1",
     # By default every small join takes a page of tens of megabytes.
     "spark.buffer.pageSize": "1m",
     # What a web page would show of queries gone by.
@@ -74,15 +77,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     builder.getOrCreate()
     from lib.session import spark_session
 
-    with spark_session("tests") as session:
+    with spark_session("tests") as session, pytest.MonkeyPatch.context() as patch:
+        # A job stops its session at its end; the tests go on with theirs.
+        patch.setattr(SparkSession, "stop", lambda self: None)
         yield session
-
-
-@pytest.fixture(autouse=True)
-def keep_session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job stops its session at its end; the tests go on with theirs."""
-    if "spark" in request.fixturenames:
-        monkeypatch.setattr(type(request.getfixturevalue("spark")), "stop", lambda self: None)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from lib.locations import delta_table, locate
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
 
+pytestmark = pytest.mark.usefixtures("spark")
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:

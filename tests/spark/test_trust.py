@@ -17,6 +17,8 @@ from lib.command import run_command
 from lib.locations import delta_table, locate
 from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
 
+pytestmark = pytest.mark.usefixtures("spark")
+
 
 @pytest.fixture
 def lake(spark, tmp_path: Path) -> Path:
@@ -395,3 +397,17 @@ def test_a_run_that_the_ledger_missed_is_told_by_the_next_night_too(spark, lake,
     assert f"the ledger now knows the run {before[0]} too" in capsys.readouterr().out
     assert ledger(spark, lake)[0] == before
     assert len(ledger(spark, lake)) == 2
+
+
+# What a run leaves behind
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_a_run_keeps_nothing_in_its_session(spark, lake, tmp_path, mode) -> None:
+    def kept() -> list[str]:
+        frames = (entry.getValue() for entry in spark.sparkContext._jsc.getPersistentRDDs().entrySet())
+        return [str(frame.name()) for frame in frames if not str(frame.name()).startswith("Delta Table State")]
+
+    before = kept()
+    assert run(tmp_path / "second.parquet", lake, "--mode", mode, "--missing", "mark") == 0
+    assert kept() == before
