@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, SAMPLES, SHIPPED
+from tests.waiting import until
 
 
 def submit(*arguments: object, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
@@ -86,13 +85,6 @@ def group_exists(group: int) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        time.sleep(0.05)
-
-
 def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     command = [str(ROOT / "spark-submit.sh"), "train", "--labels", str(SAMPLES / "labels.csv"), "--epochs", "100000"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
@@ -115,7 +107,7 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
             os.killpg(running.pid, signal.SIGINT)
     assert running.wait() == 130, "".join(said)
     # The JVM, which hands on what Python says, may be the first to go; Python is gone when its process group is.
-    until(lambda: not group_exists(running.pid))
+    until(lambda: not group_exists(running.pid), "the end of the training's processes")
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
 

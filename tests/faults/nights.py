@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from jobs.categorize import CategorizeSettings, main
 from lib import phases
 from lib.command import run_command
 from tests.conftest import FOR_FEW_ROWS, ROOT, SHIPPED
+from tests.waiting import until
 
 FAULTS = Path(__file__).resolve().parent
 FIRST = {"1": "steel kettle", "2": "detective novel, paperback", "3": "usb cable for phones", "4": "cotton shirt"}
@@ -81,13 +81,6 @@ def ledger(spark: object, target: object) -> list[tuple[str, str]]:
     rows = spark.read.format("delta").load(f"{target}_runs").orderBy("started_at").collect()
     assert len({row["run_id"] for row in rows}) == len(rows), "a run stands in the ledger twice"
     return [(row["run_id"], row["status"]) for row in rows]
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.02)
 
 
 class Night:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import ROOT, SHIPPED
 from tests.faults.conftest import Fault
-from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, until, write_source
+from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, write_source
+from tests.waiting import until
 
 BEFORE_THE_COMMIT = ("planned", "scored", "rejected", "publishing")
 BEHIND_IT = ("published", "recording")
