@@ -38,7 +38,7 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         f"{run['rows_per_second']:,.0f} rows/s",
     ]
     if run["category_shares"]:
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in run["category_shares"].items())
+        shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run["category_shares"].items())
         lines.append(f"  shares: {shares}")
         lines.append(
             f"  mean confidence {run['mean_confidence']:.3f}"

@@ -269,6 +269,10 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     )
     from dataclasses import replace
 
+    from lib.locations import locate
+    from lib.plan import Outcome
+    from lib.report import outcome_text
+    from lib.tables import tables_of
     from tests.recipes import tiny_place, tiny_recipe
     from training.training import train
 
@@ -287,6 +291,10 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     last = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]
     assert set(last["category_shares"]) == {row["category"] for row in rows}
     assert {new for row in last["label_changes"].values() for new in row} == {row["category"] for row in rows}
+    # Whichever of them this model has found: a screen shows each in one line.
+    record = {**last.asDict(), "category_shares": dict.fromkeys(ODD_LABELS, 0.25)}
+    told_of = outcome_text(Outcome(record), tables_of(locate(spark, str(lake))))
+    assert "=1+1|'x'\\n<b> 25.0%" in told_of
     assert run(source, lake, model=models / "tiny") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert not [path for path in tmp_path.rglob("*") if "Kitchen" in str(path) or "etc.d" in str(path)]
