@@ -34,7 +34,7 @@ from lib.categorization import categorize  # noqa: E402
 from lib.engines import AUTO, checked_engine  # noqa: E402
 from lib.locations import locate  # noqa: E402
 from lib.plan import Plan  # noqa: E402
-from lib.publication import ROWS_PER_FILE  # noqa: E402
+from lib.publication import in_large_files  # noqa: E402
 from lib.rows import CatalogueColumns, Census, take_census  # noqa: E402
 from lib.scoring import categorized_rows, with_scores  # noqa: E402
 from lib.selection import select_all  # noqa: E402
@@ -55,8 +55,7 @@ WANTED = 0.10
 def write_unchecked(source: Source, target: Path, plan: Plan, census: Census) -> None:
     selection = select_all(source, plan.columns, BUNDLE.tokenizer.settings.max_characters, census)
     rows = categorized_rows(with_scores(selection.rows, BUNDLE, plan.engine), BUNDLE, "unchecked", plan.columns.carry)
-    files = max(rows.sparkSession.sparkContext.defaultParallelism, census.rows // ROWS_PER_FILE)
-    rows.coalesce(files).write.format("delta").mode("overwrite").save(str(target))
+    in_large_files(rows, census.rows).write.format("delta").mode("overwrite").save(str(target))
 
 
 def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
@@ -164,8 +163,8 @@ def page(result: dict[str, Any]) -> str:
         "|---" * len(result["until"]) + "|",
         "| " + " | ".join(f"{seconds:.1f}" for seconds in result["until"].values()) + " |",
         "",
-        "`planned`: history, ids counted, partitions looked at. `scored`: texts scored, scores kept on disk, counted. `publishing`: label "
-        "changes, guardrails, rejects. `published`: rows written and committed. `recorded`: the history read again, the ledger.",
+        "`planned`: history, ids counted, partitions looked at. `scored`: texts scored, scores kept on disk, counted. `rejected`: label "
+        "changes, guardrails, rejects. `published`: rows written and committed. `recording`: the history read again. `recorded`: the ledger.",
     ]
     return "\n".join(lines) + "\n"
 

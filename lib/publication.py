@@ -118,6 +118,11 @@ def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     return Candidate(delta_table(spark, tables.held).toDF(), note.pop("mode"), note.pop("missing"), note)
 
 
+def in_large_files(rows: DataFrame, count: int) -> DataFrame:
+    """The rows in as many tasks as shall write files. count: about how many rows there are."""
+    return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
+
+
 def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
     if candidate.mode == "note":
         # Neither a merge nor an append of no rows will do: each writes a data file without rows.
@@ -126,8 +131,8 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
         return
     if candidate.mode == "full":
         rows = candidate.rows.drop(VANISHED)
-        files = max(spark.sparkContext.defaultParallelism, candidate.note["run"]["rows_in"] // ROWS_PER_FILE)
-        save(rows.coalesce(files).write.format("delta").mode("overwrite").option("mergeSchema", True), target)
+        rows = in_large_files(rows, candidate.note["run"]["rows_in"])
+        save(rows.write.format("delta").mode("overwrite").option("mergeSchema", True), target)
         return
     names = [name for name in candidate.rows.columns if name != VANISHED]
     values = {quoted(name): column(name, of="scored") for name in names}

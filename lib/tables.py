@@ -143,11 +143,11 @@ def save(writer: Any, location: Location) -> None:
 
 def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
     """By the notes of the ledger's newest commits, which nearly always tell; else by its rows."""
-    if not is_delta(spark, tables.runs):
+    commits = commits_of(spark, tables.runs, MOST_LEDGER_COMMITS)
+    if not commits:
         return False
-    changes = [commit for commit in commits_of(spark, tables.runs, MOST_LEDGER_COMMITS) if commit.changes_rows]
     # Behind another hand's change a row may be gone whose writing the history tells of.
-    ours = takewhile(lambda commit: commit.run, changes)
+    ours = takewhile(lambda commit: commit.run, (commit for commit in commits if commit.changes_rows))
     if any((commit.run["run_id"], commit.run["status"]) == (run_id, status) for commit in ours):
         return True
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
