@@ -49,6 +49,13 @@ WORDS = (
     "?!",
 )
 BEHIND_THE_COMMIT = ("recording", "recorded")
+SETTINGS = {
+    **FOR_FEW_ROWS,
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    # Hundreds of nights in one JVM: what the optimizing compiler costs comes back within minutes.
+    "spark.driver.extraJavaOptions": "-XX:ReservedCodeCacheSize=512m",
+}
 
 
 class Crash(BaseException):
@@ -198,7 +205,7 @@ def main(folder: Path, seed: str, first: int, count: int, models: tuple[Path, ..
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", False)
-    for name, value in {**FOR_FEW_ROWS, "spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}.items():
+    for name, value in SETTINGS.items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     # The job stops its session at its end; the nights share one here.
