@@ -7,10 +7,8 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, StructField
@@ -29,6 +27,7 @@ from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
 from lib.rows import Census, IdCount, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
+from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
 from lib.tables import Tables, check_targets, create_tables
@@ -53,7 +52,7 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     for attempt in range(MOST_ATTEMPTS):
         try:
             check_targets(spark, tables, carried, replaces=plan.mode == "full")
-            with ExitStack() as scratch:
+            with Scratch() as scratch:
                 return _attempt(spark, source, tables, bundle, plan, carried, scratch)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
@@ -68,7 +67,7 @@ def _attempt(
     bundle: Bundle,
     plan: Plan,
     carried: Sequence[StructField],
-    scratch: ExitStack,
+    scratch: Scratch,
 ) -> Outcome:
     """One attempt. `scratch` lets go of what it keeps on disk meanwhile."""
     identity = identity_of(source, bundle, plan)
@@ -91,8 +90,7 @@ def _attempt(
     selected = time.time()
     reached("planned")
     clock = Clock(spark.sparkContext)
-    scored = with_scores(selection.rows, bundle, plan.engine, clock=clock).persist(StorageLevel.DISK_ONLY)
-    scratch.callback(scored.unpersist)
+    scored = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
     try:
         groups, ids = count_scored(scored, bundle)
     except Exception as error:
@@ -170,7 +168,7 @@ def _select(
     plan: Plan,
     census: Census,
     state: TableState,
-    scratch: ExitStack,
+    scratch: Scratch,
 ) -> Selection:
     most = bundle.tokenizer.settings.max_characters
     if plan.mode == "incremental" and present is not None:
@@ -188,7 +186,7 @@ def _is_last_model(bundle: Bundle, state: TableState) -> bool:
     return bool(state.last_good.get("model_version") == bundle.model_version)
 
 
-def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch: ExitStack) -> DataFrame | None:
+def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch: Scratch) -> DataFrame | None:
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
     last = state.last or {}
     run = last.get("run", {})
@@ -197,8 +195,7 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
     changes = changed_rows(source, str(run["source_version"]))
     if changes is None:
         return None
-    ids = changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct().persist()
-    scratch.callback(ids.unpersist)
+    ids = scratch.keep(changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct())
     # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
     return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
 

@@ -43,6 +43,8 @@ INPUT_FAULTS = (
 OUTPUT_FAULTS = (
     ("No space left on device", "Expected room to write, found the disk full (the target's, or Spark's scratch space)"),
     ("Disk quota exceeded", "Expected room to write, found the disk quota used up"),
+    ("QuotaExceededException", "Expected room to write, found the quota of the target's folder on HDFS used up"),
+    ("Name node is in safe mode", "Expected a target that can be written, found HDFS in safe mode"),
     ("Read-only file system", "Expected a target that can be written, found its file system read-only"),
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
@@ -51,9 +53,11 @@ OUTPUT_FAULTS = (
 ANSWERS_ONLY = ("explain", "predict")
 
 SPARK_IS_GONE = (
-    "Expected Spark to run to the end, found its JVM gone (stopped by a signal, or out of memory); "
+    "Expected Spark to run to the end, found it stopped (by a signal, by the cluster, or out of memory); "
     "the table holds the last whole night, run again."
 )
+# What Spark says where its context was stopped under a run, as by `yarn application -kill`.
+STOPPED = ("SparkContext was shut down", "stopped SparkContext")
 
 
 def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Sequence[str] | None = None) -> int:
@@ -107,8 +111,10 @@ def input_fault(error: Exception) -> str | None:
 
 def _spark_is_gone(error: Exception) -> bool:
     """py4j raises its network error where the JVM does not answer, or a plain Py4JError without anything from Java."""
-    kind = type(error).__name__
-    return kind in ("Py4JNetworkError", "ConnectionRefusedError") or (kind == "Py4JError" and "Trace:" not in str(error))
+    kind, text = type(error).__name__, str(error)
+    if kind in ("Py4JNetworkError", "ConnectionRefusedError") or (kind == "Py4JError" and "Trace:" not in text):
+        return True
+    return any(mark in text for mark in STOPPED)
 
 
 def _file_in(text: str) -> str | None:

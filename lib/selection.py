@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.names import column
 from lib.rows import CatalogueColumns, Census, IdCount, catalogue_rows, usable_id
+from lib.scratch import Scratch
 from lib.sources import Source
 from lib.tally import Group, count_groups
 
@@ -50,7 +49,7 @@ def select_changed(
     max_characters: int,
     census: Census,
     known: DataFrame,
-    scratch: ExitStack,
+    scratch: Scratch,
     feed: DataFrame | None = None,
 ) -> Selection:
     """The rows whose id, text and carried values do not stand in `known` yet.
@@ -74,8 +73,7 @@ def select_changed(
     for name in ("text_hash", *columns.carry):
         same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
     compared = _compared(catalogue_rows(fresh, columns, max_characters, census).drop("text"), known, same)
-    compared = (compared.unionByName(others) if others is not None else compared).persist(StorageLevel.DISK_ONLY)
-    scratch.callback(compared.unpersist)
+    compared = scratch.keep(compared.unionByName(others) if others is not None else compared)
     groups, unchanged = count_groups(compared.filter("unchanged"))
     changed = compared.filter("NOT unchanged").select("product_id")
     count = census.ids - unchanged.ids

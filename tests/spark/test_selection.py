@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from lib.categorization import _reconcile
 from lib.errors import GuardrailError
 from lib.locations import locate
 from lib.rows import CatalogueColumns, IdCount, count_of_ids, take_census
+from lib.scratch import Scratch
 from lib.selection import Selection, is_even, rows_by_partition, select_all, select_changed
 from lib.sources import Source, read_source
 from lib.tally import Group
@@ -61,7 +61,7 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
         .unionByName(other)
         .selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
     )
-    selection = select_changed(source, COLUMNS, 4096, census, known, ExitStack())
+    selection = select_changed(source, COLUMNS, 4096, census, known, Scratch())
     assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
         ("p1", "text 1"),
         ("p7", "text 7"),

@@ -73,16 +73,17 @@ def test_faults_of_the_input_are_told_as_such(capsys) -> None:
     assert "file:///x/a.csv" in text
 
 
-def test_a_jvm_that_is_gone_is_told(capsys) -> None:
+def test_spark_that_is_gone_is_told(capsys) -> None:
     from py4j.protocol import Py4JError, Py4JNetworkError
 
     for error in (
         Py4JNetworkError("Error while sending or receiving"),
         Py4JError("An error occurred while calling o1.collect"),
+        Exception("org.apache.spark.SparkException: Job 3 cancelled because SparkContext was shut down"),
     ):
         code, text = ends(error, capsys)
         assert code == 1
-        assert "found its JVM gone" in text
+        assert "found it stopped" in text
 
 
 def test_ctrl_c(capsys) -> None:

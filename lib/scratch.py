@@ -1,0 +1,23 @@
+"""What a run keeps on disk while it is at work."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+
+
+class Scratch(ExitStack):
+    """Lets go at its end of what was kept."""
+
+    def keep(self, rows: DataFrame) -> DataFrame:
+        kept = rows.persist(StorageLevel.DISK_ONLY)
+        self.callback(_let_go, kept)
+        return kept
+
+
+def _let_go(kept: DataFrame) -> None:
+    # Where Spark is gone its files are too, and what the run ended with is worth more than that this fails.
+    with suppress(Exception):
+        kept.unpersist()
