@@ -85,25 +85,43 @@ prepare_packages() {
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
 
-# Delta's jars, fetched once with the Ivy that Spark brings, verified, and laid beside Spark's own: no resolution at
-# each start, no network for the second run. IVY_SETTINGS names a settings file for a mirror.
+# fetch_jars NAME FOLDER: the jars of requirements/NAME.xml into FOLDER, fetched with the Ivy that Spark brings and verified by
+# NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
+fetch_jars() {
+    local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
+    "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
+        -ivy "$ROOT/requirements/$1.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
+    if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
+        tail -n 15 "$folder/log" >&2
+        rm -rf "$folder"
+        fail "Expected the jars of requirements/$1.xml from the Maven repository with the digests of $1.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again."
+    fi
+    mkdir -p "$2"
+    mv "$folder"/*.jar "$2/"
+    rm -rf "$folder"
+    cp "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256"
+}
+
+# fetched NAME FOLDER: whether that was done before, and the folder is still there.
+fetched() {
+    cmp -s "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256" &&
+        [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ]
+}
+
+# Delta's jars lie beside Spark's own: no resolution at each start, no network for the second run.
 prepare_jars() {
     SPARK_HOME=$("$PYTHON" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
     export SPARK_HOME
-    cmp -s "$ROOT/requirements/jars.sha256" "$VENV/installed-jars.sha256" &&
-        [ -e "$SPARK_HOME/jars/$(head -n 1 "$ROOT/requirements/jars.sha256" | cut -d' ' -f3)" ] && return
+    if fetched jars "$SPARK_HOME/jars"; then return; fi
     say "fetching Delta's jars (once; they are verified by hash)"
-    local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
-    "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
-        -ivy "$ROOT/requirements/jars.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
-    if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/jars.sha256") >>"$folder/log" 2>&1; then
-        tail -n 15 "$folder/log" >&2
-        rm -rf "$folder"
-        fail "Expected the jars of requirements/jars.xml from the Maven repository with the digests of jars.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again."
-    fi
-    mv "$folder"/*.jar "$SPARK_HOME/jars/"
-    rm -rf "$folder"
-    cp "$ROOT/requirements/jars.sha256" "$VENV/installed-jars.sha256"
+    fetch_jars jars "$SPARK_HOME/jars"
+}
+
+# What the tests on a real HDFS and YARN stand on.
+prepare_cluster() {
+    if fetched cluster "$ROOT/build/cluster"; then return; fi
+    say "fetching the cluster's jars (once; they are verified by hash)"
+    fetch_jars cluster "$ROOT/build/cluster"
 }
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.cluster import Cluster
 
 
 @dataclass
@@ -28,3 +32,14 @@ def fault() -> Callable[[str, str], Fault]:
         return FAULTS[-1]
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if not pytestconfig.getoption("--cluster"):
+        pytest.skip("a cluster takes minutes: give --cluster")
+    from tests.faults.cluster import Cluster
+
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.stop()

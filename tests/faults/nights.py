@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,7 +88,14 @@ class Night:
     """The job in a process of its own: a Python driver and the JVM that it starts."""
 
     def __init__(
-        self, folder: Path, stops: str, job: list[str], master: str = "local[2]", fault: str = "", conf: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        stops: str,
+        job: list[str],
+        master: str = "local[2]",
+        fault: str = "",
+        conf: tuple[str, ...] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +105,7 @@ class Night:
         )
         environment = {
             **os.environ,
+            **environment,
             "PYSPARK_SUBMIT_ARGS": submit,
             "PYTHONPATH": os.pathsep.join([str(FAULTS / "workers"), str(ROOT)]),
             "CATALOG_FAULT": fault,
@@ -137,15 +146,20 @@ class Night:
 
     def processes(self, mark: str = "") -> list[int]:
         """Processes of this run's session whose command line holds a text."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if int(state[3]) == self.process.pid and state[0] != "Z" and mark in command:
-                found.append(int(entry.name))
-        return found
+        return processes(lambda command, session: session == self.process.pid and mark in command)
+
+
+def processes(wanted: Callable[[str, int], bool]) -> list[int]:
+    """Ids of living processes, chosen by command line and session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if state[0] != "Z" and wanted(command, int(state[3])):
+            found.append(int(entry.name))
+    return found

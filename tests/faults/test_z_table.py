@@ -1,6 +1,6 @@
 """docs/faults.md, made of what the fault tests before this one have seen.
 
-./run-tests.sh tests/faults --fault-table docs/faults.md
+./run-tests.sh tests/faults --cluster --fault-table docs/faults.md
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from tests.faults.conftest import FAULTS, Fault
 
 HEAD = """# Faults
 
-What breaks, what a run is expected to do about it, and what the tests have seen: `./run-tests.sh tests/faults --fault-table
-docs/faults.md` writes this page. Real processes are killed with real signals at phases that are waited for, on real Delta tables.
+What breaks, what a run is expected to do about it, and what the tests have seen: `./run-tests.sh tests/faults --cluster
+--fault-table docs/faults.md` writes this page. Real processes are killed with real signals at phases that are waited for, on real Delta tables.
 
 | fault | expected | seen |
 |---|---|---|

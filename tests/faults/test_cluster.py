@@ -1,0 +1,195 @@
+"""Nights on a real YARN, into tables on a real HDFS: `./run-tests.sh tests/faults --cluster`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import ROOT, SHIPPED
+from tests.faults.conftest import Fault
+from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from tests.faults.cluster import Cluster
+
+Told = Callable[[str, str], Fault]
+ON_YARN = ("--master", "yarn", "--deploy-mode", "cluster")
+OLD = titles_hash(FIRST)
+# Product 4 has vanished, and stays.
+NEW = titles_hash({"4": FIRST["4"], **SECOND})
+
+
+@pytest.fixture
+def lake(spark, cluster: Cluster, tmp_path: Path) -> str:
+    """A table on HDFS with a night in it; the sources of further nights lie in the test's folder."""
+    lake = f"{cluster.uri}/{tmp_path.name}/lake"
+    assert run(write_source(tmp_path / "first.parquet", FIRST), lake) == 0
+    write_source(tmp_path / "second.parquet", SECOND)
+    return lake
+
+
+def night_on_yarn(cluster: Cluster, folder: Path, stops: str, lake: str, fault: str = "") -> Night:
+    # Without its scheme a path is one on HDFS there.
+    job = arguments(f"file://{folder / 'second.parquet'}", lake)
+    return Night(folder / "night", stops, job, "yarn", conf=cluster.spark_settings(fault), environment=cluster.environment())
+
+
+def test_a_container_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault(
+        "YARN: SIGKILL of an executor's container while it scores", "YARN gives another one; the night is whole, exit 0"
+    )
+    night = night_on_yarn(cluster, tmp_path, "", lake, f"hold:{tmp_path / 'night'}")
+    night.wait_for("scoring")
+    killed = cluster.executors()
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    night.go("scoring")
+    assert night.end() == 0, night.said()
+    assert hashes_in(spark, lake) == NEW
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 2
+    told.saw("another container, night whole, exit 0")
+
+
+@pytest.mark.parametrize(("phase", "committed"), [("publishing", False), ("published", True)])
+def test_the_driver_killed_on_yarn(
+    spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told, phase: str, committed: bool
+) -> None:
+    told = fault(
+        f"YARN: SIGKILL of the driver at the phase `{phase}`",
+        "YARN ends the application; the new night stands whole, the rerun adds the ledger's row"
+        if committed
+        else "YARN ends the application; the old night stands, the rerun publishes the new one",
+    )
+    night = night_on_yarn(cluster, tmp_path, phase, lake)
+    night.wait_for(phase)
+    night.kill()
+    cluster.wait_until_idle()
+    assert hashes_in(spark, lake) == (NEW if committed else OLD)
+    assert len(ledger(spark, lake)) == 1
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == NEW
+    told.saw("application ended, new night whole" if committed else "application ended, old night untouched, rerun published")
+
+
+def test_the_application_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault("`yarn application -kill` while a run scores", "exit 1 and a sentence; the old night stands")
+    night = night_on_yarn(cluster, tmp_path, "", lake, f"hold:{tmp_path / 'night'}")
+    night.wait_for("scoring")
+    cluster.kill_applications()
+    assert night.end() == 1
+    assert "Expected Spark to run to the end" in night.said()
+    night.go("scoring")
+    cluster.wait_until_idle()
+    assert hashes_in(spark, lake) == OLD
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == NEW
+    told.saw("exit 1 and a sentence, old night untouched, rerun published")
+
+
+def submit(cluster: Cluster, folder: Path, lake: str, *more: str, fault: str = "") -> subprocess.Popen[str]:
+    """The real spark-submit in cluster mode: the bundle comes as an archive, the code from the zip."""
+    bundles = shutil.make_archive(str(folder / "bundles"), "zip", SHIPPED.parent, SHIPPED.name)
+    job = arguments(f"file://{folder / 'second.parquet'}", lake, *more, model=f"models/{SHIPPED.name}")
+    settings = [word for setting in cluster.spark_settings(fault) for word in ("--conf", setting)]
+    command = [ROOT / "spark-submit.sh", *ON_YARN, "--archives", f"{bundles}#models", *settings, "categorize", *job]
+    return subprocess.Popen(command, env={**os.environ, **cluster.environment()}, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_driver_that_yarn_starts_again(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault(
+        "YARN in cluster mode: SIGKILL of the driver while it scores", "YARN starts it again; the night is whole, exit 0"
+    )
+    folder = tmp_path / "night"
+    folder.mkdir()
+    submitted = submit(cluster, tmp_path, lake, fault=f"hold:{folder}")
+    until(lambda: (folder / "scoring").exists() or submitted.poll() is not None, "the phase scoring", 300)
+    killed = cluster.drivers()
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    (folder / "scoring.go").touch()
+    _, said = submitted.communicate(timeout=300)
+    assert submitted.returncode == 0, said
+    assert hashes_in(spark, lake) == NEW
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 2
+    told.saw("started again, night whole, exit 0")
+
+
+def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault(
+        "YARN in cluster mode: a column that is not in the source",
+        "exit 1, the driver's own exit code in what spark-submit prints; the old night stands",
+    )
+    submitted = submit(cluster, tmp_path, lake, "--text-columns", "nowhere")
+    _, said = submitted.communicate(timeout=300)
+    assert submitted.returncode == 1, said
+    assert "User application exited with status 2" in said
+    assert hashes_in(spark, lake) == OLD
+    told.saw("exit 1, status 2 printed, old night untouched")
+
+
+def test_two_processes_commit_at_once_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault("HDFS: two processes let go at the same moment before their commits", "both publish, one starts over")
+    other = {**FIRST, "3": "garden hose", "7": "tent for two"}
+    sources = {"second": tmp_path / "second.parquet", "other": write_source(tmp_path / "other.parquet", other)}
+    nights = [Night(tmp_path / name, "publishing", arguments(source, lake)) for name, source in sources.items()]
+    for night in nights:
+        night.wait_for("publishing")
+    for night in nights:
+        night.go("publishing")
+    assert [night.end() for night in nights] == [0, 0], "\n".join(night.said() for night in nights)
+    assert hashes_in(spark, lake) in (titles_hash({**other, "4": FIRST["4"], **SECOND}), titles_hash({**SECOND, **other}))
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
+    told.saw("both published, each id once")
+
+
+def test_a_data_node_lost(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
+    told = fault("HDFS: a data node lost while a run is at the phase `scored`", "the other one serves; the night is whole")
+    lost = []
+    try:
+        with at("scored", lambda: lost.append(cluster.hdfs.stopDataNode(0))):
+            assert run(tmp_path / "second.parquet", lake) == 0
+        assert hashes_in(spark, lake) == NEW
+    finally:
+        for node in lost:
+            cluster.hdfs.restartDataNode(node)
+    told.saw("night whole, exit 0")
+
+
+@pytest.mark.parametrize("phase", ["planned", "publishing"])
+def test_hdfs_in_safe_mode(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told, capsys, phase: str) -> None:
+    told = fault(f"HDFS goes into safe mode at the phase `{phase}`", "exit 1 and a sentence; nothing half written")
+    actions = cluster.java.org.apache.hadoop.fs.SafeModeAction
+    with at(phase, lambda: cluster.files().setSafeMode(actions.ENTER)):
+        code = run(tmp_path / "second.parquet", lake)
+    cluster.files().setSafeMode(actions.LEAVE)
+    assert code == 1
+    assert "found HDFS in safe mode" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == OLD
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == NEW
+    told.saw("exit 1 and a sentence, table as it was, rerun published")
+
+
+def test_a_quota_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told, capsys) -> None:
+    told = fault("HDFS: the target's quota is used up", "exit 1 and a sentence; nothing half written")
+    folder = cluster.java.org.apache.hadoop.fs.Path(lake).getParent()
+    unlimited = 2**63 - 1
+    used = cluster.files().getContentSummary(folder).getSpaceConsumed()
+    with at("publishing", lambda: cluster.files().setQuota(folder, unlimited, used + 1)):
+        assert run(tmp_path / "second.parquet", lake) == 1
+    assert "on HDFS used up" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == OLD
+    cluster.files().setQuota(folder, -1, -1)
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == NEW
+    told.saw("exit 1 and a sentence, table as it was, rerun published")
