@@ -38,8 +38,9 @@ def fault() -> Callable[[str, str], Fault]:
 def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if not pytestconfig.getoption("--cluster"):
         pytest.skip("a cluster takes minutes: give --cluster")
-    from tests.faults.cluster import Cluster
+    from tests.faults.cluster import OWN_JARS, Cluster
 
+    assert OWN_JARS.is_dir(), f"Expected the cluster's jars in {OWN_JARS}, found none; ./run-tests.sh --cluster fetches them."
     started = Cluster(tmp_path_factory.mktemp("cluster"))
     yield started
     started.stop()
