@@ -85,9 +85,12 @@ prepare_packages() {
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
 
-# fetch_jars NAME FOLDER: the jars of requirements/NAME.xml into FOLDER, fetched with the Ivy that Spark brings and verified by
-# NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
+# fetch_jars NAME FOLDER WHAT: unless it was done before, the jars of requirements/NAME.xml into FOLDER, fetched with the Ivy that
+# Spark brings and verified by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
 fetch_jars() {
+    cmp -s "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256" &&
+        [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
+    say "fetching $3 (once; they are verified by hash)"
     local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
     "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
         -ivy "$ROOT/requirements/$1.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
@@ -102,27 +105,15 @@ fetch_jars() {
     cp "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256"
 }
 
-# fetched NAME FOLDER: whether that was done before, and the folder is still there.
-fetched() {
-    cmp -s "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256" &&
-        [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ]
-}
-
 # Delta's jars lie beside Spark's own: no resolution at each start, no network for the second run.
 prepare_jars() {
     SPARK_HOME=$("$PYTHON" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
     export SPARK_HOME
-    if fetched jars "$SPARK_HOME/jars"; then return; fi
-    say "fetching Delta's jars (once; they are verified by hash)"
-    fetch_jars jars "$SPARK_HOME/jars"
+    fetch_jars jars "$SPARK_HOME/jars" "Delta's jars"
 }
 
 # What the tests on a real HDFS and YARN stand on.
-prepare_cluster() {
-    if fetched cluster "$ROOT/build/cluster"; then return; fi
-    say "fetching the cluster's jars (once; they are verified by hash)"
-    fetch_jars cluster "$ROOT/build/cluster"
-}
+prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars"; }
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
 prepare_native() {

@@ -24,6 +24,8 @@ from tests.waiting import until
 FAULTS = Path(__file__).resolve().parent
 FIRST = {"1": "steel kettle", "2": "detective novel, paperback", "3": "usb cable for phones", "4": "cotton shirt"}
 SECOND = {"1": "steel kettle", "2": "wooden chair", "3": "usb cable for phones", "5": "yoga mat", "6": "blue jeans"}
+# Of another run beside the second night's.
+OTHER = {**FIRST, "3": "garden hose", "7": "tent for two"}
 
 
 def write_source(path: Path, rows: Mapping[str, str | None], *more: tuple[str | None, str | None]) -> Path:
@@ -44,6 +46,20 @@ def arguments(source: object, target: object, *more: object, model: object = SHI
 
 def run(source: object, target: object, *more: object, model: object = SHIPPED) -> int:
     return run_command(CategorizeSettings, main, "categorize", arguments(source, target, *more, model=model))
+
+
+def commit_at_once(spark: object, lake: object, folder: Path) -> None:
+    """The second night and another, each in a process of its own, let go together before their commits; both must stand."""
+    sources = {name: write_source(folder / f"{name}.parquet", rows) for name, rows in (("second", SECOND), ("other", OTHER))}
+    nights = [Night(folder / name, "publishing", arguments(source, lake)) for name, source in sources.items()]
+    for night in nights:
+        night.wait_for("publishing")
+    for night in nights:
+        night.go("publishing")
+    assert [night.end() for night in nights] == [0, 0], "\n".join(night.said() for night in nights)
+    one, two = {**OTHER, "4": FIRST["4"], **SECOND}, {**SECOND, **OTHER}
+    assert hashes_in(spark, lake) in (titles_hash(one), titles_hash(two))
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
 
 
 @contextmanager

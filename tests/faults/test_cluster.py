@@ -14,7 +14,19 @@ import pytest
 
 from tests.conftest import ROOT, SHIPPED
 from tests.faults.conftest import Fault
-from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import (
+    FIRST,
+    SECOND,
+    Night,
+    arguments,
+    at,
+    commit_at_once,
+    hashes_in,
+    ledger,
+    run,
+    titles_hash,
+    write_source,
+)
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -139,16 +151,7 @@ def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, f
 
 def test_two_processes_commit_at_once_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
     told = fault("HDFS: two processes let go at the same moment before their commits", "both publish, one starts over")
-    other = {**FIRST, "3": "garden hose", "7": "tent for two"}
-    sources = {"second": tmp_path / "second.parquet", "other": write_source(tmp_path / "other.parquet", other)}
-    nights = [Night(tmp_path / name, "publishing", arguments(source, lake)) for name, source in sources.items()]
-    for night in nights:
-        night.wait_for("publishing")
-    for night in nights:
-        night.go("publishing")
-    assert [night.end() for night in nights] == [0, 0], "\n".join(night.said() for night in nights)
-    assert hashes_in(spark, lake) in (titles_hash({**other, "4": FIRST["4"], **SECOND}), titles_hash({**SECOND, **other}))
-    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
+    commit_at_once(spark, lake, tmp_path)
     told.saw("both published, each id once")
 
 

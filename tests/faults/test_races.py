@@ -9,10 +9,9 @@ import pytest
 
 from lib.scoring import Clock
 from tests.faults.conftest import Fault
-from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import FIRST, OTHER, SECOND, at, commit_at_once, hashes_in, ledger, run, titles_hash, write_source
 
 PHASES = ("planned", "scored", "rejected", "publishing")
-OTHER = {**FIRST, "3": "garden hose", "7": "tent for two"}
 
 
 @pytest.fixture
@@ -63,18 +62,7 @@ def test_two_first_nights(spark, tmp_path: Path, fault: Callable[[str, str], Fau
 
 def test_two_processes_commit_at_once(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("two processes let go at the same moment before their commits", "both publish, one starts over; each id once")
-    nights = [
-        Night(tmp_path / name, "publishing", arguments(tmp_path / f"{name}.parquet", lake)) for name in ("second", "other")
-    ]
-    for night in nights:
-        night.wait_for("publishing")
-    for night in nights:
-        night.go("publishing")
-    assert [night.end() for night in nights] == [0, 0], "\n".join(night.said() for night in nights)
-    found = hashes_in(spark, lake)
-    one, two = {**OTHER, "4": FIRST["4"], **SECOND}, {**SECOND, **OTHER}
-    assert found in (titles_hash(one), titles_hash(two))
-    assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
+    commit_at_once(spark, lake, tmp_path)
     told.saw("both published, each id once")
 
 
