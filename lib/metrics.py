@@ -58,17 +58,20 @@ def _ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """The metrics as lines of text for a terminal; of very many classes only the worst."""
+    """The metrics as lines of text for a terminal: classes with rows, of very many only the worst."""
     width = max([len(label) for label in metrics["per_class"]] + [len("f1_weighted")])
     lines = [f"{name:{width}}  {metrics[name]:.4f}" for name in ("accuracy", "f1_weighted", "f1_macro")]
     lines += ["", f"{'':{width}}  precision  recall      f1  support"]
-    classes = list(metrics["per_class"].items())
+    judged = [one for one in metrics["per_class"].items() if one[1]["support"]]
+    classes = judged
     if len(classes) > MAX_CLASSES_SHOWN:
         classes = sorted(classes, key=lambda one: one[1]["f1"])[:MAX_CLASSES_SHOWN]
     for label, row in classes:
         lines.append(f"{label:{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}")
-    if len(classes) < len(metrics["per_class"]):
-        lines.append(f"… the {len(classes)} classes with the lowest F1 of {len(metrics['per_class'])}")
+    if len(classes) < len(judged):
+        lines.append(f"… the {len(classes)} classes with the lowest F1 of {len(judged)}")
+    if len(judged) < len(metrics["per_class"]):
+        lines.append(f"… {len(metrics['per_class']) - len(judged)} classes without a row")
     return "\n".join(lines)
 
 

@@ -44,6 +44,8 @@ def majority(texts: Sequence[str], label_ids: Int64s) -> Predictor:
 
 
 def tfidf_linear_svc(texts: Sequence[str], label_ids: Int64s) -> Predictor:
+    if len(np.unique(label_ids)) < 2:
+        return majority(texts, label_ids)
     fitted = tfidf_pipeline(LinearSVC(C=0.5)).fit(texts, label_ids)
     return lambda more: np.asarray(fitted.predict(more), dtype=np.int64)
 
@@ -99,6 +101,10 @@ def out_of_fold_probabilities(texts: Sequence[str], label_ids: Int64s, fold_of: 
     probabilities = np.zeros((len(texts), labels), dtype=np.float32)
     for fold in np.unique(fold_of):
         inside = fold_of == fold
+        known = np.unique(label_ids[~inside])
+        if len(known) < 2:
+            probabilities[np.ix_(inside, known)] = 1
+            continue
         fitted = tfidf_pipeline(LogisticRegression(C=20, max_iter=300)).fit(every[~inside], label_ids[~inside])
         rows = np.flatnonzero(inside)
         probabilities[np.ix_(rows, fitted.classes_)] = fitted.predict_proba(every[inside])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,9 @@ from lib.errors import InputError
 from lib.fields import markers_of
 from lib.names import column
 from lib.rows import joined_text
-from lib.sources import Source, require_text
+from lib.sources import ID_TYPES, Source, require_columns, require_text
 from lib.text import TextSettings, tokens_of
-
-MIN_ROWS_PER_LABEL = 5
-# A misspelt label has at most this share of the rows of the right one, and is at least this similar to it (difflib).
-MAX_SLIP_SHARE = 0.1
-MIN_SLIP_SIMILARITY = 0.8
+from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,8 @@ class LabelledTexts:
 
     texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `dropped`: reason -> rows; `fingerprint`:
     SHA-256 over the sorted (label, text) pairs, the same whatever the order of the rows; `look_alikes`: pairs of labels
-    that may be one, misspelt or in another case.
+    that may be one, misspelt or in another case; `rare_labels`: those left out, with their texts; `groups`: strings [rows],
+    the group that `group_column` gives a text, null for none.
     """
 
     texts: pa.Array
@@ -52,6 +48,9 @@ class LabelledTexts:
     dropped: Mapping[str, int]
     fingerprint: str
     look_alikes: tuple[tuple[str, str], ...] = ()
+    rare_labels: Mapping[str, int] = field(default_factory=dict)
+    groups: pa.Array | None = None
+    group_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,18 @@ class Elsewhere:
 
 
 def read_labelled_texts(
-    source: Source, text_columns: tuple[str, ...], label_column: str, settings: TextSettings, limits: Limits
+    source: Source,
+    text_columns: tuple[str, ...],
+    label_column: str,
+    settings: TextSettings,
+    limits: Limits,
+    min_rows: int = MIN_ROWS_PER_LABEL,
+    group_column: str | None = None,
 ) -> LabelledTexts:
     """Read, check against the driver's limits, and clean.
 
+    Args:
+        min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
@@ -75,9 +82,13 @@ def read_labelled_texts(
     require_text(source.frame, where, text_columns)
     require_text(source.frame, where, [label_column], flag="label_column")
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
-    pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
+    group = []
+    if group_column:
+        require_columns(source.frame, where, group_column=([group_column], ID_TYPES))
+        group = [F.trim(column(group_column).cast("string")).alias("group")]
+    pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
-    return clean(pairs.toPandas(), settings, where)
+    return replace(clean(pairs.toPandas(), settings, where, min_rows), group_column=group_column)
 
 
 def read_unlabelled_texts(
@@ -129,18 +140,22 @@ def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
         )
 
 
-def clean(pairs: pd.DataFrame, settings: TextSettings, where: str) -> LabelledTexts:
+def clean(pairs: pd.DataFrame, settings: TextSettings, where: str, min_rows: int = MIN_ROWS_PER_LABEL) -> LabelledTexts:
     """Drop what teaches nothing or teaches wrong.
 
     Texts count as the same if their tokens are: another case or punctuation makes no new text.
 
     Args:
-        pairs: columns label and text.
+        pairs: columns label and text, and perhaps group; of copies in several groups the first in alphabetical order counts.
+        min_rows: labels of fewer distinct texts are left out.
     Raises:
-        InputError: fewer than two labels, or fewer than MIN_ROWS_PER_LABEL rows of one.
+        InputError: fewer than two labels, or fewer than two that are not left out.
     """
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
     rows = pd.DataFrame({"label": pairs["label"].to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
+    if "group" in pairs:
+        named = (pairs["group"].fillna("") != "").to_numpy()
+        rows["group"] = rows["words"].map(pairs["group"][named].groupby(rows["words"].to_numpy()[named]).min())
     dropped: dict[str, int] = {}
 
     def keep(mask: pd.Series[bool], reason: str) -> None:
@@ -152,55 +167,42 @@ def clean(pairs: pd.DataFrame, settings: TextSettings, where: str) -> LabelledTe
     keep(rows["words"] != "", "empty text")
     keep(rows.groupby("words")["label"].transform("nunique") == 1, "conflicting labels")
     keep(~rows["words"].duplicated(), "duplicate text")
-    labels, label_ids = _checked_labels(rows["label"], where)
+    counts = {str(label): int(count) for label, count in rows["label"].value_counts().items()}
+    rare = rare_labels(counts, min_rows)
+    similar = tuple(look_alikes(worth_comparing(counts, rare)))
+    _check_labels(counts, rare, similar, min_rows, where)
+    keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
+    labels = tuple(sorted(set(counts) - set(rare)))
+    positions = {label: i for i, label in enumerate(labels)}
+    label_ids = np.array([positions[label] for label in rows["label"]], dtype=np.int64)
     digest = hashlib.sha256()
     for pair in sorted(zip(rows["label"], rows["text"], strict=True)):
         digest.update("\0".join(pair).encode() + b"\n")
     texts = pa.array(rows["text"], pa.string())
-    similar = tuple(look_alikes(dict(zip(labels, np.bincount(label_ids).tolist(), strict=True))))
-    return LabelledTexts(texts, label_ids, labels, len(pairs), dropped, digest.hexdigest(), similar)
+    groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
+    return LabelledTexts(texts, label_ids, labels, len(pairs), dropped, digest.hexdigest(), similar, rare, groups)
 
 
-def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Pairs (rare, frequent) of labels that may be meant as one: they differ in case or blanks only, or by a slip of the pen.
-
-    A slip is rare: "Men's shoes" beside as many "Women's shoes" is none.
-    """
-    ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    plain = {label: " ".join(label.casefold().split()) for label in ranked}
-    pairs = []
-    for place, rare in enumerate(ranked):
-        for frequent in ranked[:place]:
-            slip = counts[rare] <= MAX_SLIP_SHARE * counts[frequent] and _alike(plain[rare], plain[frequent])
-            if plain[rare] == plain[frequent] or slip:
-                pairs.append((rare, frequent))
-                break
-    return pairs
+def remarks(data: LabelledTexts) -> list[str]:
+    """What whoever wrote the labels should know of them, a sentence each."""
+    kept = [pair for pair in data.look_alikes if pair[0] not in data.rare_labels]
+    lines = [f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept]
+    if data.rare_labels:
+        rare = listed(data.rare_labels, data.look_alikes)
+        lines.append(f"{len(data.rare_labels):,} labels are left out, of too few texts for --min-rows-per-label: {rare}")
+    return lines
 
 
-def _alike(one: str, other: str) -> bool:
-    # The upper bounds come first: they cost little and rule out nearly every pair.
-    match = SequenceMatcher(None, one, other, autojunk=False)
-    bounds = (match.real_quick_ratio, match.quick_ratio, match.ratio)
-    return all(ratio() >= MIN_SLIP_SIMILARITY for ratio in bounds)
-
-
-def _checked_labels(column: pd.Series[str], where: str) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    counts = column.value_counts()
+def _check_labels(
+    counts: Mapping[str, int], rare: Mapping[str, int], similar: Sequence[tuple[str, str]], min_rows: int, where: str
+) -> None:
+    left = [label for label in counts if label not in rare]
+    found = f"only {left[0]!r}" if left else "none"
     if len(counts) < 2:
-        found = f"only {counts.index[0]!r}" if len(counts) else "none"
+        found = f"only {next(iter(counts))!r}" if counts else "none"
         raise InputError(f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.")
-    few = {str(label): int(rows) for label, rows in counts.items() if rows < MIN_ROWS_PER_LABEL}
-    if few:
-        meant = dict(look_alikes({str(label): int(rows) for label, rows in counts.items()}))
-        listed = ", ".join(
-            f"{label!r} ({rows}{f', perhaps meant as {meant[label]!r}' if label in meant else ''})"
-            for label, rows in list(few.items())[:5]
-        )
+    if len(left) < 2:
         raise InputError(
-            f"Expected at least {MIN_ROWS_PER_LABEL} distinct texts of each label in {where}, found fewer of {listed}"
-            f"{' and others' if len(few) > 5 else ''}; add rows, or correct or remove these labels."
+            f"Expected at least two labels of {min_rows} or more distinct texts in {where}, found {found} beside "
+            f"{listed(rare, similar)}; add rows, correct the labels, or lower --min-rows-per-label."
         )
-    labels = tuple(sorted(map(str, counts.index)))
-    positions = {label: i for i, label in enumerate(labels)}
-    return labels, np.array([positions[label] for label in column], dtype=np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -35,7 +36,10 @@ def probably_wrong_labels(
         texts: strings [rows]; label_ids: int64 [rows]; probabilities: float32 [rows, labels], each row's from a model that
             was fitted without it.
     """
-    suspects = find_label_issues(label_ids, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings():
+        # It says of every label of few texts that none of these may be found.
+        warnings.filterwarnings("ignore", message="May not flag all label issues")
+        suspects = find_label_issues(label_ids, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     found = []
     for row in map(int, suspects):
         best = int(probabilities[row].argmax())

@@ -73,3 +73,21 @@ def test_a_label_missing_from_the_other_folds_gets_nothing() -> None:
     folds = np.where(labels == 2, 0, np.arange(90) % 2)
     probabilities = out_of_fold_probabilities(texts, labels, folds, 3)
     assert (probabilities[labels == 2, 2] == 0).all()
+
+
+def test_labels_of_one_or_two_texts_do_not_stop_the_search_for_wrong_ones() -> None:
+    texts, labels = texts_of(90, 7)
+    texts, labels = [*texts, "lone word", "pair of words", "words in pair"], np.append(labels, [3, 4, 4])
+    folds = np.arange(93) % 3
+    probabilities = out_of_fold_probabilities(texts, labels, folds, 5)
+    assert (probabilities[labels == 3, 3] == 0).all()
+    found = probably_wrong_labels(pa.array(texts), labels, "abcde", probabilities)
+    assert all(0 <= one.row < 93 for one in found)
+
+
+def test_folds_that_leave_one_label() -> None:
+    texts, labels = ["usb cable", "usb port", "a novel"], np.array([0, 0, 1])
+    probabilities = out_of_fold_probabilities(texts, labels, np.array([0, 0, 1]), 2)
+    assert probabilities.tolist() == [[0, 1], [0, 1], [1, 0]]
+    for name, fit in BASELINES.items():
+        assert fit(texts[:2], labels[:2])(["a usb novel"]).tolist() == [0], name

@@ -5,7 +5,8 @@ import pytest
 
 from lib.errors import InputError
 from lib.text import TextSettings
-from training.dataset import clean, look_alikes
+from training.dataset import clean, remarks
+from training.labels import look_alikes
 
 
 def frame(*rows: tuple[str | None, str | None]) -> pd.DataFrame:
@@ -30,7 +31,13 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
         TextSettings(),
         "labels.csv",
     )
-    assert data.dropped == {"no label": 2, "empty text": 2, "conflicting labels": 2, "duplicate text": 1}
+    assert data.dropped == {
+        "no label": 2,
+        "empty text": 2,
+        "conflicting labels": 2,
+        "duplicate text": 1,
+        "label of fewer than 2 texts": 0,
+    }
     assert data.rows_read == 17
     assert len(data.texts) == 10
     assert data.labels == ("a", "b")
@@ -54,9 +61,51 @@ def test_no_rows_are_refused() -> None:
         clean(frame(), TextSettings(), "labels.csv")
 
 
-def test_a_label_with_few_rows_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"found fewer of 'c' \(1\); add rows"):
-        clean(frame(*GOOD, ("c", "lonely")), TextSettings(), "labels.csv")
+def test_a_label_with_few_texts_is_left_out_counted_and_named() -> None:
+    many = [("Electronics", f"text number {i}") for i in range(40)]
+    rows = [*many, *GOOD, ("Electonics", "one"), ("c", "lonely"), ("c", "Lonely!"), ("pair", "two"), ("pair", "three")]
+    data = clean(frame(*rows), TextSettings(), "labels.csv")
+    assert data.labels == ("Electronics", "a", "b", "pair")
+    assert data.rare_labels == {"Electonics": 1, "c": 1}
+    assert data.dropped["label of fewer than 2 texts"] == 2
+    assert data.dropped["duplicate text"] == 1
+    assert len(data.texts) == len(data.label_ids) == 52
+    assert remarks(data) == [
+        "2 labels are left out, of too few texts for --min-rows-per-label: 'Electonics' (1, perhaps meant as 'Electronics'), "
+        "'c' (1)"
+    ]
+    strict = clean(frame(*rows), TextSettings(), "labels.csv", min_rows=5)
+    assert strict.labels == ("Electronics", "a", "b")
+    assert strict.rare_labels == {"pair": 2, "Electonics": 1, "c": 1}
+    # Its texts are part of the data no longer.
+    assert strict.fingerprint != data.fingerprint
+
+
+def test_fewer_than_two_labels_of_enough_texts_are_refused() -> None:
+    rows = [("Electronics", f"text number {i}") for i in range(40)] + [("Electonics", "one"), ("Electonics", "two")]
+    with pytest.raises(
+        InputError, match=r"of 3 or more distinct texts in x, found only 'Electronics' beside 'Electonics' \(2, perh"
+    ):
+        clean(frame(*rows), TextSettings(), "x", min_rows=3)
+    with pytest.raises(InputError, match=r"of 3 or more distinct texts in x, found none beside 'a' \(1\), 'b' \(1\)"):
+        clean(frame(("a", "one"), ("b", "two")), TextSettings(), "x", min_rows=3)
+
+
+def test_a_column_of_free_text_as_labels_takes_no_ages() -> None:
+    rows = [*GOOD, *[(f"no two labels alike {i:05}", f"other text {i}") for i in range(20_000)]]
+    data = clean(frame(*rows), TextSettings(), "labels.csv")
+    assert data.labels == ("a", "b")
+    assert remarks(data)[-1].endswith(" and 19,995 more")
+
+
+def test_the_group_of_copies_does_not_depend_on_the_order() -> None:
+    rows = pd.DataFrame([(*pair, "") for pair in GOOD], columns=["label", "text", "group"])
+    more = pd.DataFrame([("a", "a TEXT number 0", shop) for shop in ("z", "y", None)], columns=rows.columns)
+    for several in (pd.concat([rows, more]), pd.concat([more[::-1], rows])):
+        data = clean(several, TextSettings(), "labels.csv")
+        groups = dict(zip((text.lower() for text in data.texts.to_pylist()), data.groups.to_pylist(), strict=True))
+        assert groups["a text number 0"] == "y"
+        assert set(groups.values()) == {"y", None}
 
 
 def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> None:
@@ -66,9 +115,3 @@ def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> Non
     data = clean(frame(*rows), TextSettings(), "labels.csv")
     assert data.labels == ("A", "a", "b")
     assert data.look_alikes == (("a", "A"),)
-
-
-def test_a_slip_with_few_rows_is_refused_with_what_may_be_meant() -> None:
-    many = [("Electronics", f"text number {i}") for i in range(40)]
-    with pytest.raises(InputError, match=r"found fewer of 'Electonics' \(2, perhaps meant as 'Electronics'\)"):
-        clean(frame(*many, *GOOD, ("Electonics", "one"), ("Electonics", "two")), TextSettings(), "labels.csv")

@@ -56,3 +56,10 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     assert shown[5].startswith("class 7 ")
     assert len(shown) == 5 + 30 + 1
     assert shown[-1] == "… the 30 classes with the lowest F1 of 100"
+
+
+def test_classes_without_a_row_are_not_shown_as_the_worst() -> None:
+    confusion = confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    shown = metrics_table(classification_metrics(confusion, LABELS)).splitlines()
+    assert [line.split()[0] for line in shown[5:]] == ["a", "b", "…"]
+    assert shown[-1] == "… 1 classes without a row"

@@ -1,0 +1,62 @@
+"""Labels as people write them: too rare to be learned, or perhaps meant as another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+
+# Of one text nothing can be learned that could be judged; of two a first impression.
+MIN_ROWS_PER_LABEL = 2
+# A misspelt label has at most this share of the rows of the right one, and is at least this similar to it (difflib).
+MAX_SLIP_SHARE = 0.1
+MIN_SLIP_SIMILARITY = 0.8
+# Labels named in a sentence, and labels left out that are compared with the others: a column of free text has a million.
+SHOWN = 5
+COMPARED = 200
+
+
+def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Pairs (rare, frequent) of labels that may be meant as one: they differ in case or blanks only, or by a slip of the pen.
+
+    A slip is rare: "Men's shoes" beside as many "Women's shoes" is none.
+    """
+    ranked = sorted(counts, key=lambda label: (-counts[label], label))
+    plain = {label: " ".join(label.casefold().split()) for label in ranked}
+    pairs = []
+    for place, rare in enumerate(ranked):
+        for frequent in ranked[:place]:
+            slip = counts[rare] <= MAX_SLIP_SHARE * counts[frequent] and _alike(plain[rare], plain[frequent])
+            if plain[rare] == plain[frequent] or slip:
+                pairs.append((rare, frequent))
+                break
+    return pairs
+
+
+def _alike(one: str, other: str) -> bool:
+    # The upper bounds come first: they cost little and rule out nearly every pair.
+    match = SequenceMatcher(None, one, other, autojunk=False)
+    bounds = (match.real_quick_ratio, match.quick_ratio, match.ratio)
+    return all(ratio() >= MIN_SLIP_SIMILARITY for ratio in bounds)
+
+
+def rare_labels(counts: Mapping[str, int], least: int) -> dict[str, int]:
+    """The labels of fewer than `least` texts with the number of these, the more frequent first."""
+    ranked = sorted(counts, key=lambda label: (-counts[label], label))
+    return {label: counts[label] for label in ranked if counts[label] < least}
+
+
+def worth_comparing(counts: Mapping[str, int], rare: Mapping[str, int]) -> dict[str, int]:
+    """All that is learned, and of the rare ones as many as can be compared with it in little time."""
+    few = dict(list(rare.items())[:COMPARED])
+    return {label: rows for label, rows in counts.items() if label not in rare or label in few}
+
+
+def listed(labels: Mapping[str, int], similar: Iterable[Sequence[str]] = ()) -> str:
+    """The first labels with their texts and what they are perhaps meant as, for a sentence."""
+    meant = {pair[0]: pair[1] for pair in similar}
+    named = [
+        f"{label!r} ({rows:,}{f', perhaps meant as {meant[label]!r}' if label in meant else ''})"
+        for label, rows in list(labels.items())[:SHOWN]
+    ]
+    more = len(labels) - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more else "")
