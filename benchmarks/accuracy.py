@@ -37,7 +37,7 @@ from training.calibration import calibration_table, coverage_table  # noqa: E402
 from training.card import elsewhere_table, mean_and_spread  # noqa: E402
 from training.cross_validation import CrossValidation, cross_validate  # noqa: E402
 from training.dataset import LabelledTexts  # noqa: E402
-from training.near_duplicates import near_duplicate_groups  # noqa: E402
+from training.near_duplicates import Groups, near_duplicates  # noqa: E402
 from training.pictures import BLUE, GREY, ORANGE, png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "accuracy"
@@ -50,17 +50,17 @@ def measure(
     recipe = replace(recipe_of(TrainSettings(labels="", validation_share=validation_share)), folds=folds)
     began = time.monotonic()
     print("folds that near-duplicates do not cross", flush=True)
-    groups = near_duplicate_groups(data.texts, recipe.text)
+    groups = near_duplicates(data.texts, recipe.text)
     honest = cross_validate(data, groups, recipe, unlabelled, True, lambda line: print(line, flush=True))
     print("folds at random, which leak", flush=True)
     # Each text a group of its own: the sizes and colours of one product fall on both sides.
-    alone = np.arange(len(data.texts))
+    alone = Groups(np.arange(len(data.texts)))
     leaky = cross_validate(data, alone, recipe, unlabelled, True, lambda line: print(line, flush=True))
     confidence = honest.probabilities.max(axis=1)
     right = honest.probabilities.argmax(axis=1) == data.label_ids
     result = {
         "texts": len(data.texts),
-        "groups": int(groups.max() + 1),
+        "groups": int(groups.numbers.max() + 1),
         "grouped": honest.record(),
         "random": leaky.record(),
         "coverage": coverage_table(confidence, right),

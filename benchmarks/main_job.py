@@ -34,8 +34,8 @@ from lib.engines import build_engine  # noqa: E402
 from lib.text import tokens_of  # noqa: E402
 from training.baselines import fitted_baselines  # noqa: E402
 from training.dataset import joined_tokens  # noqa: E402
-from training.near_duplicates import near_duplicate_groups  # noqa: E402
-from training.split import split_by_group  # noqa: E402
+from training.near_duplicates import near_duplicates  # noqa: E402
+from training.split import METHOD, split_by_group  # noqa: E402
 
 MODEL = ROOT / "models" / "ecommerce"
 PAGE = ROOT / "docs" / "benchmarks" / "main_job"
@@ -80,10 +80,14 @@ def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     if labelled.fingerprint != bundle.manifest["data"]["fingerprint"]:
         raise SystemExit("ecommerce_text.parquet is not the data that the shipped bundle was trained on")
     texts = labelled.texts.to_pylist()
-    groups = near_duplicate_groups(labelled.texts, bundle.tokenizer.settings)
+    groups = near_duplicates(labelled.texts, bundle.tokenizer.settings)
     made = bundle.manifest["data"]["split"]
+    if made["method"] != METHOD:
+        raise SystemExit(
+            "the shipped bundle was made with another way to split: its test side cannot be had again, train it anew"
+        )
     shares = made["test_share"], made["validation_share"]
-    split = split_by_group(groups, labelled.label_ids, labelled.labels, texts, *shares, made["seed"])
+    split = split_by_group(groups, labelled.label_ids, texts, *shares, made["seed"])
     catalogue = pd.read_parquet(data / "catalog.parquet")
     books = joined(catalogue[catalogue["source"] == "goodbooks"])
     truth = labelled.label_ids[split.test]

@@ -84,7 +84,7 @@ def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
     from training.baselines import summary
     from training.cross_validation import fold_sides
     from training.model import build_model
-    from training.near_duplicates import near_duplicate_groups
+    from training.near_duplicates import near_duplicates
     from training.split import folds_by_group
 
     began = time.monotonic()
@@ -92,7 +92,7 @@ def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
     folder = data_folder()
     recipe = replace(recipe_of(options), folds=folds)
     data = labelled_texts(folder, recipe.text)
-    groups, texts = near_duplicate_groups(data.texts, recipe.text), data.texts.to_pylist()
+    groups, texts = near_duplicates(data.texts, recipe.text), data.texts.to_pylist()
     of_fold = folds_by_group(groups, data.label_ids, texts, folds, SEED)
     sides = fold_sides(data, groups, texts, of_fold == fold, recipe.validation_share, SEED + fold)
     model = build_model(data, sides, recipe, unlabelled_texts(folder), say=lambda line: None)

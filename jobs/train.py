@@ -35,6 +35,10 @@ class TrainSettings(JobSettings):
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
+    min_rows_per_label: int = option("labels of fewer distinct texts are left out", default=2)
+    group_column: str | None = option(
+        "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
+    )
     max_rows: int = option("labelled rows the driver takes in at most", default=1_000_000)
     max_bytes: int = option("bytes of text the driver takes in at most", default=1 << 30)
     vocabulary: int = option("words in the vocabulary at most", default=20_000)
@@ -58,7 +62,9 @@ class TrainSettings(JobSettings):
     word_dropout: float = option("share of words hidden while fitting", default=0.3)
     field_dropout: float = option("share of the texts seen with one of their fields alone while fitting", default=0.4)
     label_smoothing: float = option("probability spread over the other labels while fitting", default=0.05)
-    test_share: float = option("share of the texts on the test side", default=0.15)
+    test_share: float = option(
+        "share of the texts on the test side; 0 with --folds: judged over these, fitted on all", default=0.15
+    )
     validation_share: float = option("share of the texts on the validation side", default=0.10)
     folds: int = option("also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0)
     baselines: bool = option("also fit the majority class, TF-IDF + LinearSVC and fastText, to compare with", default=True)
@@ -83,8 +89,10 @@ class TrainSettings(JobSettings):
                 raise InputError(
                     f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it."
                 )
-        if not 0 < self.test_share + self.validation_share < 0.9 or not self.test_share or not self.validation_share:
-            raise InputError("Expected --test-share and --validation-share above 0 and together below 0.9; correct them.")
+        if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
+            raise InputError("Expected --validation-share above 0 and with --test-share together below 0.9; correct them.")
+        if not self.test_share and not self.folds:
+            raise InputError("Expected --folds with --test-share 0, found none; without both the model is judged on nothing.")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
         if self.folds == 1 or self.folds < 0:
@@ -97,6 +105,7 @@ class TrainSettings(JobSettings):
             )
         self.review()
         sizes = (
+            "min_rows_per_label",
             "max_rows",
             "max_bytes",
             "vocabulary",
@@ -143,7 +152,7 @@ def main(settings: TrainSettings) -> int:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
-    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts, remarks
     from training.recipe import Place
     from training.training import train
 
@@ -153,7 +162,9 @@ def main(settings: TrainSettings) -> int:
     with spark_session("train", s.debug) as spark:
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter))
         limits = Limits(s.max_rows, s.max_bytes)
-        data = read_labelled_texts(source, s.text_columns, s.label_column, recipe.text, limits)
+        data = read_labelled_texts(
+            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
+        )
         check_thresholds(recipe, data.labels)
         unlabelled = elsewhere = None
         if s.unlabelled:
@@ -164,8 +175,8 @@ def main(settings: TrainSettings) -> int:
             elsewhere = read_elsewhere(read_source(spark, locate(spark, s.elsewhere)), *named, recipe.text, limits)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
-    for rare, frequent in data.look_alikes:
-        print(f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two", flush=True)
+    for line in remarks(data):
+        print(line, flush=True)
     place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
     train(data, recipe, place, unlabelled, elsewhere, s.tensorboard)
     return 0

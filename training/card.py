@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.labels import listed
+
 WORST_CONFUSIONS = 5
 WORST_ELSEWHERE = 3
 # The name the tables give our own model.
 LSTM = "LSTM"
+# What `judged_on` says in the metrics, where it is not folds.
+TEST_SIDE = "test side"
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -29,21 +33,18 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             "",
             f"{data['rows_read']:,} labelled rows were read; dropped: "
             + ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
-            + f". The rest, {data['rows']:,} distinct texts, was split with near-duplicates on one side only "
-            f"(word {data['split']['shingle_words']}-shingles, Jaccard similarity from {data['split']['similarity']}): "
-            f"train {data['split']['train']:,}, validation {data['split']['validation']:,}, test {data['split']['test']:,}. "
+            + f". {_split(data)} "
             f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
             "those of the train side and unlabelled ones. "
             f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
             "",
-            "## Figures on the test side",
-            "",
+            *_judged_on(metrics),
             f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
             f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
             f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
             "",
             f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
-            f"of the test side stay, {metrics['review']['precision_kept']:.1%} of them right. With thresholds chosen on the test side: "
+            f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. With thresholds chosen on these: "
             + "; ".join(
                 f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
             )
@@ -51,10 +52,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             "",
             "| category | precision | recall | F1 | texts |",
             "|---|---|---|---|---|",
-            *[
-                f"| {label} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
-                for label, row in metrics["per_class"].items()
-            ],
+            *[_class_line(label, row) for label, row in metrics["per_class"].items()],
             "",
             *_comparison(metrics),
             *_elsewhere(metrics),
@@ -72,6 +70,36 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     )
 
 
+def _split(data: Mapping[str, Any]) -> str:
+    split = data["split"]
+    by = f"by the column {split['group_column']}, and " if split["group_column"] else ""
+    left_out = f"{split['left_out']:,} are on none, being near-duplicates of a text that is judged on. "
+    return (
+        f"The rest, {data['rows']:,} distinct texts, was split {by}with near-duplicates on one side only "
+        f"(word {split['shingle_words']}-shingles, Jaccard similarity from {split['similarity']}): "
+        f"train {split['train']:,}, validation {split['validation']:,}, test {split['test']:,}. "
+        + left_out
+        * bool(split["left_out"])
+    ).strip()
+
+
+def _judged_on(metrics: Mapping[str, Any]) -> list[str]:
+    judged_on = metrics["judged_on"]
+    if judged_on == TEST_SIDE:
+        return ["## Figures on the test side", ""]
+    said = (
+        f"Each text was judged by a network of the same recipe that was fitted without its fold, over {judged_on}. This bundle's "
+        "network was then fitted on all but the validation side; there is no text left to judge it on."
+    )
+    return [f"## Figures over {judged_on}", "", said, ""]
+
+
+def _class_line(label: str, row: Mapping[str, Any]) -> str:
+    if not row["support"]:
+        return f"| {label} | | | | 0 |"
+    return f"| {label} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+
+
 def _thresholds(review: Mapping[str, Any]) -> str:
     own = "".join(f" ({label}: {below:.3f})" for label, below in review["by_label"].items())
     return f"{review['review_below']:.3f}{own}"
@@ -81,7 +109,7 @@ def _comparison(metrics: Mapping[str, Any]) -> list[str]:
     """Beside the baselines, on the test side and over folds."""
     validated = (metrics["cross_validation"] or {}).get("models", {})
     lines = [
-        "| model | weighted F1, test side | macro F1 | weighted F1 over folds: mean ± spread | LSTM ahead by |",
+        f"| model | weighted F1, {metrics['judged_on']} | macro F1 | weighted F1 over folds: mean ± spread | LSTM ahead by |",
         "|---|---|---|---|---|",
     ]
     for name, row in metrics["comparison"].items():
@@ -144,19 +172,31 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     ]
     confusions = _worst_confusions(metrics)
     if confusions:
-        lines.append("- Most frequent confusions on the test side: " + "; ".join(confusions) + ".")
+        lines.append("- Most frequent confusions: " + "; ".join(confusions) + ".")
     if metrics["expected_calibration_error"] > 0.02:
         lines.append(
-            f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average on the test side: "
+            f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average: "
             "read it as an order, not as a probability."
         )
     worst = sorted(metrics["elsewhere"], key=lambda row: row["recall"][LSTM])[:WORST_ELSEWHERE]
     if worst:
         listed = "; ".join(f"{row['origin']} as {row['label']} {row['recall'][LSTM]:.0%}" for row in worst)
         lines.append(f"- Of the texts from elsewhere it does worst on: {listed}.")
-    for rare, frequent in manifest["data"]["look_alikes"]:
-        lines.append(f"- The labels {rare!r} and {frequent!r} look as if they were meant as one; they were learned as two.")
+    lines += _labels(manifest["data"])
     lines += [f"- {line}" for line in manifest["data"]["limits"]]
+    return lines
+
+
+def _labels(data: Mapping[str, Any]) -> list[str]:
+    """What became of labels of few texts and of those that look like another."""
+    lines = []
+    if data["rare_labels"]:
+        lines.append(f"- It does not know these labels, of too few texts: {listed(data['rare_labels'], data['look_alikes'])}.")
+    if data["split"]["train_only"]:
+        lines.append(f"- It was not judged on these labels, of too few groups of texts: {listed(data['split']['train_only'])}.")
+    for rare, frequent in data["look_alikes"]:
+        if rare not in data["rare_labels"]:
+            lines.append(f"- The labels {rare!r} and {frequent!r} look as if they were meant as one; they were learned as two.")
     return lines
 
 

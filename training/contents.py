@@ -28,7 +28,8 @@ from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
-from training.split import Split
+from training.sides import train_only
+from training.split import METHOD, Split
 from training.wrong_labels import WrongLabel, as_csv
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")
@@ -157,8 +158,10 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "dropped": dict(data.dropped),
         "rows": len(data.texts),
         "look_alikes": [list(pair) for pair in data.look_alikes],
+        "rare_labels": dict(data.rare_labels),
         "split": {
-            "method": "near-duplicate groups",
+            "method": METHOD,
+            "group_column": data.group_column,
             "shingle_words": SHINGLE_WORDS,
             "similarity": SIMILARITY,
             "seed": recipe.fit.seed,
@@ -167,6 +170,8 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
             "train": len(split.train),
             "validation": len(split.validation),
             "test": len(split.test),
+            "left_out": split.left_out,
+            "train_only": train_only(split, data),
         },
     }
 

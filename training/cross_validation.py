@@ -11,27 +11,35 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lib.arrays import Float32s, Int64s
-from lib.errors import InputError
 from training.baselines import fitted_baselines, summary
 from training.calibration import expected_calibration_error
 from training.card import LSTM
 from training.dataset import LabelledTexts, joined_tokens
+from training.evaluation import unknown_words
 from training.model import build_model
+from training.near_duplicates import Groups
 from training.recipe import Recipe
-from training.split import Split, folds_by_group, split_by_group
+from training.split import TEST, Split, deal, folds_by_group, split_of
 
 
 @dataclass(frozen=True)
 class CrossValidation:
     """What every model gave on each fold, and the LSTM's probabilities for texts it was fitted without.
 
-    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; temperatures: of each fold.
+    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; temperatures: of each fold; predicted:
+    model -> label of each text, int64 [rows], -1 for none; unknown_words: share of the words that the folds did not know.
     """
 
     probabilities: Float32s
     f1_weighted: dict[str, list[float]]
     expected_calibration_error: float
     temperatures: tuple[float, ...]
+    predicted: dict[str, Int64s]
+    unknown_words: float
+
+    @property
+    def folds(self) -> int:
+        return len(self.f1_weighted[LSTM])
 
     def record(self) -> dict[str, Any]:
         """Mean and spread (standard deviation of the folds) of each model, and of what the LSTM is ahead by."""
@@ -42,7 +50,7 @@ class CrossValidation:
             if name != LSTM:
                 models[name]["lstm_ahead_by"] = _mean_and_spread(ahead)
         return {
-            "folds": len(self.f1_weighted[LSTM]),
+            "folds": self.folds,
             "expected_calibration_error": self.expected_calibration_error,
             "models": models,
         }
@@ -50,7 +58,7 @@ class CrossValidation:
 
 def cross_validate(
     data: LabelledTexts,
-    groups: Int64s,
+    groups: Groups,
     recipe: Recipe,
     unlabelled: pa.Array | None,
     baselines: bool,
@@ -59,51 +67,54 @@ def cross_validate(
     """Fit and judge `recipe` once a fold.
 
     Raises:
-        InputError: a label has too few groups for the folds.
+        InputError: fewer groups than folds.
         CategorizerError: a fit failed.
     """
     texts = data.texts.to_pylist()
     folds = folds_by_group(groups, data.label_ids, texts, recipe.folds, recipe.fit.seed)
-    for i, label in enumerate(data.labels):
-        if len(set(folds[data.label_ids == i])) < recipe.folds:
-            raise InputError(
-                f"Expected at least {recipe.folds} groups of unlike texts of each label for --folds {recipe.folds}, "
-                f"found fewer of {label!r}; take fewer folds, or add texts."
-            )
     probabilities = np.zeros((len(texts), len(data.labels)), dtype=np.float32)
     f1: dict[str, list[float]] = {}
     temperatures: list[float] = []
+    every: dict[str, Int64s] = {}
+    unknown: list[float] = []
     for fold in range(recipe.folds):
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
         model = build_model(data, sides, recipe, unlabelled, say=lambda line: None)
-        probabilities[sides.test] = np.nan_to_num(model.probabilities(data.texts.take(pa.array(sides.test))))
+        held_out = data.texts.take(pa.array(sides.test))
+        probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out))
+        unknown.append(unknown_words(model.tokenizer.ids_of(held_out)))
         temperatures.append(model.temperature)
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}
         if baselines:
-            tokens = joined_tokens(data.texts.take(pa.array(sides.test)), recipe.text).to_pylist()
+            tokens = joined_tokens(held_out, recipe.text).to_pylist()
             found |= {name: predict(tokens) for name, predict in fitted_baselines(data, sides, recipe.text).items()}
         for name, predicted in found.items():
+            every.setdefault(name, np.full(len(texts), -1, dtype=np.int64))[sides.test] = predicted
             f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])
         say(f"fold {fold + 1}/{recipe.folds}  weighted F1: " + ", ".join(f"{name} {v[-1]:.4f}" for name, v in f1.items()))
     right = probabilities.argmax(axis=1) == data.label_ids
-    return CrossValidation(probabilities, f1, expected_calibration_error(probabilities.max(axis=1), right), tuple(temperatures))
+    error = expected_calibration_error(probabilities.max(axis=1), right)
+    return CrossValidation(probabilities, f1, error, tuple(temperatures), every, float(np.mean(unknown)))
 
 
 def fold_sides(
     data: LabelledTexts,
-    groups: Int64s,
+    groups: Groups,
     texts: Sequence[str],
     test: npt.NDArray[np.bool_],
     validation_share: float,
     seed: int,
 ) -> Split:
-    """The sides of one fold, whose test side is given (bool [rows]); the rest is split into train and validation."""
+    """The sides of one fold, whose test side is given (bool [rows]); the rest is split into train and validation.
+
+    Raises:
+        InputError: no label of the rest has a group for each of both.
+    """
     rest = np.flatnonzero(~test)
-    _, numbers = np.unique(groups[rest], return_inverse=True)
-    inner = split_by_group(
-        numbers, data.label_ids[rest], data.labels, [texts[int(i)] for i in rest], 0.0, validation_share, seed
-    )
-    return Split(rest[inner.train], rest[inner.validation], np.flatnonzero(test))
+    sides = np.full(len(test), TEST)
+    some = [texts[int(i)] for i in rest]
+    sides[rest] = deal(groups.without_pairs(rest), data.label_ids[rest], some, 0.0, validation_share, seed)
+    return split_of(sides, groups)
 
 
 def _mean_and_spread(values: Sequence[float] | Any) -> dict[str, float]:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.arrays import Int64s
+from lib.arrays import Float32s, Int64s
 from lib.bundle import Bundle
 from lib.engines import build_engine
 from lib.metrics import classification_metrics, confusion_matrix
+from lib.text import TokenIds
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
 Float64s = npt.NDArray[np.float64]
@@ -35,7 +36,24 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     ids = bundle.tokenizer.ids_of(texts)
     probabilities = build_engine("onnx", bundle, threads).probabilities(ids)
     # A text without words has no category; training drops such texts, other labelled tables may hold them.
-    scored = ids.lengths > 0
+    return metrics_of(bundle, labels, truth, ids.lengths, probabilities, unknown_words(ids))
+
+
+def unknown_words(ids: TokenIds) -> float:
+    """The share of the words that the vocabulary does not know."""
+    return float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1))
+
+
+def metrics_of(
+    bundle: Bundle, labels: Sequence[str], truth: Int64s, lengths: Int64s, probabilities: Float32s, unknown: float
+) -> dict[str, Any]:
+    """As `evaluate_bundle`, from probabilities.
+
+    Args:
+        bundle: for its thresholds; labels: its own and perhaps more; truth: int64 [rows], positions in `labels`; lengths:
+            tokens of each text; probabilities: float32 [rows, labels of the bundle]; unknown: share of unknown words.
+    """
+    scored = lengths > 0
     predicted = np.where(scored, np.nan_to_num(probabilities).argmax(axis=1), len(labels))
     confidence = np.nan_to_num(probabilities).max(axis=1)
     metrics = classification_metrics(confusion_matrix(truth, predicted, len(labels)), labels)
@@ -44,10 +62,10 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
         "labels": labels,
         "review": _review(confidence, predicted, truth, bundle),
         "coverage": coverage_table(confidence, truth == predicted),
-        "by_length": _by_length(ids.lengths, truth, predicted, labels),
+        "by_length": _by_length(lengths, truth, predicted, labels),
         "calibration": calibration_table(confidence[scored], (truth == predicted)[scored]),
         "expected_calibration_error": expected_calibration_error(confidence[scored], (truth == predicted)[scored]),
-        "out_of_vocabulary_share": float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1)),
+        "out_of_vocabulary_share": unknown,
     }
 
 

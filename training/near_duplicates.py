@@ -2,7 +2,8 @@
 
 Two texts are near-duplicates if their sets of word shingles have a Jaccard similarity of at least SIMILARITY. Candidates come
 from MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
-ch. 3), each is checked on the sets themselves, and what is connected, directly or through others, is one group.
+ch. 3), each is checked on the sets themselves, and what is connected, directly or through others, is one group. A group that
+grew too large to be one product that way is taken apart into cores and what is near to them.
 
 All of it works on flat arrays, in blocks: a million texts of a hundred words take about 3 GB, where sets of Python strings
 would take 35.
@@ -11,6 +12,7 @@ would take 35.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -27,36 +29,110 @@ SIMILARITY = 0.5
 SHINGLE_WORDS = 3
 # Two texts that are just similar enough share a band with a probability of 1 - (1 - 0.5 ** 3) ** 42 = 0.996.
 BANDS, ROWS = 42, 3
-# Texts that share a band are each compared with this many before them in it: all pairs of a thousand copies would be half a
-# million comparisons to learn that they are one group.
+# Texts that share a band are each compared with this many before them in it, and with its first: all pairs of a thousand copies
+# would be half a million comparisons to learn that they are one group.
 NEIGHBOURS = 25
 BLOCK_TEXTS = 20_000
 BLOCK_PAIRS = 20_000
 
+# What is connected through others is a group up to this share of the texts, or this many of them. Above it stands a chain of
+# look-alikes.
+LARGEST_SHARE, LARGEST_TEXTS = 0.01, 100
+
 UInt64s = npt.NDArray[np.uint64]
 
 
-def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Int64s:
-    """Group number of each text, int64 [rows]; near-duplicates share one."""
+def _none() -> Int64s:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What stays together on one side of a split.
+
+    numbers: the group of each text, int64 [rows], from 0 without gaps; first, second: int64 [pairs], rows of near-duplicates
+    that are in different groups nevertheless; chained: int64, the groups that a chain of look-alikes was taken apart into.
+    """
+
+    numbers: Int64s
+    first: Int64s = field(default_factory=_none)
+    second: Int64s = field(default_factory=_none)
+    chained: Int64s = field(default_factory=_none)
+
+    def without_pairs(self, rows: Int64s) -> Groups:
+        """The groups of some rows, numbered anew."""
+        old, numbers = np.unique(self.numbers[rows], return_inverse=True)
+        return Groups(numbers.astype(np.int64), chained=np.flatnonzero(np.isin(old, self.chained)))
+
+
+def near_duplicates(texts: pa.Array, settings: TextSettings, names: pa.Array | None = None) -> Groups:
+    """Groups of near-duplicates, the same whatever the order of the rows.
+
+    Args:
+        texts: strings [rows].
+        names: strings [rows], groups that are given; a text without one (null) is grouped with its near-duplicates.
+    """
     rows = len(texts)
-    signatures = np.zeros((rows, BANDS * ROWS), dtype=np.uint32)
-    shingles: list[UInt64s] = []
-    counts: list[Int64s] = []
-    for start in range(0, rows, BLOCK_TEXTS):
-        some, lengths = shingles_of(tokens_of(texts.slice(start, BLOCK_TEXTS), settings))
-        signatures[start : start + BLOCK_TEXTS] = _signatures(some, lengths)
-        shingles.append(some)
-        counts.append(lengths)
-    flat = np.concatenate(shingles) if shingles else np.empty(0, np.uint64)
-    offsets = np.concatenate(([0], np.cumsum(np.concatenate(counts)))) if counts else np.zeros(1, np.int64)
-    first, second = _candidates(signatures)
+    signatures, flat, offsets, rank = _prepared(texts, settings)
+    first, second = _candidates(signatures, rank)
     same = np.zeros(len(first), dtype=bool)
     for start in range(0, len(first), BLOCK_PAIRS):
         block = slice(start, start + BLOCK_PAIRS)
         same[block] = jaccard(flat, offsets, first[block], second[block]) >= SIMILARITY
-    edges = (np.ones(int(same.sum()), dtype=np.int8), (first[same], second[same]))
-    groups: Int64s = connected_components(coo_matrix(edges, shape=(rows, rows)), directed=False)[1].astype(np.int64)
-    return groups
+    first, second = first[same], second[same]
+    edges = (np.ones(len(first), dtype=np.int8), (first, second))
+    numbers: Int64s = connected_components(coo_matrix(edges, shape=(rows, rows)), directed=False)[1].astype(np.int64)
+    numbers = _large_ones_by_cores(numbers, first, second, rank)
+    chained = numbers >= rows
+    if names is not None:
+        given = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        # Above those of the near-duplicates, of which there are at most twice as many as rows.
+        numbers = np.where(given < 0, numbers, given + 2 * rows)
+        chained &= given < 0
+    numbers = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+    crossing = numbers[first] != numbers[second]
+    return Groups(numbers, first[crossing], second[crossing], np.unique(numbers[chained]))
+
+
+def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Int64s:
+    """Group number of each text, int64 [rows]; near-duplicates share one."""
+    return near_duplicates(texts, settings).numbers
+
+
+def _prepared(texts: pa.Array, settings: TextSettings) -> tuple[UInt32s, UInt64s, Int64s, UInt64s]:
+    """Signatures, shingles of all texts, where those of each begin, and a digest of each text that orders them."""
+    signatures = np.zeros((len(texts), BANDS * ROWS), dtype=np.uint32)
+    rank = np.zeros(len(texts), dtype=np.uint64)
+    shingles: list[UInt64s] = [np.empty(0, np.uint64)]
+    counts: list[Int64s] = [_none()]
+    for start in range(0, len(texts), BLOCK_TEXTS):
+        block, here = texts.slice(start, BLOCK_TEXTS), slice(start, start + BLOCK_TEXTS)
+        some, lengths = shingles_of(tokens_of(block, settings))
+        signatures[here] = _signatures(some, lengths)
+        rank[here] = [_hash(text or "") for text in block.to_pylist()]
+        shingles.append(some)
+        counts.append(lengths)
+    return signatures, np.concatenate(shingles), np.concatenate(([0], np.cumsum(np.concatenate(counts)))), rank
+
+
+def _large_ones_by_cores(numbers: Int64s, first: Int64s, second: Int64s, rank: UInt64s) -> Int64s:
+    """Groups too large to be one product taken apart: the text with the most near-duplicates is a core and takes them, then
+    the next of what is left, and so on (leader clustering, Hartigan 1975, ch. 3). Their numbers are from `rows` on."""
+    rows = len(numbers)
+    large = np.bincount(numbers)[numbers] > max(LARGEST_TEXTS, LARGEST_SHARE * rows) if rows else np.empty(0, bool)
+    if not large.any():
+        return numbers
+    inside = large[first]
+    ends = np.concatenate([first[inside], second[inside]]), np.concatenate([second[inside], first[inside]])
+    near = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(rows, rows)).tocsr()
+    texts = np.flatnonzero(large)
+    core = np.where(large, -1, 0)
+    for text in texts[np.lexsort((rank[texts], -np.diff(near.indptr)[texts]))]:
+        if core[text] < 0:
+            around = near.indices[near.indptr[text] : near.indptr[text + 1]]
+            core[around[core[around] < 0]] = text
+            core[text] = text
+    return np.where(large, rows + core, numbers)
 
 
 def shingles_of(tokens: pa.ListArray) -> tuple[UInt64s, Int64s]:
@@ -114,33 +190,43 @@ def _signatures(shingles: UInt64s, lengths: Int64s) -> UInt32s:
     return found
 
 
-def _candidates(signatures: UInt32s) -> tuple[Int64s, Int64s]:
+def _candidates(signatures: UInt32s, rank: UInt64s) -> tuple[Int64s, Int64s]:
     """Pairs of texts that share a band, each once."""
     pairs = np.empty(0, np.int64)
-    for more in _pairs_by_band(signatures):
+    for more in _pairs_by_band(signatures, rank):
         # Band by band: near-copies share most bands, and all of their pairs at once would be many times the distinct ones.
         pairs = np.union1d(pairs, more)
     return pairs // max(len(signatures), 1), pairs % max(len(signatures), 1)
 
 
-def _pairs_by_band(signatures: UInt32s) -> Iterator[Int64s]:
+def _pairs_by_band(signatures: UInt32s, rank: UInt64s) -> Iterator[Int64s]:
     rows = len(signatures)
+    if rows < 2:
+        return
     for band in range(BANDS):
         columns = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
         key = columns[:, 0]
         for i in range(1, ROWS):
             key = _mixed(key) + columns[:, i]
-        order = np.argsort(key, kind="stable").astype(np.int64)
+        # By a digest within a band, so that who is compared with whom does not depend on the order of the rows.
+        order = np.lexsort((rank, key)).astype(np.int64)
         key = key[order]
         found = []
         for distance in range(1, min(NEIGHBOURS, rows - 1) + 1):
             shared = key[distance:] == key[:-distance]
             if not shared.any():
                 break
-            # One number a pair; in a stable order the first is always the smaller row.
-            found.append(order[:-distance][shared] * rows + order[distance:][shared])
-        if found:
-            yield np.concatenate(found)
+            found.append(_numbered(order[:-distance][shared], order[distance:][shared], rows))
+        starts = np.r_[True, key[1:] != key[:-1]]
+        leaders = np.flatnonzero(starts)[np.cumsum(starts) - 1]
+        far = np.arange(rows) - leaders > NEIGHBOURS
+        found.append(_numbered(order[leaders[far]], order[far], rows))
+        yield np.concatenate(found)
+
+
+def _numbered(one: Int64s, other: Int64s, rows: int) -> Int64s:
+    """One number a pair, the smaller row first."""
+    return np.minimum(one, other) * rows + np.maximum(one, other)
 
 
 def jaccard(shingles: UInt64s, offsets: Int64s, first: Int64s, second: Int64s) -> npt.NDArray[np.float64]:

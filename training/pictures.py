@@ -46,7 +46,7 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
     if 0.75 * len(labels) <= side:
         for (i, j), count in np.ndenumerate(counts):
             axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    axes.set_title(f"Test side, {metrics['rows']:,} texts")
+    axes.set_title(f"{metrics['judged_on'].capitalize()}, {metrics['rows']:,} texts")
     return png(figure)
 
 

@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.arrays import Int64s
 from lib.bundle import Bundle, load_bundle, move_current
 from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
 from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, headline, out_of_fold_probabilities, summary
 from training.calibration import Thresholds, review_thresholds
-from training.card import LSTM
+from training.card import LSTM, TEST_SIDE
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, joined_tokens
-from training.evaluation import evaluate_bundle
+from training.evaluation import evaluate_bundle, metrics_of
 from training.model import Model, build_model
-from training.near_duplicates import near_duplicate_groups
+from training.near_duplicates import Groups, near_duplicates
+from training.promotion import promotion
 from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
-from training.split import Split, folds_by_group, split_by_group
+from training.sides import split_data
+from training.split import Split, folds_by_group
 from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
 
 # Folds of the linear model that doubts labels, where the LSTM is not cross-validated itself.
@@ -64,8 +65,8 @@ def train(
         InputError: labels that cannot be split, a folder that cannot be written.
         CategorizerError: the fit failed; nothing was published.
     """
-    groups = near_duplicate_groups(data.texts, recipe.text)
-    split = _split(data, groups, recipe, say)
+    groups = near_duplicates(data.texts, recipe.text, data.groups)
+    split = split_data(data, groups, recipe, say)
     baselines = _baselines_asked_for(data, recipe, say)
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
     model = build_model(data, split, recipe, unlabelled, tensorboard, say)
@@ -84,10 +85,10 @@ def train(
         # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
         write_bundle(staging.folder, manifest, files)
         bundle = load_bundle(str(staging.folder))
-        manifest["metrics"] = metrics = _metrics(bundle, data, split)
+        manifest["metrics"] = metrics = _metrics(bundle, data, split, validated)
         peers = fitted_baselines(data, split, recipe.text) if baselines else {}
         evidence = Evidence(
-            {LSTM: headline(metrics), **_baselines(data, split, peers, recipe)},
+            {LSTM: headline(metrics), **_baselines(data, split, peers, validated, recipe)},
             validated.record() if validated else None,
             _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
             wrong,
@@ -96,22 +97,12 @@ def train(
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model.fitted, evidence)})
         folder = staging.publish(manifest["version"])
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
-    promoted, verdict = _promotion(present, data, split, metrics, place)
+    judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
+    promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
         move_current(str(folder.parent), folder.name)
     say(verdict)
     return Trained(folder, metrics, promoted, verdict)
-
-
-def _split(data: LabelledTexts, groups: Int64s, recipe: Recipe, say: Callable[[str], None]) -> Split:
-    texts = data.texts.to_pylist()
-    shares = recipe.test_share, recipe.validation_share
-    split = split_by_group(groups, data.label_ids, data.labels, texts, *shares, recipe.fit.seed)
-    say(
-        f"{len(data.texts):,} distinct texts in {groups.max() + 1:,} groups of near-duplicates: "
-        f"train {len(split.train):,}, validation {len(split.validation):,}, test {len(split.test):,}"
-    )
-    return split
 
 
 def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> bool:
@@ -134,11 +125,12 @@ def _thresholds(
     return review_thresholds(probabilities, data.label_ids[split.validation], data.labels, recipe.review)
 
 
-def _wrong_labels(data: LabelledTexts, groups: Int64s, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:
+def _wrong_labels(data: LabelledTexts, groups: Groups, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:
     if validated:
         return probably_wrong_labels(data.texts, data.label_ids, data.labels, validated.probabilities)
     tokens = joined_tokens(data.texts, recipe.text).to_pylist()
-    folds = folds_by_group(groups, data.label_ids, data.texts.to_pylist(), FOLDS_FOR_LABELS, recipe.fit.seed)
+    count = min(FOLDS_FOR_LABELS, int(groups.numbers.max()) + 1)
+    folds = folds_by_group(groups, data.label_ids, data.texts.to_pylist(), count, recipe.fit.seed)
     probabilities = out_of_fold_probabilities(tokens, data.label_ids, folds, len(data.labels))
     return probably_wrong_labels(data.texts, data.label_ids, data.labels, probabilities)
 
@@ -157,15 +149,22 @@ def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Plac
         say(f"all of them, with their texts: {place.wrong_labels}")
 
 
-def _metrics(bundle: Bundle, data: LabelledTexts, split: Split) -> dict[str, Any]:
-    """Of a bundle, this one or another, on the test side."""
+def _metrics(bundle: Bundle, data: LabelledTexts, split: Split, validated: CrossValidation | None = None) -> dict[str, Any]:
+    """Of a bundle, this one or another, on the test side; without one, of its recipe over the folds."""
+    if validated and not len(split.test):
+        lengths = bundle.tokenizer.ids_of(data.texts).lengths
+        scores, unknown = validated.probabilities, validated.unknown_words
+        found = metrics_of(bundle, data.labels, data.label_ids, lengths, scores, unknown)
+        return {**found, "judged_on": f"{validated.folds} folds"}
     truth = [data.labels[i] for i in data.label_ids[split.test]]
-    return evaluate_bundle(bundle, data.texts.take(pa.array(split.test)), truth, threads=0)
+    return {**evaluate_bundle(bundle, data.texts.take(pa.array(split.test)), truth, threads=0), "judged_on": TEST_SIDE}
 
 
 def _baselines(
-    data: LabelledTexts, split: Split, peers: Mapping[str, Predictor], recipe: Recipe
+    data: LabelledTexts, split: Split, peers: Mapping[str, Predictor], validated: CrossValidation | None, recipe: Recipe
 ) -> dict[str, dict[str, float]]:
+    if validated and not len(split.test):
+        return {name: summary(data.label_ids, validated.predicted[name], data.labels) for name in peers}
     truth = data.label_ids[split.test]
     tokens = joined_tokens(data.texts.take(pa.array(split.test)), recipe.text).to_pylist()
     return {name: summary(truth, predict(tokens), data.labels) for name, predict in peers.items()}
@@ -208,22 +207,6 @@ def _confidence_text(metrics: Mapping[str, Any]) -> str:
     review = metrics["review"]
     return (
         f"expected calibration error {metrics['expected_calibration_error']:.4f}; "
-        f"{review['share_kept']:.1%} of the test side is above the threshold for review, "
+        f"{review['share_kept']:.1%} of the {'test side' if metrics['judged_on'] == TEST_SIDE else 'texts'} is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
     )
-
-
-def _promotion(
-    present: Bundle | None, data: LabelledTexts, split: Split, metrics: Mapping[str, Any], place: Place
-) -> tuple[bool, str]:
-    if present is None:
-        return True, f"current of {place.models}/{place.name} names it: there was none before."
-    before = _metrics(present, data, split)["f1_weighted"]
-    after = metrics["f1_weighted"]
-    compared = (
-        f"weighted F1 {after:.4f} against {before:.4f} of the present {present.model_version} on this test side, "
-        f"margin {place.promote_margin:g}"
-    )
-    if after >= before - place.promote_margin:
-        return True, f"current of {place.models}/{place.name} names it: {compared}."
-    return False, f"current of {place.models}/{place.name} stays where it is: {compared}."

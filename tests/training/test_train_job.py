@@ -118,7 +118,11 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--max-rows", "10"), "Expected at most 10 rows and"),
         (("--max-bytes", "100"), "found 200 and"),
         (("--test-share", "1.5"), "Expected --test-share from 0 to below 1, found 1.5"),
-        (("--validation-share", "0"), "above 0 and together below 0.9"),
+        (("--validation-share", "0"), "above 0 and with --test-share together below 0.9"),
+        (("--test-share", "0"), "Expected --folds with --test-share 0, found none"),
+        (("--min-rows-per-label", "0"), "Expected --min-rows-per-label of at least 1, found 0"),
+        (("--min-rows-per-label", "1000"), "Expected at least two labels of 1000 or more distinct texts in"),
+        (("--group-column", "shop"), "Expected the column shop in"),
         (("--folds", "1"), "Expected --folds of 0 (none) or at least 2, found 1"),
         (("--review-below", "0.5,Books=high"), "Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER"),
         (("--review-below", "Toys=0.7"), "Expected --review-below for labels of the data"),
@@ -138,14 +142,68 @@ def test_wrong_use_writes_nothing(tmp_path: Path, capsys, change, because) -> No
     ("rows", "because"),
     [
         ([("a", f"text {i}") for i in range(9)], "Expected at least two labels"),
-        ([*[("a", f"text {i}") for i in range(9)], ("b", "one"), ("b", "two")], "found fewer of 'b' (2)"),
+        ([*[("a", f"text {i}") for i in range(9)], ("b", "one")], "found only 'a' beside 'b' (1)"),
+        (
+            [
+                (label, f"the same long description of one {label} with many words in size {i}")
+                for label in "ab"
+                for i in range(9)
+            ],
+            "a label with at least 3 groups",
+        ),
         ([], "Expected at least two labels"),
     ],
 )
 def test_labels_that_cannot_be_learned_from(tmp_path: Path, capsys, rows, because) -> None:
-    path = tmp_path / "labels.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("label", "text"), *rows])
+    path = write(tmp_path / "labels.csv", ("label", "text"), rows)
     assert run(path, tmp_path / "models") == 2
     assert because in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
+
+
+def write(path: Path, *rows: object) -> Path:
+    """A CSV file of a header and rows."""
+    header, body = rows
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *body])
+    return path
+
+
+def test_labels_of_few_texts_are_left_out_or_not_judged_and_named(tmp_path: Path, capsys) -> None:
+    with (SAMPLES / "labels.csv").open(encoding="utf-8") as file:
+        rows = [(row["label"], row["text"]) for row in csv.DictReader(file)]
+    rows += [("Bookz", "a misspelt novel"), ("Lamps", "a lamp of brass"), ("Lamps", "shade made from linen")]
+    path = write(tmp_path / "labels.csv", ("label", "text"), rows)
+    assert run(path, tmp_path / "models", "--folds", "3", "--target-precision", "0.9") == 0
+    shown = capsys.readouterr().out
+    assert "label of fewer than 2 texts 1" in shown
+    assert "1 labels are left out, of too few texts for --min-rows-per-label: 'Bookz' (1, perhaps meant as 'Books')" in shown
+    assert "1 of the 5 labels are learned and not judged, since their texts form too few groups" in shown
+    assert "… 1 classes without a row" in shown
+    bundle = load_bundle(str(tmp_path / "models" / "labels"))
+    data = bundle.manifest["data"]
+    assert "Lamps" in bundle.labels
+    assert data["rare_labels"] == {"Bookz": 1}
+    assert data["split"]["train_only"] == {"Lamps": 2}
+    metrics = bundle.manifest["metrics"]
+    assert metrics["per_class"]["Lamps"]["support"] == 0
+    judged = [row["f1"] for label, row in metrics["per_class"].items() if label != "Lamps"]
+    assert metrics["f1_macro"] == pytest.approx(np.mean(judged))
+    folder = tmp_path / "models" / "labels" / (tmp_path / "models" / "labels" / "current").read_text().strip()
+    card = (folder / "README.md").read_text()
+    assert "It does not know these labels, of too few texts: 'Bookz' (1, perhaps meant as 'Books')." in card
+    assert "It was not judged on these labels, of too few groups of texts: 'Lamps' (2)." in card
+    assert "| Lamps | | | | 0 |" in card
+
+
+def test_shops_that_training_never_saw(tmp_path: Path, capsys) -> None:
+    with (SAMPLES / "labels.csv").open(encoding="utf-8") as file:
+        texts = [(row["label"], row["text"]) for row in csv.DictReader(file)]
+    rows = [(label, text, i % 17 or "") for i, (label, text) in enumerate(texts)]
+    path = write(tmp_path / "labels.csv", ("label", "text", "shop"), rows)
+    assert run(path, tmp_path / "models", "--group-column", "shop", "--no-baselines") == 0
+    assert "groups by shop or near-duplicates: train" in capsys.readouterr().out
+    bundle = load_bundle(str(tmp_path / "models" / "labels"))
+    assert bundle.manifest["data"]["split"]["group_column"] == "shop"
+    folder = tmp_path / "models" / "labels" / (tmp_path / "models" / "labels" / "current").read_text().strip()
+    assert "was split by the column shop, and with near-duplicates on one side only" in (folder / "README.md").read_text()

@@ -175,12 +175,44 @@ def test_folds_baselines_wrong_labels_and_texts_from_elsewhere(tmp_path: Path, s
     assert any(line.startswith("fold 2/2  weighted F1: LSTM") for line in said)
 
 
-def test_more_folds_than_a_label_has_groups(tmp_path: Path, sample_data) -> None:
+def test_more_folds_than_groups(tmp_path: Path, sample_data) -> None:
     from dataclasses import replace
 
-    with pytest.raises(InputError, match="Expected at least 199 groups of unlike texts of each label for --folds 199"):
-        train(sample_data, replace(tiny_recipe(epochs=1), folds=199), tiny_place(tmp_path), say=lambda line: None)
+    with pytest.raises(InputError, match=r"at least as many groups of unlike texts as folds, found \d+ for 999 folds"):
+        train(sample_data, replace(tiny_recipe(epochs=1), folds=999), tiny_place(tmp_path), say=lambda line: None)
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_fitted_on_all_texts_and_judged_over_folds(tmp_path: Path, sample_data) -> None:
+    from dataclasses import replace
+
+    recipe = replace(tiny_recipe(epochs=6), folds=2, test_share=0.0)
+    said: list[str] = []
+    good = train(sample_data, recipe, tiny_place(tmp_path), say=said.append)
+    bundle = load_bundle(str(good.folder))
+    split, metrics = bundle.manifest["data"]["split"], good.metrics
+    assert split["test"] == 0
+    assert split["train"] + split["validation"] + split["left_out"] == len(sample_data.texts) == metrics["rows"]
+    assert metrics["judged_on"] == "2 folds"
+    over_folds = metrics["cross_validation"]["models"]
+    assert set(metrics["comparison"]) == set(over_folds)
+    for name, row in metrics["comparison"].items():
+        # All folds together are not the mean of each, but near to it.
+        assert row["f1_weighted"] == pytest.approx(over_folds[name]["mean"], abs=0.1)
+    assert metrics["comparison"]["LSTM"]["f1_weighted"] == metrics["f1_weighted"]
+    card = (good.folder / "README.md").read_text()
+    assert "## Figures over 2 folds" in card
+    assert "weighted F1, 2 folds" in card
+    assert "test side |" not in card
+    assert good.promoted
+    poor_recipe = replace(recipe, fit=replace(recipe.fit, epochs=1, learning_rate=1e-6), baselines=False)
+    poor = train(sample_data, poor_recipe, tiny_place(tmp_path), say=said.append)
+    assert not poor.promoted
+    assert "recorded for the present tiny/" in poor.verdict
+    # A test side of texts that the present bundle was fitted on would flatter it.
+    sided = train(sample_data, replace(poor_recipe, test_share=0.2), tiny_place(tmp_path), say=said.append)
+    assert "recorded for the present tiny/" in sided.verdict
+    assert not sided.promoted
 
 
 def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> None:
@@ -190,7 +222,9 @@ def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> N
 
     def picture(labels: list[str]) -> bytes:
         confusion = np.hstack([np.eye(len(labels), dtype=int), np.zeros((len(labels), 1), int)])
-        return confusion_matrix_png({"labels": labels, "confusion_matrix": confusion.tolist(), "rows": len(labels)})
+        return confusion_matrix_png(
+            {"labels": labels, "confusion_matrix": confusion.tolist(), "rows": 9, "judged_on": "5 folds"}
+        )
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

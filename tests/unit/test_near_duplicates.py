@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from lib.text import TextSettings, tokens_of
-from training.near_duplicates import NEIGHBOURS, SIMILARITY, jaccard, near_duplicate_groups, shingles_of
+from training.near_duplicates import NEIGHBOURS, SIMILARITY, jaccard, near_duplicate_groups, near_duplicates, shingles_of
 
 SETTINGS = TextSettings()
 
@@ -84,3 +84,38 @@ def test_blocks_do_not_show(monkeypatch) -> None:
     monkeypatch.setattr("training.near_duplicates.BLOCK_TEXTS", 7)
     monkeypatch.setattr("training.near_duplicates.BLOCK_PAIRS", 5)
     assert same_group(near_duplicate_groups(texts, SETTINGS)) == whole
+
+
+def test_a_chain_is_taken_apart_into_cores_and_what_is_near_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.near_duplicates.LARGEST_TEXTS", 30)
+    words = [f"w{i}" for i in range(220)]
+    chain = [" ".join(words[i : i + 20]) for i in range(200)]
+    # Each of these is a near-duplicate of all of them: however many, they are one product.
+    copies = [f"the same long description of a lamp with a shade of linen and a foot of oak number {i}" for i in range(60)]
+    texts = [*chain, *copies]
+    found = near_duplicates(pa.array(texts), SETTINGS)
+    assert len(set(found.numbers[200:])) == 1
+    assert set(found.numbers[200:]) & set(found.numbers[:200]) == set()
+    for group in set(found.numbers[:200]):
+        members = [texts[i] for i in np.flatnonzero(found.numbers == group)]
+        assert any(all(similarity(core, one) >= SIMILARITY for one in members) for core in members)
+    crossing = {(i, j) for i, j in itertools.combinations(range(200), 2) if similarity(texts[i], texts[j]) >= SIMILARITY}
+    crossing -= same_group(found.numbers)
+    pairs = set(zip(np.minimum(found.first, found.second), np.maximum(found.first, found.second), strict=True))
+    assert pairs <= crossing
+    assert len(pairs) >= 0.98 * len(crossing)
+    assert set(found.chained) == set(found.numbers)
+    order = np.random.default_rng(5).permutation(len(texts))
+    shuffled = near_duplicates(pa.array([texts[i] for i in order]), SETTINGS)
+    back = np.empty_like(order)
+    back[order] = shuffled.numbers
+    assert same_group(back) == same_group(found.numbers)
+
+
+def test_given_groups_come_before_likeness() -> None:
+    same = "one two three four five six seven eight nine ten"
+    texts = [same, f"{same} eleven", "twelve", "thirteen", f"{same} fourteen"]
+    found = near_duplicates(pa.array(texts), SETTINGS, pa.array(["a", "b", "a", None, None]))
+    assert same_group(found.numbers) == {(0, 2)}
+    assert set(zip(found.first, found.second, strict=True)) >= {(0, 1), (0, 4)}
+    assert len(found.chained) == 0
