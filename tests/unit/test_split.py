@@ -229,3 +229,15 @@ def test_without_a_test_side_nothing_goes_there() -> None:
     split = split_by_group(groups, labels, texts, 0.0, 0.001, seed=1)
     assert len(split.test) == 0
     assert set(labels[split.validation]) == {0, 1}
+
+
+def test_a_shop_that_alone_has_a_label_is_on_the_train_side() -> None:
+    texts = chains((), 300)
+    shops = np.arange(300) % 20
+    # Labels 1 to 8 are each in one shop only, beside a label that all have.
+    labels = np.where((shops < 8) & (np.arange(300) % 3 == 0), shops + 1, 0)
+    groups = near_duplicates(pa.array(texts), TextSettings(), pa.array([f"shop {i}" for i in shops]))
+    for seed in range(10):
+        split = split_by_group(groups, labels, texts, 0.2, 0.2, seed=seed)
+        assert set(labels[split.train]) == set(range(9))
+        assert len(split.test) / 300 == pytest.approx(0.2, abs=0.02)
