@@ -119,6 +119,7 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--max-bytes", "100"), "found 200 and"),
         (("--test-share", "1.5"), "Expected --test-share from 0 to below 1, found 1.5"),
         (("--validation-share", "0"), "above 0 and together below 0.9"),
+        (("--precision-confidence", "95"), "Expected --precision-confidence between 0 and 1, found 95.0"),
         (("--folds", "1"), "Expected --folds of 0 (none) or at least 2, found 1"),
         (("--review-below", "0.5,Books=high"), "Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER"),
         (("--review-below", "Toys=0.7"), "Expected --review-below for labels of the data"),
