@@ -62,7 +62,8 @@ def mean_confidence(groups: Iterable[Group]) -> float | None:
     """Of the rows that have a category; None if there are none.
 
     It is also their estimated accuracy: a calibrated confidence is the probability of being right, so their mean is the
-    share to expect. Confidence-based performance estimation, as in NannyML (arXiv 2401.08348).
+    share to expect. Confidence-based performance estimation, as in NannyML (Białek et al. 2024, arXiv 2401.08348). It
+    holds while the confidences stay calibrated, not for kinds of products that the model does not know.
     """
     classified = [group for group in groups if group.category is not None]
     return sum(group.confidence for group in classified) / rows_in(classified) if classified else None

@@ -15,8 +15,9 @@ from lib.arrays import Float32s
 # The thresholds that may be picked, strictest first: even steps of the logit from 0.9997 down to 0.018, and last of all 0,
 # above which every row lies. They must not depend on the labels. Beyond 0.9997 engines may differ (1e-4).
 GRID: Float32s = np.append(1 / (1 + np.exp(-np.arange(80, -41, -1) / 10)), 0.0).astype(np.float32)
-# The first test has room for this many errors, or takes this share of the rows: one error more or less must not decide it.
-FIRST_ERRORS = 3
+# The first test takes the surest rows, this share of all, or where there are very many so many as leave room for these
+# errors: the few very surest would fail by one error, since some labels are wrong at any confidence.
+FIRST_ERRORS = 50
 FIRST_SHARE = 0.25
 
 
@@ -72,8 +73,8 @@ def promised_threshold(
     tested from the strictest down, each at the full level, and the first failure ends it: a promise is wrong only if the
     first threshold whose precision is below the target passes, which happens in at most 1 - level of all samples.
     Angelopoulos, Bates, Candès, Jordan and Lei 2021, "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk
-    Control" (arXiv 2110.01052). The first threshold tested is chosen by how many rows
-    lie above it, whether right or not; that does no harm as long as rows of higher confidence are right more often.
+    Control" (arXiv 2110.01052). The first threshold tested is chosen by how many rows lie above it, whether right or not;
+    that does no harm as long as rows of higher confidence are right more often.
 
     Where none passes, the strictest threshold above which there are enough rows for a first test; its bound, below the
     target, is what can be promised. The bound of a single threshold holds for independent rows.

@@ -110,17 +110,17 @@ def test_too_many_errors_for_a_promise() -> None:
     correct = np.arange(2000) % 5 != 0
     found = promised_threshold(confidence, correct, "ab", 0.98, 0.95)
     assert not found.is_kept
-    assert found.texts >= fewest_rows(3, 0.98, 0.95)
+    assert 500 <= found.texts < 700
     assert 0.7 < found.bound < 0.8
 
 
 def sides_by_label(*rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels a, b, c are given to so many rows; of b's below a confidence of 0.8 every second one is wrong."""
+    """Labels a, b, c are given to so many rows; of b's below a confidence of 0.75 every second one is wrong."""
     predicted = np.repeat([0, 1, 2], rows)
     confidence = np.concatenate([np.linspace(0.5, 0.9, count) for count in rows])
     probabilities = np.full((len(predicted), 3), 0.05, np.float32)
     probabilities[np.arange(len(predicted)), predicted] = confidence
-    doubtful = (predicted == 1) & (confidence < 0.8) & (np.arange(len(predicted)) % 2 == 0)
+    doubtful = (predicted == 1) & (confidence < 0.75) & (np.arange(len(predicted)) % 2 == 0)
     return probabilities, np.where(doubtful, 0, predicted)
 
 
@@ -129,7 +129,7 @@ def test_labels_with_enough_texts_get_a_promise_of_their_own() -> None:
     found = review_thresholds(probabilities, truth, "abc", ReviewSettings(target_precision=0.95, by_label=True))
     assert set(found.by_label) == {"a", "b"}
     assert found.by_label["a"] == 0
-    assert 0.75 < found.by_label["b"] < 0.82
+    assert 0.7 < found.by_label["b"] < 0.77
     # "c" does not borrow the promise of the others' rows.
     assert [(promise.labels, promise.is_kept) for promise in found.promises] == [
         (("a",), True),
