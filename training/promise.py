@@ -103,11 +103,11 @@ def promise_text(promise: Promise, all_labels: int) -> str:
     rests = f"{p.errors:,} of the {p.texts:,} texts above {p.confidence:.3f} are wrong ({p.of:,} texts in all)"
     if p.is_kept:
         return (
-            f"Of the rows above {p.confidence:.3f}{whose} at least {p.bound:.1%} are right, at a confidence level of "
-            f"{p.level:.0%} (target {p.target:.1%}): {rests}."
+            f"Of the rows above {p.confidence:.3f}{whose} at least {p.bound:.2%} are right, at a confidence level of "
+            f"{p.level * 100:g}% (target {p.target:.1%}): {rests}."
         )
     return (
         f"NOT KEPT: expected a threshold above which a precision of {p.target:.1%} can be promised at a confidence level of "
-        f"{p.level:.0%} for the rows{whose}, found {p.bound:.1%}, since {rests}; give more labelled "
+        f"{p.level * 100:g}% for the rows{whose}, found {p.bound:.2%}, since {rests}; give more labelled "
         f"texts (at least {p.texts_needed:,} above the threshold, if all are right; --folds counts all) or a lower --target-precision."
     )

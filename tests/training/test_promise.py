@@ -102,6 +102,11 @@ def test_too_few_texts_for_a_promise() -> None:
     said = promise_text(found, 2)
     assert "NOT KEPT: expected a threshold above which a precision of 98.0% can be promised" in said
     assert "at least 149 above the threshold" in said
+    kept = promised_threshold(confidence, np.ones(100, bool), "a", 0.95, 0.975)
+    assert kept.is_kept
+    assert promise_text(kept, 2).startswith(
+        "Of the rows above 0.000 that are given a at least 96.38% are right, at a confidence level of 97.5% (target 95.0%): 0 of the 100"
+    )
     assert promised_threshold(confidence[:0], np.ones(0, bool), "ab", 0.98, 0.95).bound == 0
 
 
