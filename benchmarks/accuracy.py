@@ -134,7 +134,7 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
     lines += [
         "",
         f"Over all folds the expected calibration error is {grouped['expected_calibration_error']:.4f} (leaky: "
-        f"{leaky['expected_calibration_error']:.4f}); share of the texts that can be kept at a precision: {covered}.",
+        f"{leaky['expected_calibration_error']:.4f}); share of the texts that can be kept at a precision (point estimates, with thresholds chosen on these texts): {covered}.",
         "",
         "![F1 by fold, reliability, precision by coverage](accuracy.png)",
         "",

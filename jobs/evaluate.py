@@ -13,7 +13,7 @@ from pathlib import Path
 from lib.bundle import load_bundle
 from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
-from lib.evaluation import evaluate
+from lib.evaluation import estimates_text, evaluate
 from lib.locations import locate
 from lib.metrics import metrics_table
 from lib.session import spark_session
@@ -43,7 +43,7 @@ def main(settings: EvaluateSettings) -> int:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
-    print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}")
+    print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}\n{estimates_text(metrics)}")
     if metrics["rows_without_label"]:
         print(f"left out: {metrics['rows_without_label']:,} rows without a label")
     if settings.json:

@@ -73,9 +73,10 @@ class TrainSettings(JobSettings):
         "confidence below which a row gets the status review; also by label: 0.5,Books=0.8", default=("0.5",)
     )
     target_precision: float | None = option(
-        "pick the threshold for review, on the validation side, so that this share of the rows above it is right",
+        "pick the threshold for review, on the validation side or the folds, above which this share of the rows is right",
         default=None,
     )
+    precision_confidence: float = option("confidence level at which that precision is promised", default=0.95)
     threshold_by_label: bool = option("pick that threshold for each label, rather than one for all", default=False)
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
     seed: int = option("seed of the split, the weights and the order", default=7)
@@ -95,6 +96,10 @@ class TrainSettings(JobSettings):
             raise InputError("Expected --folds with --test-share 0, found none; without both the model is judged on nothing.")
         if self.target_precision is not None and not 0 < self.target_precision < 1:
             raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
+        if not 0 < self.precision_confidence < 1:
+            raise InputError(
+                f"Expected --precision-confidence between 0 and 1, found {self.precision_confidence}; correct it, 0.95 is common."
+            )
         if self.folds == 1 or self.folds < 0:
             raise InputError(f"Expected --folds of 0 (none) or at least 2, found {self.folds}; correct it.")
         if self.wrong_labels and not Path(self.wrong_labels).absolute().parent.is_dir():
@@ -205,7 +210,7 @@ def recipe_of(s: TrainSettings) -> Recipe:
         pretrain=s.pretrain,
         test_share=s.test_share,
         validation_share=s.validation_share,
-        review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label),
+        review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label, s.precision_confidence),
         folds=s.folds,
         baselines=s.baselines,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from lib.bundle import Bundle
@@ -13,8 +15,10 @@ from lib.fields import columns_and_markers
 from lib.metrics import classification_metrics
 from lib.names import column
 from lib.rows import joined_text
-from lib.scoring import NO_LABEL, with_scores
+from lib.scoring import with_category, with_scores
 from lib.sources import Source, require_text
+from lib.tally import Group, mean_confidence, rows_in
+from schemas.tables import CATEGORIZED_STATUS
 
 
 def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str) -> dict[str, Any]:
@@ -24,7 +28,9 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
     listed.
 
     Returns:
-        lib.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels.
+        lib.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
+        estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
+        estimated (as a nightly run does without labels) and measured. Both are None without such rows.
     Raises:
         InputError: columns missing, or no labelled row.
     """
@@ -36,8 +42,7 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
     text = joined_text(text_columns, settings.max_characters, markers)
     rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
-    scored = with_scores(rows.repartition(2 * parallelism), bundle, engine)
-    counts = scored.groupBy("label", F.col("score.label").alias("predicted")).count().collect()
+    counts = _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine), bundle)
     labelled = [row for row in counts if row["label"]]
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
@@ -45,12 +50,44 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
     labels = [*bundle.labels, *unknown]
     confusion = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
     for row in labelled:
-        predicted = len(labels) if row["predicted"] == NO_LABEL else row["predicted"]
-        confusion[labels.index(row["label"]), predicted] += row["count"]
+        predicted = len(labels) if row["category"] is None else labels.index(row["category"])
+        confusion[labels.index(row["label"]), predicted] += row["rows"]
     return {
         "model_version": bundle.model_version,
         **classification_metrics(confusion, labels),
         "labels": labels,
         "unknown_labels": unknown,
-        "rows_without_label": sum(row["count"] for row in counts if not row["label"]),
+        "rows_without_label": sum(row["rows"] for row in counts if not row["label"]),
+        "estimated_accuracy": _estimate([row for row in labelled if row["category"] is not None]),
+        "estimated_precision": _estimate([row for row in labelled if row["status"] == CATEGORIZED_STATUS]),
     }
+
+
+def _counts(scored: DataFrame, bundle: Bundle) -> list[Row]:
+    """Rows, and the sum of their confidences, by label, category and status."""
+    # Whose text is empty has no words either; the hash would only tell the reasons apart.
+    judged = with_category(scored.withColumn("text_hash", F.lit(None)), bundle, bundle.review_below)
+    sums = F.count("*").alias("rows"), F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence")
+    return judged.groupBy("label", "category", "status").agg(*sums).collect()
+
+
+def _estimate(counts: Sequence[Row]) -> dict[str, float] | None:
+    groups = [Group(row["category"], row["status"], row["rows"], row["confidence"]) for row in counts]
+    estimated = mean_confidence(groups)
+    if estimated is None:
+        return None
+    hits = sum(row["rows"] for row in counts if row["label"] == row["category"])
+    return {"rows": rows_in(groups), "estimated": estimated, "measured": hits / rows_in(groups)}
+
+
+def estimates_text(metrics: Mapping[str, Any]) -> str:
+    """What a run would say of itself without the labels, beside what they tell; a line for a terminal."""
+    parts = [
+        f"of the {row['rows']:,} rows {which}: estimated {row['estimated']:.1%}, measured {row['measured']:.1%}"
+        for which, row in (
+            ("with a category", metrics["estimated_accuracy"]),
+            ("not in review", metrics["estimated_precision"]),
+        )
+        if row
+    ]
+    return f"accuracy {'; '.join(parts)}" if parts else "accuracy: no row has a category"

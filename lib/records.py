@@ -16,7 +16,15 @@ from lib.plan import Plan
 from lib.rows import Census
 from lib.scoring import with_category
 from lib.sources import Source
-from lib.tally import Group, category_shares, mean_confidence, out_of_vocabulary_share, review_share, rows_in
+from lib.tally import (
+    Group,
+    category_shares,
+    estimated_precision,
+    mean_confidence,
+    out_of_vocabulary_share,
+    review_share,
+    rows_in,
+)
 from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
 
@@ -51,6 +59,7 @@ def figures(scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[s
         "rows_unclassifiable": rows_in(scored, UNCLASSIFIABLE),
         "category_shares": shares,
         "mean_confidence": mean_confidence(groups),
+        "estimated_precision": estimated_precision(groups),
         "review_share": review_share(groups),
         "out_of_vocabulary_share": out_of_vocabulary_share(scored),
         "drift": population_stability_index(before, shares) if before and shares else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -40,6 +41,7 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     if run["category_shares"]:
         shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run["category_shares"].items())
         lines.append(f"  shares: {shares}")
+        lines.append(_estimate_line(run))
         lines.append(
             f"  mean confidence {run['mean_confidence']:.3f}"
             + (f", out of vocabulary {unknown:.1%}" if (unknown := run["out_of_vocabulary_share"]) is not None else "")
@@ -56,6 +58,14 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     if run["rows_rejected"] and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
+
+
+def _estimate_line(run: Mapping[str, Any]) -> str:
+    """How much of it is right, by the run's own confidences. A run of an older version that is released now lacks the second."""
+    sure = run.get("estimated_precision")
+    return f"  estimated accuracy {run['mean_confidence']:.1%}" + (
+        f"; of the rows not in review {sure:.1%}" if sure is not None else ""
+    )
 
 
 def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.rows import IdCount, digest_of_ids
-from schemas.tables import REVIEW
+from schemas.tables import CATEGORIZED_STATUS, REVIEW
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,20 @@ def category_shares(groups: Sequence[Group]) -> dict[str, float]:
     return {name: count / total for name, count in sorted(counts.items())}
 
 
-def mean_confidence(groups: Sequence[Group]) -> float | None:
-    """Of the rows that have a category; None if there are none."""
+def mean_confidence(groups: Iterable[Group]) -> float | None:
+    """Of the rows that have a category; None if there are none.
+
+    It is also their estimated accuracy: a calibrated confidence is the probability of being right, so their mean is the
+    share to expect. Confidence-based performance estimation, as in NannyML (Białek et al. 2024, arXiv 2401.08348). It
+    holds while the confidences stay calibrated, not for kinds of products that the model does not know.
+    """
     classified = [group for group in groups if group.category is not None]
     return sum(group.confidence for group in classified) / rows_in(classified) if classified else None
+
+
+def estimated_precision(groups: Iterable[Group]) -> float | None:
+    """Estimated accuracy of the rows that need no review; None if there are none."""
+    return mean_confidence(group for group in groups if group.status == CATEGORIZED_STATUS)
 
 
 def review_share(groups: Sequence[Group]) -> float | None:

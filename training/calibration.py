@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from lib.arrays import Float32s, Int64s
 from lib.engines.engine import score_in_micro_batches
 from lib.text import TokenIds
+from training.promise import Promise, promised_threshold
 from training.recipe import ReviewSettings
 
 Bools = npt.NDArray[np.bool_]
@@ -35,10 +36,14 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The confidences below which a row goes to review: for all labels, and for some their own."""
+    """The confidences below which a row goes to review: for all labels, and for some their own.
+
+    promises: what they rest on, where a precision was the target; each label is in one of them.
+    """
 
     review_below: float
     by_label: Mapping[str, float]
+    promises: tuple[Promise, ...] = ()
 
 
 def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:
@@ -73,9 +78,10 @@ def apply_temperature(network: keras.Model, temperature: float) -> None:
 
 
 def threshold_for_precision(confidence: Float32s, correct: Bools, target: float) -> Threshold:
-    """The lowest confidence from which on at least `target` of the rows are right.
+    """The lowest confidence from which on at least `target` of these very rows are right: a point estimate.
 
-    Where no confidence reaches the target, the one with the highest precision. At least MIN_ROWS rows (or all, if there
+    About half of the time fewer than `target` of other rows are right from there on; `training.promise` picks one that
+    holds. Where no confidence reaches the target, the one with the highest precision. At least MIN_ROWS rows (or all, if there
     are fewer) lie above it.
 
     Args:
@@ -94,29 +100,39 @@ def threshold_for_precision(confidence: Float32s, correct: Bools, target: float)
 
 
 def review_thresholds(probabilities: Float32s, label_ids: Int64s, labels: Sequence[str], review: ReviewSettings) -> Thresholds:
-    """The thresholds asked for, picked where a precision is the target.
+    """The thresholds asked for, picked with a lower bound where a precision is the target.
 
-    A label's own threshold is picked among the rows that are given this label; one that is given to fewer than MIN_ROWS
-    rows shares that of all.
+    By label, each is tested on the rows that are given it and gets its own threshold where that passes. The others, of
+    which there are too few texts or too many errors, share one, tested on their rows alone: the rows of the labels that
+    pass would hide their errors. That a label comes there because its own test failed makes the shared test stricter, never
+    laxer. Each promise holds at its level by itself, not all of them at once.
 
     Args:
         probabilities: calibrated, float32 [rows, labels], of texts the network was not fitted to; label_ids: int64 [rows].
     """
     if review.target_precision is None:
         return Thresholds(review.below, dict(review.below_by_label))
+    target, level = review.target_precision, review.precision_confidence
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == label_ids
-    for_all = threshold_for_precision(confidence, right, review.target_precision).confidence
-    by_label: dict[str, float] = {}
-    for i, label in enumerate(labels if review.by_label else ()):
-        rows = predicted == i
-        if rows.sum() >= MIN_ROWS:
-            by_label[label] = threshold_for_precision(confidence[rows], right[rows], review.target_precision).confidence
-    return Thresholds(for_all, by_label)
+
+    def promise(of: Sequence[int]) -> Promise:
+        rows = np.isin(predicted, of)
+        return promised_threshold(confidence[rows], right[rows], [labels[i] for i in of], target, level)
+
+    places = range(len(labels))
+    own = {i: one for i in (places if review.by_label else ()) if (one := promise([i])).is_kept}
+    rest = [i for i in places if i not in own]
+    shared = promise(rest or places)
+    by_label = {labels[i]: one.confidence for i, one in own.items()}
+    return Thresholds(shared.confidence, by_label, (*own.values(), *([shared] if rest else [])))
 
 
 def coverage_table(confidence: Float32s, correct: Bools) -> list[dict[str, float]]:
-    """The share of the rows that could be had at some precisions, with thresholds chosen on these very rows."""
+    """The share of the rows that could be had at some precisions.
+
+    Point estimates, with thresholds chosen on these very rows: what is possible, not what is promised.
+    """
     return [
         {"target_precision": target, **asdict(threshold_for_precision(confidence, correct, target))} for target in PRECISIONS
     ]

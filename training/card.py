@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.labels import listed
+from training.promise import Promise, promise_text
 
 WORST_CONFUSIONS = 5
 WORST_ELSEWHERE = 3
@@ -44,12 +45,14 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
             "",
             f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
-            f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. With thresholds chosen on these: "
+            f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. Point estimates, with thresholds "
+            "chosen on these very texts (what is possible, not what is promised): "
             + "; ".join(
                 f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
             )
             + ".",
             "",
+            *_promises(manifest),
             "| category | precision | recall | F1 | texts |",
             "|---|---|---|---|---|",
             *[_class_line(label, row) for label, row in metrics["per_class"].items()],
@@ -103,6 +106,18 @@ def _class_line(label: str, row: Mapping[str, Any]) -> str:
 def _thresholds(review: Mapping[str, Any]) -> str:
     own = "".join(f" ({label}: {below:.3f})" for label, below in review["by_label"].items())
     return f"{review['review_below']:.3f}{own}"
+
+
+def _promises(manifest: Mapping[str, Any]) -> list[str]:
+    """What precision is promised above the thresholds, where one was the target."""
+    promises = [Promise(**row) for row in manifest["thresholds"].get("promises", ())]
+    if not promises:
+        return []
+    said = (
+        f"A precision of {promises[0].target:.1%} was asked for (`--target-precision`). A promise is a lower confidence bound "
+        "(Clopper-Pearson, thresholds tested from the strictest down) and holds for texts like those it rests on:"
+    )
+    return [said, "", *[f"- {promise_text(promise, len(manifest['labels']))}" for promise in promises], ""]
 
 
 def _comparison(metrics: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     Returns:
         lib.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
         `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
-        precisions, with thresholds chosen on these very rows).
+        precisions: point estimates, with thresholds chosen on these very rows).
     """
     labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
     truth = np.array([labels.index(label) for label in true_labels], dtype=np.int64)

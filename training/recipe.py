@@ -15,13 +15,15 @@ class ReviewSettings:
     """Which rows go to review.
 
     Either fixed confidences, `below` and for some labels their own, or a precision that the rows above shall have, for
-    which confidences are picked: one for all labels, or one for each.
+    which confidences are picked: one for all labels, or one for each. precision_confidence: the confidence level at which
+    that precision is promised.
     """
 
     below: float = 0.5
     below_by_label: Mapping[str, float] = field(default_factory=dict)
     target_precision: float | None = None
     by_label: bool = False
+    precision_confidence: float = 0.95
 
 
 @dataclass(frozen=True)

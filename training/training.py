@@ -24,6 +24,7 @@ from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of
 from training.model import Model, build_model
 from training.near_duplicates import Groups, near_duplicates
+from training.promise import promise_text
 from training.promotion import promotion
 from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
@@ -74,7 +75,7 @@ def train(
         # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
         model = model.with_temperature(float(geometric_mean([model.temperature, *validated.temperatures])))
     thresholds = _thresholds(data, split, model, validated, recipe)
-    say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds)}")
+    say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds, len(data.labels))}")
     wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else None
     if wrong is not None:
         _tell_wrong_labels(wrong, data, place, say)
@@ -189,9 +190,10 @@ def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predict
     return table
 
 
-def _thresholds_text(thresholds: Thresholds) -> str:
+def _thresholds_text(thresholds: Thresholds, labels: int) -> str:
     own = "".join(f", {label} {below:.3f}" for label, below in thresholds.by_label.items())
-    return f"review below a confidence of {thresholds.review_below:.3f}{own}"
+    promises = "".join(f"\n  {promise_text(promise, labels)}" for promise in thresholds.promises)
+    return f"review below a confidence of {thresholds.review_below:.3f}{own}{promises}"
 
 
 def _comparison_text(evidence: Evidence) -> str:

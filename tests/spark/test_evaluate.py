@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs.evaluate import EvaluateSettings, main
 from lib.command import run_command
+from lib.engines import build_engine
 from lib.errors import InputError
-from lib.evaluation import evaluate
+from lib.evaluation import estimates_text, evaluate
 from lib.locations import locate
 from lib.sources import Source, read_source
 from tests.conftest import SAMPLES, SHIPPED
@@ -37,6 +40,9 @@ def test_misses_unknown_labels_and_texts_without_words(spark, shipped) -> None:
     assert metrics["accuracy"] == 0.25
     assert metrics["unknown_labels"] == ["Garden"]
     assert metrics["rows_without_label"] == 1
+    # What has no words has no category, and no confidence to estimate from.
+    assert metrics["estimated_accuracy"]["rows"] == 3
+    assert metrics["estimated_accuracy"]["measured"] == pytest.approx(1 / 3)
     assert metrics["per_class"]["Books"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
 
 
@@ -55,6 +61,30 @@ def test_evaluation_in_spark_agrees_with_training_s(spark, shipped) -> None:
     assert here["f1_weighted"] > 0.85
 
 
+def test_an_estimate_stands_beside_what_is_measured(spark, shipped) -> None:
+    """The same numbers as the nightly run's, which has no labels."""
+    texts = ("a novel, paperback, about the author", "stainless steel kettle", "thing for the thing", "cotton shirt", "?!")
+    told = evaluate(source_of(spark, *[("Books", text) for text in texts]), shipped, ("text",), "label", "onnx")
+    ids = shipped.tokenizer.ids_of(pa.array(texts[:4]))
+    probabilities = build_engine("onnx", shipped, threads=1).probabilities(ids)
+    confidence, label = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    sure = confidence >= np.array(shipped.review_below, np.float32)[label]
+    assert 0 < sure.sum() < 4
+    right = np.array(shipped.labels)[label] == "Books"
+    for name, rows in (("estimated_accuracy", np.full(4, True)), ("estimated_precision", sure)):
+        assert told[name] == {
+            "rows": rows.sum(),
+            "estimated": pytest.approx(confidence[rows].mean()),
+            "measured": pytest.approx(right[rows].mean()),
+        }
+    said = estimates_text(told)
+    assert said.startswith("accuracy of the 4 rows with a category: estimated ")
+    assert f"measured {right.mean():.1%}; of the {sure.sum()} rows not in review: estimated " in said
+    nothing = evaluate(source_of(spark, ("Books", "?!")), shipped, ("text",), "label", "onnx")
+    assert nothing["estimated_accuracy"] is None
+    assert estimates_text(nothing) == "accuracy: no row has a category"
+
+
 def test_no_labels(spark, shipped) -> None:
     with pytest.raises(InputError, match="Expected rows with a label in labels, found none"):
         evaluate(source_of(spark, (None, "x")), shipped, ("text",), "label", "onnx")
@@ -65,4 +95,6 @@ def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
     arguments = ["--model", str(SHIPPED), "--labels", str(SAMPLES / "labels.csv"), "--json", str(out)]
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 0
     assert {"rows", "accuracy", "f1_weighted", "f1_macro", "per_class"} <= json.loads(out.read_text()).keys()
-    assert "f1_weighted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "f1_weighted" in said
+    assert "rows not in review: estimated" in said

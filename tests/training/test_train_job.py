@@ -123,6 +123,7 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--min-rows-per-label", "0"), "Expected --min-rows-per-label of at least 1, found 0"),
         (("--min-rows-per-label", "1000"), "Expected at least two labels of 1000 or more distinct texts in"),
         (("--group-column", "shop"), "Expected the column shop in"),
+        (("--precision-confidence", "95"), "Expected --precision-confidence between 0 and 1, found 95.0"),
         (("--folds", "1"), "Expected --folds of 0 (none) or at least 2, found 1"),
         (("--review-below", "0.5,Books=high"), "Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER"),
         (("--review-below", "Toys=0.7"), "Expected --review-below for labels of the data"),
