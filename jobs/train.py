@@ -56,7 +56,13 @@ class TrainSettings(JobSettings):
     units: int = option("units of the LSTM, in each direction", default=32)
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
-    epochs: int = option("passes over the texts", default=10)
+    bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)
+    bag_epochs: int | None = option("passes over the texts for the bag (default: the fewer texts, the more)", default=None)
+    bag_learning_rate: float = option("step size at the start for the bag; it falls along a cosine", default=2e-3)
+    refit: bool = option(
+        "fit again on the train and the validation side together, once confidences are calibrated", default=True
+    )
+    epochs: int | None = option("passes over the texts for the LSTM (default: the fewer texts, the more)", default=None)
     batch: int = option("texts in a batch", default=64)
     learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3)
     word_dropout: float = option("share of words hidden while fitting", default=0.3)
@@ -119,11 +125,13 @@ class TrainSettings(JobSettings):
             "embedding",
             "units",
             "dense",
+            "bag_epochs",
             "epochs",
             "batch",
         )
         for name in sizes:
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise InputError(f"Expected --{name.replace('_', '-')} of at least 1, found {getattr(self, name)}; correct it.")
 
     def review(self) -> tuple[float, dict[str, float]]:
@@ -190,7 +198,7 @@ def main(settings: TrainSettings) -> int:
 def recipe_of(s: TrainSettings) -> Recipe:
     from training.fit import FitSettings
     from training.network import NetworkSettings
-    from training.recipe import Recipe, ReviewSettings
+    from training.recipe import BagSettings, Recipe, ReviewSettings
 
     below, below_by_label = s.review()
     return Recipe(
@@ -211,6 +219,8 @@ def recipe_of(s: TrainSettings) -> Recipe:
         test_share=s.test_share,
         validation_share=s.validation_share,
         review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label, s.precision_confidence),
+        bag=BagSettings(epochs=s.bag_epochs, learning_rate=s.bag_learning_rate) if s.bag else None,
+        refit=s.refit,
         folds=s.folds,
         baselines=s.baselines,
     )

@@ -15,11 +15,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lib.bag import bag_vocabulary
 from lib.errors import BundleError
-from lib.text import TextSettings, Tokenizer
+from lib.text import FIRST_WORD_ID, TextSettings, Tokenizer
 
-# 2: thresholds by label, fields of a text. An older program would leave them out of account, so it must refuse.
-FORMAT_VERSION = 2
+# 2: thresholds by label, fields of a text. 3: a bag of features. An older program would leave them out of account, so it must
+# refuse.
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 ONNX_MODEL = "model.onnx"
@@ -62,7 +64,9 @@ class Bundle:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(json.loads(self.files[TOKENIZER])["words"], text_settings(self.manifest))
+        content = json.loads(self.files[TOKENIZER])
+        bag = bag_vocabulary(content["bag"], FIRST_WORD_ID, len(content["words"]) + FIRST_WORD_ID) if "bag" in content else None
+        return Tokenizer(content["words"], text_settings(self.manifest), bag)
 
     @property
     def golden(self) -> Sequence[GoldenRow]:

@@ -16,7 +16,7 @@ from lib.bundle import Bundle
 from lib.engines import Engine
 from lib.errors import InputError
 from lib.fields import markers_of
-from lib.text import OOV_ID, TokenIds, tokens_of
+from lib.text import tokens_of
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,11 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
     tokens = every[: settings.max_tokens]
     if not tokens:
         raise InputError("Expected a text with words, found none in it; without words a row is unclassifiable.")
-    ids = bundle.tokenizer.ids_of(pa.array([text], pa.string())).ids
     markers = set(markers_of(settings.fields))
     words = [word for word in dict.fromkeys(tokens) if word not in markers]
-    known = [word for word in words if ids[tokens.index(word)] != OOV_ID]
-    variants = [ids, *(np.where(np.array(tokens) == word, np.int32(OOV_ID), ids) for word in known)]
-    probabilities = engine.probabilities(
-        TokenIds(np.concatenate(variants).astype(np.int32), np.arange(len(variants) + 1, dtype=np.int64) * len(ids))
-    ).astype(float)
+    known = [word for word in words if bundle.tokenizer.knows(word)]
+    variants = [tokens, *([None if token == word else token for token in tokens] for word in known)]
+    probabilities = engine.probabilities(bundle.tokenizer.ids_of_tokens(pa.array(variants))).astype(float)
     label = int(probabilities[0].argmax()) if category is None else bundle.labels.index(category)
     column = np.clip(probabilities[:, label], 1e-7, 1 - 1e-7)
     odds = np.log(column / (1 - column))

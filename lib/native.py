@@ -10,6 +10,7 @@ import ctypes
 import platform
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.arrays import Float32s, Int32s, Int64s, UInt32s
+from lib.arrays import Float32s, Int8s, Int32s, Int64s, UInt32s
+from lib.bag import LONGEST, SHORTEST, WORD_CHARACTERS, Bag, BagVocabulary
 from lib.errors import InputError
 
 # In the table of characters: one that parts words, and one that leaves its text to pyarrow.
@@ -33,13 +35,21 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "instruction_set_name": (ctypes.c_char_p, [_INT]),
     "network": (
         _POINTER,
-        [_LONG, _LONG, _LONG, _POINTERS, _POINTERS, _LONG, _POINTER, _POINTER, _LONG, _POINTER, _POINTER, _INT],
+        [
+            *(_LONG, _LONG, _LONG, _POINTERS, _POINTERS, _LONG, _POINTER, _POINTER, _LONG, _POINTER, _POINTER),
+            *(_LONG, _LONG, _POINTER, _POINTER, _POINTER, _INT),
+        ],
     ),
     "free_network": (None, [_POINTER]),
-    "probabilities": (_INT, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER]),
+    "probabilities": (_INT, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER, _POINTER]),
     "tokenizer": (_POINTER, [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _LONG, _LONG, ctypes.c_int32, ctypes.c_int32]),
+    "set_bag": (
+        _INT,
+        [_POINTER, _POINTER, _LONG, ctypes.c_float, _POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _LONG, _LONG],
+    ),
     "free_tokenizer": (None, [_POINTER]),
-    "ids": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER]),
+    "ids": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER, _POINTERS, _POINTER]),
+    "read_bag": (None, [_POINTER, _POINTER, _POINTER]),
 }
 
 
@@ -94,6 +104,25 @@ def _loaded_library() -> Any:
     return of
 
 
+@dataclass(frozen=True)
+class BagLayer:
+    """The bag beside the LSTM: rows of features are summed, and go through a ReLU to the softmax.
+
+    table: int8 [features, width]; scales: float32 [features], of each row; output: float32 [width, labels], weights of the
+    layer with softmax.
+    """
+
+    table: Int8s
+    scales: Float32s
+    output: Float32s
+
+    def fits(self, labels: int) -> bool:
+        """Whether the shapes fit each other and all numbers are finite."""
+        features, width = self.table.shape
+        finite = all(np.isfinite(array).all() for array in (self.scales, self.output))
+        return width > 0 and (self.scales.shape, self.output.shape) == ((features,), (width, labels)) and finite
+
+
 class NativeNetwork:
     """An LSTM classifier with its weights in int16 and its sums in int32; see native/lstm.cpp."""
 
@@ -104,6 +133,7 @@ class NativeNetwork:
         dense: tuple[Float32s, Float32s],
         output: tuple[Float32s, Float32s],
         instruction_set: str | None = None,
+        bag: BagLayer | None = None,
     ) -> None:
         """
         Args:
@@ -131,8 +161,12 @@ class NativeNetwork:
             raise ValueError(f"shapes that do not fit each other: {found}")
         if not all(np.isfinite(array).all() for group in arrays for array in group):
             raise ValueError("weights that are not finite")
+        if bag and not bag.fits(labels):
+            raise ValueError("a bag that does not fit, or is not finite")
         sets = instruction_sets()
-        self._vocabulary, self._labels = vocabulary, labels
+        self._vocabulary, self._labels, self._has_bag = vocabulary, labels, bag is not None
+        # Alive until the library has copied them.
+        layers = bag and [np.ascontiguousarray(array) for array in (bag.table, bag.scales, bag.output)]
         self._network = self._library.categorizer_network(
             vocabulary,
             units,
@@ -143,27 +177,34 @@ class NativeNetwork:
             *(array.ctypes.data for array in arrays[2]),
             labels,
             *(array.ctypes.data for array in arrays[3]),
+            *((*bag.table.shape, *(array.ctypes.data for array in layers)) if bag and layers else (0, 0, *[None] * 3)),
             len(sets) - 1 if instruction_set is None else sets.index(instruction_set),
         )
         if not self._network:
             raise MemoryError("no room for the network's weights")
 
-    def probabilities(self, ids: Int32s, offsets: Int64s) -> Float32s:
+    def probabilities(self, ids: Int32s, offsets: Int64s, bag: Bag | None = None) -> Float32s:
         """Probability of each label, float32 [rows, labels], of texts in the flat form of lib.text.TokenIds; NaN without ids.
 
         Raises:
-            IndexError: an id outside the vocabulary.
+            IndexError: an id outside the vocabulary, or a feature outside the bag.
         """
         ids, offsets = np.ascontiguousarray(ids, np.int32), np.ascontiguousarray(offsets, np.int64)
-        if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > len(ids) or (np.diff(offsets) < 0).any():
-            raise IndexError(f"offsets that leave the {len(ids)} ids")
+        _check_offsets(offsets, len(ids))
         rows = len(offsets) - 1
+        bags: list[npt.NDArray[Any]] = []
+        if self._has_bag:
+            if bag is None or len(bag.offsets) != rows + 1 or len(bag.weights) != len(bag.features):
+                raise IndexError(f"no bag of features for each of {rows} texts")
+            bags = [np.ascontiguousarray(array) for array in (bag.features, bag.weights, bag.offsets)]
+            _check_offsets(bag.offsets, len(bag.features))
         out = np.empty((rows, self._labels), np.float32)
+        addresses: list[int | None] = [array.ctypes.data for array in bags] if bags else [None] * 3
         fault = self._library.categorizer_probabilities(
-            self._network, ids.ctypes.data, offsets.ctypes.data, rows, out.ctypes.data
+            self._network, ids.ctypes.data, offsets.ctypes.data, rows, *addresses, out.ctypes.data
         )
         if fault == 1:
-            raise IndexError(f"an id outside the vocabulary of {self._vocabulary}")
+            raise IndexError(f"an id outside the vocabulary of {self._vocabulary}, or a feature outside the bag")
         if fault:
             raise MemoryError(f"no room to score {rows} texts")
         return out
@@ -171,6 +212,11 @@ class NativeNetwork:
     def __del__(self) -> None:
         if getattr(self, "_network", None):
             self._library.categorizer_free_network(self._network)
+
+
+def _check_offsets(offsets: Int64s, values: int) -> None:
+    if len(offsets) < 1 or offsets[0] < 0 or offsets[-1] > values or (np.diff(offsets) < 0).any():
+        raise IndexError(f"offsets that leave the {values} values")
 
 
 def _addresses(arrays: Sequence[npt.NDArray[Any]]) -> Any:
@@ -181,7 +227,14 @@ class NativeTokenizer:
     """Texts to ids in one pass over their bytes; see native/tokens.cpp."""
 
     def __init__(
-        self, words: pa.Array, characters: UInt32s, max_characters: int, max_tokens: int, first_id: int, unknown_id: int
+        self,
+        words: pa.Array,
+        characters: UInt32s,
+        max_characters: int,
+        max_tokens: int,
+        first_id: int,
+        unknown_id: int,
+        bag: BagVocabulary | None = None,
     ) -> None:
         """
         Args:
@@ -206,11 +259,24 @@ class NativeTokenizer:
             first_id,
             unknown_id,
         )
-        if not self._tokenizer:
+        self._has_bag = bag is not None
+        if not self._tokenizer or (bag and not self._set_bag(bag)):
             raise MemoryError("no room for the vocabulary")
 
-    def ids_of(self, texts: pa.Array) -> tuple[Int32s, Int64s]:
+    def _set_bag(self, bag: BagVocabulary) -> bool:
+        # Named, since what is at its address has to be there until the library has copied it.
+        texts = pa.array(bag.subwords, pa.string())
+        starts, content = _buffers(texts)
+        offsets, pairs = starts.astype(np.int64), np.ascontiguousarray(bag.pairs)
+        idf = np.ascontiguousarray(bag.idf)
+        words = idf.ctypes.data, len(idf), bag.unknown_idf, pairs.ctypes.data, len(pairs)
+        subwords = content, offsets.ctypes.data, len(bag.subwords), SHORTEST, LONGEST, WORD_CHARACTERS
+        return bool(self._library.categorizer_set_bag(self._tokenizer, *words, *subwords))
+
+    def ids_of(self, texts: pa.Array) -> tuple[Int32s, Int64s, Bag | None]:
         """Ids of all texts one behind the other, and how many each has, int64 [rows]: -1 for a text with a foreign character.
+
+        With a bag also the texts' features; a foreign text has none.
 
         Args:
             texts: strings [rows], no null.
@@ -218,13 +284,28 @@ class NativeTokenizer:
         starts, content = _buffers(texts)
         most = np.minimum((np.diff(starts).astype(np.int64) + 1) // 2, self._max_tokens)
         ids = np.empty(int(most.sum()), np.int32)
-        lengths = np.empty(len(texts), np.int64)
+        lengths, bag_lengths = np.empty(len(texts), np.int64), np.zeros(len(texts), np.int64)
+        bag, bag_size = ctypes.c_void_p(), ctypes.c_int64()
         count = self._library.categorizer_ids(
-            self._tokenizer, content, starts.ctypes.data, len(texts), ids.ctypes.data, len(ids), lengths.ctypes.data
+            self._tokenizer,
+            content,
+            starts.ctypes.data,
+            len(texts),
+            ids.ctypes.data,
+            len(ids),
+            lengths.ctypes.data,
+            bag_lengths.ctypes.data,
+            ctypes.byref(bag),
+            ctypes.byref(bag_size),
         )
         if count < 0:
             raise MemoryError(f"no room for the ids of {len(texts)} texts")
-        return ids[:count], lengths
+        return ids[:count], lengths, self._read(bag, bag_size.value, bag_lengths) if self._has_bag else None
+
+    def _read(self, bag: ctypes.c_void_p, size: int, lengths: Int64s) -> Bag:
+        features, weights = np.empty(size, np.int32), np.empty(size, np.float32)
+        self._library.categorizer_read_bag(bag, features.ctypes.data, weights.ctypes.data)
+        return Bag(features, weights, np.concatenate(([0], np.cumsum(lengths))))
 
     def __del__(self) -> None:
         if getattr(self, "_tokenizer", None):

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.arrays import Int32s, Int64s, UInt32s
+from lib.bag import Bag, BagVocabulary, marked, places_of
 from lib.errors import BundleError
 from lib.native import FOREIGN, SEPARATOR, NativeTokenizer, library
 
@@ -88,11 +89,12 @@ def _normalized(texts: pa.Array, normal_form: str) -> pa.Array:
 class TokenIds:
     """A batch of texts as ids, flat: text i is ids[offsets[i]:offsets[i + 1]].
 
-    ids: int32 [tokens]; offsets: int64 [rows + 1].
+    ids: int32 [tokens]; offsets: int64 [rows + 1]; bag: the texts' features, where the bundle has a bag.
     """
 
     ids: Int32s
     offsets: Int64s
+    bag: Bag | None = None
 
     @property
     def lengths(self) -> Int64s:
@@ -106,10 +108,8 @@ class TokenIds:
 
     def rows(self, rows: Int64s) -> TokenIds:
         """The texts `rows`, in their order."""
-        lengths = self.lengths[rows]
-        offsets = _offsets(lengths)
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return TokenIds(self.ids[places], offsets)
+        places, offsets = places_of(self.offsets, rows)
+        return TokenIds(self.ids[places], offsets, self.bag and self.bag.rows(rows))
 
     def padded(self, rows: Int64s, width: int, height: int | None = None) -> Int32s:
         """The texts `rows` as a rectangle int32 [height or len(rows), width], PAD_ID behind each text's end."""
@@ -124,14 +124,16 @@ class TokenIds:
 class Tokenizer:
     """A vocabulary with its text settings.
 
-    Id 0 is padding and 1 is any word outside the vocabulary; word i of `words` has id i + 2.
+    Id 0 is padding and 1 is any word outside the vocabulary; word i of `words` has id i + 2. With `bag`, texts also become
+    bags of features.
     """
 
-    def __init__(self, words: Sequence[str], settings: TextSettings) -> None:
+    def __init__(self, words: Sequence[str], settings: TextSettings, bag: BagVocabulary | None = None) -> None:
         if len(set(words)) != len(words):
             raise BundleError("Expected every word of the vocabulary once, found repeated words; train the bundle again.")
         self.words = tuple(words)
         self.settings = settings
+        self.bag = bag
         self._lookup = pa.array(self.words, type=pa.string())
 
     @property
@@ -150,16 +152,28 @@ class Tokenizer:
             return self._ids_by_arrow(texts)
         # Spark sends large strings where it is told to; the compiled code reads 32-bit offsets.
         texts = pc.fill_null(texts, "").cast(pa.string())
-        ids, lengths = native.ids_of(texts)
+        ids, lengths, bag = native.ids_of(texts)
         foreign = np.flatnonzero(lengths < 0)
         if not len(foreign):
-            return TokenIds(ids, _offsets(lengths))
+            return TokenIds(ids, _offsets(lengths), bag)
         others = self._ids_by_arrow(texts.take(pa.array(foreign)))
         if len(foreign) == len(texts):
             return others
         ours = np.flatnonzero(lengths >= 0)
-        behind = TokenIds(np.concatenate([ids, others.ids]), _offsets(np.concatenate([lengths[ours], others.lengths])))
+        behind = TokenIds(
+            np.concatenate([ids, others.ids]),
+            _offsets(np.concatenate([lengths[ours], others.lengths])),
+            bag and others.bag and bag.rows(ours).followed_by(others.bag),
+        )
         return behind.rows(np.argsort(np.concatenate([ours, foreign])))
+
+    def knows(self, word: str) -> bool:
+        """Whether a word is in the vocabulary, or has parts that are."""
+        return word in self._known or (self.bag is not None and len(self.bag.subword_features(marked(word))) > 0)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.words)
 
     @cached_property
     def _native(self) -> NativeTokenizer | None:
@@ -167,17 +181,25 @@ class Tokenizer:
         if library() is None or not CHARACTER_CLASS.fullmatch(self.settings.separators):
             return None
         most = self.settings.max_characters, self.settings.max_tokens
-        return NativeTokenizer(self._lookup, _characters(self.settings), *most, FIRST_WORD_ID, OOV_ID)
+        return NativeTokenizer(self._lookup, _characters(self.settings), *most, FIRST_WORD_ID, OOV_ID, self.bag)
 
     def _ids_by_arrow(self, texts: pa.Array) -> TokenIds:
-        tokens = tokens_of(texts, self.settings)
-        found = pc.fill_null(pc.index_in(tokens.flatten(), value_set=self._lookup), OOV_ID - FIRST_WORD_ID)
-        ids = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False) + np.int32(FIRST_WORD_ID)
+        return self.ids_of_tokens(tokens_of(texts, self.settings))
+
+    def ids_of_tokens(self, tokens: pa.ListArray) -> TokenIds:
+        """Ids of texts that are cut into words already, cut to max_tokens.
+
+        Args:
+            tokens: lists of strings [rows]; a null among them is a word that is not to be known, not even by its parts.
+        """
         lengths = pc.fill_null(pc.list_value_length(tokens), 0).to_numpy(zero_copy_only=False)
         if (lengths > self.settings.max_tokens).any():
-            every = pa.ListArray.from_arrays(pa.array(_offsets(lengths), pa.int32()), pa.array(ids))
-            ids = pc.list_slice(every, 0, self.settings.max_tokens).flatten().to_numpy()
-        return TokenIds(ids, _offsets(np.minimum(lengths, self.settings.max_tokens)))
+            tokens = pc.list_slice(tokens, 0, self.settings.max_tokens)
+            lengths = np.minimum(lengths, self.settings.max_tokens)
+        words, offsets = tokens.flatten(), _offsets(lengths)
+        found = pc.fill_null(pc.index_in(words, value_set=self._lookup), OOV_ID - FIRST_WORD_ID)
+        ids = found.to_numpy(zero_copy_only=False).astype(np.int32, copy=False) + np.int32(FIRST_WORD_ID)
+        return TokenIds(ids, offsets, self.bag.bag_of(words, ids, offsets, OOV_ID) if self.bag else None)
 
 
 # A pattern that looks at one character at a time: what it says of each holds in every text.

@@ -63,6 +63,22 @@ struct InstructionSet {
     void (*last_outputs)(const Direction &, int rows, const int32_t *const *ids, const int64_t *lengths, bool backward,
                          Workspace &);
     void (*add_product)(const float *values, int64_t count, const float *weights, int64_t width, float *sums);
+    void (*add_rows)(const int32_t *rows, const float *weights, int64_t count, const int8_t *table, int64_t width, float *sums);
+};
+
+// A bag of features beside the LSTM (lib/bag.py): the rows of a text's features are summed, and go through a ReLU of their own.
+struct BagTable {
+    int64_t features, width;
+    const int8_t *table;   // [feature][width]
+    const float *scales;   // [feature]
+    const float *output;   // [width][label]
+};
+
+// Text i has features[offsets[i]] to features[offsets[i + 1] - 1].
+struct Bags {
+    const int32_t *features;
+    const float *weights;
+    const int64_t *offsets;
 };
 
 } // namespace
@@ -169,22 +185,33 @@ class Network {
   public:
     Network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs, const float *const *recurrent,
             int64_t dense, const float *dense_weights, const float *dense_bias, int64_t labels, const float *output_weights,
-            const float *output_bias, int instruction_set)
+            const float *output_bias, const BagTable *bag, int instruction_set)
         : set_(*SETS[instruction_set]), vocabulary_(vocabulary), units_(units), dense_(dense), labels_(labels),
           dense_weights_(dense_weights, dense_weights + directions * units * dense), dense_bias_(dense_bias, dense_bias + dense),
           output_weights_(output_weights, output_weights + dense * labels), output_bias_(output_bias, output_bias + labels) {
         for (int64_t d = 0; d < directions; d++) add_direction(inputs[d], recurrent[d]);
+        if (!bag) return;
+        bag_features_ = bag->features;
+        bag_width_ = bag->width;
+        bag_table_.assign(bag->table, bag->table + bag->features * bag->width);
+        bag_scales_.assign(bag->scales, bag->scales + bag->features);
+        bag_output_.assign(bag->output, bag->output + bag->width * labels);
     }
 
-    // False if an id lies outside the vocabulary; nothing is written then.
-    bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, float *out) const {
+    bool has_bag() const { return bag_width_ > 0; }
+
+    // False if an id lies outside the vocabulary, or a feature outside the bag; nothing is written then.
+    bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags, float *out) const {
         for (int64_t at = offsets[0]; at < offsets[rows]; at++)
             if (ids[at] < 0 || ids[at] >= vocabulary_) return false;
+        if (has_bag())
+            for (int64_t at = bags.offsets[0]; at < bags.offsets[rows]; at++)
+                if (bags.features[at] < 0 || bags.features[at] >= bag_features_) return false;
         std::fill_n(out, rows * labels_, NAN);
-        const std::vector<Text> texts = longest_first(ids, offsets, rows);
+        const std::vector<Text> texts = longest_first(ids, offsets, rows, bags);
         const size_t values = (size_t)set_.rows * padded_units(), width = units_ * inputs_.size();
         Buffer<int16_t> states(2 * values);
-        Buffer<float> cells(values), outputs(values), last(set_.rows * width), hidden(dense_);
+        Buffer<float> cells(values), outputs(values), last(set_.rows * width), hidden(std::max(dense_, bag_width_)), weights;
         Workspace space{{states.data(), states.data() + values}, cells.data(), outputs.data()};
         std::vector<const Text *> group;
         for (size_t i = 0; i < texts.size(); i++) {
@@ -193,7 +220,7 @@ class Network {
             if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
             last_states(group, space, last.data());
             for (size_t row = 0; row < group.size(); row++)
-                classify(last.data() + row * width, hidden.data(), out + group[row]->row * labels_);
+                classify(last.data() + row * width, *group[row], hidden.data(), weights, out + group[row]->row * labels_);
             group.clear();
         }
         for (size_t i = 1; i < texts.size(); i++)
@@ -246,19 +273,32 @@ class Network {
         int64_t length;
         uint64_t hash;
         int64_t row;
+        const int32_t *features;
+        const float *weights;
+        int64_t feature_count;
     };
 
+    // Texts of the same ids differ in the parts of their unknown words.
     static bool same(const Text &a, const Text &b) {
-        return a.length == b.length && a.hash == b.hash && std::equal(a.ids, a.ids + a.length, b.ids);
+        return a.length == b.length && a.hash == b.hash && a.feature_count == b.feature_count &&
+               std::equal(a.ids, a.ids + a.length, b.ids) && std::equal(a.features, a.features + a.feature_count, b.features) &&
+               std::equal(a.weights, a.weights + a.feature_count, b.weights);
     }
 
     // The texts that have ids.
-    static std::vector<Text> longest_first(const int32_t *ids, const int64_t *offsets, int64_t rows) {
+    std::vector<Text> longest_first(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags) const {
         std::vector<Text> texts;
         texts.reserve(rows);
         for (int64_t row = 0; row < rows; row++) {
-            Text text{ids + offsets[row], offsets[row + 1] - offsets[row], 0, row};
+            Text text{ids + offsets[row], offsets[row + 1] - offsets[row], 0, row, nullptr, nullptr, 0};
             for (int64_t at = 0; at < text.length; at++) text.hash = (text.hash ^ (uint64_t)text.ids[at]) * 0x9E3779B97F4A7C15u;
+            if (has_bag()) {
+                text.features = bags.features + bags.offsets[row];
+                text.weights = bags.weights + bags.offsets[row];
+                text.feature_count = bags.offsets[row + 1] - bags.offsets[row];
+                for (int64_t at = 0; at < text.feature_count; at++)
+                    text.hash = (text.hash ^ (uint64_t)text.features[at]) * 0x9E3779B97F4A7C15u;
+            }
             if (text.length > 0) texts.push_back(text);
         }
         std::sort(texts.begin(), texts.end(), [](const Text &a, const Text &b) {
@@ -284,12 +324,20 @@ class Network {
         }
     }
 
-    void classify(const float *states, float *hidden, float *out) const {
+    void classify(const float *states, const Text &text, float *hidden, Buffer<float> &weights, float *out) const {
         std::copy(dense_bias_.begin(), dense_bias_.end(), hidden);
         set_.add_product(states, (int64_t)inputs_.size() * units_, dense_weights_.data(), dense_, hidden);
         for (int64_t j = 0; j < dense_; j++) hidden[j] = std::max(hidden[j], 0.0f);
         std::copy(output_bias_.begin(), output_bias_.end(), out);
         set_.add_product(hidden, dense_, output_weights_.data(), labels_, out);
+        if (has_bag()) {
+            std::fill_n(hidden, bag_width_, 0.0f);
+            weights.resize(text.feature_count);
+            for (int64_t i = 0; i < text.feature_count; i++) weights[i] = text.weights[i] * bag_scales_[text.features[i]];
+            set_.add_rows(text.features, weights.data(), text.feature_count, bag_table_.data(), bag_width_, hidden);
+            for (int64_t j = 0; j < bag_width_; j++) hidden[j] = std::max(hidden[j], 0.0f);
+            set_.add_product(hidden, bag_width_, bag_output_.data(), labels_, out);
+        }
         const float greatest = *std::max_element(out, out + labels_);
         float sum = 0;
         for (int64_t j = 0; j < labels_; j++) sum += out[j] = std::exp(out[j] - greatest);
@@ -301,6 +349,9 @@ class Network {
     std::vector<float> dense_weights_, dense_bias_, output_weights_, output_bias_;
     std::vector<Buffer<float>> inputs_, scales_;
     std::vector<Buffer<int16_t>> recurrent_;
+    int64_t bag_features_ = 0, bag_width_ = 0;
+    Buffer<int8_t> bag_table_;
+    std::vector<float> bag_scales_, bag_output_;
 };
 
 } // namespace
@@ -314,13 +365,17 @@ int categorizer_best_instruction_set() { return best_instruction_set(); }
 const char *categorizer_instruction_set_name(int number) { return number >= 0 && number <= 2 ? NAMES[number] : nullptr; }
 
 // Null if memory does not suffice or the instruction set is not this processor's. All numbers have to be finite.
+// bag_width: 0 without a bag; bag_output: [bag_width][labels].
 void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs,
                           const float *const *recurrent, int64_t dense, const float *dense_weights, const float *dense_bias,
-                          int64_t labels, const float *output_weights, const float *output_bias, int instruction_set) {
+                          int64_t labels, const float *output_weights, const float *output_bias, int64_t bag_features,
+                          int64_t bag_width, const int8_t *bag_table, const float *bag_scales, const float *bag_output,
+                          int instruction_set) {
     if (instruction_set < 0 || instruction_set > best_instruction_set()) return nullptr;
+    const BagTable bag{bag_features, bag_width, bag_table, bag_scales, bag_output};
     try {
         return new Network(vocabulary, units, directions, inputs, recurrent, dense, dense_weights, dense_bias, labels,
-                           output_weights, output_bias, instruction_set);
+                           output_weights, output_bias, bag_width > 0 ? &bag : nullptr, instruction_set);
     } catch (const std::bad_alloc &) {
         return nullptr;
     }
@@ -328,11 +383,14 @@ void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions,
 
 void categorizer_free_network(void *network) { delete static_cast<Network *>(network); }
 
-// Text i is ids[offsets[i]] to ids[offsets[i + 1] - 1]; out: [rows][labels], NaN for a text without ids.
-// Gives 0, 1 if an id lies outside the vocabulary, 2 if memory does not suffice.
-int categorizer_probabilities(const void *network, const int32_t *ids, const int64_t *offsets, int64_t rows, float *out) {
+// Text i is ids[offsets[i]] to ids[offsets[i + 1] - 1], with features from bag_offsets[i] on likewise, where the network has
+// a bag; out: [rows][labels], NaN for a text without ids.
+// Gives 0, 1 if an id or a feature lies outside the network's, 2 if memory does not suffice.
+int categorizer_probabilities(const void *network, const int32_t *ids, const int64_t *offsets, int64_t rows,
+                              const int32_t *features, const float *feature_weights, const int64_t *bag_offsets, float *out) {
+    const Bags bags{features, feature_weights, bag_offsets};
     try {
-        return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, out) ? 0 : 1;
+        return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, bags, out) ? 0 : 1;
     } catch (const std::bad_alloc &) {
         return 2;
     }

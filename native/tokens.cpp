@@ -1,9 +1,12 @@
-// Texts to token ids in one pass over their bytes: what lib/text.py does with pyarrow, for texts whose characters can be
-// looked at one by one. A table says what becomes of each character; a text with another one is left to pyarrow.
+// Texts to token ids, and to the features of lib/bag.py, in one pass over their bytes: what lib/text.py does with pyarrow,
+// for texts whose characters can be looked at one by one. A table says what becomes of each character; a text with another
+// one is left to pyarrow.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -83,6 +86,147 @@ class Vocabulary {
     size_t longest_ = 0;
 };
 
+// Which features a text has, and their weights; see lib/bag.py.
+class Bag {
+  public:
+    // Features: the ids of words, of which there are `ids`; then the pairs; then the subwords.
+    Bag(const float *idf, int64_t ids, float unknown_idf, const int32_t *pairs, int64_t pair_count, const char *subwords,
+        const int64_t *subword_offsets, int64_t subword_count, int64_t shortest, int64_t longest, int64_t word_characters)
+        : unknown_square_(unknown_idf * unknown_idf), unknown_idf_(unknown_idf), first_subword_(ids + pair_count),
+          subwords_(subwords, subword_offsets, subword_count), shortest_(shortest), longest_(longest),
+          word_characters_(word_characters) {
+        for (int64_t i = 0; i < ids; i++) squares_.push_back(idf[i] * idf[i]);
+        size_t slots = 16;
+        while (2 * slots < 4 * (size_t)pair_count) slots *= 2;
+        pairs_.assign(slots, Pair{NO_PAIR, 0});
+        for (int64_t i = 0; i < pair_count; i++) {
+            const uint64_t key = key_of(pairs[2 * i], pairs[2 * i + 1]);
+            size_t at = place_of(key);
+            while (pairs_[at].key != NO_PAIR) at = (at + 1) & (pairs_.size() - 1);
+            pairs_[at] = {key, (int32_t)(ids + i)};
+        }
+    }
+
+    int64_t word_characters() const { return word_characters_; }
+
+    // What one thread needs while it goes through texts. `row`: the text that a word or a pair was last seen in.
+    struct Work {
+        explicit Work(const Bag &bag) : row(bag.first_subword_, -1) {}
+        std::vector<int64_t> row;
+        std::vector<uint64_t> unknown;
+        std::vector<size_t> ends;
+        std::vector<char> marked;
+        std::vector<int32_t> features;
+        std::vector<float> weights;
+        size_t first = 0;
+        double squares = 0;
+    };
+
+    void begin(Work &work) const {
+        work.unknown.clear();
+        work.first = work.features.size();
+        work.squares = 0;
+    }
+
+    void add_known(Work &work, int64_t row, int32_t id, int32_t before, int32_t unknown_id) const {
+        if (work.row[id] != row) {
+            work.row[id] = row;
+            work.squares += squares_[id];
+            add(work, id, 1);
+        }
+        if (before < 0 || before == unknown_id) return;
+        const uint64_t key = key_of(before, id);
+        for (size_t at = place_of(key); pairs_[at].key != NO_PAIR; at = (at + 1) & (pairs_.size() - 1))
+            if (pairs_[at].key == key) {
+                if (work.row[pairs_[at].feature] != row) add(work, pairs_[at].feature, 1);
+                work.row[pairs_[at].feature] = row;
+                return;
+            }
+    }
+
+    // `word`: all of it, or more than word_characters of its characters.
+    void add_unknown(Work &work, const char *word, size_t length) const {
+        mark(work, word, length);
+        const uint64_t hash = hash_of_marked(work);
+        if (std::find(work.unknown.begin(), work.unknown.end(), hash) != work.unknown.end()) return;
+        work.unknown.push_back(hash);
+        work.squares += unknown_square_;
+        const size_t characters = work.ends.size() - 1, first = work.features.size();
+        char padded[MOST_SUBWORD_BYTES + CHUNK];
+        for (int64_t n = shortest_; n <= longest_; n++)
+            for (size_t i = 0; i + n <= characters; i++) {
+                const size_t from = work.ends[i], bytes = work.ends[i + n] - from;
+                if (bytes > subwords_.longest() || bytes > MOST_SUBWORD_BYTES) continue;
+                std::memcpy(padded, work.marked.data() + from, bytes);
+                std::memset(padded + bytes, 0, CHUNK);
+                const int32_t found = subwords_.find(padded, bytes);
+                if (found != NOT_FOUND) add(work, (int32_t)(first_subword_ + found), 0);
+            }
+        const size_t known = work.features.size() - first;
+        const float weight = unknown_idf_ / std::sqrt((float)std::max<size_t>(known, 1));
+        std::fill(work.weights.begin() + first, work.weights.end(), weight);
+    }
+
+    // Gives the number of the text's features.
+    int64_t end(Work &work) const {
+        const double norm = std::sqrt(std::max(work.squares, 1e-12));
+        for (size_t i = work.first; i < work.weights.size(); i++) work.weights[i] = (float)(work.weights[i] / norm);
+        return (int64_t)(work.features.size() - work.first);
+    }
+
+  private:
+    static constexpr uint64_t NO_PAIR = ~0ull;
+    static constexpr size_t MOST_SUBWORD_BYTES = 64;
+    struct Pair {
+        uint64_t key;
+        int32_t feature;
+    };
+
+    static uint64_t key_of(int32_t first, int32_t second) { return (uint64_t)(uint32_t)first << 32 | (uint32_t)second; }
+
+    size_t place_of(uint64_t key) const {
+        key *= 0x9E3779B97F4A7C15u;
+        return (key ^ key >> 32) & (pairs_.size() - 1);
+    }
+
+    // FNV-1a.
+    static uint64_t hash_of_marked(const Work &work) {
+        uint64_t hash = 0xCBF29CE484222325u;
+        for (const char byte : work.marked) hash = (hash ^ (unsigned char)byte) * 0x100000001B3u;
+        return hash;
+    }
+
+    static void add(Work &work, int32_t feature, float weight) {
+        work.features.push_back(feature);
+        work.weights.push_back(weight);
+    }
+
+    // The word between the marks of its ends, and where each of its characters begins and the last ends.
+    void mark(Work &work, const char *word, size_t length) const {
+        work.marked.assign(1, '<');
+        work.ends.assign(1, 0);
+        work.ends.push_back(1);
+        int64_t characters = 0;
+        size_t at = 0;
+        while (at < length && characters < word_characters_) {
+            do work.marked.push_back(word[at++]);
+            while (at < length && ((unsigned char)word[at] & 0xC0) == 0x80);
+            work.ends.push_back(work.marked.size());
+            characters++;
+        }
+        if (at < length) return;
+        work.marked.push_back('>');
+        work.ends.push_back(work.marked.size());
+    }
+
+    std::vector<float> squares_;
+    float unknown_square_, unknown_idf_;
+    int64_t first_subword_;
+    std::vector<Pair> pairs_;
+    Vocabulary subwords_;
+    int64_t shortest_, longest_, word_characters_;
+};
+
 class Tokenizer {
   public:
     Tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
@@ -95,9 +239,11 @@ class Tokenizer {
 
     // Writes at most most_tokens ids from `ids` on and gives their number, or -1 if a foreign character stands before the
     // end of the last of them. What follows it cannot change them.
-    int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids) const {
+    // With a bag, what it is to know of the text is in `work` afterwards; of a foreign text that means nothing.
+    int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids, Bag::Work *work,
+                   int64_t row) const {
         end = cut(text, end);
-        const size_t longest = vocabulary_.longest();
+        const size_t longest = longest_kept();
         int64_t count = 0;
         while (count < most_tokens_) {
             size_t length = 0;
@@ -105,7 +251,7 @@ class Tokenizer {
                 if (const unsigned char plain = *text < 0x80 ? ascii_[*text] : UNUSUAL; plain != UNUSUAL) {
                     text++;
                     if (plain != SEPARATOR) {
-                        // A word too long to be known may be of any length: its tail is not kept.
+                        // A word too long to be known, or taken apart whole, may be of any length: its tail is not kept.
                         word[length] = (char)plain;
                         length += length <= longest;
                         continue;
@@ -123,17 +269,28 @@ class Tokenizer {
             }
             if (length == 0) break;
             std::memset(word + length, 0, CHUNK);
-            const int32_t found = length <= longest ? vocabulary_.find(word, length) : NOT_FOUND;
-            ids[count++] = found == NOT_FOUND ? unknown_id_ : first_id_ + found;
+            const int32_t found = length <= vocabulary_.longest() ? vocabulary_.find(word, length) : NOT_FOUND;
+            ids[count] = found == NOT_FOUND ? unknown_id_ : first_id_ + found;
+            if (work && found != NOT_FOUND) bag_->add_known(*work, row, ids[count], count ? ids[count - 1] : -1, unknown_id_);
+            if (work && found == NOT_FOUND) bag_->add_unknown(*work, word, length);
+            count++;
         }
         return count;
     }
 
     int64_t most_tokens() const { return most_tokens_; }
-    // Room for a word one character longer than the longest, and for the zeros behind it.
-    size_t word_room() const { return vocabulary_.longest() + 4 + CHUNK; }
+    // Room for a word one character longer than what is kept, and for the zeros behind it.
+    size_t word_room() const { return longest_kept() + 4 + CHUNK; }
+
+    const Bag *bag() const { return bag_.get(); }
+    void set_bag(std::unique_ptr<Bag> bag) { bag_ = std::move(bag); }
 
   private:
+    // Bytes of a word that are looked at: a character is of four at most.
+    size_t longest_kept() const {
+        return bag_ ? std::max<size_t>(vocabulary_.longest(), 4 * bag_->word_characters()) : vocabulary_.longest();
+    }
+
     // In `ascii_`: to be looked up in `characters_`.
     static constexpr unsigned char UNUSUAL = 0xFF;
 
@@ -187,6 +344,7 @@ class Tokenizer {
     }
 
     Vocabulary vocabulary_;
+    std::unique_ptr<Bag> bag_;
     std::vector<uint32_t> characters_;
     unsigned char ascii_[0x80];
     int64_t most_characters_, most_tokens_;
@@ -209,29 +367,63 @@ void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t c
     }
 }
 
+// Gives the tokenizer a bag of features. idf: of each id; pairs: ids, two by two. False if memory does not suffice.
+int categorizer_set_bag(void *tokenizer, const float *idf, int64_t ids, float unknown_idf, const int32_t *pairs, int64_t pair_count,
+                        const char *subwords, const int64_t *subword_offsets, int64_t subword_count, int64_t shortest,
+                        int64_t longest, int64_t word_characters) {
+    try {
+        static_cast<Tokenizer *>(tokenizer)->set_bag(std::make_unique<Bag>(idf, ids, unknown_idf, pairs, pair_count, subwords,
+                                                                            subword_offsets, subword_count, shortest, longest,
+                                                                            word_characters));
+        return 1;
+    } catch (const std::bad_alloc &) {
+        return 0;
+    }
+}
+
 void categorizer_free_tokenizer(void *tokenizer) { delete static_cast<Tokenizer *>(tokenizer); }
 
 // Text i is texts[starts[i]] to texts[starts[i + 1] - 1], in UTF-8. Its ids follow those of text i - 1 in `ids`, which
-// holds `room` of them; their number goes to lengths[i], -1 for a foreign text, which leaves none.
+// holds `room` of them; their number goes to lengths[i], -1 for a foreign text, which leaves none. With a bag, the number of
+// its features goes to bag_lengths[i], and *bag is to be read and freed by categorizer_read_bag.
 // Gives the number of ids, -1 if `ids` has too little room for them, -2 if memory does not suffice.
 int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t *starts, int64_t rows, int32_t *ids, int64_t room,
-                        int64_t *lengths) {
+                        int64_t *lengths, int64_t *bag_lengths, void **bag, int64_t *bag_size) {
     const Tokenizer &of = *static_cast<const Tokenizer *>(tokenizer);
     const unsigned char *bytes = reinterpret_cast<const unsigned char *>(texts);
     try {
         std::vector<char> word(of.word_room());
+        std::unique_ptr<Bag::Work> work(of.bag() ? new Bag::Work(*of.bag()) : nullptr);
         int64_t count = 0;
         for (int64_t row = 0; row < rows; row++) {
             // Words and what parts them take turns.
             const int64_t most = std::min<int64_t>(of.most_tokens(), (starts[row + 1] - starts[row] + 1) / 2);
             if (count + most > room) return -1;
-            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count);
+            if (work) of.bag()->begin(*work);
+            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get(), row);
             count += std::max<int64_t>(lengths[row], 0);
+            if (!work) continue;
+            if (lengths[row] < 0) {
+                work->features.resize(work->first);
+                work->weights.resize(work->first);
+            }
+            bag_lengths[row] = of.bag()->end(*work);
+        }
+        if (work) {
+            *bag_size = (int64_t)work->features.size();
+            *bag = work.release();
         }
         return count;
     } catch (const std::bad_alloc &) {
         return -2;
     }
+}
+
+// Moves what categorizer_ids left of its bag to arrays of that size.
+void categorizer_read_bag(void *bag, int32_t *features, float *weights) {
+    std::unique_ptr<Bag::Work> work(static_cast<Bag::Work *>(bag));
+    std::copy(work->features.begin(), work->features.end(), features);
+    std::copy(work->weights.begin(), work->weights.end(), weights);
 }
 }
 #pragma GCC visibility pop

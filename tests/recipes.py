@@ -9,7 +9,7 @@ from typing import Any
 from lib.text import TextSettings
 from training.fit import FitSettings
 from training.network import NetworkSettings
-from training.recipe import Place, Recipe
+from training.recipe import BagSettings, Place, Recipe
 
 
 def tiny_recipe(**fit: Any) -> Recipe:
@@ -22,6 +22,7 @@ def tiny_recipe(**fit: Any) -> Recipe:
         pretrain=True,
         test_share=0.2,
         validation_share=0.2,
+        bag=BagSettings(width=16, epochs=6, batch=16, learning_rate=0.02),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from lib.arrays import Float32s, Int64s
 from lib.engines.engine import score_in_micro_batches
@@ -17,8 +19,11 @@ from training.promise import Promise, promised_threshold
 from training.recipe import ReviewSettings
 
 Bools = npt.NDArray[np.bool_]
-TEMPERATURES = (0.2, 5.0)
+FACTORS = (0.02, 20.0)
+PRIOR_TEXTS = 1
 BATCH = 256
+# Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
+WIDTH_STEP = 32
 # A precision measured on fewer rows than this would be luck.
 MIN_ROWS = 20
 CALIBRATION_BINS = 10
@@ -48,33 +53,48 @@ class Thresholds:
 
 def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:
     """What the network gives, float32 [rows, labels]."""
-    return score_in_micro_batches(texts, network.output_shape[-1], BATCH, lambda ids, lengths: network.predict_on_batch(ids))
+    names = [tensor.name for tensor in network.inputs]
+
+    def score(inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
+        # A network of one input wants it bare.
+        return network.predict_on_batch({name: inputs[name] for name in names} if len(names) > 1 else inputs["ids"])
+
+    return score_in_micro_batches(texts, network.output_shape[-1], BATCH, score, WIDTH_STEP)
 
 
-def fit_temperature(probabilities: Float32s, label_ids: Int64s) -> float:
-    """The temperature by which logits are to be divided for the lowest log loss.
+def mixed(logits: Sequence[Float32s], factors: Sequence[float]) -> Float32s:
+    """The probabilities of a network whose logits are the sum of its parts' times their factors, float32 [rows, labels]."""
+    together = np.sum([part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True)], axis=0)
+    together = np.exp(together - together.max(axis=1, keepdims=True))
+    return (together / together.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. Probabilities serve as well as logits:
-    their logarithms differ from the logits by one number a row, which the softmax takes out again.
+
+def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, ...]:
+    """The factors by which the parts' logits are to be multiplied before they are added, for the lowest log loss.
+
+    Of one part it is the inverse of the temperature of Guo et al. 2017, "On Calibration of Modern Neural Networks", section
+    4.2; of several it also says how much each is to be trusted. Few texts say little, so PRIOR_TEXTS of them speak for equal
+    parts that are left as they are.
 
     Args:
-        probabilities: float32 [rows, labels] on texts the network was not fitted to; label_ids: int64 [rows].
+        logits: of each part float32 [rows, labels], on texts it was not fitted to; label_ids: int64 [rows].
     """
-    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, 1.0))
-    rows = np.arange(len(label_ids))
+    parts = np.stack([part.astype(np.float64) for part in logits])
+    rows, prior = np.arange(len(label_ids)), math.log(1 / len(parts))
 
-    def log_loss(temperature: float) -> float:
-        scaled = logits / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, label_ids]).mean())
+    def loss_and_slope(logarithms: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        factors = np.exp(logarithms)
+        probabilities = mixed(logits, factors.tolist()).astype(np.float64)
+        loss = -np.log(np.maximum(probabilities[rows, label_ids], 1e-30)).mean()
+        probabilities[rows, label_ids] -= 1
+        slope = factors * (parts * probabilities).sum(axis=(1, 2)) / len(rows)
+        off = logarithms - prior
+        weight = PRIOR_TEXTS / len(rows)
+        return float(loss + weight * (off**2).sum()), slope + 2 * weight * off
 
-    return float(minimize_scalar(log_loss, bounds=TEMPERATURES, method="bounded").x)
-
-
-def apply_temperature(network: keras.Model, temperature: float) -> None:
-    """Divide the logits by `temperature`, in place: in the last layer's weights, so that every engine has it for nothing."""
-    layer = network.get_layer("probabilities")
-    layer.set_weights([weights / np.float32(temperature) for weights in layer.get_weights()])
+    bounds = [tuple(map(math.log, FACTORS))] * len(parts)
+    found = minimize(loss_and_slope, np.full(len(parts), prior), jac=True, method="L-BFGS-B", bounds=bounds)
+    return tuple(float(value) for value in np.exp(found.x))
 
 
 def threshold_for_precision(confidence: Float32s, correct: Bools, target: float) -> Threshold:

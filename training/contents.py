@@ -19,11 +19,10 @@ import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
 from lib.text import Tokenizer
-from training.calibration import Thresholds
+from training.calibration import Thresholds, network_probabilities
 from training.card import model_card
 from training.dataset import LabelledTexts
 from training.export import export_onnx
-from training.fit import Fitted
 from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
@@ -65,8 +64,15 @@ def model_files(model: Model) -> dict[str, bytes]:
     return {
         KERAS_MODEL: _saved(model.network),
         ONNX_MODEL: export_onnx(model.network),
-        TOKENIZER: json.dumps({"words": model.tokenizer.words}, ensure_ascii=False, indent=0).encode(),
+        TOKENIZER: _tokenizer(model.tokenizer),
     }
+
+
+def _tokenizer(tokenizer: Tokenizer) -> bytes:
+    content: dict[str, Any] = {"words": tokenizer.words}
+    if tokenizer.bag:
+        content["bag"] = tokenizer.bag.as_json()
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def manifest_of(
@@ -96,7 +102,8 @@ def manifest_of(
             "min_count": recipe.min_count,
             "pretrained_on_texts": model.pretrained_on,
             "seconds": round(model.fitted.seconds, 1),
-            "temperature": model.temperature,
+            "bag": asdict(recipe.bag) if recipe.bag else None,
+            "factors": dict(zip(("lstm", "bag"), model.factors, strict=False)),
             "review": asdict(recipe.review),
         },
         "libraries": {name: _installed_version(name) for name in LIBRARIES},
@@ -105,21 +112,21 @@ def manifest_of(
     }
 
 
-def evaluation_files(manifest: Mapping[str, Any], fitted: Fitted, evidence: Evidence) -> dict[str, bytes]:
+def evaluation_files(manifest: Mapping[str, Any], model: Model, evidence: Evidence) -> dict[str, bytes]:
     """Pictures, figures and the model card; the manifest has its metrics by now."""
     metrics = manifest["metrics"]
     texts = {
         "evaluation/metrics.json": json.dumps(metrics, ensure_ascii=False, indent=1),
-        "evaluation/learning_curves.json": json.dumps(fitted.curves, indent=1),
+        "evaluation/learning_curves.json": json.dumps(model.fitted.curves, indent=1),
         "README.md": model_card(manifest),
     }
     if evidence.wrong_labels is not None:
         texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels)
     return {
         "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
-        "evaluation/learning_curves.png": learning_curves_png(fitted.curves),
+        "evaluation/learning_curves.png": learning_curves_png(model.fitted.curves),
         "evaluation/reliability.png": reliability_png(metrics),
-        "evaluation/architecture.png": architecture_png(fitted.network),
+        "evaluation/architecture.png": architecture_png(model.network),
         **{name: text.encode() for name, text in texts.items()},
     }
 
@@ -187,5 +194,5 @@ def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[
         # The text code is checked too: case, punctuation, an unknown word.
         texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
     ids = tokenizer.ids_of(pa.array(texts))
-    probabilities = [network.predict_on_batch(ids.padded(np.array([i]), int(n)))[0] for i, n in enumerate(ids.lengths)]
+    probabilities = network_probabilities(network, ids)
     return [{"text": t, "probabilities": [float(p) for p in row]} for t, row in zip(texts, probabilities, strict=True)]

@@ -26,14 +26,14 @@ from training.split import TEST, Split, deal, folds_by_group, split_of
 class CrossValidation:
     """What every model gave on each fold, and the LSTM's probabilities for texts it was fitted without.
 
-    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; temperatures: of each fold; predicted:
+    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; factors: of the network's parts, in each fold; predicted:
     model -> label of each text, int64 [rows], -1 for none; unknown_words: share of the words that the folds did not know.
     """
 
     probabilities: Float32s
     f1_weighted: dict[str, list[float]]
     expected_calibration_error: float
-    temperatures: tuple[float, ...]
+    factors: tuple[tuple[float, ...], ...]
     predicted: dict[str, Int64s]
     unknown_words: float
 
@@ -74,16 +74,16 @@ def cross_validate(
     folds = folds_by_group(groups, data.label_ids, texts, recipe.folds, recipe.fit.seed)
     probabilities = np.zeros((len(texts), len(data.labels)), dtype=np.float32)
     f1: dict[str, list[float]] = {}
-    temperatures: list[float] = []
+    factors: list[tuple[float, ...]] = []
     every: dict[str, Int64s] = {}
     unknown: list[float] = []
     for fold in range(recipe.folds):
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
-        model = build_model(data, sides, recipe, unlabelled, say=lambda line: None)
+        model = build_model(data, sides, recipe, unlabelled, say=_silent)
         held_out = data.texts.take(pa.array(sides.test))
         probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out))
         unknown.append(unknown_words(model.tokenizer.ids_of(held_out)))
-        temperatures.append(model.temperature)
+        factors.append(model.factors)
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}
         if baselines:
             tokens = joined_tokens(held_out, recipe.text).to_pylist()
@@ -94,7 +94,11 @@ def cross_validate(
         say(f"fold {fold + 1}/{recipe.folds}  weighted F1: " + ", ".join(f"{name} {v[-1]:.4f}" for name, v in f1.items()))
     right = probabilities.argmax(axis=1) == data.label_ids
     error = expected_calibration_error(probabilities.max(axis=1), right)
-    return CrossValidation(probabilities, f1, error, tuple(temperatures), every, float(np.mean(unknown)))
+    return CrossValidation(probabilities, f1, error, tuple(factors), every, float(np.mean(unknown)))
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def fold_sides(

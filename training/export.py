@@ -1,4 +1,4 @@
-"""The Keras weights as an ONNX graph: Gather, Cast, LSTM with sequence_lens, Gemm, Relu, Gemm, Softmax.
+"""The Keras weights as an ONNX graph: Gather, Cast, LSTM with sequence_lens, Gemm, Relu, Gemm, Softmax; beside the LSTM a bag.
 
 Built with onnx.helper rather than converted: the graph is small, its shapes are ours (time first, real lengths instead
 of masks), and a converter would be a dependency that follows neither Keras nor ONNX closely.
@@ -12,6 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from training.bag import quantized
+
 OPSET = 17
 IR_VERSION = 8
 
@@ -19,7 +21,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def export_onnx(network: keras.Model) -> bytes:
-    """The network as ONNX: ids int32 [time, rows] and lengths int32 [rows] to probabilities float32 [rows, labels]."""
+    """The network as ONNX: ids int32 [time, rows] and lengths int32 [rows] to probabilities float32 [rows, labels].
+
+    With a bag also features int32 and weights float32 [rows, features].
+    """
     directions = _lstm_weights(network)
     units = directions[0][1].shape[0]
     embeddings = network.get_layer("embedding").get_weights()[0]
@@ -38,6 +43,9 @@ def export_onnx(network: keras.Model) -> bytes:
         "output_bias": output_bias,
         "rows_by_states": np.array([0, len(directions) * units], np.int64),
     }
+    bag = "bag" in [layer.name for layer in network.layers]
+    if bag:
+        constants |= _bag_constants(network.get_layer("bag").get_weights()[0])
     nodes = [
         helper.make_node("Gather", ["embeddings", "ids"], ["embedded16"]),
         helper.make_node("Cast", ["embedded16"], ["embedded"], to=TensorProto.FLOAT),
@@ -52,7 +60,8 @@ def export_onnx(network: keras.Model) -> bytes:
         helper.make_node("Reshape", ["states_by_row", "rows_by_states"], ["states"]),
         helper.make_node("Gemm", ["states", "dense_weights", "dense_bias"], ["dense_sum"]),
         helper.make_node("Relu", ["dense_sum"], ["dense"]),
-        helper.make_node("Gemm", ["dense", "output_weights", "output_bias"], ["logits"]),
+        *(_bag_nodes() if bag else []),
+        helper.make_node("Gemm", ["both" if bag else "dense", "output_weights", "output_bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     graph = helper.make_graph(
@@ -61,6 +70,8 @@ def export_onnx(network: keras.Model) -> bytes:
         [
             helper.make_tensor_value_info("ids", TensorProto.INT32, ["time", "rows"]),
             helper.make_tensor_value_info("lengths", TensorProto.INT32, ["rows"]),
+            *([helper.make_tensor_value_info("features", TensorProto.INT32, ["rows", "features"])] if bag else []),
+            *([helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "features"])] if bag else []),
         ],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", output.shape[1]])],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
@@ -69,6 +80,26 @@ def export_onnx(network: keras.Model) -> bytes:
     model.producer_name = "catalog-categorizer"
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def _bag_constants(table: Floats) -> dict[str, npt.NDArray[np.generic]]:
+    integers, scales = quantized(table)
+    return {"bag_table": integers, "bag_scales": scales, "axis_1": np.array([1], np.int64)}
+
+
+def _bag_nodes() -> list[onnx.NodeProto]:
+    """The sum of the features' rows, each times its scale and its weight, as a product of [1, features] and [features, width]."""
+    return [
+        helper.make_node("Gather", ["bag_table", "features"], ["bag_rows8"]),
+        helper.make_node("Cast", ["bag_rows8"], ["bag_rows"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["bag_scales", "features"], ["scales"]),
+        helper.make_node("Mul", ["weights", "scales"], ["scaled_weights"]),
+        helper.make_node("Unsqueeze", ["scaled_weights", "axis_1"], ["weights_as_rows"]),
+        helper.make_node("MatMul", ["weights_as_rows", "bag_rows"], ["bag_sums"]),
+        helper.make_node("Squeeze", ["bag_sums", "axis_1"], ["bag_sum"]),
+        helper.make_node("Relu", ["bag_sum"], ["bag"]),
+        helper.make_node("Concat", ["dense", "bag"], ["both"], axis=1),
+    ]
 
 
 def _lstm_weights(network: keras.Model) -> list[tuple[Floats, Floats, Floats]]:

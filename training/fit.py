@@ -28,11 +28,20 @@ POOL_BATCHES = 40
 FINAL_RATE = 0.02
 
 
+# Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
+STEPS, EPOCHS = 1_500, (10, 40)
+
+
+def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]) -> int:
+    """Passes over `texts` that make so many steps, within bounds."""
+    return min(max(round(steps / math.ceil(texts / batch)), bounds[0]), bounds[1])
+
+
 @dataclass(frozen=True)
 class FitSettings:
-    """How the network is fitted."""
+    """How the network is fitted. epochs: None for so many that there are STEPS steps."""
 
-    epochs: int = 10
+    epochs: int | None = None
     batch: int = 64
     # Falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
     learning_rate: float = 2e-3
@@ -44,6 +53,9 @@ class FitSettings:
     field_dropout: float = 0.4
     seed: int = 7
 
+    def epochs_for(self, texts: int) -> int:
+        return self.epochs or epochs_for_steps(STEPS, texts, self.batch, EPOCHS)
+
 
 @dataclass
 class Fitted:
@@ -52,6 +64,15 @@ class Fitted:
     network: keras.Model
     curves: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class FittedWeights:
+    """A fitted network's weights, in Keras' order, and how they came about: what one process hands to another."""
+
+    weights: list[npt.NDArray[np.float32]]
+    curves: dict[str, list[float]]
+    seconds: float
 
 
 def build_vocabulary(texts: pa.Array, settings: TextSettings, size: int, min_count: int) -> list[str]:
@@ -143,12 +164,12 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        shown = dict(logs or {})
-        self._say(
-            f"epoch {epoch + 1}/{self._epochs}  loss {shown['loss']:.4f}  accuracy {shown['accuracy']:.4f}  "
-            f"validation loss {shown['val_loss']:.4f}  validation accuracy {shown['val_accuracy']:.4f}  "
-            f"{time.monotonic() - self._began:.1f} s"
-        )
+        self._say(f"epoch {epoch + 1}/{self._epochs}  {progress(logs or {})}  {time.monotonic() - self._began:.1f} s")
+
+
+def progress(values: Mapping[str, float]) -> str:
+    """Loss and accuracy of an epoch, with those of the validation side where there is one."""
+    return "  ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -183,21 +204,22 @@ def fit_network(
 ) -> Fitted:
     """Build and fit a network; the weights are those of the last epoch.
 
-    Those of the epoch with the lowest validation loss classify worse: the loss rises with a confidence that the temperature
-    (training.calibration) takes back.
+    Those of the epoch with the lowest validation loss classify worse: the loss rises with a confidence that the factors
+    (training.calibration) take back.
 
     Raises:
         CategorizerError: the loss is no longer a number.
     """
-    network = _compiled(data, network_settings, settings)
-    callbacks: list[Any] = [_Progress(settings.epochs, say), keras.callbacks.TerminateOnNaN()]
+    epochs = settings.epochs_for(len(data.train))
+    network = _compiled(data, network_settings, settings, epochs)
+    callbacks: list[Any] = [_Progress(epochs, say), keras.callbacks.TerminateOnNaN()]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(tensorboard))
     began = time.monotonic()
     history = network.fit(
         data.batches(settings, training=True).as_dataset(),
-        validation_data=data.batches(settings, training=False).as_dataset(),
-        epochs=settings.epochs,
+        validation_data=data.batches(settings, training=False).as_dataset() if len(data.validation) else None,
+        epochs=epochs,
         callbacks=callbacks,
         shuffle=False,
         verbose=0,
@@ -211,13 +233,13 @@ def fit_network(
     return Fitted(network, curves, time.monotonic() - began)
 
 
-def _compiled(data: FitData, network_settings: NetworkSettings, settings: FitSettings) -> keras.Model:
+def _compiled(data: FitData, network_settings: NetworkSettings, settings: FitSettings, epochs: int) -> keras.Model:
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     network = build_network(data.vocabulary_size, data.labels, network_settings)
     if data.embeddings is not None:
         network.get_layer("embedding").set_weights([data.embeddings])
-    steps = settings.epochs * len(data.batches(settings, training=True))
+    steps = epochs * len(data.batches(settings, training=True))
     decay = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps, alpha=FINAL_RATE)
     network.compile(
         keras.optimizers.Adam(decay),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,35 +17,75 @@ from lib.arrays import Float32s, Int64s
 from lib.errors import InputError
 from lib.fields import markers_of
 from lib.text import FIRST_WORD_ID, Tokenizer
-from training.calibration import apply_temperature, fit_temperature, network_probabilities
+from training.bag import BagData, FittedBag, bag_data, fit_bag
+from training.calibration import fit_factors, mixed, network_probabilities
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
-from training.fit import FitData, Fitted, build_vocabulary, fit_network
-from training.recipe import Recipe
+from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
+from training.network import NetworkSettings, build_network, joined_network
+from training.recipe import BagSettings, Recipe
 from training.split import Split
+from training.workers import Say, prefixed, run_together
+
+# Below this many tokens to fit to, epochs counted, starting processes takes longer than they save.
+MIN_TOKENS_FOR_PROCESSES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A fitted LSTM and a fitted bag of features, each by itself. `pretrained_on`: texts the embeddings started from."""
+
+    lstm: Fitted
+    bag: FittedBag | None
+    tokenizer: Tokenizer
+    pretrained_on: int
+
+    def logits(self, texts: pa.Array) -> tuple[Float32s, ...]:
+        """Of each part, float32 [rows, labels]; texts have words."""
+        ids = self.tokenizer.ids_of(texts)
+        of_lstm = np.log(np.maximum(network_probabilities(self.lstm.network, ids), 1e-12))
+        return (of_lstm, self.bag.logits(ids.bag)) if self.bag and ids.bag else (of_lstm,)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted network, calibrated, with its vocabulary. `pretrained_on`: texts its embeddings started from."""
+    """A network of fitted parts, calibrated.
 
-    fitted: Fitted
-    tokenizer: Tokenizer
-    temperature: float
-    pretrained_on: int
+    factors: of each part's logits; held_out: each part's logits for the validation side, from parts that did not see it.
+    """
+
+    parts: Parts
+    factors: tuple[float, ...]
+    held_out: tuple[Float32s, ...]
 
     @property
-    def network(self) -> keras.Model:
-        return self.fitted.network
+    def fitted(self) -> Fitted:
+        return self.parts.lstm
 
-    def with_temperature(self, temperature: float) -> Model:
-        """The same network with this temperature instead; it is changed in place."""
-        apply_temperature(self.network, temperature / self.temperature)
-        return replace(self, temperature=temperature)
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.parts.tokenizer
+
+    @property
+    def pretrained_on(self) -> int:
+        return self.parts.pretrained_on
+
+    @cached_property
+    def network(self) -> keras.Model:
+        bag = self.parts.bag
+        return joined_network(self.fitted.network, (bag.table, bag.output, bag.bias) if bag else None, self.factors)
+
+    def with_factors(self, factors: Sequence[float]) -> Model:
+        """The same parts with these factors instead."""
+        return replace(self, factors=tuple(factors))
 
     def probabilities(self, texts: pa.Array) -> Float32s:
         """float32 [rows, labels], calibrated; NaN for a text without words."""
         return network_probabilities(self.network, self.tokenizer.ids_of(texts))
+
+    def held_out_probabilities(self) -> Float32s:
+        """For the validation side, from parts that did not see it: float32 [rows, labels]."""
+        return mixed(self.held_out, self.factors)
 
 
 def build_model(
@@ -52,9 +94,9 @@ def build_model(
     recipe: Recipe,
     unlabelled: pa.Array | None = None,
     tensorboard: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> Model:
-    """Vocabulary and embeddings from the train side, the fit, and the temperature from the validation side.
+    """Fit on the train side and calibrate on the validation side; if the recipe says so, also fit on both, for scoring.
 
     Args:
         unlabelled: strings, texts to learn embeddings from beside those of the train side.
@@ -62,6 +104,34 @@ def build_model(
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
     """
+    plans = [_plan(data, sides, recipe, unlabelled)]
+    if recipe.refit:
+        every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
+        plans.append(_plan(data, every, recipe, unlabelled))
+    tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None)]
+    tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train))
+    found = run_together(tasks, say, None if tokens >= MIN_TOKENS_FOR_PROCESSES and not tensorboard else 1)
+    each = len(tasks) // len(plans)
+    first, last = (
+        _parts(plan, recipe, found[i * each : (i + 1) * each]) for i, plan in ((0, plans[0]), (len(plans) - 1, plans[-1]))
+    )
+    held_out = first.logits(data.texts.take(pa.array(sides.validation)))
+    factors = fit_factors(held_out, data.label_ids[sides.validation])
+    # What is drawn are the curves of the fit that was looked at with texts it did not see.
+    return Model(replace(last, lstm=replace(last.lstm, curves=first.lstm.curves)), factors, held_out)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What both parts are fitted to. bag: the arguments of training.bag.fit_bag, None without a bag."""
+
+    data: FitData
+    bag: BagData | None
+    tokenizer: Tokenizer
+    pretrained_on: int
+
+
+def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None) -> _Plan:
     tokenizer = Tokenizer(_words(data, sides.train, recipe), recipe.text)
     embeddings, pretrained_on = _embeddings(data, sides, tokenizer, unlabelled, recipe)
     ids = tokenizer.ids_of(data.texts)
@@ -76,11 +146,35 @@ def build_model(
         # The vocabulary begins with them.
         markers=np.arange(len(recipe.text.fields), dtype=np.int32) + np.int32(FIRST_WORD_ID),
     )
-    fitted = fit_network(fit_data, recipe.network, recipe.fit, tensorboard, say)
-    probabilities = network_probabilities(fitted.network, ids.rows(sides.validation))
-    temperature = fit_temperature(probabilities, data.label_ids[sides.validation])
-    apply_temperature(fitted.network, temperature)
-    return Model(fitted, tokenizer, temperature, pretrained_on)
+    bag = bag_data(data.texts, fit_data, tokenizer, recipe.bag) if recipe.bag else None
+    return _Plan(fit_data, bag, tokenizer, pretrained_on)
+
+
+def _tasks(plan: _Plan, recipe: Recipe, tensorboard: str | None) -> list[Callable[[Say], FittedWeights | FittedBag]]:
+    which = "" if len(plan.data.validation) else "all texts, "
+    lstm = partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}LSTM ")
+    if plan.bag is None or recipe.bag is None:
+        return [lstm]
+    return [lstm, partial(_fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")]
+
+
+def _fit_lstm(
+    data: FitData, network: NetworkSettings, fit: FitSettings, tensorboard: str | None, prefix: str, say: Say
+) -> FittedWeights:
+    fitted = fit_network(data, network, fit, tensorboard, prefixed(say, prefix))
+    return FittedWeights(fitted.network.get_weights(), fitted.curves, fitted.seconds)
+
+
+def _fit_bag(data: BagData, settings: BagSettings, seed: int, prefix: str, say: Say) -> FittedBag:
+    return fit_bag(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_subwords)
+
+
+def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
+    weights, bag = found[0], found[1] if len(found) > 1 else None
+    network = build_network(plan.data.vocabulary_size, plan.data.labels, recipe.network)
+    network.set_weights(weights.weights)
+    tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bag.vocabulary if bag else None)
+    return Parts(Fitted(network, weights.curves, weights.seconds), bag, tokenizer, plan.pretrained_on)
 
 
 def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:

@@ -1,12 +1,14 @@
-"""The network: Embedding, (Bi)LSTM, dense ReLU, softmax."""
+"""The network: Embedding, (Bi)LSTM, dense ReLU, softmax; and beside the LSTM a bag of features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from lib.arrays import Float32s
 from lib.text import PAD_ID
 
 
@@ -38,6 +40,43 @@ def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) 
     x = keras.layers.Dropout(settings.dense_dropout, name="dense_dropout")(x)
     probabilities = keras.layers.Dense(labels, activation="softmax", name="probabilities")(x)
     return keras.Model(ids, probabilities, name="categorizer")
+
+
+def joined_network(lstm: keras.Model, bag: tuple[Float32s, Float32s, Float32s] | None, factors: Sequence[float]) -> keras.Model:
+    """The fitted LSTM and the bag as one network: each one's logits times its factor, added, through one softmax.
+
+    Its inputs are the LSTM's ids and, with a bag, `features` int32 and `weights` float32 [rows, features], filled up with 0.
+    Without a bag it is the LSTM with its logits multiplied.
+
+    Args:
+        bag: table [features, width], output weights [width, labels] and bias [labels].
+    """
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    x = ids
+    for layer in lstm.layers[1:-1]:
+        x = layer(x)
+    kernel, bias = (weights * np.float32(factors[0]) for weights in lstm.layers[-1].get_weights())
+    if bag is None:
+        return _with_output(
+            keras.Model(ids, keras.layers.Dense(len(bias), activation="softmax", name="probabilities")(x)), kernel, bias
+        )
+    table, output, bag_bias = bag
+    features = keras.Input((None,), dtype="int32", name="features")
+    weights = keras.Input((None,), dtype="float32", name="weights")
+    rows = keras.layers.Embedding(*table.shape, name="bag")(features)
+    summed = keras.layers.Dot(axes=1, name="bag_sum")([weights, rows])
+    hidden = keras.layers.Activation("relu", name="bag_dense")(summed)
+    both = keras.layers.Concatenate(name="both")([x, hidden])
+    probabilities = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")(both)
+    network = keras.Model([ids, features, weights], probabilities, name="categorizer")
+    network.get_layer("bag").set_weights([table])
+    factor = np.float32(factors[1])
+    return _with_output(network, np.concatenate([kernel, output * factor]), bias + bag_bias * factor)
+
+
+def _with_output(network: keras.Model, kernel: Float32s, bias: Float32s) -> keras.Model:
+    network.get_layer("probabilities").set_weights([kernel, bias])
+    return network
 
 
 def round_embeddings(network: keras.Model) -> None:

@@ -93,19 +93,37 @@ def reliability_png(metrics: Mapping[str, Any]) -> bytes:
 
 
 def architecture_png(network: keras.Model) -> bytes:
-    """The layers from input to output, with shapes and weights."""
+    """The layers from input to output, with shapes and weights: the LSTM's, beside them the bag's, and what reads both."""
     layers = [layer for layer in network.layers if "dropout" not in layer.name]
-    figure = Figure(figsize=(6.5, 0.95 * len(layers)))
+    joint = [layer for layer in layers if layer.name in ("both", "probabilities")]
+    bag = [layer for layer in layers if layer.name.startswith("bag") or layer.name in ("features", "weights")]
+    columns = [column for column in ([layer for layer in layers if layer not in bag + joint], bag) if column]
+    rows = max(map(len, columns)) + len(joint)
+    figure = Figure(figsize=(4.5 * len(columns) + 0.5, 0.95 * rows))
     axes = figure.subplots()
     axes.axis("off")
-    axes.set_xlim(0, 10)
-    axes.set_ylim(-len(layers), 0.3)
-    for position, layer in enumerate(layers):
+    axes.set_xlim(0, 10 * len(columns))
+    axes.set_ylim(-rows, 0.3)
+    middle = 5.0 * len(columns)
+    places = [(layer, 10.0 * i + 5, float(-j)) for i, column in enumerate(columns) for j, layer in enumerate(column)]
+    ends = [(10.0 * i + 5, float(1 - len(column))) for i, column in enumerate(columns)]
+    for i, layer in enumerate(joint):
+        row = float(len(joint) - rows - i)
+        places.append((layer, middle, row))
+        for x, y in ends if i == 0 else [(middle, row + 1)]:
+            _arrow(axes, (x, y), (middle, row))
+    for column, (x, _) in zip(columns, ends, strict=True):
+        for j in range(1, len(column)):
+            _arrow(axes, (x, 1.0 - j), (x, float(-j)))
+    for layer, x, y in places:
         shape = " × ".join("?" if size is None else str(size) for size in layer.output.shape)
         text = f"{layer.name} ({type(layer).__name__})\noutput {shape}, {layer.count_params():,} weights"
         box = {"boxstyle": "round,pad=0.45", "facecolor": "#eaf1fa", "edgecolor": BLUE}
-        axes.text(5, -position - 0.3, text, ha="center", va="center", fontsize=9, bbox=box)
-        if position:
-            arrow = {"arrowstyle": "->", "color": GREY}
-            axes.annotate("", xy=(5, -position + 0.02), xytext=(5, -position + 0.38), arrowprops=arrow)
+        axes.text(x, y - 0.3, text, ha="center", va="center", fontsize=9, bbox=box)
     return png(figure)
+
+
+def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """From the box at `start` down to the one at `end`."""
+    style = {"arrowstyle": "->", "color": GREY}
+    axes.annotate("", xy=(end[0], end[1] + 0.02), xytext=(start[0], start[1] - 0.62), arrowprops=style)

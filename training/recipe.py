@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib.text import TextSettings
-from training.fit import FitSettings
+from training.fit import FitSettings, epochs_for_steps
 from training.network import NetworkSettings
 
 
@@ -26,6 +26,41 @@ class ReviewSettings:
     precision_confidence: float = 0.95
 
 
+# Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
+BAG_STEPS, BAG_EPOCHS = 1_000, (12, 60)
+
+
+@dataclass(frozen=True)
+class BagSettings:
+    """The bag of features beside the LSTM (training.bag), and how it is fitted.
+
+    width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
+    itself, and are averaged. subwords: of the fit; scored_subwords: of them that are kept for unknown words. epochs: None for
+    so many that there are BAG_STEPS steps.
+    """
+
+    width: int | None = None
+    networks: int = 2
+    pairs: int = 20_000
+    min_texts_pair: int = 2
+    subwords: int = 200_000
+    min_count_subword: int = 3
+    scored_subwords: int = 20_000
+    epochs: int | None = None
+    batch: int = 64
+    learning_rate: float = 2e-3
+    # A word, a pair or a subword is left out with this probability, so that no single one decides.
+    feature_dropout: float = 0.2
+    dropout: float = 0.5
+    label_smoothing: float = 0.05
+
+    def epochs_for(self, texts: int) -> int:
+        return self.epochs or epochs_for_steps(BAG_STEPS, texts, self.batch, BAG_EPOCHS)
+
+    def width_for(self, labels: int) -> int:
+        return self.width or (64 if labels <= 16 else 128 if labels <= 64 else 256)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """All that decides what a training gives, for given data."""
@@ -40,6 +75,10 @@ class Recipe:
     test_share: float
     validation_share: float
     review: ReviewSettings = ReviewSettings()
+    # None for the LSTM alone.
+    bag: BagSettings | None = BagSettings()
+    # Whether the parts are fitted again on the train and the validation side together, once they are calibrated.
+    refit: bool = True
     # Folds of a cross-validation beside the one split; 0 for none.
     folds: int = 0
     baselines: bool = True

@@ -73,9 +73,10 @@ def train(
     model = build_model(data, split, recipe, unlabelled, tensorboard, say)
     if validated:
         # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
-        model = model.with_temperature(float(geometric_mean([model.temperature, *validated.temperatures])))
+        model = model.with_factors([geometric_mean(of_part) for of_part in zip(model.factors, *validated.factors, strict=True)])
     thresholds = _thresholds(data, split, model, validated, recipe)
-    say(f"temperature {model.temperature:.3f}, {_thresholds_text(thresholds, len(data.labels))}")
+    factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(("LSTM", "bag"), model.factors, strict=False))
+    say(f"factors of the logits: {factors}; {_thresholds_text(thresholds, len(data.labels))}")
     wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else None
     if wrong is not None:
         _tell_wrong_labels(wrong, data, place, say)
@@ -95,7 +96,7 @@ def train(
             wrong,
         )
         manifest["metrics"] |= evidence.record()
-        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model.fitted, evidence)})
+        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model, evidence)})
         folder = staging.publish(manifest["version"])
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
     judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
@@ -122,8 +123,7 @@ def _thresholds(
     """Picked on the out-of-fold probabilities of all texts, where there are such: the validation side is small."""
     if validated:
         return review_thresholds(validated.probabilities, data.label_ids, data.labels, recipe.review)
-    probabilities = model.probabilities(data.texts.take(pa.array(split.validation)))
-    return review_thresholds(probabilities, data.label_ids[split.validation], data.labels, recipe.review)
+    return review_thresholds(model.held_out_probabilities(), data.label_ids[split.validation], data.labels, recipe.review)
 
 
 def _wrong_labels(data: LabelledTexts, groups: Groups, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:

@@ -1,13 +1,16 @@
-"""What an engine is, and the micro-batches that all of them score in."""
+"""What an engine is, and the micro-batches that those with rectangles score in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from lib.arrays import Float32s, Int32s, Int64s
+from lib.arrays import Float32s, Int64s
+from lib.bundle import Bundle
+from lib.errors import BundleError
 from lib.text import TokenIds
 
 
@@ -20,7 +23,23 @@ class Engine(Protocol):
         """Probability of each label for each text, float32 [rows, labels]; a text without tokens gets NaN."""
 
 
-def score_in_micro_batches(texts: TokenIds, labels: int, size: int, score: Callable[[Int32s, Int32s], Float32s]) -> Float32s:
+def check_bag(bundle: Bundle, found: int) -> None:
+    """Compare the number of features that a model has rows for with the bundle's.
+
+    Raises:
+        BundleError: they differ.
+    """
+    bag = bundle.tokenizer.bag
+    expected = bag.size if bag else 0
+    if found != expected:
+        raise BundleError(
+            f"Expected a bag of {expected} features in the model of {bundle.model_version}, found {found}; retrain the bundle."
+        )
+
+
+def score_in_micro_batches(
+    texts: TokenIds, labels: int, size: int, score: Callable[[Mapping[str, npt.NDArray[Any]]], Float32s], step: int = 1
+) -> Float32s:
     """Sort by length, score in rectangles of `size` rows, put the order back.
 
     Texts of like length waste little padding, and every rectangle has the same height (the last is filled up with
@@ -28,7 +47,9 @@ def score_in_micro_batches(texts: TokenIds, labels: int, size: int, score: Calla
     probabilities, does not depend on how many rows happen to share its batch.
 
     Args:
-        score: (ids int32 [size, width], lengths int32 [size], all at least 1) to probabilities float32 [size, labels].
+        score: from `ids` int32 [size, width], `lengths` int32 [size], all at least 1, and, where the texts have bags,
+            `features` int32 and `weights` float32 [size, features], to probabilities float32 [size, labels].
+        step: widths are rounded up to multiples of it.
     Returns:
         float32 [rows, labels]; NaN where a text has no tokens.
     """
@@ -38,8 +59,23 @@ def score_in_micro_batches(texts: TokenIds, labels: int, size: int, score: Calla
     order = order[lengths[order] > 0]
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        filled = np.ones(size, dtype=np.int32)
-        filled[: len(rows)] = lengths[rows]
-        rectangle = texts.padded(rows, width=int(filled.max()), height=size)
-        probabilities[rows] = score(rectangle, filled)[: len(rows)]
+        probabilities[rows] = score(rectangles(texts, rows, size, step))[: len(rows)]
     return probabilities
+
+
+def rectangles(texts: TokenIds, rows: Int64s, height: int, step: int) -> dict[str, npt.NDArray[Any]]:
+    """The texts `rows` as the inputs of a network, filled up to `height` rows."""
+    filled = np.ones(height, dtype=np.int32)
+    filled[: len(rows)] = texts.lengths[rows]
+    inputs: dict[str, npt.NDArray[Any]] = {
+        "ids": texts.padded(rows, _rounded(int(filled.max()), step), height),
+        "lengths": filled,
+    }
+    if texts.bag:
+        widest = int(np.diff(texts.bag.offsets)[rows].max(initial=1))
+        inputs["features"], inputs["weights"] = texts.bag.padded(rows, _rounded(widest, step), height)
+    return inputs
+
+
+def _rounded(width: int, step: int) -> int:
+    return -(-width // step) * step

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.arrays import Float32s, Int32s
+import numpy.typing as npt
+
+from lib.arrays import Float32s
 from lib.bundle import KERAS_MODEL, Bundle
-from lib.engines.engine import score_in_micro_batches
+from lib.engines.engine import check_bag, score_in_micro_batches
 from lib.errors import BundleError, InputError
 from lib.text import TokenIds
 
 MICRO_BATCH = 256
+# So that TensorFlow traces few shapes.
+WIDTH_STEP = 32
 
 
 class KerasEngine:
@@ -38,19 +43,23 @@ class KerasEngine:
                 f"Expected a Keras model in {bundle.model_version}, found one that does not load ({str(error)[:200]}); retrain the bundle."
             ) from None
         self._labels = len(bundle.labels)
+        self._inputs = [tensor.name for tensor in self._model.inputs]
         embedded = self._model.get_layer("embedding").input_dim
         if self._model.output_shape[-1] != self._labels or embedded != bundle.tokenizer.vocabulary_size:
             raise BundleError(
                 f"Expected a Keras model from {bundle.tokenizer.vocabulary_size} ids to {self._labels} labels in "
                 f"{bundle.model_version}, found {embedded} to {self._model.output_shape[-1]}; retrain the bundle."
             )
+        check_bag(bundle, self._model.get_layer("bag").input_dim if "weights" in self._inputs else 0)
 
     def probabilities(self, texts: TokenIds) -> Float32s:
-        return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score)
+        return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score, WIDTH_STEP)
 
-    def _score(self, ids: Int32s, lengths: Int32s) -> Float32s:
+    def _score(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
         # Padding is masked by id, so the filled-up rows (length 1, nothing but padding) are never looked at.
-        result: Float32s = self._model.predict_on_batch(ids)
+        # A network of one input wants it bare.
+        feed = {name: inputs[name] for name in self._inputs} if len(self._inputs) > 1 else inputs["ids"]
+        result: Float32s = self._model.predict_on_batch(feed)
         return result
 
 

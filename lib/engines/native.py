@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from lib.arrays import Float32s, Int64s
+from lib.bag import Bag
 from lib.bundle import ONNX_MODEL, Bundle
+from lib.engines.engine import check_bag
 from lib.engines.onnx_weights import Array, weights_of
 from lib.errors import BundleError
-from lib.native import NativeNetwork
+from lib.native import BagLayer, NativeNetwork
 from lib.text import TokenIds
 
 # Embedding x kernel + bias of every word, in float32: what a worker can hold beside all else in 400 MB.
@@ -27,7 +29,9 @@ def input_bytes(bundle: Bundle) -> int:
 
 
 class NativeEngine:
-    """Recurrent weights and states in int16, all else in float32: within 1e-4 of float32 on real texts, the same on every processor.
+    """Recurrent weights and states in int16, the bag's table in int8 as it was trained, all else in float32.
+
+    Within 1e-4 of float32 on real texts. The recurrent product is the same on every processor.
 
     A text's probabilities do not depend on its batch, not by a bit.
     """
@@ -48,20 +52,24 @@ class NativeEngine:
                 f"Expected a model from {bundle.tokenizer.vocabulary_size} ids to {len(bundle.labels)} labels in "
                 f"{bundle.model_version}, found {found[0]} to {found[1]}; retrain the bundle."
             )
+        check_bag(bundle, weights["bag_table"].shape[0] if "bag_table" in weights else 0)
         self._threads = max(threads, 1)
 
     def probabilities(self, texts: TokenIds) -> Float32s:
         if self._threads == 1:
-            return self._network.probabilities(texts.ids, texts.offsets)
+            return self._network.probabilities(texts.ids, texts.offsets, texts.bag)
         with ThreadPoolExecutor(self._threads) as pool:
-            parts = pool.map(lambda offsets: self._network.probabilities(texts.ids, offsets), self._parts(texts.offsets))
-            return np.concatenate(list(parts))
+            return np.concatenate(list(pool.map(lambda rows: self._part(texts, *rows), self._parts(texts.offsets))))
 
-    def _parts(self, offsets: Int64s) -> list[Int64s]:
-        """A part of the texts for each thread, of about as many tokens."""
+    def _parts(self, offsets: Int64s) -> Iterator[tuple[int, int]]:
+        """The first text and the end of a part for each thread, of about as many tokens."""
         shares = np.linspace(offsets[0], offsets[-1], self._threads + 1)[1:-1]
-        ends = np.concatenate(([0], np.searchsorted(offsets, shares), [len(offsets) - 1]))
-        return [offsets[first : last + 1] for first, last in pairwise(ends)]
+        return pairwise([0, *map(int, np.searchsorted(offsets, shares)), len(offsets) - 1])
+
+    def _part(self, texts: TokenIds, first: int, end: int) -> Float32s:
+        rows = slice(first, end + 1)
+        bag = texts.bag and Bag(texts.bag.features, texts.bag.weights, texts.bag.offsets[rows])
+        return self._network.probabilities(texts.ids, texts.offsets[rows], bag)
 
 
 def _weights(bundle: Bundle) -> Mapping[str, Array]:
@@ -76,8 +84,11 @@ def _network(weights: Mapping[str, Array], instruction_set: str | None) -> Nativ
         rows += bias.reshape(2, -1).sum(axis=0)
         inputs.append(_gates(rows))
         recurrent.append(_gates(recurrence.T))
-    dense, output = ((weights[f"{layer}_weights"], weights[f"{layer}_bias"]) for layer in ("dense", "output"))
-    return NativeNetwork(inputs, recurrent, dense, output, instruction_set)
+    dense = weights["dense_weights"], weights["dense_bias"]
+    # The last layer reads the dense layer, then the bag.
+    from_dense, from_bag = np.split(weights["output_weights"], [len(dense[1])])
+    bag = BagLayer(weights["bag_table"], weights["bag_scales"], from_bag) if "bag_table" in weights else None
+    return NativeNetwork(inputs, recurrent, dense, (from_dense, weights["output_bias"]), instruction_set, bag)
 
 
 def _gates(columns: Any) -> Float32s:

@@ -1,11 +1,15 @@
-"""The default engine: ONNX Runtime on the graph that training exported from the Keras weights."""
+"""ONNX Runtime on the graph that training exported from the Keras weights: it scores where there is no compiled library."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
-from lib.arrays import Float32s, Int32s
+from lib.arrays import Float32s
 from lib.bundle import ONNX_MODEL, Bundle
 from lib.engines.engine import score_in_micro_batches
 from lib.errors import BundleError
@@ -13,10 +17,15 @@ from lib.text import TokenIds
 
 # Larger micro-batches fall out of the cache: a third slower at 256.
 MICRO_BATCH = 32
+# The names of the graph's inputs.
+INPUTS, BAG_INPUTS = ["ids", "lengths"], ["features", "weights"]
 
 
 class OnnxEngine:
-    """ONNX Runtime, float32. Graph inputs: ids int32 [time, rows], lengths int32 [rows]."""
+    """ONNX Runtime, float32. Graph inputs: ids int32 [time, rows], lengths int32 [rows]; with a bag also features int32 and
+
+    weights float32 [rows, features].
+    """
 
     name = "onnx"
 
@@ -34,16 +43,20 @@ class OnnxEngine:
                 f"Expected an ONNX model in {bundle.model_version}, found one that does not load ({error}); retrain the bundle."
             ) from None
         self._labels = len(bundle.labels)
-        outputs = self._session.get_outputs()
-        if [i.name for i in self._session.get_inputs()] != ["ids", "lengths"] or outputs[0].shape[-1] != self._labels:
+        inputs, outputs = [one.name for one in self._session.get_inputs()], self._session.get_outputs()
+        expected = INPUTS + BAG_INPUTS if bundle.tokenizer.bag else INPUTS
+        if inputs != expected or outputs[0].shape[-1] != self._labels:
             raise BundleError(
-                f"Expected an ONNX model from ids and lengths to {self._labels} labels in {bundle.model_version}, "
-                f"found inputs {[i.name for i in self._session.get_inputs()]} and output {outputs[0].shape}; retrain the bundle."
+                f"Expected an ONNX model from {', '.join(expected)} to {self._labels} labels in {bundle.model_version}, "
+                f"found inputs {inputs} and output {outputs[0].shape}; retrain the bundle."
             )
+        self._inputs = inputs
 
     def probabilities(self, texts: TokenIds) -> Float32s:
         return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score)
 
-    def _score(self, ids: Int32s, lengths: Int32s) -> Float32s:
-        result: Float32s = self._session.run(None, {"ids": np.ascontiguousarray(ids.T), "lengths": lengths})[0]
+    def _score(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
+        feed = {name: inputs[name] for name in self._inputs}
+        feed["ids"] = np.ascontiguousarray(feed["ids"].T)
+        result: Float32s = self._session.run(None, feed)[0]
         return result

@@ -15,7 +15,7 @@ from lib.errors import BundleError
 Array = npt.NDArray[Any]
 
 # TensorProto.DataType of onnx.proto3.
-TYPES = {1: np.float32, 7: np.int64, 10: np.float16}
+TYPES = {1: np.float32, 3: np.int8, 7: np.int64, 10: np.float16}
 
 # Names, numbers and types of the fields of onnx.proto3 that lead to the weights; a decoder skips all others.
 _FIELD = descriptor_pb2.FieldDescriptorProto

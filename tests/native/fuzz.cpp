@@ -14,12 +14,18 @@
 extern "C" {
 int categorizer_best_instruction_set();
 void *categorizer_network(int64_t, int64_t, int64_t, const float *const *, const float *const *, int64_t, const float *,
-                          const float *, int64_t, const float *, const float *, int);
+                          const float *, int64_t, const float *, const float *, int64_t, int64_t, const int8_t *, const float *,
+                          const float *, int);
 void categorizer_free_network(void *);
-int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, float *);
+int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, const int32_t *, const float *,
+                              const int64_t *, float *);
 void *categorizer_tokenizer(const char *, const int64_t *, int64_t, const uint32_t *, int64_t, int64_t, int64_t, int32_t, int32_t);
+int categorizer_set_bag(void *, const float *, int64_t, float, const int32_t *, int64_t, const char *, const int64_t *, int64_t,
+                        int64_t, int64_t, int64_t);
 void categorizer_free_tokenizer(void *);
-int64_t categorizer_ids(const void *, const char *, const int32_t *, int64_t, int32_t *, int64_t, int64_t *);
+int64_t categorizer_ids(const void *, const char *, const int32_t *, int64_t, int32_t *, int64_t, int64_t *, int64_t *, void **,
+                        int64_t *);
+void categorizer_read_bag(void *, int32_t *, float *);
 }
 
 static std::mt19937 randomness;
@@ -60,13 +66,27 @@ static void fuzz_network() {
     for (int64_t row = 0; row < rows; row++) offsets.push_back(offsets.back() + between(0, longest));
     std::vector<int32_t> ids(offsets.back());
     for (int32_t &id : ids) id = (int32_t)between(0, vocabulary - 1);
+    const int64_t bag_width = between(0, 1) ? between(1, 40) : 0, bag_features = between(1, 30);
+    std::vector<int8_t> table(bag_features * bag_width);
+    for (int8_t &value : table) value = (int8_t)between(-127, 127);
+    const std::vector<float> scales = numbers(bag_features, 0.1f), bag_output = numbers(bag_width * labels, 0.1f);
+    std::vector<int64_t> bag_offsets{0};
+    for (int64_t row = 0; row < rows; row++) bag_offsets.push_back(bag_offsets.back() + between(0, longest));
+    std::vector<int32_t> features(bag_offsets.back());
+    for (int32_t &feature : features) feature = (int32_t)between(0, bag_features - 1);
+    const std::vector<float> weights = numbers(features.size(), 1);
     std::vector<float> out(rows * labels);
+    const auto score = [&](void *network, const std::vector<int32_t> &of, const std::vector<int32_t> &with) {
+        return categorizer_probabilities(network, of.data(), offsets.data(), rows, with.data(), weights.data(), bag_offsets.data(),
+                                         out.data());
+    };
     for (int set = 0; set <= categorizer_best_instruction_set(); set++) {
         void *network = categorizer_network(vocabulary, units, directions, input_starts.data(), recurrent_starts.data(), dense,
                                             dense_weights.data(), dense_bias.data(), labels, output_weights.data(),
-                                            output_bias.data(), set);
+                                            output_bias.data(), bag_features, bag_width, table.data(), scales.data(),
+                                            bag_output.data(), set);
         check(network != nullptr, "a network");
-        check(categorizer_probabilities(network, ids.data(), offsets.data(), rows, out.data()) == 0, "probabilities");
+        check(score(network, ids, features) == 0, "probabilities");
         for (int64_t row = 0; row < rows; row++) {
             float sum = 0;
             for (int64_t label = 0; label < labels; label++) sum += out[row * labels + label];
@@ -78,7 +98,12 @@ static void fuzz_network() {
         if (!ids.empty()) {
             std::vector<int32_t> wrong = ids;
             wrong[between(0, wrong.size() - 1)] = (int32_t)(between(0, 1) ? vocabulary + between(0, 1 << 30) : -between(1, 1 << 30));
-            check(categorizer_probabilities(network, wrong.data(), offsets.data(), rows, out.data()) == 1, "a wrong id seen");
+            check(score(network, wrong, features) == 1, "a wrong id seen");
+        }
+        if (bag_width && !features.empty()) {
+            std::vector<int32_t> wrong = features;
+            wrong[between(0, wrong.size() - 1)] = (int32_t)(between(0, 1) ? bag_features + between(0, 1 << 30) : -between(1, 1 << 30));
+            check(score(network, ids, wrong) == 1, "a wrong feature seen");
         }
         categorizer_free_network(network);
     }
@@ -114,6 +139,21 @@ static void fuzz_tokenizer() {
     void *tokenizer = categorizer_tokenizer(words.data(), word_offsets.data(), count, characters.data(), characters.size(),
                                             between(1, 100), most_tokens, 2, 1);
     check(tokenizer != nullptr, "a tokenizer");
+    const int64_t pair_count = count ? between(0, 20) : 0, subword_count = between(0, 30);
+    const std::vector<float> idf = numbers(count + 2, 1);
+    std::vector<int32_t> pairs(2 * pair_count);
+    for (int32_t &id : pairs) id = (int32_t)between(2, count + 1);
+    std::string subwords;
+    std::vector<int64_t> subword_offsets{0};
+    for (int64_t i = 0; i < subword_count; i++) {
+        subwords += between(0, 1) ? bytes(3) : "<" + bytes(2);
+        subword_offsets.push_back(subwords.size());
+    }
+    const bool has_bag = between(0, 3) > 0;
+    if (has_bag)
+        check(categorizer_set_bag(tokenizer, idf.data(), count + 2, 3.0f, pairs.data(), pair_count, subwords.data(),
+                                  subword_offsets.data(), subword_count, between(1, 3), between(3, 6), between(1, 40)),
+              "a bag");
     std::string texts;
     std::vector<int32_t> starts{0};
     for (int64_t row = 0; row < rows; row++) {
@@ -125,13 +165,33 @@ static void fuzz_tokenizer() {
     // On the heap, in blocks of their exact sizes, so that a byte too far is seen.
     std::vector<char> exact(texts.begin(), texts.end());
     std::vector<int32_t> ids(room);
-    std::vector<int64_t> lengths(rows);
-    const int64_t found = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, ids.data(), room, lengths.data());
+    std::vector<int64_t> lengths(rows), bag_lengths(rows);
+    void *bag = nullptr;
+    int64_t bag_size = 0;
+    const int64_t found = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, ids.data(), room, lengths.data(),
+                                          bag_lengths.data(), &bag, &bag_size);
+    check((bag != nullptr) == has_bag, "a bag where there is one");
+    if (bag) {
+        std::vector<int32_t> features(bag_size);
+        std::vector<float> weights(bag_size);
+        categorizer_read_bag(bag, features.data(), weights.data());
+        for (const int32_t feature : features)
+            check(feature >= 2 && feature < count + 2 + pair_count + subword_count, "features of the bag");
+        for (const float weight : weights) check(std::isfinite(weight) && weight > 0, "weights");
+        for (const int64_t length : bag_lengths) bag_size -= length;
+        check(bag_size == 0, "lengths that add up");
+    }
     check(found >= 0 && found <= room, "ids within their room");
     for (int64_t i = 0; i < found; i++) check(ids[i] >= 1 && ids[i] < count + 2, "ids of the vocabulary");
     // Less room than the texts may need: refused, or kept to.
     std::vector<int32_t> tight(room / 2);
-    const int64_t fitting = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, tight.data(), room / 2, lengths.data());
+    const int64_t fitting = categorizer_ids(tokenizer, exact.data(), starts.data(), rows, tight.data(), room / 2, lengths.data(),
+                                            bag_lengths.data(), &bag, &bag_size);
+    if (fitting >= 0 && has_bag) {
+        std::vector<int32_t> features(bag_size);
+        std::vector<float> weights(bag_size);
+        categorizer_read_bag(bag, features.data(), weights.data());
+    }
     check(fitting >= -1 && fitting <= room / 2, "ids within less room");
     categorizer_free_tokenizer(tokenizer);
 }

@@ -6,16 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.text import TextSettings, TokenIds, Tokenizer
-from training.calibration import (
-    apply_temperature,
-    fit_temperature,
-    network_probabilities,
-    threshold_for_precision,
-)
-from training.fit import Fitted
-from training.model import Model
-from training.network import NetworkSettings, build_network
+from lib.bag import Bag, BagVocabulary
+from lib.text import TokenIds
+from training.bag import FittedBag
+from training.calibration import fit_factors, mixed, network_probabilities, threshold_for_precision
+from training.network import NetworkSettings, build_network, joined_network
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -35,23 +30,47 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     random = np.random.default_rng(1)
     logits = random.normal(scale=3, size=(20_000, 4))
     labels = np.array([random.choice(4, p=row / row.sum()) for row in softmax(logits / temperature).astype(float)])
-    assert fit_temperature(softmax(logits), labels) == pytest.approx(temperature, rel=0.05)
+    assert fit_factors([logits], labels) == pytest.approx((1 / temperature,), rel=0.05)
 
 
-def test_the_temperature_goes_into_the_network() -> None:
+def test_the_factors_that_made_the_labels_are_found() -> None:
+    random = np.random.default_rng(2)
+    parts = [random.normal(scale=2, size=(20_000, 5)) for _ in range(2)]
+    labels = np.array([random.choice(5, p=row / row.sum()) for row in softmax(0.3 * parts[0] + 1.5 * parts[1]).astype(float)])
+    assert fit_factors(parts, labels) == pytest.approx((0.3, 1.5), rel=0.05)
+
+
+def test_a_part_that_knows_nothing_gets_next_to_no_factor() -> None:
+    random = np.random.default_rng(3)
+    useful, noise = random.normal(scale=2, size=(5_000, 3)), random.normal(scale=2, size=(5_000, 3))
+    labels = np.array([random.choice(3, p=row / row.sum()) for row in softmax(useful).astype(float)])
+    factors = fit_factors([useful, noise], labels)
+    assert factors[0] == pytest.approx(1, rel=0.1)
+    assert factors[1] < 0.05
+
+
+def test_few_texts_do_not_move_the_factors_far() -> None:
+    sure = np.array([[9.0, 0.0], [0.0, 9.0]], np.float32)
+    assert all(0.1 < factor < 3 for factor in fit_factors([sure, -sure], np.array([0, 1])))
+
+
+def test_the_factors_go_into_the_network() -> None:
     network, texts = small_network()
-    before = network_probabilities(network, texts)
-    apply_temperature(network, 0.1)
-    np.testing.assert_allclose(network_probabilities(network, texts), softmax(np.log(before) / 0.1), atol=1e-5)
+    plain = np.log(network_probabilities(network, texts))
+    joined = joined_network(network, None, (10.0,))
+    np.testing.assert_allclose(network_probabilities(joined, texts), softmax(plain * 10), atol=1e-5)
 
 
-def test_a_temperature_can_be_replaced() -> None:
+def test_a_network_with_a_bag_is_the_sum_of_its_parts() -> None:
     network, texts = small_network()
-    plain = network_probabilities(network, texts)
-    apply_temperature(network, 0.5)
-    model = Model(Fitted(network), Tokenizer(("a",), TextSettings()), 0.5, 0).with_temperature(2.0)
-    assert model.temperature == 2.0
-    np.testing.assert_allclose(network_probabilities(model.network, texts), softmax(np.log(plain) / 2), atol=1e-5)
+    random = np.random.default_rng(4)
+    table, output, bias = (random.normal(size=shape).astype(np.float32) for shape in ((9, 6), (6, 3), (3,)))
+    bag = Bag(np.array([2, 5, 5, 8, 1], np.int32), random.random(5).astype(np.float32), np.array([0, 2, 2, 5]))
+    fitted = FittedBag(BagVocabulary(np.ones(9, np.float32), 1.0, np.empty((0, 2), np.int32), ()), table, output, bias)
+    logits = [np.log(network_probabilities(network, texts)), fitted.logits(bag)]
+    joined = joined_network(network, (table, output, bias), (0.4, 1.3))
+    found = network_probabilities(joined, TokenIds(texts.ids, texts.offsets, bag))
+    np.testing.assert_allclose(found, mixed(logits, (0.4, 1.3)), atol=1e-5)
 
 
 rows = st.lists(st.tuples(st.integers(0, 100).map(lambda i: np.float32(i / 100)), st.booleans()), min_size=30, max_size=90)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from training.export import export_onnx
 from training.fit import build_vocabulary
 from training.network import NetworkSettings, build_network, round_embeddings
 from training.publication import STAGING_PREFIX
+from training.recipe import Recipe
 from training.training import train
 
 
@@ -72,15 +74,20 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, sample_data) -> None
     assert first.metrics == second.metrics
 
 
+def poor_recipe(learning_rate: float) -> Recipe:
+    """One that learns next to nothing."""
+    return replace(tiny_recipe(epochs=1, learning_rate=learning_rate), bag=None)
+
+
 def test_current_stays_with_a_better_bundle_and_follows_one_that_is_no_worse(tmp_path: Path, sample_data) -> None:
     good = train(sample_data, tiny_recipe(epochs=6), tiny_place(tmp_path), say=lambda line: None)
     assert good.promoted
-    poor = train(sample_data, tiny_recipe(epochs=1, learning_rate=1e-6), tiny_place(tmp_path), say=lambda line: None)
+    poor = train(sample_data, poor_recipe(1e-6), tiny_place(tmp_path), say=lambda line: None)
     assert not poor.promoted
     assert (tmp_path / "tiny" / "current").read_text().strip() == good.folder.name
     assert "stays where it is" in poor.verdict
     wide = tiny_place(tmp_path, promote_margin=1.0)
-    allowed = train(sample_data, tiny_recipe(epochs=1, learning_rate=2e-6), wide, say=lambda line: None)
+    allowed = train(sample_data, poor_recipe(2e-6), wide, say=lambda line: None)
     assert allowed.promoted
     assert (tmp_path / "tiny" / "current").read_text().strip() == allowed.folder.name
     move_current(str(good.folder.parent), good.folder.name)
@@ -132,15 +139,14 @@ def test_unlabelled_texts_serve_the_embeddings_but_for_those_held_out(tmp_path: 
     alone = train(sample_data, tiny_recipe(epochs=1), place, say=lambda line: None)
     both = train(sample_data, tiny_recipe(epochs=1), place, more, say=lambda line: None)
     first, second = (load_bundle(str(trained.folder)).manifest for trained in (alone, both))
-    train_rows = first["data"]["split"]["train"]
+    # The network that scores is fitted on both.
+    train_rows = first["data"]["split"]["train"] + first["data"]["split"]["validation"]
     assert first["training"]["pretrained_on_texts"] == train_rows
-    # One new text and the blank one; the copies of validation and test texts are left out, those of the train side are known.
+    # One new text and the blank one; the copies of test texts are left out, those of the other sides are known.
     assert second["training"]["pretrained_on_texts"] == train_rows + 2
 
 
 def test_folds_baselines_wrong_labels_and_texts_from_elsewhere(tmp_path: Path, sample_data) -> None:
-    from dataclasses import replace
-
     from training.dataset import Elsewhere
 
     recipe = replace(tiny_recipe(epochs=6), folds=2)
@@ -176,16 +182,12 @@ def test_folds_baselines_wrong_labels_and_texts_from_elsewhere(tmp_path: Path, s
 
 
 def test_more_folds_than_groups(tmp_path: Path, sample_data) -> None:
-    from dataclasses import replace
-
     with pytest.raises(InputError, match=r"at least as many groups of unlike texts as folds, found \d+ for 999 folds"):
         train(sample_data, replace(tiny_recipe(epochs=1), folds=999), tiny_place(tmp_path), say=lambda line: None)
     assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_fitted_on_all_texts_and_judged_over_folds(tmp_path: Path, sample_data) -> None:
-    from dataclasses import replace
-
     recipe = replace(tiny_recipe(epochs=6), folds=2, test_share=0.0)
     said: list[str] = []
     good = train(sample_data, recipe, tiny_place(tmp_path), say=said.append)
@@ -205,12 +207,12 @@ def test_fitted_on_all_texts_and_judged_over_folds(tmp_path: Path, sample_data) 
     assert "weighted F1, 2 folds" in card
     assert "test side |" not in card
     assert good.promoted
-    poor_recipe = replace(recipe, fit=replace(recipe.fit, epochs=1, learning_rate=1e-6), baselines=False)
-    poor = train(sample_data, poor_recipe, tiny_place(tmp_path), say=said.append)
+    worse = replace(poor_recipe(1e-6), folds=2, test_share=0.0, baselines=False)
+    poor = train(sample_data, worse, tiny_place(tmp_path), say=said.append)
     assert not poor.promoted
     assert "recorded for the present tiny/" in poor.verdict
     # A test side of texts that the present bundle was fitted on would flatter it.
-    sided = train(sample_data, replace(poor_recipe, test_share=0.2), tiny_place(tmp_path), say=said.append)
+    sided = train(sample_data, replace(worse, test_share=0.2), tiny_place(tmp_path), say=said.append)
     assert "recorded for the present tiny/" in sided.verdict
     assert not sided.promoted
 
@@ -235,8 +237,6 @@ def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> N
 
 
 def test_baselines_can_be_left_out(tmp_path: Path, sample_data) -> None:
-    from dataclasses import replace
-
     trained = train(sample_data, replace(tiny_recipe(epochs=1), baselines=False), tiny_place(tmp_path), say=lambda line: None)
     assert list(trained.metrics["comparison"]) == ["LSTM"]
     assert trained.metrics["labels_probably_wrong"] is None

@@ -21,7 +21,8 @@ def texts_of_lengths(lengths: list[int]) -> TokenIds:
 def test_sorting_by_length_and_back_is_the_identity(lengths: list[int], size: int) -> None:
     texts = texts_of_lengths(lengths)
 
-    def score(ids, filled):
+    def score(inputs):
+        ids, filled = inputs["ids"], inputs["lengths"]
         assert ids.shape[0] == size
         assert ids.shape[1] == filled.max()
         return np.stack([ids[:, 0], filled], axis=1).astype(np.float32)

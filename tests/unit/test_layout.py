@@ -28,7 +28,18 @@ def files_with(pattern: str) -> set[str]:
                 "lib/engines/keras.py",
                 *(
                     f"training/{n}.py"
-                    for n in ("calibration", "contents", "export", "fit", "model", "network", "pictures", "quiet")
+                    for n in (
+                        "bag",
+                        "calibration",
+                        "contents",
+                        "export",
+                        "fit",
+                        "model",
+                        "network",
+                        "pictures",
+                        "quiet",
+                        "workers",
+                    )
                 ),
             },
         ),

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lib.engines
+from lib.bag import Bag, BagVocabulary
 from lib.engines import build_engine, checked_engine
 from lib.engines.native import NativeEngine
 from lib.errors import InputError
-from lib.native import NativeNetwork, instruction_sets, library
+from lib.native import BagLayer, NativeNetwork, instruction_sets, library
 from lib.text import TextSettings, TokenIds, Tokenizer
 from tests.conftest import ROOT, SHIPPED
 
@@ -85,6 +87,48 @@ def test_every_instruction_set_computes_the_lstm(units, directions, dense, vocab
         assert found.shape == (len(lengths), 3)
         if lengths:
             np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4, err_msg=name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.lists(st.integers(0, 30), max_size=12), st.integers(0, 9))
+def test_every_instruction_set_sums_the_bag(width, lengths, seed) -> None:
+    random = np.random.default_rng(seed)
+    zeros = [np.zeros(shape, np.float32) for shape in ((5, 8), (2, 8), (2, 3), (3,), (3, 2), (2,))]
+    bag = BagLayer(
+        random.integers(-127, 128, (9, width)).astype(np.int8),
+        random.uniform(0, 0.1, 9).astype(np.float32),
+        random.normal(0, 0.1, (width, 2)).astype(np.float32),
+    )
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    features = random.integers(0, 9, offsets[-1]).astype(np.int32)
+    weights = random.uniform(0, 1, offsets[-1]).astype(np.float32)
+    texts = random_ids(5, [1] * len(lengths))
+    table = bag.table * bag.scales[:, None].astype(np.float64)
+    of_text = [weights[a:b] @ table[features[a:b]] for a, b in pairwise(offsets)]
+    for name in instruction_sets():
+        network = NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), name, bag)
+        found = network.probabilities(texts.ids, texts.offsets, Bag(features, weights, offsets))
+        if lengths:
+            powers = np.exp(np.maximum(np.array(of_text), 0) @ bag.output.astype(np.float64))
+            np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_a_bag_that_does_not_fit() -> None:
+    zeros = [np.zeros(shape, np.float32) for shape in ((5, 8), (2, 8), (2, 3), (3,), (3, 2), (2,))]
+    table, scales, output = np.zeros((4, 6), np.int8), np.ones(4, np.float32), np.ones((6, 2), np.float32)
+    for wrong in (
+        BagLayer(table, scales[:3], output),
+        BagLayer(table, scales, output[:5]),
+        BagLayer(table, scales, np.full((6, 2), np.nan, np.float32)),
+    ):
+        with pytest.raises(ValueError, match="a bag that does not fit"):
+            NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=wrong)
+    good = BagLayer(table, scales, output)
+    network = NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=good)
+    ids, one = np.array([0], np.int32), np.ones(1, np.float32)
+    for bag in (None, Bag(np.array([4], np.int32), one, np.array([0, 1])), Bag(ids, one, np.array([0, 2]))):
+        with pytest.raises(IndexError):
+            network.probabilities(ids, np.array([0, 1]), bag)
 
 
 def test_sums_of_the_greatest_weights_and_states_do_not_overflow() -> None:
@@ -188,6 +232,32 @@ def test_tokens_are_those_of_pyarrow(texts, most_characters, most_tokens, form, 
     assert tokenizer.ids_of(array[1:]).ids.tolist() == tokenizer._ids_by_arrow(array[1:]).ids.tolist()
 
 
+BAG = BagVocabulary(
+    idf=np.linspace(1, 5, len(WORDS) + 2).astype(np.float32),
+    unknown_idf=6.5,
+    pairs=np.array([[2, 3], [3, 2], [2, 2], [6, 7], [9, 10]], np.int32),
+    subwords=("<ke", "ett", "tle>", "é>", "<дом", "дом>", "aaa", "kkkkk", "<a>", "😀", "ab", "<ab", "tm>"),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(ANY_TEXT, st.none()), max_size=6), st.sampled_from([4, 30, 4096]), st.sampled_from([1, 3, 200]))
+@example(["kettle 1 kettle kettles 1 kettle", "k" * 40 + " " + "k" * 33 + "a " + "k" * 32, "дома дома домашний"], 4096, 200)
+def test_bags_are_those_of_python(texts, most_characters, most_tokens) -> None:
+    tokenizer = Tokenizer(WORDS, TextSettings(max_characters=most_characters, max_tokens=most_tokens), BAG)
+    array = pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
+    found, expected = tokenizer.ids_of(array), tokenizer._ids_by_arrow(array)
+    assert found.offsets.tolist() == expected.offsets.tolist()
+    assert bags_of(found) == bags_of(expected)
+
+
+def bags_of(texts: TokenIds) -> list[list[tuple[int, float]]]:
+    """The features of each text with their weights, in an order of their own."""
+    bag = texts.bag
+    pairs = list(zip(bag.features.tolist(), [float(f"{weight:.4g}") for weight in bag.weights], strict=True))
+    return [sorted(pairs[a:b]) for a, b in zip(bag.offsets[:-1], bag.offsets[1:], strict=True)]
+
+
 def test_separators_that_look_further_than_a_character_are_left_to_pyarrow() -> None:
     tokenizer = Tokenizer(["ab"], TextSettings(separators=r"--+| +"))
     assert tokenizer._native is None
@@ -199,7 +269,7 @@ def test_most_real_texts_are_read_by_the_compiled_tokenizer(shipped, real_data) 
 
     rows = pd.read_parquet(real_data / "catalog.parquet")
     texts = pa.array(rows["title"].fillna("") + " " + rows["description"].fillna(""), pa.string())
-    _, lengths = shipped.tokenizer._native.ids_of(texts)
+    _, lengths, _ = shipped.tokenizer._native.ids_of(texts)
     assert (lengths < 0).mean() < 0.01
     found, expected = shipped.tokenizer.ids_of(texts), shipped.tokenizer._ids_by_arrow(texts)
     assert (found.ids == expected.ids).all()

@@ -1,0 +1,76 @@
+"""Fits side by side, each in a process of its own with one thread: TensorFlow leaves most of a second core idle."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+
+from training.quiet import import_tensorflow
+
+Say = Callable[[str], None]
+Result = TypeVar("Result")
+
+_lines: Any = None
+
+
+def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: int | None = None) -> list[Result]:
+    """The results of `tasks`, in their order; what they say is said here as it comes.
+
+    Args:
+        tasks: functions of a module, or partial applications of such, to be called with a function that takes a line.
+        processes: at most so many at once; 1 runs them one after the other in this process. None: one for each core.
+    Raises:
+        Whatever a task raises; those that have not begun are left out.
+    """
+    workers = min(processes or len(os.sched_getaffinity(0)), len(tasks))
+    if workers <= 1:
+        return [task(say) for task in tasks]
+    # A forked TensorFlow hangs.
+    context = multiprocessing.get_context("spawn")
+    lines = context.SimpleQueue()
+    speaker = Thread(target=_speak, args=(lines, say), daemon=True)
+    speaker.start()
+    try:
+        with ProcessPoolExecutor(workers, context, _start, (lines,)) as pool:
+            waiting = [pool.submit(_called, task) for task in tasks]
+            try:
+                return [one.result() for one in waiting]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        lines.put(None)
+        speaker.join()
+
+
+def _speak(lines: Any, say: Say) -> None:
+    for line in iter(lines.get, None):
+        say(line)
+
+
+def _start(lines: Any) -> None:
+    global _lines
+    _lines = lines
+    import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _called(task: Callable[[Say], Result]) -> Result:
+    return task(_lines.put)
+
+
+def prefixed(say: Say, prefix: str) -> Say:
+    """`say` with `prefix` before each line."""
+    return partial(_said, say, prefix)
+
+
+def _said(say: Say, prefix: str, line: str) -> None:
+    say(prefix + line)
