@@ -32,7 +32,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from benchmarks.data import data_folder, labelled_texts, texts_from_elsewhere, unlabelled_texts  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 from lib.bundle import load_bundle  # noqa: E402
-from training.baselines import MAJORITY  # noqa: E402
+from training.baselines import BASELINES, MAJORITY  # noqa: E402
 from training.calibration import calibration_table, coverage_table  # noqa: E402
 from training.card import elsewhere_table, mean_and_spread  # noqa: E402
 from training.cross_validation import CrossValidation, cross_validate  # noqa: E402
@@ -51,11 +51,11 @@ def measure(
     began = time.monotonic()
     print("folds that near-duplicates do not cross", flush=True)
     groups = near_duplicates(data.texts, recipe.text)
-    honest = cross_validate(data, groups, recipe, unlabelled, True, lambda line: print(line, flush=True))
+    honest = cross_validate(data, groups, recipe, unlabelled, tuple(BASELINES), lambda line: print(line, flush=True))
     print("folds at random, which leak", flush=True)
     # Each text a group of its own: the sizes and colours of one product fall on both sides.
     alone = Groups(np.arange(len(data.texts)))
-    leaky = cross_validate(data, alone, recipe, unlabelled, True, lambda line: print(line, flush=True))
+    leaky = cross_validate(data, alone, recipe, unlabelled, tuple(BASELINES), lambda line: print(line, flush=True))
     confidence = honest.probabilities.max(axis=1)
     right = honest.probabilities.argmax(axis=1) == data.label_ids
     result = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lib.fields import markers_of
 from lib.text import TextSettings
 from training.dataset import LabelledTexts, clean
 
@@ -38,11 +41,25 @@ def joined(rows: pd.DataFrame) -> list[str]:
     return (rows["title"].fillna("") + " " + rows["description"].fillna("")).str.strip(" ").tolist()
 
 
+def joined_columns(rows: pd.DataFrame, columns: Sequence[str], settings: TextSettings) -> list[str]:
+    """The text columns joined, cut and marked as lib.rows.joined_text does it in Spark."""
+    markers = markers_of(settings.fields) or ("",) * len(columns)
+
+    def part(text: str | None, marker: str) -> str | None:
+        if text is None or (marker and not re.search(r"[^\W_]", text)):
+            return None
+        cut = text[: settings.max_characters]
+        return f"{marker} {cut}" if marker else cut
+
+    values = rows[list(columns)].astype(object).where(rows[list(columns)].notna(), None).itertuples(index=False)
+    parts = ([part(text, marker) for text, marker in zip(row, markers, strict=True)] for row in values)
+    return [" ".join(p for p in row if p is not None).strip(" ")[: settings.max_characters] for row in parts]
+
+
 def labelled_texts(data: Path, settings: TextSettings) -> LabelledTexts:
     """The labelled texts of ecommerce_text.parquet, cut and cleaned as the job `train` does."""
     rows = pd.read_parquet(data / "ecommerce_text.parquet")
-    # As lib.rows.joined_text cuts and trims them.
-    rows["text"] = rows["text"].str[: settings.max_characters].str.strip(" ")
+    rows["text"] = joined_columns(rows, ["text"], settings)
     return clean(rows, settings, "ecommerce_text.parquet")
 
 

@@ -32,7 +32,7 @@ from benchmarks.data import data_folder, joined, labelled_texts  # noqa: E402
 from lib.bundle import Bundle, load_bundle  # noqa: E402
 from lib.engines import build_engine  # noqa: E402
 from lib.text import tokens_of  # noqa: E402
-from training.baselines import fitted_baselines  # noqa: E402
+from training.baselines import WORDS, fitted_baselines  # noqa: E402
 from training.dataset import joined_tokens  # noqa: E402
 from training.near_duplicates import near_duplicates  # noqa: E402
 from training.split import METHOD, split_by_group  # noqa: E402
@@ -92,14 +92,14 @@ def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     books = joined(catalogue[catalogue["source"] == "goodbooks"])
     truth = labelled.label_ids[split.test]
     test_texts = [texts[i] for i in split.test]
-    peers = fitted_baselines(labelled, split, bundle.tokenizer.settings)
+    linear_svc = fitted_baselines(labelled, split, bundle.tokenizer.settings, [WORDS])[WORDS]
     engine = build_engine("onnx", bundle, threads=2)
 
     def lstm(several: list[str]) -> Any:
         return engine.probabilities(bundle.tokenizer.ids_of(pa.array(several))).argmax(axis=1)
 
     def svc(several: list[str]) -> Any:
-        return peers["TF-IDF + LinearSVC"](joined_tokens(pa.array(several), bundle.tokenizer.settings).to_pylist())
+        return linear_svc(joined_tokens(pa.array(several), bundle.tokenizer.settings).to_pylist())
 
     book = labelled.labels.index("Books")
     return {

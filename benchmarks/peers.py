@@ -176,8 +176,8 @@ def linear_svc(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFra
     from training.baselines import tfidf_pipeline
 
     labelled = labelled_texts(data_folder(), BUNDLE.tokenizer.settings)
-    pipeline = tfidf_pipeline(LinearSVC(C=0.5))
-    pipeline.fit(labelled.texts.to_pylist(), labelled.label_ids)
+    texts = labelled.texts.to_pylist()
+    pipeline = tfidf_pipeline(LinearSVC(C=0.5), texts).fit(texts, labelled.label_ids)
     shared = spark.sparkContext.broadcast(pipeline)
 
     @pandas_udf(ANSWER)

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from benchmarks.data import data_folder, labelled_texts, unlabelled_texts  # noqa: E402
+from benchmarks.folds import in_processes, sides_of_fold, tensorflow_with_one_thread  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "search"
@@ -74,28 +72,17 @@ def kflop_per_row(options: TrainSettings, tokens: float, labels: int) -> float:
 
 def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
     """One variant on one fold, in a process of its own."""
-    from training.quiet import import_tensorflow
-
-    import_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tensorflow_with_one_thread()
     from training.baselines import summary
-    from training.cross_validation import fold_sides
     from training.model import build_model
-    from training.near_duplicates import near_duplicates
-    from training.split import folds_by_group
 
     began = time.monotonic()
     options = TrainSettings(labels="", **VARIANTS[name])
     folder = data_folder()
     recipe = replace(recipe_of(options), folds=folds)
     data = labelled_texts(folder, recipe.text)
-    groups, texts = near_duplicates(data.texts, recipe.text), data.texts.to_pylist()
-    of_fold = folds_by_group(groups, data.label_ids, texts, folds, SEED)
-    sides = fold_sides(data, groups, texts, of_fold == fold, recipe.validation_share, SEED + fold)
-    model = build_model(data, sides, recipe, unlabelled_texts(folder), say=lambda line: None)
+    _, sides = sides_of_fold(data, recipe, fold, folds, SEED)
+    model = build_model(data, sides, recipe, unlabelled_texts(folder), say=lambda line: None, processes=1)
     ids = model.tokenizer.ids_of(data.texts)
     predicted = np.nan_to_num(model.probabilities(data.texts.take(pa.array(sides.test)))).argmax(axis=1)
     return {
@@ -193,27 +180,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     arguments = parser.parse_args()
     data_folder()
-    os.environ["OMP_NUM_THREADS"] = "1"
     kept = PAGE.with_suffix(".json")
     results = json.loads(kept.read_text()) if kept.exists() else {}
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    # Two at a time; a process each, since TensorFlow's threads are set once.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
-        asked = {
-            pool.submit(judge, name, fold, arguments.folds): (name, fold)
-            for name in arguments.only
-            for fold in range(arguments.folds)
-        }
-        for done in as_completed(asked):
-            name, fold = asked[done]
-            found.setdefault(name, {})[fold] = done.result()
-            if len(found[name]) == arguments.folds:
-                results[name] = record(name, [found[name][i] for i in range(arguments.folds)])
-                print(f"{name}: {results[name]['mean']:.4f} ± {results[name]['spread']:.4f}", flush=True)
-                kept.write_text(json.dumps(results, indent=1) + "\n")
-                PAGE.with_suffix(".md").write_text(page(results))
-                PAGE.with_suffix(".png").write_bytes(picture(results))
+    calls = [(name, fold, arguments.folds) for name in arguments.only for fold in range(arguments.folds)]
+    for (name, fold, _), result in in_processes(judge, calls):
+        found.setdefault(name, {})[fold] = result
+        if len(found[name]) == arguments.folds:
+            results[name] = record(name, [found[name][i] for i in range(arguments.folds)])
+            print(f"{name}: {results[name]['mean']:.4f} ± {results[name]['spread']:.4f}", flush=True)
+            kept.write_text(json.dumps(results, indent=1) + "\n")
+            PAGE.with_suffix(".md").write_text(page(results))
+            PAGE.with_suffix(".png").write_bytes(picture(results))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ class TrainSettings(JobSettings):
     )
     validation_share: float = option("share of the texts on the validation side", default=0.10)
     folds: int = option("also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0)
-    baselines: bool = option("also fit the majority class, TF-IDF + LinearSVC and fastText, to compare with", default=True)
+    baselines: bool = option(
+        "also fit the majority class, linear models of words and of characters, and fastText, to compare with", default=True
+    )
     wrong_labels: str | None = option("CSV file for the labels that are probably wrong, with their texts", default=None)
     review_below: Names = option(
         "confidence below which a row gets the status review; also by label: 0.5,Books=0.8", default=("0.5",)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fasttext
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from lib.arrays import Float32s, Int64s
@@ -22,20 +24,50 @@ from training.dataset import LabelledTexts, joined_tokens
 from training.split import Split
 
 MAJORITY = "majority class"
+WORDS = "TF-IDF + LinearSVC"
+CHARACTERS = "TF-IDF of words and characters + LinearSVC"
 Predictor = Callable[[Sequence[str]], Int64s]
 
-# Linear models are fitted once for each label: more than this many rows times labels would take longer than the LSTM.
-MAX_CELLS = 1_000_000
 # As the library's tutorial on text classification has it after tuning (learning rate 0.5, pairs of words, 25 epochs); one
 # thread, since with more its result changes from run to run, and fewer buckets, since 2,000,000 take 800 MB.
 FASTTEXT = {"lr": 0.5, "epoch": 25, "wordNgrams": 2, "dim": 100, "bucket": 200_000, "thread": 1, "seed": 7, "verbose": 0}
 
 
-def tfidf_pipeline(classifier: Any) -> Pipeline:
-    """TF-IDF of words before `classifier`; on the texts here, pairs of words made the linear models worse."""
+def tfidf_pipeline(classifier: Any, texts: Sequence[str]) -> Pipeline:
+    """TF-IDF of words before `classifier`; on long texts pairs of words made the linear models worse.
+
+    Args:
+        texts: those that it will be fitted to.
+    """
+    return make_pipeline(_words(min_df=_fewest_texts(texts)), classifier)
+
+
+def words_and_characters(texts: Sequence[str]) -> FeatureUnion:
+    """TF-IDF of words and pairs of words beside that of two to five characters within words: the best on short texts.
+
+    Args:
+        texts: those that it will be fitted to.
+    """
+    characters = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=_fewest_texts(texts), lowercase=False
+    )
+    return make_union(_words(min_df=1, ngram_range=(1, 2)), characters)
+
+
+def _words(**settings: Any) -> TfidfVectorizer:
     # Tokens are parted by blanks already; scikit-learn's own pattern would drop single letters and digits.
-    words = TfidfVectorizer(sublinear_tf=True, min_df=2, token_pattern=r"\S+", lowercase=False)
-    return make_pipeline(words, classifier)
+    return TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+", lowercase=False, **settings)
+
+
+def _fewest_texts(texts: Sequence[str]) -> int:
+    """In how many texts a word has to stand to count: two, or one if no word stands in two."""
+    seen: set[str] = set()
+    for text in texts:
+        words = set(text.split())
+        if not seen.isdisjoint(words):
+            return 2
+        seen |= words
+    return 1
 
 
 def majority(texts: Sequence[str], label_ids: Int64s) -> Predictor:
@@ -44,9 +76,18 @@ def majority(texts: Sequence[str], label_ids: Int64s) -> Predictor:
 
 
 def tfidf_linear_svc(texts: Sequence[str], label_ids: Int64s) -> Predictor:
+    return fitted_pipeline(tfidf_pipeline(LinearSVC(C=0.5), texts), texts, label_ids)
+
+
+def words_and_characters_linear_svc(texts: Sequence[str], label_ids: Int64s) -> Predictor:
+    return fitted_pipeline(make_pipeline(words_and_characters(texts), LinearSVC(C=0.5)), texts, label_ids)
+
+
+def fitted_pipeline(pipeline: Pipeline, texts: Sequence[str], label_ids: Int64s) -> Predictor:
+    """`pipeline` fitted to the texts; the one label there is, if there is but one."""
     if len(np.unique(label_ids)) < 2:
         return majority(texts, label_ids)
-    fitted = tfidf_pipeline(LinearSVC(C=0.5)).fit(texts, label_ids)
+    fitted = pipeline.fit(texts, label_ids)
     return lambda more: np.asarray(fitted.predict(more), dtype=np.int64)
 
 
@@ -64,21 +105,60 @@ def fast_text(texts: Sequence[str], label_ids: Int64s) -> Predictor:
     return predict
 
 
-BASELINES: Mapping[str, Callable[[Sequence[str], Int64s], Predictor]] = {
-    MAJORITY: majority,
-    "TF-IDF + LinearSVC": tfidf_linear_svc,
-    "fastText": fast_text,
+@dataclass(frozen=True)
+class Cost:
+    """About how many seconds a fit takes on one core: of a million characters, and of a million characters times labels.
+
+    Measured over the data sets of docs/benchmarks/suite.md.
+    """
+
+    characters: float
+    cells: float
+
+    def seconds(self, characters: int, labels: int) -> float:
+        return (self.characters + self.cells * labels) * characters / 1e6
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model to compare with."""
+
+    fit: Callable[[Sequence[str], Int64s], Predictor]
+    cost: Cost
+
+
+BASELINES: Mapping[str, Baseline] = {
+    MAJORITY: Baseline(majority, Cost(0, 0)),
+    WORDS: Baseline(tfidf_linear_svc, Cost(0.5, 0.005)),
+    CHARACTERS: Baseline(words_and_characters_linear_svc, Cost(3.0, 0.06)),
+    "fastText": Baseline(fast_text, Cost(2.0, 0.01)),
 }
+# Of one fold of `out_of_fold_probabilities`.
+OUT_OF_FOLD = Cost(0.5, 0.1)
+# A fit that would take longer is left out: one more model to compare with is not worth it.
+MOST_SECONDS = 180
 
 
-def fitted_baselines(data: LabelledTexts, sides: Split, settings: TextSettings) -> dict[str, Predictor]:
-    """Each baseline fitted on the train and the validation side together, since it needs no validation.
+def characters_of(data: LabelledTexts) -> int:
+    return int(pc.sum(pc.utf8_length(data.texts)).as_py() or 0)
+
+
+def fitted_baselines(
+    data: LabelledTexts, sides: Split, settings: TextSettings, names: Sequence[str] = tuple(BASELINES)
+) -> dict[str, Predictor]:
+    """Each baseline of `names` fitted on the train and the validation side together, since it needs no validation.
 
     They take texts as tokens joined by blanks (training.dataset.joined_tokens).
     """
+    if not names:
+        return {}
     rows = np.concatenate([sides.train, sides.validation])
     texts = joined_tokens(data.texts.take(pa.array(rows)), settings).to_pylist()
-    return {name: fit(texts, data.label_ids[rows]) for name, fit in BASELINES.items()}
+    return {name: BASELINES[name].fit(texts, data.label_ids[rows]) for name in names}
+
+
+def logistic_regression() -> LogisticRegression:
+    return LogisticRegression(C=20, max_iter=300)
 
 
 def summary(truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> dict[str, float]:
@@ -105,7 +185,8 @@ def out_of_fold_probabilities(texts: Sequence[str], label_ids: Int64s, fold_of: 
         if len(known) < 2:
             probabilities[np.ix_(inside, known)] = 1
             continue
-        fitted = tfidf_pipeline(LogisticRegression(C=20, max_iter=300)).fit(every[~inside], label_ids[~inside])
+        outside = every[~inside]
+        fitted = tfidf_pipeline(logistic_regression(), outside).fit(outside, label_ids[~inside])
         rows = np.flatnonzero(inside)
         probabilities[np.ix_(rows, fitted.classes_)] = fitted.predict_proba(every[inside])
     return probabilities

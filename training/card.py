@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.comparison import better_text
 from training.labels import listed
 from training.promise import Promise, promise_text
 
@@ -132,6 +133,8 @@ def _comparison(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {row['f1_weighted']:.4f} | {row['f1_macro']:.4f} | {mean_and_spread(folds)} | {mean_and_spread(ahead)} |"
         )
+    better = better_text(metrics["better_baselines"])
+    lines += ["", f"{better}."] if better else []
     if not validated:
         return [*lines, ""]
     error = metrics["cross_validation"]["expected_calibration_error"]

@@ -61,11 +61,13 @@ def cross_validate(
     groups: Groups,
     recipe: Recipe,
     unlabelled: pa.Array | None,
-    baselines: bool,
+    baselines: Sequence[str],
     say: Callable[[str], None],
 ) -> CrossValidation:
     """Fit and judge `recipe` once a fold.
 
+    Args:
+        baselines: of training.baselines.BASELINES, those to fit beside it.
     Raises:
         InputError: fewer groups than folds.
         CategorizerError: a fit failed.
@@ -87,7 +89,8 @@ def cross_validate(
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}
         if baselines:
             tokens = joined_tokens(held_out, recipe.text).to_pylist()
-            found |= {name: predict(tokens) for name, predict in fitted_baselines(data, sides, recipe.text).items()}
+            peers = fitted_baselines(data, sides, recipe.text, baselines)
+            found |= {name: predict(tokens) for name, predict in peers.items()}
         for name, predicted in found.items():
             every.setdefault(name, np.full(len(texts), -1, dtype=np.int64))[sides.test] = predicted
             f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])

@@ -39,6 +39,13 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     return metrics_of(bundle, labels, truth, ids.lengths, probabilities, unknown_words(ids))
 
 
+def predicted_by(bundle: Bundle, texts: pa.Array) -> Int64s:
+    """What the bundle gives each text, int64 [rows], positions in its labels; -1 for a text without words."""
+    ids = bundle.tokenizer.ids_of(texts)
+    probabilities = build_engine("onnx", bundle, threads=0).probabilities(ids)
+    return np.where(ids.lengths > 0, np.nan_to_num(probabilities).argmax(axis=1), -1)
+
+
 def unknown_words(ids: TokenIds) -> float:
     """The share of the words that the vocabulary does not know."""
     return float(ids.out_of_vocabulary().sum() / max(len(ids.ids), 1))

@@ -95,11 +95,13 @@ def build_model(
     unlabelled: pa.Array | None = None,
     tensorboard: str | None = None,
     say: Say = print,
+    processes: int | None = None,
 ) -> Model:
     """Fit on the train side and calibrate on the validation side; if the recipe says so, also fit on both, for scoring.
 
     Args:
         unlabelled: strings, texts to learn embeddings from beside those of the train side.
+        processes: fits that run side by side at most; None for one a core, where the texts are worth it.
     Raises:
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
@@ -110,7 +112,8 @@ def build_model(
         plans.append(_plan(data, every, recipe, unlabelled))
     tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None)]
     tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train))
-    found = run_together(tasks, say, None if tokens >= MIN_TOKENS_FOR_PROCESSES and not tensorboard else 1)
+    few = tokens < MIN_TOKENS_FOR_PROCESSES or tensorboard is not None
+    found = run_together(tasks, say, 1 if few else processes)
     each = len(tasks) // len(plans)
     first, last = (
         _parts(plan, recipe, found[i * each : (i + 1) * each]) for i, plan in ((0, plans[0]), (len(plans) - 1, plans[-1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean
@@ -12,16 +12,26 @@ import numpy as np
 import pyarrow as pa
 
 from lib.bundle import Bundle, load_bundle, move_current
-from lib.engines import build_engine
 from lib.errors import InputError
 from lib.metrics import metrics_table
-from training.baselines import MAJORITY, MAX_CELLS, Predictor, fitted_baselines, headline, out_of_fold_probabilities, summary
+from training.baselines import (
+    BASELINES,
+    MAJORITY,
+    MOST_SECONDS,
+    OUT_OF_FOLD,
+    Predictor,
+    characters_of,
+    fitted_baselines,
+    headline,
+    out_of_fold_probabilities,
+)
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM, TEST_SIDE
+from training.comparison import Compared, better_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, joined_tokens
-from training.evaluation import evaluate_bundle, metrics_of
+from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.model import Model, build_model
 from training.near_duplicates import Groups, near_duplicates
 from training.promise import promise_text
@@ -77,7 +87,8 @@ def train(
     thresholds = _thresholds(data, split, model, validated, recipe)
     factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(("LSTM", "bag"), model.factors, strict=False))
     say(f"factors of the logits: {factors}; {_thresholds_text(thresholds, len(data.labels))}")
-    wrong = _wrong_labels(data, groups, validated, recipe) if validated or baselines else None
+    look_for_wrong_labels = _wrong_labels_asked_for(data, validated, recipe, say)
+    wrong = _wrong_labels(data, groups, validated, recipe) if look_for_wrong_labels else None
     if wrong is not None:
         _tell_wrong_labels(wrong, data, place, say)
     present = current_bundle(place.models, place.name)
@@ -88,17 +99,24 @@ def train(
         write_bundle(staging.folder, manifest, files)
         bundle = load_bundle(str(staging.folder))
         manifest["metrics"] = metrics = _metrics(bundle, data, split, validated)
-        peers = fitted_baselines(data, split, recipe.text) if baselines else {}
+        peers = fitted_baselines(data, split, recipe.text, baselines)
+        over_folds = _over_folds(data, groups, validated, baselines) if validated else None
+        compared = _on_test_side(bundle, data, split, groups, peers) if len(split.test) else over_folds
         evidence = Evidence(
-            {LSTM: headline(metrics), **_baselines(data, split, peers, validated, recipe)},
+            {LSTM: headline(metrics), **(compared.figures() if compared else {})},
             validated.record() if validated else None,
             _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
             wrong,
         )
-        manifest["metrics"] |= evidence.record()
+        # Folds have more texts to judge on than a test side.
+        judges = over_folds or compared
+        manifest["metrics"] |= {**evidence.record(), "better_baselines": judges.better_baselines() if judges else []}
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model, evidence)})
         folder = staging.publish(manifest["version"])
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
+    better = better_text(manifest["metrics"]["better_baselines"])
+    if better:
+        say(f"{better}; {_what_to_try(unlabelled)}.")
     judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
     promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
@@ -107,14 +125,37 @@ def train(
     return Trained(folder, metrics, promoted, verdict)
 
 
-def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> bool:
-    cells = len(data.texts) * len(data.labels)
-    if recipe.baselines and cells > MAX_CELLS:
-        say(
-            f"Baselines and wrong labels are left out: {len(data.texts):,} texts times {len(data.labels):,} labels is more "
-            f"than the {MAX_CELLS:,} up to which linear models take less time than the LSTM."
-        )
-    return recipe.baselines and cells <= MAX_CELLS
+def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> list[str]:
+    """Names of the baselines to fit: without those that would take too long, which is said."""
+    if not recipe.baselines:
+        return []
+    characters = characters_of(data)
+    seconds = {name: baseline.cost.seconds(characters, len(data.labels)) for name, baseline in BASELINES.items()}
+    for name, expected in seconds.items():
+        if expected > MOST_SECONDS:
+            say(f"{name} is left out of the comparison: {_too_long(expected, characters, len(data.labels))}.")
+    return [name for name, expected in seconds.items() if expected <= MOST_SECONDS]
+
+
+def _wrong_labels_asked_for(
+    data: LabelledTexts, validated: CrossValidation | None, recipe: Recipe, say: Callable[[str], None]
+) -> bool:
+    """The folds have doubted labels already; without them a linear model does, unless it would take too long, which is said."""
+    if validated or not recipe.baselines:
+        return validated is not None
+    characters = characters_of(data)
+    expected = OUT_OF_FOLD.seconds(characters, len(data.labels)) * (FOLDS_FOR_LABELS - 1)
+    if expected > MOST_SECONDS:
+        too_long = _too_long(expected, characters, len(data.labels))
+        say(f"Labels that are probably wrong are not looked for: {too_long}; --folds finds them too.")
+    return expected <= MOST_SECONDS
+
+
+def _too_long(seconds: float, characters: int, labels: int) -> str:
+    return (
+        f"{characters / 1e6:,.1f} million characters of {labels:,} labels would take about {seconds / 60:,.0f} minutes, more than "
+        f"the {MOST_SECONDS / 60:.0f} that are spent on it"
+    )
 
 
 def _thresholds(
@@ -161,22 +202,26 @@ def _metrics(bundle: Bundle, data: LabelledTexts, split: Split, validated: Cross
     return {**evaluate_bundle(bundle, data.texts.take(pa.array(split.test)), truth, threads=0), "judged_on": TEST_SIDE}
 
 
-def _baselines(
-    data: LabelledTexts, split: Split, peers: Mapping[str, Predictor], validated: CrossValidation | None, recipe: Recipe
-) -> dict[str, dict[str, float]]:
-    if validated and not len(split.test):
-        return {name: summary(data.label_ids, validated.predicted[name], data.labels) for name in peers}
-    truth = data.label_ids[split.test]
-    tokens = joined_tokens(data.texts.take(pa.array(split.test)), recipe.text).to_pylist()
-    return {name: summary(truth, predict(tokens), data.labels) for name, predict in peers.items()}
+def _on_test_side(
+    bundle: Bundle, data: LabelledTexts, split: Split, groups: Groups, peers: Mapping[str, Predictor]
+) -> Compared:
+    texts = data.texts.take(pa.array(split.test))
+    tokens = joined_tokens(texts, bundle.tokenizer.settings).to_pylist()
+    others = {name: predict(tokens) for name, predict in peers.items()}
+    truth, of_rows = data.label_ids[split.test], groups.numbers[split.test]
+    return Compared(truth, of_rows, data.labels, predicted_by(bundle, texts), others, TEST_SIDE)
+
+
+def _over_folds(data: LabelledTexts, groups: Groups, validated: CrossValidation, baselines: Sequence[str]) -> Compared:
+    others = {name: validated.predicted[name] for name in baselines}
+    folds = f"{validated.folds} folds"
+    return Compared(data.label_ids, groups.numbers, data.labels, validated.predicted[LSTM], others, folds)
 
 
 def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predictor]) -> list[dict[str, Any]]:
     """For each origin and label the share of the texts that every model gives this label."""
     truth = np.array([bundle.labels.index(label) if label in bundle.labels else -2 for label in elsewhere.labels])
-    ids = bundle.tokenizer.ids_of(elsewhere.texts)
-    scores = build_engine("onnx", bundle, threads=0).probabilities(ids)
-    right = {LSTM: np.where(ids.lengths > 0, np.nan_to_num(scores).argmax(axis=1), -1) == truth}
+    right = {LSTM: predicted_by(bundle, elsewhere.texts) == truth}
     tokens = joined_tokens(elsewhere.texts, bundle.tokenizer.settings).to_pylist()
     # The majority class is right for one label and wrong for all others, which tells nothing.
     right |= {name: predict(tokens) == truth for name, predict in peers.items() if name != MAJORITY}
@@ -197,12 +242,18 @@ def _thresholds_text(thresholds: Thresholds, labels: int) -> str:
 
 
 def _comparison_text(evidence: Evidence) -> str:
-    lines = [f"{name:18}  weighted F1 {row['f1_weighted']:.4f}" for name, row in evidence.comparison.items()]
+    width = max((len(name) for name in evidence.comparison), default=0)
+    lines = [f"{name:{width}}  weighted F1 {row['f1_weighted']:.4f}" for name, row in evidence.comparison.items()]
     if evidence.cross_validation:
         lines.append(f"over {evidence.cross_validation['folds']} folds, mean and spread:")
         for name, row in evidence.cross_validation["models"].items():
-            lines.append(f"{name:18}  weighted F1 {row['mean']:.4f} ± {row['spread']:.4f}")
+            lines.append(f"{name:{width}}  weighted F1 {row['mean']:.4f} ± {row['spread']:.4f}")
     return "\n".join([*lines, ""]) + "\n" if lines else ""
+
+
+def _what_to_try(unlabelled: pa.Array | None) -> str:
+    more_words = "" if unlabelled is not None else ", the catalogue to learn words from (--unlabelled)"
+    return f"try more labelled texts, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
 
 
 def _confidence_text(metrics: Mapping[str, Any]) -> str:

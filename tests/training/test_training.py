@@ -14,6 +14,7 @@ from lib.engines import build_engine
 from lib.errors import CategorizerError, InputError
 from lib.text import TextSettings, Tokenizer
 from tests.recipes import tiny_place, tiny_recipe
+from training.baselines import BASELINES, CHARACTERS
 from training.export import export_onnx
 from training.fit import build_vocabulary
 from training.network import NetworkSettings, build_network, round_embeddings
@@ -155,7 +156,7 @@ def test_folds_baselines_wrong_labels_and_texts_from_elsewhere(tmp_path: Path, s
     said: list[str] = []
     trained = train(sample_data, recipe, place, elsewhere=elsewhere, say=said.append)
     metrics = json.loads((trained.folder / "manifest.json").read_text())["metrics"]
-    assert list(metrics["comparison"]) == ["LSTM", "majority class", "TF-IDF + LinearSVC", "fastText"]
+    assert list(metrics["comparison"]) == ["LSTM", *BASELINES]
     assert metrics["comparison"]["LSTM"]["f1_weighted"] == metrics["f1_weighted"]
     models = metrics["cross_validation"]["models"]
     assert set(models) == set(metrics["comparison"])
@@ -242,3 +243,30 @@ def test_baselines_can_be_left_out(tmp_path: Path, sample_data) -> None:
     assert trained.metrics["labels_probably_wrong"] is None
     assert not (trained.folder / "evaluation" / "wrong_labels.csv").exists()
     assert "probably wrong" not in (trained.folder / "README.md").read_text()
+
+
+def test_a_better_baseline_is_named_on_the_screen_and_in_the_card(tmp_path: Path, sample_data) -> None:
+    said: list[str] = []
+    poor = train(sample_data, tiny_recipe(epochs=1, learning_rate=1e-6), tiny_place(tmp_path), say=said.append)
+    better = json.loads((poor.folder / "manifest.json").read_text())["metrics"]["better_baselines"]
+    assert better[0]["model"] in BASELINES
+    assert better[0]["f1_weighted"] > better[0]["lstm_f1_weighted"] == poor.metrics["f1_weighted"]
+    sentence = f"{better[0]['model']} is better than the LSTM on the test side by more than chance"
+    (line,) = [line for line in said if line.startswith(sentence)]
+    assert line.endswith(
+        "try more labelled texts, more passes over them (--epochs), the catalogue to learn words from (--unlabelled) or a larger "
+        "network (--units, --embedding)."
+    )
+    assert sentence in (poor.folder / "README.md").read_text()
+
+
+def test_what_would_take_too_long_is_left_out_and_said(tmp_path: Path, sample_data, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import training
+
+    characters, labels = sum(map(len, sample_data.texts.to_pylist())), len(sample_data.labels)
+    seconds = BASELINES[CHARACTERS].cost.seconds(characters, labels)
+    monkeypatch.setattr(training, "MOST_SECONDS", seconds * 0.999)
+    said: list[str] = []
+    trained = train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path), say=said.append)
+    assert set(BASELINES) - set(trained.metrics["comparison"]) == {CHARACTERS}
+    assert next(line for line in said if "left out of the comparison" in line).startswith(f"{CHARACTERS} is left out")

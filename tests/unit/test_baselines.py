@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from training.baselines import BASELINES, out_of_fold_probabilities, summary
+from lib.text import TextSettings
+from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
+from training.comparison import Compared, better_text
+from training.split import Split
 from training.wrong_labels import as_csv, probably_wrong_labels
 
-WORDS = {
+WORDS_OF_LABEL = {
     0: ["novel", "paperback", "author", "chapter"],
     1: ["kettle", "steel", "pan", "lid"],
     2: ["usb", "cable", "hdmi", "port"],
@@ -21,18 +24,99 @@ def texts_of(rows: int, seed: int) -> tuple[list[str], np.ndarray]:
     """Texts of four words of their label and one of any."""
     random = np.random.default_rng(seed)
     labels = random.choice(3, rows, p=[0.5, 0.3, 0.2])
-    every = [word for words in WORDS.values() for word in words]
-    return [" ".join([*random.choice(WORDS[i], 4), random.choice(every)]) for i in labels], labels
+    every = [word for words in WORDS_OF_LABEL.values() for word in words]
+    return [" ".join([*random.choice(WORDS_OF_LABEL[i], 4), random.choice(every)]) for i in labels], labels
 
 
 def test_each_baseline_predicts_what_it_should() -> None:
     (texts, labels), (more, truth) = texts_of(300, 1), texts_of(90, 2)
-    found = {name: fit(texts, labels)(more) for name, fit in BASELINES.items()}
+    found = {name: baseline.fit(texts, labels)(more) for name, baseline in BASELINES.items()}
     assert set(found["majority class"]) == {0}
-    for name in ("TF-IDF + LinearSVC", "fastText"):
+    for name in (WORDS, CHARACTERS, "fastText"):
         assert summary(truth, found[name], "abc")["f1_weighted"] > 0.95, name
-    again = BASELINES["fastText"](texts, labels)(more)
+    again = BASELINES["fastText"].fit(texts, labels)(more)
     np.testing.assert_array_equal(again, found["fastText"])
+
+
+def test_parts_of_words_tell_what_whole_words_do_not() -> None:
+    texts = ["steelkettle", "ironkettle", "usbcable", "hdmicable"] * 2
+    labels = np.array([0, 0, 1, 1] * 2)
+    more = ["copperkettle", "kettles", "cables", "fiberoptic cable"]
+    assert BASELINES[CHARACTERS].fit(texts, labels)(more).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("texts", [["kettle pan", "usb cable", "lid steel", "port hdmi"], ["a", "b", "c", "d"]])
+def test_texts_of_which_no_two_share_a_word(texts: list[str]) -> None:
+    labels = np.array([0, 1, 0, 1])
+    for name, baseline in BASELINES.items():
+        if name != "majority class":
+            assert set(baseline.fit(texts, labels)(texts)) <= {0, 1}, name
+    assert BASELINES[WORDS].fit(texts, labels)(texts).tolist() == labels.tolist()
+    assert out_of_fold_probabilities(texts, labels, np.array([0, 0, 1, 1]), 2).shape == (4, 2)
+
+
+def test_none_of_the_baselines_is_fitted_without_being_asked_for(sample_data) -> None:
+    sides = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40))
+    assert fitted_baselines(sample_data, sides, TextSettings(), []) == {}
+    assert list(fitted_baselines(sample_data, sides, TextSettings(), [WORDS])) == [WORDS]
+
+
+def test_the_cost_grows_with_characters_and_labels() -> None:
+    cost = Cost(characters=2.0, cells=0.5)
+    assert cost.seconds(3_000_000, 10) == pytest.approx(3 * (2 + 5))
+    # A small shop is never refused; a million texts of a thousand labels are, but for the majority class.
+    assert all(baseline.cost.seconds(5_000_000, 50) < 60 for baseline in BASELINES.values())
+    assert BASELINES[CHARACTERS].cost.seconds(100_000_000, 1_000) > 3600
+
+
+def compared(truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray | None = None) -> Compared:
+    alone = np.arange(len(truth)) if groups is None else groups
+    others = {"majority class": truth, WORDS: theirs, CHARACTERS: ours}
+    return Compared(truth, alone, "abc", ours, others, "test side")
+
+
+def wrong_on(truth: np.ndarray, rows: range) -> np.ndarray:
+    predicted = truth.copy()
+    predicted[list(rows)] = (truth[list(rows)] + 1) % 3
+    return predicted
+
+
+def test_a_baseline_that_is_better_by_more_than_chance_is_named() -> None:
+    truth = np.random.default_rng(8).integers(0, 3, 400)
+    far_worse, worse = wrong_on(truth, range(40)), wrong_on(truth, range(10, 40))
+    found = compared(truth, far_worse, worse).better_baselines()
+    assert [row["model"] for row in found] == [WORDS]
+    row = found[0]
+    assert row["lstm_f1_weighted"] == summary(truth, far_worse, "abc")["f1_weighted"]
+    assert row["f1_weighted"] == summary(truth, worse, "abc")["f1_weighted"]
+    assert 0 < row["low"] < row["f1_weighted"] - row["lstm_f1_weighted"] < row["high"]
+    said = better_text(found)
+    assert said.startswith(f"{WORDS} is better than the LSTM on the test side by more than chance: weighted F1 0.9")
+    assert better_text([]) == ""
+
+
+def test_a_baseline_that_is_ahead_by_chance_worse_or_level_is_not_named() -> None:
+    truth = np.random.default_rng(9).integers(0, 3, 400)
+    assert compared(truth, wrong_on(truth, range(20)), wrong_on(truth, range(17, 37))).better_baselines() == []
+    assert compared(truth, wrong_on(truth, range(3)), truth).better_baselines() == []
+    assert compared(truth, truth, wrong_on(truth, range(40))).better_baselines() == []
+
+
+def test_near_duplicates_count_as_one() -> None:
+    """Thirty errors more in thirty texts are no chance; in two groups of fifteen copies they may be."""
+    truth = np.random.default_rng(10).integers(0, 3, 400)
+    groups = np.arange(400)
+    groups[:15], groups[15:30] = 0, 15
+    ours = wrong_on(truth, range(30))
+    assert compared(truth, ours, truth).better_baselines()
+    assert compared(truth, ours, truth, groups).better_baselines() == []
+
+
+def test_a_text_without_a_category_is_a_miss() -> None:
+    truth = np.random.default_rng(11).integers(0, 3, 200)
+    ours = np.where(np.arange(200) < 30, -1, truth)
+    found = compared(truth, ours, truth).better_baselines()
+    assert found[0]["lstm_f1_weighted"] == summary(truth, ours, "abc")["f1_weighted"] < 1
 
 
 def test_the_figures_are_those_of_scikit_learn() -> None:
@@ -89,5 +173,5 @@ def test_folds_that_leave_one_label() -> None:
     texts, labels = ["usb cable", "usb port", "a novel"], np.array([0, 0, 1])
     probabilities = out_of_fold_probabilities(texts, labels, np.array([0, 0, 1]), 2)
     assert probabilities.tolist() == [[0, 1], [0, 1], [1, 0]]
-    for name, fit in BASELINES.items():
-        assert fit(texts[:2], labels[:2])(["a usb novel"]).tolist() == [0], name
+    for name, baseline in BASELINES.items():
+        assert baseline.fit(texts[:2], labels[:2])(["a usb novel"]).tolist() == [0], name

@@ -1,0 +1,105 @@
+"""The LSTM beside the baselines on the same texts: figures of each, and whether one is better by more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from lib.arrays import Int64s
+from training.baselines import MAJORITY, summary
+
+RESAMPLES = 1_000
+# The chance of naming a baseline where none is better, at most, whatever the number of baselines.
+CHANCE = 0.05
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the LSTM and the baselines gave for the same texts, on none of which they were fitted.
+
+    truth, lstm and each of others: int64 [rows], positions in `labels`, -1 for no category; groups: int64 [rows], of
+    near-duplicates.
+    """
+
+    truth: Int64s
+    groups: Int64s
+    labels: Sequence[str]
+    lstm: Int64s
+    others: Mapping[str, Int64s]
+    judged_on: str
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Accuracy and F1 of each baseline."""
+        return {name: summary(self.truth, predicted, self.labels) for name, predicted in self.others.items()}
+
+    def better_baselines(self) -> list[dict[str, Any]]:
+        """The baselines whose weighted F1 is above the LSTM's by more than chance, the best first.
+
+        By a paired bootstrap (Efron and Tibshirani 1993, "An Introduction to the Bootstrap"; Berg-Kirkpatrick, Burkett and
+        Klein 2012, "An Empirical Investigation of Statistical Significance in NLP"): the texts are drawn anew with
+        replacement, the same for both models, and the baseline has to be ahead in all but CHANCE of the draws, divided by
+        the number of baselines, since the best of several is ahead by luck more often than one. It tests the figure that is
+        reported, where McNemar's test would test accuracy. Whole groups are drawn, since near-duplicates are judged alike.
+
+        Returns:
+            model, f1_weighted, lstm_f1_weighted, low and high (95 % of the draws have the baseline ahead by that much),
+            judged_on.
+        """
+        figures = self.figures()
+        ours = summary(self.truth, self.lstm, self.labels)["f1_weighted"]
+        rivals = [name for name in self.others if name != MAJORITY]
+        ahead = [name for name in rivals if figures[name]["f1_weighted"] > ours]
+        found = []
+        for name, gaps in self._gaps(ahead).items():
+            if (gaps <= 0).mean() <= CHANCE / len(rivals):
+                low, high = (float(gap) for gap in np.quantile(gaps, [0.025, 0.975]))
+                theirs = figures[name]["f1_weighted"]
+                row = {"model": name, "f1_weighted": theirs, "lstm_f1_weighted": ours, "low": low, "high": high}
+                found.append({**row, "judged_on": self.judged_on})
+        return sorted(found, key=lambda row: -row["f1_weighted"])
+
+    def _gaps(self, names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+        """Of each baseline, what its weighted F1 is above the LSTM's in every draw: float64 [RESAMPLES]."""
+        if not names:
+            return {}
+        known, groups = np.unique(self.groups, return_inverse=True)
+        tables = [self._counts(predicted, groups) for predicted in (self.lstm, *(self.others[name] for name in names))]
+        random = np.random.default_rng(SEED)
+        f1 = np.empty((len(tables), RESAMPLES))
+        for draw in range(RESAMPLES):
+            times = np.bincount(random.integers(len(known), size=len(known)), minlength=len(known))
+            f1[:, draw] = [_weighted_f1(table @ times) for table in tables]
+        return dict(zip(names, f1[1:] - f1[0], strict=True))
+
+    def _counts(self, predicted: Int64s, groups: Int64s) -> Any:
+        """What weighted F1 is made of, sparse [3 x labels, groups]: texts of each label, given it, and rightly given it."""
+        labels, given, right = len(self.labels), predicted >= 0, predicted == self.truth
+        rows = np.concatenate([self.truth, labels + predicted[given], 2 * labels + self.truth[right]])
+        columns = np.concatenate([groups, groups[given], groups[right]])
+        return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(3 * labels, int(groups.max()) + 1))
+
+
+def _weighted_f1(counts: npt.NDArray[np.float64]) -> float:
+    """From the texts of each label, those given it, and those rightly given it, one after the other."""
+    support, given, right = counts.reshape(3, -1)
+    f1 = np.divide(2 * right, support + given, out=np.zeros(len(right)), where=support > 0)
+    return float((f1 * support).sum() / support.sum())
+
+
+def better_text(better: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence on `Compared.better_baselines`, without its full stop; empty if none is."""
+    if not better:
+        return ""
+    best, others = better[0], [row["model"] for row in better[1:]]
+    where = "the test side" if best["judged_on"] == "test side" else best["judged_on"]
+    return (
+        f"{best['model']} is better than the LSTM on {where} by more than chance: weighted F1 {best['f1_weighted']:.4f} against "
+        f"{best['lstm_f1_weighted']:.4f} (ahead by {best['low']:.4f} to {best['high']:.4f} in 95 % of the draws of a paired bootstrap)"
+        + (f"; so is {' and '.join(others)}" if others else "")
+    )
