@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,8 @@ def openvino(bundle: Bundle, precision: str) -> Callable[[TokenIds], Any]:
     model = core.compile_model(core.read_model(bundle.files[ONNX_MODEL]), "CPU", settings)
     request = model.create_infer_request()
 
-    def score(ids: Any, lengths: Any) -> Any:
-        return request.infer({"ids": np.ascontiguousarray(ids.T), "lengths": lengths})[model.output(0)]
+    def score(inputs: Mapping[str, Any]) -> Any:
+        return request.infer({**inputs, "ids": np.ascontiguousarray(inputs["ids"].T)})[model.output(0)]
 
     return lambda texts: score_in_micro_batches(texts, len(bundle.labels), MICRO_BATCH, score)
 

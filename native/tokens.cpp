@@ -95,53 +95,83 @@ class Bag {
         : unknown_square_(unknown_idf * unknown_idf), unknown_idf_(unknown_idf), first_subword_(ids + pair_count),
           subwords_(subwords, subword_offsets, subword_count), shortest_(shortest), longest_(longest),
           word_characters_(word_characters) {
-        for (int64_t i = 0; i < ids; i++) squares_.push_back(idf[i] * idf[i]);
+        for (int64_t i = 0; i < ids; i++) words_.push_back({NO_ROW, idf[i] * idf[i]});
         size_t slots = 16;
-        while (2 * slots < 4 * (size_t)pair_count) slots *= 2;
-        pairs_.assign(slots, Pair{NO_PAIR, 0});
+        while (2 * slots < 3 * (size_t)pair_count) slots *= 2;
+        pairs_.assign(slots, Pair{NO_PAIR, 0, NO_ROW});
+        size_t bits = 64;
+        while (bits < 16 * (size_t)pair_count) bits *= 2;
+        perhaps_.assign(bits / 64, 0);
         for (int64_t i = 0; i < pair_count; i++) {
-            const uint64_t key = key_of(pairs[2 * i], pairs[2 * i + 1]);
-            size_t at = place_of(key);
-            while (pairs_[at].key != NO_PAIR) at = (at + 1) & (pairs_.size() - 1);
-            pairs_[at] = {key, (int32_t)(ids + i)};
+            const uint64_t key = key_of(pairs[2 * i], pairs[2 * i + 1]), hash = hash_of_key(key);
+            size_t at = hash & (slots - 1);
+            while (pairs_[at].key != NO_PAIR) at = (at + 1) & (slots - 1);
+            pairs_[at] = {key, (int32_t)(ids + i), NO_ROW};
+            const size_t bit = (hash >> 32) & (bits - 1);
+            perhaps_[bit / 64] |= 1ull << bit % 64;
         }
     }
 
     int64_t word_characters() const { return word_characters_; }
 
-    // What one thread needs while it goes through texts. `row`: the text that a word or a pair was last seen in.
+  private:
+    struct Word {
+        int32_t row; // the text it was last seen in
+        float square;
+    };
+    struct Pair {
+        uint64_t key;
+        int32_t feature;
+        int32_t row;
+    };
+    // The features of an unknown word.
+    struct Parts {
+        size_t first, end;
+        float weight;
+    };
+
+  public:
+    // What one thread needs while it goes through texts.
     struct Work {
-        explicit Work(const Bag &bag) : row(bag.first_subword_, -1) {}
-        std::vector<int64_t> row;
+        explicit Work(const Bag &bag) : words(bag.words_), pairs(bag.pairs_) {}
+        std::vector<Word> words;
+        std::vector<Pair> pairs;
         std::vector<uint64_t> unknown;
+        std::vector<Parts> parts;
         std::vector<size_t> ends;
         std::vector<char> marked;
         std::vector<int32_t> features;
         std::vector<float> weights;
+        // A pair whose slot is on its way from memory.
+        uint64_t pending = NO_PAIR, hash = 0;
         size_t first = 0;
         double squares = 0;
     };
 
     void begin(Work &work) const {
         work.unknown.clear();
+        work.parts.clear();
         work.first = work.features.size();
+        work.pending = NO_PAIR;
         work.squares = 0;
     }
 
-    void add_known(Work &work, int64_t row, int32_t id, int32_t before, int32_t unknown_id) const {
-        if (work.row[id] != row) {
-            work.row[id] = row;
-            work.squares += squares_[id];
-            add(work, id, 1);
+    void add_known(Work &work, int32_t row, int32_t id, int32_t before, int32_t unknown_id) const {
+        Word &word = work.words[id];
+        if (word.row != row) {
+            word.row = row;
+            work.squares += word.square;
+            work.features.push_back(id);
         }
         if (before < 0 || before == unknown_id) return;
-        const uint64_t key = key_of(before, id);
-        for (size_t at = place_of(key); pairs_[at].key != NO_PAIR; at = (at + 1) & (pairs_.size() - 1))
-            if (pairs_[at].key == key) {
-                if (work.row[pairs_[at].feature] != row) add(work, pairs_[at].feature, 1);
-                work.row[pairs_[at].feature] = row;
-                return;
-            }
+        const uint64_t key = key_of(before, id), hash = hash_of_key(key);
+        // Most pairs are none, and this says so of nearly all of them from a table that stays in the cache.
+        const size_t bit = (hash >> 32) & (64 * perhaps_.size() - 1);
+        if (!(perhaps_[bit / 64] >> bit % 64 & 1)) return;
+        __builtin_prefetch(&work.pairs[hash & (work.pairs.size() - 1)]);
+        add_pending(work, row);
+        work.pending = key;
+        work.hash = hash;
     }
 
     // `word`: all of it, or more than word_characters of its characters.
@@ -160,33 +190,47 @@ class Bag {
                 std::memcpy(padded, work.marked.data() + from, bytes);
                 std::memset(padded + bytes, 0, CHUNK);
                 const int32_t found = subwords_.find(padded, bytes);
-                if (found != NOT_FOUND) add(work, (int32_t)(first_subword_ + found), 0);
+                if (found != NOT_FOUND) work.features.push_back((int32_t)(first_subword_ + found));
             }
         const size_t known = work.features.size() - first;
-        const float weight = unknown_idf_ / std::sqrt((float)std::max<size_t>(known, 1));
-        std::fill(work.weights.begin() + first, work.weights.end(), weight);
+        work.parts.push_back({first, work.features.size(), unknown_idf_ / std::sqrt((float)std::max<size_t>(known, 1))});
     }
 
     // Gives the number of the text's features.
-    int64_t end(Work &work) const {
+    int64_t end(Work &work, int32_t row) const {
+        add_pending(work, row);
         const double norm = std::sqrt(std::max(work.squares, 1e-12));
-        for (size_t i = work.first; i < work.weights.size(); i++) work.weights[i] = (float)(work.weights[i] / norm);
+        work.weights.resize(work.features.size(), (float)(1 / norm));
+        for (const Parts &parts : work.parts)
+            std::fill(work.weights.begin() + parts.first, work.weights.begin() + parts.end, (float)(parts.weight / norm));
         return (int64_t)(work.features.size() - work.first);
     }
 
   private:
     static constexpr uint64_t NO_PAIR = ~0ull;
+    static constexpr int32_t NO_ROW = -1;
     static constexpr size_t MOST_SUBWORD_BYTES = 64;
-    struct Pair {
-        uint64_t key;
-        int32_t feature;
-    };
+
+    void add_pending(Work &work, int32_t row) const {
+        if (work.pending == NO_PAIR) return;
+        const size_t mask = work.pairs.size() - 1;
+        for (size_t at = work.hash & mask; work.pairs[at].key != NO_PAIR; at = (at + 1) & mask) {
+            Pair &pair = work.pairs[at];
+            if (pair.key != work.pending) continue;
+            if (pair.row != row) work.features.push_back(pair.feature);
+            pair.row = row;
+            break;
+        }
+        work.pending = NO_PAIR;
+    }
 
     static uint64_t key_of(int32_t first, int32_t second) { return (uint64_t)(uint32_t)first << 32 | (uint32_t)second; }
 
-    size_t place_of(uint64_t key) const {
+    static uint64_t hash_of_key(uint64_t key) {
         key *= 0x9E3779B97F4A7C15u;
-        return (key ^ key >> 32) & (pairs_.size() - 1);
+        key ^= key >> 29;
+        key *= 0xBF58476D1CE4E5B9u;
+        return key ^ key >> 32;
     }
 
     // FNV-1a.
@@ -194,11 +238,6 @@ class Bag {
         uint64_t hash = 0xCBF29CE484222325u;
         for (const char byte : work.marked) hash = (hash ^ (unsigned char)byte) * 0x100000001B3u;
         return hash;
-    }
-
-    static void add(Work &work, int32_t feature, float weight) {
-        work.features.push_back(feature);
-        work.weights.push_back(weight);
     }
 
     // The word between the marks of its ends, and where each of its characters begins and the last ends.
@@ -219,10 +258,12 @@ class Bag {
         work.ends.push_back(work.marked.size());
     }
 
-    std::vector<float> squares_;
+    std::vector<Word> words_;
     float unknown_square_, unknown_idf_;
     int64_t first_subword_;
     std::vector<Pair> pairs_;
+    // A bit for each of some hashes: no pair has a hash whose bit is 0.
+    std::vector<uint64_t> perhaps_;
     Vocabulary subwords_;
     int64_t shortest_, longest_, word_characters_;
 };
@@ -241,7 +282,7 @@ class Tokenizer {
     // end of the last of them. What follows it cannot change them.
     // With a bag, what it is to know of the text is in `work` afterwards; of a foreign text that means nothing.
     int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids, Bag::Work *work,
-                   int64_t row) const {
+                   int32_t row) const {
         end = cut(text, end);
         const size_t longest = longest_kept();
         int64_t count = 0;
@@ -400,14 +441,14 @@ int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t 
             const int64_t most = std::min<int64_t>(of.most_tokens(), (starts[row + 1] - starts[row] + 1) / 2);
             if (count + most > room) return -1;
             if (work) of.bag()->begin(*work);
-            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get(), row);
+            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get(), (int32_t)row);
             count += std::max<int64_t>(lengths[row], 0);
             if (!work) continue;
-            if (lengths[row] < 0) {
-                work->features.resize(work->first);
-                work->weights.resize(work->first);
-            }
-            bag_lengths[row] = of.bag()->end(*work);
+            bag_lengths[row] = of.bag()->end(*work, (int32_t)row);
+            if (lengths[row] >= 0) continue;
+            work->features.resize(work->first);
+            work->weights.resize(work->first);
+            bag_lengths[row] = 0;
         }
         if (work) {
             *bag_size = (int64_t)work->features.size();

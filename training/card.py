@@ -26,7 +26,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             f"# {manifest['name']} {manifest['version']}",
             "",
             f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
-            f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories. "
+            f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories{_bag(manifest)}. "
             f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read.",
             "",
             "## Data",
@@ -102,6 +102,16 @@ def _class_line(label: str, row: Mapping[str, Any]) -> str:
     if not row["support"]:
         return f"| {label} | | | | 0 |"
     return f"| {label} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+
+
+def _bag(manifest: Mapping[str, Any]) -> str:
+    bag, factors = manifest["training"].get("bag"), manifest["training"].get("factors", {})
+    if not bag:
+        return ""
+    return (
+        "; beside the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU → the same "
+        f"softmax (logits of the LSTM times {factors['lstm']:.2f}, of the bag times {factors['bag']:.2f})"
+    )
 
 
 def _thresholds(review: Mapping[str, Any]) -> str:

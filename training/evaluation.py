@@ -22,7 +22,7 @@ LENGTH_CLASSES = (10, 30, 100)
 
 
 def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str], threads: int) -> dict[str, Any]:
-    """Metrics of the bundle as read from disk, with the default engine.
+    """Metrics of the bundle as read from disk, with ONNX Runtime.
 
     Args:
         texts: strings [rows]; true_labels: one for each. A label the bundle does not know counts as a miss.

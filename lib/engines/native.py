@@ -1,4 +1,4 @@
-"""The default engine: the LSTM kernel of native/lstm.cpp on the weights of the ONNX file."""
+"""The default engine where a C++ compiler is: the kernel of native/lstm.cpp on the weights of the ONNX file."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""The bag of features: what it is made of, what it learns, and that all engines compute the same with it."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lib.bag import marked
+from lib.bundle import load_bundle
+from lib.engines import build_engine, usable_engines
+from lib.errors import CategorizerError
+from lib.text import TextSettings, Tokenizer, tokens_of
+from training.bag import bag_data, build_bag_vocabulary, expansion, fit_bag, quantized
+from training.fit import FitData, epochs_for_steps
+from training.recipe import BagSettings
+from training.workers import Say, prefixed, run_together
+
+SETTINGS = TextSettings()
+WORDS = ("steel", "kettle", "cup")
+TEXTS = ["Steel kettle", "steel kettle cup", "kettle steel", "cup cup"]
+
+
+def vocabulary_of(settings: BagSettings):
+    texts = pa.array(TEXTS)
+    return build_bag_vocabulary(Tokenizer(WORDS, SETTINGS).ids_of(texts), tokens_of(texts, SETTINGS), WORDS, settings)
+
+
+def test_pairs_and_subwords_are_the_frequent_ones() -> None:
+    vocabulary, pair_idf = vocabulary_of(BagSettings(min_texts_pair=2, min_count_subword=3, subwords=3))
+    # Words 2, 3 and 4 stand in 3, 3 and 2 of 4 texts.
+    assert vocabulary.idf[2:].tolist() == pytest.approx([math.log(5 / 4) + 1] * 2 + [math.log(5 / 3) + 1])
+    assert vocabulary.unknown_idf == pytest.approx(math.log(5) + 1)
+    assert vocabulary.pairs.tolist() == [[2, 3]]
+    assert pair_idf.tolist() == pytest.approx([math.log(5 / 3) + 1])
+    # Every word stands there three times; ties are in alphabetical order.
+    assert vocabulary.subwords == ("<cu", "<cup", "<cup>")
+    assert vocabulary_of(BagSettings(min_count_subword=4))[0].subwords == ()
+
+
+def test_a_word_is_itself_and_its_subwords() -> None:
+    vocabulary, pair_idf = vocabulary_of(BagSettings(min_count_subword=1))
+    rows = expansion(vocabulary, WORDS, pair_idf).toarray()
+    parts = vocabulary.subword_features(marked("cup"))
+    assert len(parts) == 6
+    expected = np.zeros(vocabulary.size)
+    expected[4], expected[parts] = vocabulary.idf[4], vocabulary.idf[4] / math.sqrt(6)
+    np.testing.assert_allclose(rows[4], expected, rtol=1e-6)
+    np.testing.assert_allclose(rows[vocabulary.first_pair, vocabulary.first_pair], pair_idf[0], rtol=1e-6)
+    assert (rows[vocabulary.first_subword :, vocabulary.first_subword :] == np.eye(len(vocabulary.subwords))).all()
+
+
+def test_rounded_rows_are_small_integers_times_a_power_of_two() -> None:
+    table = np.random.default_rng(1).normal(0, [[3.0], [1e-3], [0.0], [40.0]], (4, 50)).astype(np.float32)
+    integers, scales = quantized(table)
+    assert integers.dtype == np.int8
+    assert (np.log2(scales) == np.rint(np.log2(scales))).all()
+    assert (np.abs(integers * scales[:, None] - table) <= scales[:, None] / 2).all()
+    assert (np.abs(integers).max(axis=1)[[0, 1, 3]] > 63).all()
+    # What is on the grid stays where it is, so that ONNX and Keras hold the same numbers.
+    again, same = quantized(integers * scales[:, None])
+    assert (again * same[:, None] == integers * scales[:, None]).all()
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(100, 40), (1_600, 40), (6_400, 15), (64_000, 10)])
+def test_few_texts_get_more_passes(texts: int, expected: int) -> None:
+    assert epochs_for_steps(1_500, texts, 64, (10, 40)) == expected
+
+
+def fitted(**settings):
+    """On 80 made-up words of two kinds, which end alike."""
+    random = np.random.default_rng(5)
+    stems = ["".join(random.choice(list("bdfgklmnprst"), 4)) for _ in range(80)]
+    texts = [f"{stem}{'ouze' if i % 2 else 'iki'}" for i, stem in enumerate(stems)]
+    labels, rows = np.arange(80) % 2, np.arange(80)
+    tokenizer = Tokenizer(texts, SETTINGS)
+    ids = tokenizer.ids_of(pa.array(texts))
+    data = FitData(ids, labels, 2, rows[:60], rows[60:], tokenizer.vocabulary_size, None, np.empty(0, np.int32))
+    chosen = BagSettings(width=8, epochs=15, batch=8, learning_rate=0.02, **settings)
+    said: list[str] = []
+    return fit_bag(bag_data(pa.array(texts), data, tokenizer, chosen), chosen, 3, said.append), tokenizer, said
+
+
+def test_an_unknown_word_is_told_by_its_parts() -> None:
+    bag, tokenizer, said = fitted()
+    scoring = bag.for_scoring(10_000)
+    texts = pa.array(["wqxhouze", "wqxhiki", "vvvvouze"])
+    found = Tokenizer(tokenizer.words, SETTINGS, scoring.vocabulary).ids_of(texts)
+    assert found.ids.tolist() == [1, 1, 1]
+    assert scoring.logits(found.bag).argmax(axis=1).tolist() == [1, 0, 1]
+    assert len(said) == 15
+    assert "validation accuracy" in said[-1]
+
+
+def test_the_same_seed_gives_the_same_bag() -> None:
+    first, second = fitted()[0], fitted()[0]
+    assert (first.table == second.table).all()
+    assert (first.output == second.output).all()
+
+
+def test_fewer_subwords_are_the_most_frequent_ones() -> None:
+    bag, _, _ = fitted()
+    few = bag.for_scoring(5)
+    assert few.vocabulary.subwords == bag.vocabulary.subwords[:5]
+    assert len(few.table) == few.vocabulary.size
+    np.testing.assert_allclose(few.table, bag.table[: len(few.table)], atol=np.abs(bag.table).max() / 64)
+
+
+def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch) -> None:
+    monkeypatch.setattr("training.bag.INITIAL_SPREAD", float("inf"))
+    with pytest.raises(CategorizerError, match="Expected a finite loss of the bag, found nan"):
+        fitted()
+
+
+def test_engines_agree_on_unknown_words(tiny: Path) -> None:
+    bundle = load_bundle(str(tiny))
+    words = [*bundle.tokenizer.words[:40], "kettles", "zzyzx", "cupboard", "дом", "steel-kettle"]
+    random = np.random.default_rng(6)
+    texts = [" ".join(random.choice(words, random.integers(1, 40))) for _ in range(100)]
+    ids = bundle.tokenizer.ids_of(pa.array(texts))
+    assert (np.diff(ids.bag.offsets) > 0).any()
+    scores = {name: build_engine(name, bundle, 1).probabilities(ids) for name in usable_engines()}
+    for name, found in scores.items():
+        np.testing.assert_allclose(found, scores["keras"], rtol=0, atol=1e-4, err_msg=name)
+
+
+def squared(number: int, say: Say) -> int:
+    if number < 0:
+        raise CategorizerError(f"Expected no {number}.")
+    say(f"{number} squared")
+    return number * number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_order_and_lines_are_said(processes: int) -> None:
+    said: list[str] = []
+    tasks = [partial(squared, number) for number in (3, 1, 2)]
+    assert run_together(tasks, prefixed(said.append, "> "), processes) == [9, 1, 4]
+    assert sorted(said) == ["> 1 squared", "> 2 squared", "> 3 squared"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_task_s_error_is_raised(processes: int) -> None:
+    with pytest.raises(CategorizerError, match="Expected no -1"):
+        run_together([partial(squared, number) for number in (2, -1)], print, processes)
