@@ -191,6 +191,8 @@ def _draw_curves(axes: Any, name: str, sizes: Sequence[tuple[int, Any]], models:
         if points:
             axes.plot(*zip(*points, strict=True), markersize=4, **_style(model, models))
     axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xticks([size for size, _ in sizes], [f"{size:,}" for size, _ in sizes])
     axes.set_xlabel("texts fitted to")
     axes.set_ylabel("weighted F1")
     axes.set_title(name)
