@@ -169,7 +169,8 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
 def progress(values: Mapping[str, float]) -> str:
     """Loss and accuracy of an epoch, with those of the validation side where there is one."""
-    return "  ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items())
+    shown = [name for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in values]
+    return "  ".join(f"{name.replace('val_', 'validation ')} {values[name]:.4f}" for name in shown)
 
 
 @dataclass(frozen=True)
