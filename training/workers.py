@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -41,7 +42,9 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
             try:
                 return [one.result() for one in waiting]
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # An interrupt, or a fit that failed: the others would go on for minutes.
+                for process in multiprocessing.active_children():
+                    process.terminate()
                 raise
     finally:
         lines.put(None)
@@ -56,11 +59,22 @@ def _speak(lines: Any, say: Say) -> None:
 def _start(lines: Any) -> None:
     global _lines
     _lines = lines
+    # Ctrl-C reaches all of a terminal's processes; the parent says what becomes of them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     import_tensorflow()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its fits."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _called(task: Callable[[Say], Result]) -> Result:

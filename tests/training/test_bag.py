@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +19,8 @@ from lib.bundle import load_bundle
 from lib.engines import build_engine, usable_engines
 from lib.errors import CategorizerError
 from lib.text import TextSettings, Tokenizer, tokens_of
+from tests.conftest import ROOT
+from tests.waiting import until
 from training.bag import bag_data, build_bag_vocabulary, expansion, fit_bag, quantized
 from training.fit import FitData, epochs_for_steps
 from training.recipe import BagSettings
@@ -147,3 +153,45 @@ def test_results_come_in_order_and_lines_are_said(processes: int) -> None:
 def test_a_task_s_error_is_raised(processes: int) -> None:
     with pytest.raises(CategorizerError, match="Expected no -1"):
         run_together([partial(squared, number) for number in (2, -1)], print, processes)
+
+
+def endless(path: str, say: Say) -> None:
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
+
+
+def failing_once_it_is_there(path: str, say: Say) -> None:
+    until(lambda: Path(path).exists() and Path(path).read_text() != "", "the other task")
+    raise CategorizerError("Expected another end.")
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return True
+
+
+def test_one_task_s_error_ends_the_others(tmp_path: Path) -> None:
+    path = str(tmp_path / "process")
+    with pytest.raises(CategorizerError, match="Expected another end"):
+        run_together([partial(failing_once_it_is_there, path), partial(endless, path)], print, 2)
+    assert is_gone(int(Path(path).read_text()))
+
+
+def test_a_killed_parent_takes_its_tasks_along(tmp_path: Path) -> None:
+    path = tmp_path / "process"
+    code = (
+        "from functools import partial\n"
+        "from tests.training.test_bag import endless\n"
+        "from training.workers import run_together\n"
+        "if __name__ == '__main__':\n"
+        f"    run_together([partial(endless, {str(path)!r}), partial(endless, {str(path)!r})], print, 2)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    until(lambda: path.exists() and path.read_text() != "", "a task")
+    parent.kill()
+    parent.wait()
+    until(lambda: is_gone(int(path.read_text())), "the task's end")
