@@ -26,6 +26,8 @@ namespace {
 constexpr int MOST_ROWS = 4;
 // A register of the widest instruction set: what is laid out for it is aligned to it.
 constexpr size_t ALIGNMENT = 64;
+// Values of a bag's row that are summed at a time: a cache line, and a multiple of what fills the registers of any set.
+constexpr int64_t BAG_BLOCK = 64;
 constexpr float STATE_SCALE = 16383.0f;
 constexpr float TANH_P0 = 0.9999956873010691f, TANH_P1 = 0.12302184653198286f, TANH_P2 = 0.002276990454002226f,
                 TANH_P3 = 3.930019764749762e-06f;
@@ -192,10 +194,14 @@ class Network {
         for (int64_t d = 0; d < directions; d++) add_direction(inputs[d], recurrent[d]);
         if (!bag) return;
         bag_features_ = bag->features;
-        bag_width_ = bag->width;
-        bag_table_.assign(bag->table, bag->table + bag->features * bag->width);
+        // Filled up with zeros to whole blocks.
+        bag_width_ = (bag->width + BAG_BLOCK - 1) / BAG_BLOCK * BAG_BLOCK;
+        bag_table_.assign(bag->features * bag_width_, 0);
+        for (int64_t row = 0; row < bag->features; row++)
+            std::copy_n(bag->table + row * bag->width, bag->width, bag_table_.begin() + row * bag_width_);
         bag_scales_.assign(bag->scales, bag->scales + bag->features);
-        bag_output_.assign(bag->output, bag->output + bag->width * labels);
+        bag_output_.assign(bag_width_ * labels, 0);
+        std::copy_n(bag->output, bag->width * labels, bag_output_.begin());
     }
 
     bool has_bag() const { return bag_width_ > 0; }

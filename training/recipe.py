@@ -41,11 +41,11 @@ class BagSettings:
 
     width: int | None = None
     networks: int = 2
-    pairs: int = 20_000
+    pairs: int = 10_000
     min_texts_pair: int = 2
     subwords: int = 200_000
     min_count_subword: int = 3
-    scored_subwords: int = 20_000
+    scored_subwords: int = 10_000
     epochs: int | None = None
     batch: int = 64
     learning_rate: float = 2e-3

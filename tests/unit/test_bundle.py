@@ -41,7 +41,7 @@ def refused(path: Path, *, because: str) -> None:
 def test_the_shipped_bundle_verifies_and_is_small(shipped) -> None:
     check_golden_rows(build_engine("onnx", shipped, 1), shipped)
     assert shipped.labels == ("Books", "Clothing & Accessories", "Electronics", "Household")
-    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 6 << 20
+    assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 12 << 20
 
 
 def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path) -> None:
