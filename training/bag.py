@@ -54,12 +54,13 @@ class FittedBag:
         hidden = np.maximum(features @ self.table, 0)
         return (hidden @ self.output + self.bias).astype(np.float32)
 
-    def for_scoring(self, subwords: int) -> FittedBag:
-        """With at most `subwords` subwords, for unknown words, and rounded as `quantized` does."""
-        kept = self.vocabulary.subwords[:subwords]
-        vocabulary = BagVocabulary(self.vocabulary.idf, self.vocabulary.unknown_idf, self.vocabulary.pairs, kept)
-        integers, scales = quantized(self.table[: vocabulary.size])
-        return replace(self, vocabulary=vocabulary, table=integers * scales[:, None])
+    def for_scoring(self, pairs: int, subwords: int) -> FittedBag:
+        """With at most so many pairs and, for unknown words, subwords: the most frequent; and rounded as `quantized` does."""
+        whole = self.vocabulary
+        kept = BagVocabulary(whole.idf, whole.unknown_idf, whole.pairs[:pairs], whole.subwords[:subwords])
+        parts = (0, len(kept.idf)), (whole.first_pair, len(kept.pairs)), (whole.first_subword, len(kept.subwords))
+        integers, scales = quantized(np.concatenate([self.table[first : first + count] for first, count in parts]))
+        return replace(self, vocabulary=kept, table=integers * scales[:, None])
 
 
 def quantized(table: Float32s) -> tuple[Int8s, Float32s]:

@@ -169,7 +169,7 @@ def _fit_lstm(
 
 
 def _fit_bag(data: BagData, settings: BagSettings, seed: int, prefix: str, say: Say) -> FittedBag:
-    return fit_bag(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_subwords)
+    return fit_bag(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_pairs, settings.scored_subwords)
 
 
 def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:

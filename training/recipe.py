@@ -35,16 +35,17 @@ class BagSettings:
     """The bag of features beside the LSTM (training.bag), and how it is fitted.
 
     width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
-    itself, and are averaged. subwords: of the fit; scored_subwords: of them that are kept for unknown words. epochs: None for
+    itself, and are averaged. pairs, subwords: of the fit; scored_*: of them that are kept, the most frequent. epochs: None for
     so many that there are BAG_STEPS steps.
     """
 
     width: int | None = None
     networks: int = 2
-    pairs: int = 10_000
+    pairs: int = 20_000
     min_texts_pair: int = 2
     subwords: int = 200_000
     min_count_subword: int = 3
+    scored_pairs: int = 10_000
     scored_subwords: int = 10_000
     epochs: int | None = None
     batch: int = 64

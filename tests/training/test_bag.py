@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def fitted(**settings):
 
 def test_an_unknown_word_is_told_by_its_parts() -> None:
     bag, tokenizer, said = fitted()
-    scoring = bag.for_scoring(10_000)
+    scoring = bag.for_scoring(10_000, 10_000)
     texts = pa.array(["wqxhouze", "wqxhiki", "vvvvouze"])
     found = Tokenizer(tokenizer.words, SETTINGS, scoring.vocabulary).ids_of(texts)
     assert found.ids.tolist() == [1, 1, 1]
@@ -108,12 +109,16 @@ def test_the_same_seed_gives_the_same_bag() -> None:
     assert (first.output == second.output).all()
 
 
-def test_fewer_subwords_are_the_most_frequent_ones() -> None:
+def test_fewer_pairs_and_subwords_are_the_most_frequent_ones() -> None:
     bag, _, _ = fitted()
-    few = bag.for_scoring(5)
+    pairs = np.array([[2, 3], [3, 4], [4, 5]], np.int32)
+    whole = replace(bag.vocabulary, pairs=pairs)
+    rows = np.insert(bag.table, [bag.vocabulary.first_pair] * 3, [[1.0], [2.0], [3.0]], axis=0)
+    few = replace(bag, vocabulary=whole, table=rows).for_scoring(2, 5)
+    assert few.vocabulary.pairs.tolist() == [[2, 3], [3, 4]]
     assert few.vocabulary.subwords == bag.vocabulary.subwords[:5]
-    assert len(few.table) == few.vocabulary.size
-    np.testing.assert_allclose(few.table, bag.table[: len(few.table)], atol=np.abs(bag.table).max() / 64)
+    expected = np.concatenate([rows[: whole.first_pair + 2], rows[whole.first_subword :][:5]])
+    np.testing.assert_allclose(few.table, expected, atol=np.abs(rows).max() / 64)
 
 
 def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch) -> None:
