@@ -126,7 +126,7 @@ def build_model(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What both parts are fitted to. bag: the arguments of training.bag.fit_bag, None without a bag."""
+    """What both parts are fitted to. bag: None without a bag."""
 
     data: FitData
     bag: BagData | None

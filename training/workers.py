@@ -28,7 +28,7 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
     Raises:
         Whatever a task raises; those that have not begun are left out.
     """
-    workers = min(processes or len(os.sched_getaffinity(0)), len(tasks))
+    workers = min(processes or _cores(), len(tasks))
     if workers <= 1:
         return [task(say) for task in tasks]
     # A forked TensorFlow hangs.
@@ -49,6 +49,11 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
     finally:
         lines.put(None)
         speaker.join()
+
+
+def _cores() -> int:
+    """That this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _speak(lines: Any, say: Say) -> None:
