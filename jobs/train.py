@@ -21,7 +21,7 @@ from lib.sources import FORMATS, SUFFIXES, ReadOptions, read_source
 from lib.text import TextSettings
 
 if TYPE_CHECKING:
-    from training.recipe import Recipe
+    from training.recipe import BagSettings, Recipe
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class TrainSettings(JobSettings):
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
     bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)
+    bag_pairs: int = option("pairs of words that the bag keeps for scoring at most, the most frequent", default=20_000)
+    bag_subwords: int = option("parts of unknown words that it keeps at most, the most frequent", default=20_000)
     bag_epochs: int | None = option("passes over the texts for the bag (default: the fewer texts, the more)", default=None)
     bag_learning_rate: float = option("step size at the start for the bag; it falls along a cosine", default=2e-3)
     refit: bool = option(
@@ -200,7 +202,7 @@ def main(settings: TrainSettings) -> int:
 def recipe_of(s: TrainSettings) -> Recipe:
     from training.fit import FitSettings
     from training.network import NetworkSettings
-    from training.recipe import BagSettings, Recipe, ReviewSettings
+    from training.recipe import Recipe, ReviewSettings
 
     below, below_by_label = s.review()
     return Recipe(
@@ -221,10 +223,21 @@ def recipe_of(s: TrainSettings) -> Recipe:
         test_share=s.test_share,
         validation_share=s.validation_share,
         review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label, s.precision_confidence),
-        bag=BagSettings(epochs=s.bag_epochs, learning_rate=s.bag_learning_rate) if s.bag else None,
+        bag=bag_of(s) if s.bag else None,
         refit=s.refit,
         folds=s.folds,
         baselines=s.baselines,
+    )
+
+
+def bag_of(s: TrainSettings) -> BagSettings:
+    from training.recipe import BagSettings
+
+    return BagSettings(
+        scored_pairs=s.bag_pairs,
+        scored_subwords=s.bag_subwords,
+        epochs=s.bag_epochs,
+        learning_rate=s.bag_learning_rate,
     )
 
 

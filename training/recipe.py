@@ -45,8 +45,8 @@ class BagSettings:
     min_texts_pair: int = 2
     subwords: int = 200_000
     min_count_subword: int = 3
-    scored_pairs: int = 10_000
-    scored_subwords: int = 10_000
+    scored_pairs: int = 20_000
+    scored_subwords: int = 20_000
     epochs: int | None = None
     batch: int = 64
     learning_rate: float = 2e-3
