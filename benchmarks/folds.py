@@ -28,17 +28,6 @@ def in_processes(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]])
             yield asked[done], done.result()
 
 
-def tensorflow_with_one_thread() -> None:
-    """To be called first in a process."""
-    from training.quiet import import_tensorflow
-
-    import_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
 def sides_of_fold(data: LabelledTexts, recipe: Recipe, fold: int, folds: int, seed: int) -> tuple[Groups, Split]:
     """The groups of near-duplicates and the sides of one fold."""
     from training.cross_validation import fold_sides

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from benchmarks.data import data_folder, labelled_texts, unlabelled_texts  # noqa: E402
-from benchmarks.folds import in_processes, sides_of_fold, tensorflow_with_one_thread  # noqa: E402
+from benchmarks.folds import in_processes, sides_of_fold  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "search"
@@ -72,6 +72,8 @@ def kflop_per_row(options: TrainSettings, tokens: float, labels: int) -> float:
 
 def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
     """One variant on one fold, in a process of its own."""
+    from training.workers import tensorflow_with_one_thread
+
     tensorflow_with_one_thread()
     from training.baselines import summary
     from training.model import build_model

@@ -28,7 +28,7 @@ import pyarrow as pa  # noqa: E402
 
 from benchmarks.data import data_folder, write_page  # noqa: E402
 from benchmarks.datasets import DATA_SETS, read_data_set  # noqa: E402
-from benchmarks.folds import in_processes, sides_of_fold, tensorflow_with_one_thread  # noqa: E402
+from benchmarks.folds import in_processes, sides_of_fold  # noqa: E402
 from benchmarks.suite_page import ALL, page, picture  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 from training.baselines import (  # noqa: E402
@@ -81,6 +81,8 @@ def judge(name: str, size: int | None, fold: int, folds: int, models: Sequence[s
     Args:
         kept: the record of this fold from an earlier run, None if there is none.
     """
+    from training.workers import tensorflow_with_one_thread
+
     tensorflow_with_one_thread()
     recipe = replace(recipe_of(TrainSettings(labels="", text_columns=DATA_SETS[name].text_columns)), folds=folds)
     data = read_data_set(data_folder(), name, recipe.text)

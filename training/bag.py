@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -38,15 +38,13 @@ INITIAL_SPREAD = 0.05
 class FittedBag:
     """A bag's network as it scores, the subwords of known words added up into their rows.
 
-    table: float32 [features, width]; output: float32 [width, labels]; bias: float32 [labels]; `curves` as in Fitted.
+    table: float32 [features, width]; output: float32 [width, labels]; bias: float32 [labels].
     """
 
     vocabulary: BagVocabulary
     table: Float32s
     output: Float32s
     bias: Float32s
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def logits(self, bag: Bag) -> Float32s:
         """float32 [rows, labels]."""
@@ -177,11 +175,10 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
     Raises:
         CategorizerError: the loss is no longer a number.
     """
-    began, rows, size = time.monotonic(), len(data.train_labels), data.vocabulary.size
+    rows, size = len(data.train_labels), data.vocabulary.size
     epochs = settings.epochs_for(rows)
     network = _Network(size, data.labels, settings, seed, math.ceil(rows / settings.batch), epochs)
     every, random = _matrix(data.train, size), np.random.default_rng(seed)
-    curves: dict[str, list[float]] = {}
     for epoch in range(epochs):
         started, order = time.monotonic(), random.permutation(rows)
         found = [
@@ -194,11 +191,9 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
                 f"Expected a finite loss of the bag, found {loss}; nothing was promoted, lower --bag-learning-rate."
             )
         now = {"loss": loss, "accuracy": accuracy, **_judged(network, data)}
-        for name, value in now.items():
-            curves.setdefault(name, []).append(value)
         say(f"epoch {epoch + 1}/{epochs}  {progress(now)}  {time.monotonic() - started:.1f} s")
     table = data.expand @ network.table.numpy()
-    return FittedBag(data.vocabulary, table, *network.output(), curves, time.monotonic() - began)
+    return FittedBag(data.vocabulary, table, *network.output())
 
 
 def _judged(network: _Network, data: BagData) -> dict[str, float]:

@@ -67,6 +67,11 @@ def _start(lines: Any) -> None:
     # Ctrl-C reaches all of a terminal's processes; the parent says what becomes of them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
+    tensorflow_with_one_thread()
+
+
+def tensorflow_with_one_thread() -> None:
+    """To be called first in a process."""
     import_tensorflow()
     import tensorflow as tf
 
