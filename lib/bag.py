@@ -3,15 +3,15 @@
 A feature is a row of the network's bag table; the network sums the rows of a text's features times their weights. Features
 are numbered in this order:
 - the ids of the vocabulary's words (lib.text); those of padding and of unknown words stand for nothing;
-- pairs of words that follow each other;
+- pairs of words that follow each other; the first and the last word also make one with the text's edge (id EDGE);
 - subwords: the character n-grams of a word between "<" and ">" (Bojanowski et al. 2017, "Enriching Word Vectors with
   Subword Information"). Those of a known word are added to its own row when a bundle is written, so that only an unknown
   word has to be taken apart.
 
-A feature counts once a text, however often it occurs. With idf(word) = ln((1 + texts) / (1 + texts with it)) + 1 and
-norm = the square root of the sum of idf² over the text's distinct words, known or not, a word and a pair have the weight
-1 / norm (their idf is in their row); each of the n known subwords of an unknown word has idf / (norm x √n). So the weights
-of a text are those of TF-IDF with unit length, as far as they can be known word by word.
+With idf(word) = ln((1 + texts) / (1 + texts with it)) + 1, tf(feature) = 1 + ln(times that the text has it), and norm = the
+square root of the sum of (tf x idf)² over the text's distinct words, known or not, a word and a pair have the weight
+tf / norm (their idf is in their row); each of the n known subwords of an unknown word has tf x idf / (norm x √n). So the
+weights of a text are those of TF-IDF with sublinear tf and unit length, as far as they can be known word by word.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lib.arrays import Float32s, Int32s, Int64s
+from lib.arrays import Float32s, Float64s, Int32s, Int64s
 from lib.errors import BundleError
 
 # Lengths of subwords, in characters, the marks of a word's ends included.
 SHORTEST, LONGEST = 3, 5
 # Of a longer word only its beginning is taken apart, without the mark of its end.
 WORD_CHARACTERS = 32
+# In a pair: what stands before a text's first word and behind its last. No word has this id.
+EDGE = 0
 
 
 @dataclass(frozen=True)
@@ -144,41 +146,43 @@ class BagVocabulary:
         rows = len(offsets) - 1
         row = np.repeat(np.arange(rows), np.diff(offsets))
         known = ids != unknown_id
-        words_row, words = _distinct(row[known], ids[known], len(self.idf))
-        squares = np.bincount(words_row, self.idf[words].astype(np.float64) ** 2, minlength=rows)
-        pairs_row, pairs = self._pairs_of(row, ids)
+        words_row, words, words_tf = _distinct(row[known], ids[known], len(self.idf))
+        squares = np.bincount(words_row, (words_tf * self.idf[words]) ** 2, minlength=rows)
+        pairs_row, pairs, pairs_tf = self._pairs_of(ids, offsets)
         parts_row, parts, parts_weight, unknown = self._parts_of(row[~known], tokens.filter(pa.array(~known)), rows)
-        scale = 1 / np.sqrt(np.maximum(squares + unknown * self.unknown_idf**2, 1e-12))
+        scale = 1 / np.sqrt(np.maximum(squares + unknown, 1e-12))
         text = np.concatenate([words_row, pairs_row, parts_row])
         order = np.argsort(text, kind="stable")
-        weights = np.concatenate([np.ones(len(words) + len(pairs)), parts_weight]) * scale[text]
+        weights = np.concatenate([words_tf, pairs_tf, parts_weight]) * scale[text]
         ends = np.concatenate(([0], np.cumsum(np.bincount(text, minlength=rows))))
         features = np.concatenate([words, pairs, parts])[order]
         return Bag(features.astype(np.int32), weights[order].astype(np.float32), ends.astype(np.int64))
 
-    def _pairs_of(self, row: Int64s, ids: Int32s) -> tuple[Int64s, Int64s]:
-        """Texts and features of the distinct known pairs."""
+    def _pairs_of(self, ids: Int32s, offsets: Int64s) -> tuple[Int64s, Int64s, Float64s]:
+        """Texts, features and tf of the distinct known pairs."""
         keys, features = self._pair_keys
-        if len(ids) < 2 or not len(keys):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        found = _pair_key(ids[:-1], ids[1:])
+        if not len(ids) or not len(keys):
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        row, first, second = neighbours(ids, offsets)
+        found = _pair_key(first, second)
         places = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
-        inside = (keys[places] == found) & (row[:-1] == row[1:])
-        return _distinct(row[:-1][inside], features[places[inside]], self.size)
+        inside = keys[places] == found
+        return _distinct(row[inside], features[places[inside]], self.size)
 
-    def _parts_of(self, row: Int64s, words: pa.Array, rows: int) -> tuple[Int64s, Int64s, Any, Int64s]:
-        """Of the unknown words: texts, features and weights of their subwords, and how many distinct ones each text has."""
+    def _parts_of(self, row: Int64s, words: pa.Array, rows: int) -> tuple[Int64s, Int64s, Any, Any]:
+        """Of the unknown words: texts, features and weights of their subwords, and each text's sum of (tf x idf)²."""
         encoded = words.dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         # Long words that begin alike are one here.
         unknown, code_of = np.unique([marked(word) for word in encoded.dictionary.to_pylist()] or [""], return_inverse=True)
-        row, codes = _distinct(row[codes >= 0], code_of[codes[codes >= 0]], len(unknown))
+        row, codes, tf = _distinct(row[codes >= 0], code_of[codes[codes >= 0]], len(unknown))
         parts = [self.subword_features(word) for word in unknown.tolist()]
         counts = np.array([len(one) for one in parts], dtype=np.int64)
         flat = np.concatenate([*parts, np.empty(0, np.int32)])
         places, _ = places_of(np.concatenate(([0], np.cumsum(counts))), codes)
-        weights = np.repeat(self.unknown_idf / np.sqrt(np.maximum(counts, 1))[codes], counts[codes])
-        return np.repeat(row, counts[codes]), flat[places].astype(np.int64), weights, np.bincount(row, minlength=rows)
+        weights = np.repeat(tf * self.unknown_idf / np.sqrt(np.maximum(counts, 1))[codes], counts[codes])
+        squares = np.bincount(row, (tf * self.unknown_idf) ** 2, minlength=rows)
+        return np.repeat(row, counts[codes]), flat[places].astype(np.int64), weights, squares
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -193,10 +197,19 @@ def _pair_key(first: Int32s, second: Int32s) -> Int64s:
     return first.astype(np.int64) << 32 | second.astype(np.int64)
 
 
-def _distinct(row: Int64s, values: Any, many: int) -> tuple[Int64s, Int64s]:
-    """Each pair of a text and a value below `many` once, ascending."""
-    keys = np.unique(row * many + values)
-    return keys // many, keys % many
+def neighbours(ids: Int32s, offsets: Int64s) -> tuple[Int64s, Int32s, Int32s]:
+    """The text, the first and the second id of each pair of neighbours, those at a text's edges included."""
+    starts = offsets[:-1][np.diff(offsets) > 0]
+    # Before each text, and behind the last one.
+    edged = np.append(np.insert(ids, starts, np.int32(EDGE)), np.int32(EDGE))
+    row = np.repeat(np.flatnonzero(np.diff(offsets)), np.diff(offsets)[np.diff(offsets) > 0] + 1)
+    return row, edged[:-1], edged[1:]
+
+
+def _distinct(row: Int64s, values: Any, many: int) -> tuple[Int64s, Int64s, Float64s]:
+    """Each pair of a text and a value below `many` once, ascending, and its tf."""
+    keys, counts = np.unique(row * many + values, return_counts=True)
+    return keys // many, keys % many, 1 + np.log(counts)
 
 
 def bag_vocabulary(content: Any, first_word: int, words: int) -> BagVocabulary:
@@ -221,7 +234,7 @@ def bag_vocabulary(content: Any, first_word: int, words: int) -> BagVocabulary:
         and np.isfinite(idf).all()
         and np.isfinite(unknown)
         and unknown > 0
-        and (not len(pairs) or (pairs.min() >= first_word and pairs.max() < words))
+        and (((pairs >= first_word) & (pairs < words)) | (pairs == EDGE)).all()
         and len(np.unique(_pair_key(pairs[:, 0], pairs[:, 1]))) == len(pairs)
         and isinstance(subwords, list)
         and all(isinstance(one, str) and one for one in subwords)

@@ -21,7 +21,9 @@ from lib.text import FIRST_WORD_ID, TextSettings, Tokenizer
 
 # 2: thresholds by label, fields of a text. 3: a bag of features. An older program would leave them out of account, so it must
 # refuse.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+# The third, of bags that counted a word once a text, was never released.
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 ONNX_MODEL = "model.onnx"
@@ -176,9 +178,9 @@ MANIFEST_TYPES: Mapping[str, type] = {
 
 def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     found = manifest.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION or found < 1:
+    if found not in READABLE_VERSIONS:
         raise BundleError(
-            f"Expected a bundle of format 1 to {FORMAT_VERSION} at {folder}, found format {found!r}; "
+            f"Expected a bundle of format {', '.join(map(str, READABLE_VERSIONS))} at {folder}, found format {found!r}; "
             "update catalog-categorizer, or train the bundle with this version."
         )
     wrong = [name for name, kind in MANIFEST_TYPES.items() if not isinstance(manifest.get(name), kind)]

@@ -17,6 +17,8 @@ constexpr uint32_t SEPARATOR = 0;
 constexpr uint32_t FOREIGN = 0xFFFFFFFF;
 
 constexpr int32_t NOT_FOUND = -1;
+// In a pair: what stands before a text's first word and behind its last.
+constexpr int32_t EDGE = 0;
 
 // Words are hashed in chunks of eight bytes; what lies behind a word's end in its last chunk has to be zero.
 constexpr size_t CHUNK = 8;
@@ -95,10 +97,10 @@ class Bag {
         : unknown_square_(unknown_idf * unknown_idf), unknown_idf_(unknown_idf), first_subword_(ids + pair_count),
           subwords_(subwords, subword_offsets, subword_count), shortest_(shortest), longest_(longest),
           word_characters_(word_characters) {
-        for (int64_t i = 0; i < ids; i++) words_.push_back({NO_ROW, idf[i] * idf[i]});
+        for (int64_t i = 0; i < ids; i++) words_.push_back({NO_PLACE, idf[i] * idf[i]});
         size_t slots = 16;
         while (2 * slots < 3 * (size_t)pair_count) slots *= 2;
-        pairs_.assign(slots, Pair{NO_PAIR, 0, NO_ROW});
+        pairs_.assign(slots, Pair{NO_PAIR, 0, NO_PLACE});
         size_t bits = 64;
         while (bits < 16 * (size_t)pair_count) bits *= 2;
         perhaps_.assign(bits / 64, 0);
@@ -106,7 +108,7 @@ class Bag {
             const uint64_t key = key_of(pairs[2 * i], pairs[2 * i + 1]), hash = hash_of_key(key);
             size_t at = hash & (slots - 1);
             while (pairs_[at].key != NO_PAIR) at = (at + 1) & (slots - 1);
-            pairs_[at] = {key, (int32_t)(ids + i), NO_ROW};
+            pairs_[at] = {key, (int32_t)(ids + i), NO_PLACE};
             const size_t bit = (hash >> 32) & (bits - 1);
             perhaps_[bit / 64] |= 1ull << bit % 64;
         }
@@ -115,19 +117,21 @@ class Bag {
     int64_t word_characters() const { return word_characters_; }
 
   private:
+    // place: where it was last put among the features of all texts; before a text's first one, it is new to that text.
     struct Word {
-        int32_t row; // the text it was last seen in
+        int32_t place;
         float square;
     };
     struct Pair {
         uint64_t key;
         int32_t feature;
-        int32_t row;
+        int32_t place;
     };
-    // The features of an unknown word.
+    // The features of an unknown word, which occurs `count` times.
     struct Parts {
+        uint64_t word;
         size_t first, end;
-        float weight;
+        int32_t count;
     };
 
   public:
@@ -136,40 +140,35 @@ class Bag {
         explicit Work(const Bag &bag) : words(bag.words_), pairs(bag.pairs_) {}
         std::vector<Word> words;
         std::vector<Pair> pairs;
-        std::vector<uint64_t> unknown;
         std::vector<Parts> parts;
         std::vector<size_t> ends;
         std::vector<char> marked;
         std::vector<int32_t> features;
+        // Of each feature: how often the text has it.
+        std::vector<int32_t> counts;
         std::vector<float> weights;
         // A pair whose slot is on its way from memory.
         uint64_t pending = NO_PAIR, hash = 0;
         size_t first = 0;
-        double squares = 0;
     };
 
     void begin(Work &work) const {
-        work.unknown.clear();
         work.parts.clear();
         work.first = work.features.size();
         work.pending = NO_PAIR;
-        work.squares = 0;
     }
 
-    void add_known(Work &work, int32_t row, int32_t id, int32_t before, int32_t unknown_id) const {
-        Word &word = work.words[id];
-        if (word.row != row) {
-            word.row = row;
-            work.squares += word.square;
-            work.features.push_back(id);
-        }
-        if (before < 0 || before == unknown_id) return;
+    void add_known(Work &work, int32_t id) const { count(work, work.words[id].place, id); }
+
+    // Of neighbours; a text's first and last word have EDGE beside them.
+    void add_pair(Work &work, int32_t before, int32_t id, int32_t unknown_id) const {
+        if (before == unknown_id || id == unknown_id) return;
         const uint64_t key = key_of(before, id), hash = hash_of_key(key);
         // Most pairs are none, and this says so of nearly all of them from a table that stays in the cache.
         const size_t bit = (hash >> 32) & (64 * perhaps_.size() - 1);
         if (!(perhaps_[bit / 64] >> bit % 64 & 1)) return;
         __builtin_prefetch(&work.pairs[hash & (work.pairs.size() - 1)]);
-        add_pending(work, row);
+        add_pending(work);
         work.pending = key;
         work.hash = hash;
     }
@@ -178,9 +177,11 @@ class Bag {
     void add_unknown(Work &work, const char *word, size_t length) const {
         mark(work, word, length);
         const uint64_t hash = hash_of_marked(work);
-        if (std::find(work.unknown.begin(), work.unknown.end(), hash) != work.unknown.end()) return;
-        work.unknown.push_back(hash);
-        work.squares += unknown_square_;
+        for (Parts &parts : work.parts)
+            if (parts.word == hash) {
+                parts.count++;
+                return;
+            }
         const size_t characters = work.ends.size() - 1, first = work.features.size();
         char padded[MOST_SUBWORD_BYTES + CHUNK];
         for (int64_t n = shortest_; n <= longest_; n++)
@@ -192,33 +193,55 @@ class Bag {
                 const int32_t found = subwords_.find(padded, bytes);
                 if (found != NOT_FOUND) work.features.push_back((int32_t)(first_subword_ + found));
             }
-        const size_t known = work.features.size() - first;
-        work.parts.push_back({first, work.features.size(), unknown_idf_ / std::sqrt((float)std::max<size_t>(known, 1))});
+        work.counts.resize(work.features.size(), 1);
+        work.parts.push_back({hash, first, work.features.size(), 1});
     }
 
     // Gives the number of the text's features.
-    int64_t end(Work &work, int32_t row) const {
-        add_pending(work, row);
-        const double norm = std::sqrt(std::max(work.squares, 1e-12));
-        work.weights.resize(work.features.size(), (float)(1 / norm));
-        for (const Parts &parts : work.parts)
-            std::fill(work.weights.begin() + parts.first, work.weights.begin() + parts.end, (float)(parts.weight / norm));
+    int64_t end(Work &work) const {
+        add_pending(work);
+        double squares = 0;
+        for (size_t at = work.first; at < work.features.size(); at++) {
+            const double often = weight_of(work.counts[at]);
+            if (work.features[at] < (int32_t)words_.size()) squares += words_[work.features[at]].square * often * often;
+        }
+        for (const Parts &parts : work.parts) squares += unknown_square_ * weight_of(parts.count) * weight_of(parts.count);
+        const double norm = std::sqrt(std::max(squares, 1e-12));
+        for (size_t at = work.first; at < work.features.size(); at++)
+            work.weights.push_back((float)(weight_of(work.counts[at]) / norm));
+        for (const Parts &parts : work.parts) {
+            const double known = (double)std::max<size_t>(parts.end - parts.first, 1);
+            const double weight = unknown_idf_ * weight_of(parts.count) / std::sqrt(known) / norm;
+            std::fill(work.weights.begin() + parts.first, work.weights.begin() + parts.end, (float)weight);
+        }
         return (int64_t)(work.features.size() - work.first);
     }
 
   private:
     static constexpr uint64_t NO_PAIR = ~0ull;
-    static constexpr int32_t NO_ROW = -1;
+    static constexpr int32_t NO_PLACE = -1;
     static constexpr size_t MOST_SUBWORD_BYTES = 64;
 
-    void add_pending(Work &work, int32_t row) const {
+    // Of a feature that a text has so often.
+    static double weight_of(int32_t count) { return count == 1 ? 1.0 : 1.0 + std::log((double)count); }
+
+    static void count(Work &work, int32_t &place, int32_t feature) {
+        if (place >= (int32_t)work.first) {
+            work.counts[place]++;
+            return;
+        }
+        place = (int32_t)work.features.size();
+        work.features.push_back(feature);
+        work.counts.push_back(1);
+    }
+
+    void add_pending(Work &work) const {
         if (work.pending == NO_PAIR) return;
         const size_t mask = work.pairs.size() - 1;
         for (size_t at = work.hash & mask; work.pairs[at].key != NO_PAIR; at = (at + 1) & mask) {
             Pair &pair = work.pairs[at];
             if (pair.key != work.pending) continue;
-            if (pair.row != row) work.features.push_back(pair.feature);
-            pair.row = row;
+            count(work, pair.place, pair.feature);
             break;
         }
         work.pending = NO_PAIR;
@@ -281,8 +304,7 @@ class Tokenizer {
     // Writes at most most_tokens ids from `ids` on and gives their number, or -1 if a foreign character stands before the
     // end of the last of them. What follows it cannot change them.
     // With a bag, what it is to know of the text is in `work` afterwards; of a foreign text that means nothing.
-    int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids, Bag::Work *work,
-                   int32_t row) const {
+    int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids, Bag::Work *work) const {
         end = cut(text, end);
         const size_t longest = longest_kept();
         int64_t count = 0;
@@ -312,10 +334,12 @@ class Tokenizer {
             std::memset(word + length, 0, CHUNK);
             const int32_t found = length <= vocabulary_.longest() ? vocabulary_.find(word, length) : NOT_FOUND;
             ids[count] = found == NOT_FOUND ? unknown_id_ : first_id_ + found;
-            if (work && found != NOT_FOUND) bag_->add_known(*work, row, ids[count], count ? ids[count - 1] : -1, unknown_id_);
+            if (work && found != NOT_FOUND) bag_->add_known(*work, ids[count]);
             if (work && found == NOT_FOUND) bag_->add_unknown(*work, word, length);
+            if (work) bag_->add_pair(*work, count ? ids[count - 1] : EDGE, ids[count], unknown_id_);
             count++;
         }
+        if (work && count) bag_->add_pair(*work, ids[count - 1], EDGE, unknown_id_);
         return count;
     }
 
@@ -441,12 +465,13 @@ int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t 
             const int64_t most = std::min<int64_t>(of.most_tokens(), (starts[row + 1] - starts[row] + 1) / 2);
             if (count + most > room) return -1;
             if (work) of.bag()->begin(*work);
-            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get(), (int32_t)row);
+            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get());
             count += std::max<int64_t>(lengths[row], 0);
             if (!work) continue;
-            bag_lengths[row] = of.bag()->end(*work, (int32_t)row);
+            bag_lengths[row] = of.bag()->end(*work);
             if (lengths[row] >= 0) continue;
             work->features.resize(work->first);
+            work->counts.resize(work->first);
             work->weights.resize(work->first);
             bag_lengths[row] = 0;
         }

@@ -29,16 +29,32 @@ def bags(*texts: str) -> list[dict[int, float]]:
     return [dict(zip(bag.features[a:b].tolist(), bag.weights[a:b].tolist(), strict=True)) for a, b in ends]
 
 
-def test_words_and_pairs_once_a_text_with_the_weight_of_unit_length() -> None:
+def test_words_and_pairs_have_the_weight_of_sublinear_tf_and_unit_length() -> None:
+    twice = 1 + np.log(2)
+    length = np.sqrt((twice * 2) ** 2 + (twice * 3) ** 2 + 6**2)
     assert bags("Steel kettle, steel kettle cup", "cup") == [
-        pytest.approx(dict.fromkeys((2, 3, 4, 5, 6), 1 / 7)),
+        pytest.approx({2: twice / length, 3: twice / length, 4: 1 / length, 5: twice / length, 6: 1 / length}),
         pytest.approx({4: 1 / 6}),
     ]
 
 
 def test_an_unknown_word_is_its_known_subwords() -> None:
     # idf 4 of a length of 5, over the root of three subwords.
-    assert bags("kettle teapot teapot") == [pytest.approx({3: 1 / 5, **dict.fromkeys((7, 8, 9), 4 / 5 / np.sqrt(3))})]
+    assert bags("kettle teapot") == [pytest.approx({3: 1 / 5, **dict.fromkeys((7, 8, 9), 4 / 5 / np.sqrt(3))})]
+    twice = 1 + np.log(2)
+    length = np.sqrt(3**2 + (4 * twice) ** 2)
+    assert bags("kettle teapot teapot") == [
+        pytest.approx({3: 1 / length, **dict.fromkeys((7, 8, 9), 4 * twice / length / np.sqrt(3))})
+    ]
+
+
+def test_the_first_and_the_last_word_make_pairs_with_the_edge() -> None:
+    vocabulary = bag_vocabulary({**CONTENT, "pairs": [0, 4, 4, 0, 2, 4]}, FIRST_WORD_ID, 5)
+    texts = pa.array(["cup", "steel cup", "cup steel", "", "teapot cup"])
+    bag = Tokenizer(WORDS, TextSettings(), vocabulary)._ids_by_arrow(texts).bag
+    assert bag is not None
+    found = [set(one.tolist()) & {5, 6, 7} for one in np.split(bag.features, bag.offsets[1:-1])]
+    assert found == [{5, 6}, {6, 7}, {5}, set(), {6}]
 
 
 def test_texts_without_a_known_part_have_no_features() -> None:
