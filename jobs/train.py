@@ -57,6 +57,9 @@ class TrainSettings(JobSettings):
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
     bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)
+    bag_linear: bool = option(
+        "also fit a linear classifier to the bag's features, where it takes no longer than the rest", default=True
+    )
     bag_pairs: int = option("pairs of words that the bag keeps for scoring at most, the most frequent", default=20_000)
     bag_subwords: int = option("parts of unknown words that it keeps at most, the most frequent", default=20_000)
     bag_epochs: int | None = option("passes over the texts for the bag (default: the fewer texts, the more)", default=None)
@@ -234,6 +237,7 @@ def bag_of(s: TrainSettings) -> BagSettings:
     from training.recipe import BagSettings
 
     return BagSettings(
+        linear=s.bag_linear,
         scored_pairs=s.bag_pairs,
         scored_subwords=s.bag_subwords,
         epochs=s.bag_epochs,

@@ -37,7 +37,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         _POINTER,
         [
             *(_LONG, _LONG, _LONG, _POINTERS, _POINTERS, _LONG, _POINTER, _POINTER, _LONG, _POINTER, _POINTER),
-            *(_LONG, _LONG, _POINTER, _POINTER, _POINTER, _INT),
+            *(_LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER, _INT),
         ],
     ),
     "free_network": (None, [_POINTER]),
@@ -106,21 +106,23 @@ def _loaded_library() -> Any:
 
 @dataclass(frozen=True)
 class BagLayer:
-    """The bag beside the LSTM: rows of features are summed, and go through a ReLU to the softmax.
+    """The bag beside the LSTM: rows of features are summed, and go through a hidden layer to the softmax.
 
-    table: int8 [features, width]; scales: float32 [features], of each row; output: float32 [width, labels], weights of the
-    layer with softmax.
+    table: int8 [features, width]; scales: float32 [features], of each row; slopes: float32 [width], by which a value below zero
+    is multiplied: 0 is ReLU, 1 a linear layer; output: float32 [width, labels], weights of the layer with softmax.
     """
 
     table: Int8s
     scales: Float32s
+    slopes: Float32s
     output: Float32s
 
     def fits(self, labels: int) -> bool:
         """Whether the shapes fit each other and all numbers are finite."""
         features, width = self.table.shape
-        finite = all(np.isfinite(array).all() for array in (self.scales, self.output))
-        return width > 0 and (self.scales.shape, self.output.shape) == ((features,), (width, labels)) and finite
+        shapes = (self.scales.shape, self.slopes.shape, self.output.shape)
+        finite = all(np.isfinite(array).all() for array in (self.scales, self.slopes, self.output))
+        return width > 0 and shapes == ((features,), (width,), (width, labels)) and finite
 
 
 class NativeNetwork:
@@ -166,7 +168,7 @@ class NativeNetwork:
         sets = instruction_sets()
         self._vocabulary, self._labels, self._has_bag = vocabulary, labels, bag is not None
         # Alive until the library has copied them.
-        layers = bag and [np.ascontiguousarray(array) for array in (bag.table, bag.scales, bag.output)]
+        layers = bag and [np.ascontiguousarray(array) for array in (bag.table, bag.scales, bag.slopes, bag.output)]
         self._network = self._library.categorizer_network(
             vocabulary,
             units,
@@ -177,7 +179,7 @@ class NativeNetwork:
             *(array.ctypes.data for array in arrays[2]),
             labels,
             *(array.ctypes.data for array in arrays[3]),
-            *((*bag.table.shape, *(array.ctypes.data for array in layers)) if bag and layers else (0, 0, *[None] * 3)),
+            *((*bag.table.shape, *(array.ctypes.data for array in layers)) if bag and layers else (0, 0, *[None] * 4)),
             len(sets) - 1 if instruction_set is None else sets.index(instruction_set),
         )
         if not self._network:

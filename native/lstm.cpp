@@ -68,11 +68,13 @@ struct InstructionSet {
     void (*add_rows)(const int32_t *rows, const float *weights, int64_t count, const int8_t *table, int64_t width, float *sums);
 };
 
-// A bag of features beside the LSTM (lib/bag.py): the rows of a text's features are summed, and go through a ReLU of their own.
+// A bag of features beside the LSTM (lib/bag.py): the rows of a text's features are summed, and go through a hidden layer of
+// their own.
 struct BagTable {
     int64_t features, width;
     const int8_t *table;   // [feature][width]
     const float *scales;   // [feature]
+    const float *slopes;   // [width]; of a sum below zero
     const float *output;   // [width][label]
 };
 
@@ -200,6 +202,8 @@ class Network {
         for (int64_t row = 0; row < bag->features; row++)
             std::copy_n(bag->table + row * bag->width, bag->width, bag_table_.begin() + row * bag_width_);
         bag_scales_.assign(bag->scales, bag->scales + bag->features);
+        bag_slopes_.assign(bag_width_, 0);
+        std::copy_n(bag->slopes, bag->width, bag_slopes_.begin());
         bag_output_.assign(bag_width_ * labels, 0);
         std::copy_n(bag->output, bag->width * labels, bag_output_.begin());
     }
@@ -341,7 +345,7 @@ class Network {
             weights.resize(text.feature_count);
             for (int64_t i = 0; i < text.feature_count; i++) weights[i] = text.weights[i] * bag_scales_[text.features[i]];
             set_.add_rows(text.features, weights.data(), text.feature_count, bag_table_.data(), bag_width_, hidden);
-            for (int64_t j = 0; j < bag_width_; j++) hidden[j] = std::max(hidden[j], 0.0f);
+            for (int64_t j = 0; j < bag_width_; j++) hidden[j] = hidden[j] > 0.0f ? hidden[j] : bag_slopes_[j] * hidden[j];
             set_.add_product(hidden, bag_width_, bag_output_.data(), labels_, out);
         }
         const float greatest = *std::max_element(out, out + labels_);
@@ -357,7 +361,7 @@ class Network {
     std::vector<Buffer<int16_t>> recurrent_;
     int64_t bag_features_ = 0, bag_width_ = 0;
     Buffer<int8_t> bag_table_;
-    std::vector<float> bag_scales_, bag_output_;
+    std::vector<float> bag_scales_, bag_slopes_, bag_output_;
 };
 
 } // namespace
@@ -375,10 +379,10 @@ const char *categorizer_instruction_set_name(int number) { return number >= 0 &&
 void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs,
                           const float *const *recurrent, int64_t dense, const float *dense_weights, const float *dense_bias,
                           int64_t labels, const float *output_weights, const float *output_bias, int64_t bag_features,
-                          int64_t bag_width, const int8_t *bag_table, const float *bag_scales, const float *bag_output,
-                          int instruction_set) {
+                          int64_t bag_width, const int8_t *bag_table, const float *bag_scales, const float *bag_slopes,
+                          const float *bag_output, int instruction_set) {
     if (instruction_set < 0 || instruction_set > best_instruction_set()) return nullptr;
-    const BagTable bag{bag_features, bag_width, bag_table, bag_scales, bag_output};
+    const BagTable bag{bag_features, bag_width, bag_table, bag_scales, bag_slopes, bag_output};
     try {
         return new Network(vocabulary, units, directions, inputs, recurrent, dense, dense_weights, dense_bias, labels,
                            output_weights, output_bias, bag_width > 0 ? &bag : nullptr, instruction_set);

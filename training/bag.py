@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,9 @@ import tensorflow as tf
 from scipy.sparse import csr_matrix
 
 from lib.arrays import Float32s, Int8s, Int32s, Int64s
-from lib.bag import Bag, BagVocabulary, marked, subwords_of
+from lib.bag import Bag, BagVocabulary, marked, neighbours, subwords_of
 from lib.errors import CategorizerError
-from lib.text import FIRST_WORD_ID, TokenIds, Tokenizer, tokens_of
+from lib.text import FIRST_WORD_ID, OOV_ID, TokenIds, Tokenizer, tokens_of
 from training.fit import FitData, progress
 from training.recipe import BagSettings
 
@@ -36,29 +36,50 @@ INITIAL_SPREAD = 0.05
 
 @dataclass(frozen=True)
 class FittedBag:
-    """A bag's network as it scores, the subwords of known words added up into their rows.
+    """A network over a bag as it scores, the subwords of known words added up into their rows.
 
-    table: float32 [features, width]; output: float32 [width, labels]; bias: float32 [labels].
+    table: float32 [features, width]; output: float32 [width, labels]; bias: float32 [labels]; slopes: float32 [width], by which
+    a hidden value below zero is multiplied: 0 is ReLU, 1 a linear layer.
     """
 
     vocabulary: BagVocabulary
     table: Float32s
     output: Float32s
     bias: Float32s
+    slopes: Float32s
 
     def logits(self, bag: Bag) -> Float32s:
         """float32 [rows, labels]."""
-        features = _matrix(bag, len(self.table))
-        hidden = np.maximum(features @ self.table, 0)
+        features = matrix_of(bag, len(self.table))
+        hidden = features @ self.table
+        hidden = np.where(hidden > 0, hidden, self.slopes * hidden)
         return (hidden @ self.output + self.bias).astype(np.float32)
 
     def for_scoring(self, pairs: int, subwords: int) -> FittedBag:
-        """With at most so many pairs and, for unknown words, subwords: the most frequent; and rounded as `quantized` does."""
+        """With at most so many pairs and, for unknown words, subwords: the most frequent."""
         whole = self.vocabulary
         kept = BagVocabulary(whole.idf, whole.unknown_idf, whole.pairs[:pairs], whole.subwords[:subwords])
         parts = (0, len(kept.idf)), (whole.first_pair, len(kept.pairs)), (whole.first_subword, len(kept.subwords))
-        integers, scales = quantized(np.concatenate([self.table[first : first + count] for first, count in parts]))
-        return replace(self, vocabulary=kept, table=integers * scales[:, None])
+        table = np.concatenate([self.table[first : first + count] for first, count in parts])
+        return replace(self, vocabulary=kept, table=table)
+
+
+def beside(bags: Sequence[FittedBag], factors: Sequence[float]) -> FittedBag:
+    """Bags of one vocabulary as one, side by side in its hidden layer; the logits are the sum of theirs times their factors.
+
+    The table is rounded as `quantized` does. A row has one scale for all, so their tables are brought to the same size first.
+    """
+    sizes = [float(np.sqrt((bag.table**2).mean())) or 1.0 for bag in bags]
+    together = np.concatenate([bag.table / np.float32(size) for bag, size in zip(bags, sizes, strict=True)], axis=1)
+    integers, scales = quantized(together)
+    outputs = [bag.output * np.float32(size * factor) for bag, size, factor in zip(bags, sizes, factors, strict=True)]
+    return FittedBag(
+        bags[0].vocabulary,
+        integers * scales[:, None],
+        np.concatenate(outputs),
+        np.sum([bag.bias * np.float32(factor) for bag, factor in zip(bags, factors, strict=True)], axis=0),
+        np.concatenate([bag.slopes for bag in bags]),
+    )
 
 
 def quantized(table: Float32s) -> tuple[Int8s, Float32s]:
@@ -84,20 +105,21 @@ def build_bag_vocabulary(
     once = np.unique(row * size + texts.ids)
     frequency = np.bincount(once % size, minlength=size)
     idf = (np.log((1 + rows) / (1 + frequency)) + 1).astype(np.float32)
-    pairs, counts = _frequent_pairs(row, texts.ids, size, settings)
+    pairs, counts = _frequent_pairs(texts, size, settings)
     vocabulary = BagVocabulary(idf, math.log(1 + rows) + 1, pairs, _frequent_subwords(tokens, settings))
     return vocabulary, (np.log((1 + rows) / (1 + counts)) + 1).astype(np.float32)
 
 
-def _frequent_pairs(row: Int64s, ids: Int32s, size: int, settings: BagSettings) -> tuple[Int32s, Int64s]:
+def _frequent_pairs(texts: TokenIds, size: int, settings: BagSettings) -> tuple[Int32s, Int64s]:
     """The pairs that most texts have, and in how many each is."""
-    inside = (row[:-1] == row[1:]) & (ids[:-1] >= FIRST_WORD_ID) & (ids[1:] >= FIRST_WORD_ID)
-    keys = ids[:-1][inside].astype(np.int64) * size + ids[1:][inside]
+    row, first, second = neighbours(texts.ids, texts.offsets)
+    inside = (first != OOV_ID) & (second != OOV_ID)
+    keys, row = first[inside].astype(np.int64) * size + second[inside], row[inside]
     # Each text counts once.
-    order = np.lexsort((keys, row[:-1][inside]))
-    keys, of_row = keys[order], row[:-1][inside][order]
-    first = np.r_[True, (keys[1:] != keys[:-1]) | (of_row[1:] != of_row[:-1])] if len(keys) else np.empty(0, bool)
-    found, counts = np.unique(keys[first], return_counts=True)
+    order = np.lexsort((keys, row))
+    keys, row = keys[order], row[order]
+    once = np.r_[True, (keys[1:] != keys[:-1]) | (row[1:] != row[:-1])] if len(keys) else np.empty(0, bool)
+    found, counts = np.unique(keys[once], return_counts=True)
     most = min(settings.pairs, int((counts >= settings.min_texts_pair).sum()))
     kept = np.lexsort((found, -counts))[:most]
     return np.stack([found[kept] // size, found[kept] % size], axis=1).astype(np.int32), counts[kept]
@@ -178,7 +200,7 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
     rows, size = len(data.train_labels), data.vocabulary.size
     epochs = settings.epochs_for(rows)
     network = _Network(size, data.labels, settings, seed, math.ceil(rows / settings.batch), epochs)
-    every, random = _matrix(data.train, size), np.random.default_rng(seed)
+    every, random = matrix_of(data.train, size), np.random.default_rng(seed)
     for epoch in range(epochs):
         started, order = time.monotonic(), random.permutation(rows)
         found = [
@@ -192,23 +214,22 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
             )
         now = {"loss": loss, "accuracy": accuracy, **_judged(network, data)}
         say(f"epoch {epoch + 1}/{epochs}  {progress(now)}  {time.monotonic() - started:.1f} s")
-    table = data.expand @ network.table.numpy()
-    return FittedBag(data.vocabulary, table, *network.output())
+    return network.fitted(data)
 
 
 def _judged(network: _Network, data: BagData) -> dict[str, float]:
     """Loss and accuracy on the validation side; nothing without one."""
     if not len(data.validation_labels):
         return {}
-    table = data.expand @ network.table.numpy()
-    logits = FittedBag(data.vocabulary, table, *network.output()).logits(data.validation).astype(np.float64)
+    logits = network.fitted(data).logits(data.validation).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     rows = np.arange(len(logits))
     loss = np.log(np.exp(logits).sum(axis=1)) - logits[rows, data.validation_labels]
     return {"val_loss": float(loss.mean()), "val_accuracy": float((logits.argmax(axis=1) == data.validation_labels).mean())}
 
 
-def _matrix(bag: Bag, features: int) -> csr_matrix:
+def matrix_of(bag: Bag, features: int) -> csr_matrix:
+    """A row for each text, float32 [texts, features]."""
     return csr_matrix((bag.weights, bag.features, bag.offsets), shape=(len(bag.offsets) - 1, features))
 
 
@@ -253,10 +274,13 @@ class _Network:
         loss, accuracy = self._run(features, places, weights, label_ids)
         return float(loss), float(accuracy)
 
-    def output(self) -> tuple[Float32s, Float32s]:
-        """Of the average of the networks' logits: weights [width, labels] and bias [labels]."""
-        weights, heads = self._output.numpy(), self._settings.networks
-        return weights.reshape(-1, self._labels) / heads, self._bias.numpy().mean(axis=(0, 1))
+    def fitted(self, data: BagData) -> FittedBag:
+        """The average of the networks' logits."""
+        table, heads = data.expand @ self.table.numpy(), self._settings.networks
+        output = self._output.numpy().reshape(-1, self._labels) / heads
+        return FittedBag(
+            data.vocabulary, table, output, self._bias.numpy().mean(axis=(0, 1)), np.zeros(table.shape[1], np.float32)
+        )
 
     def _updated(self, features: Any, places: Any, weights: Any, label_ids: Any) -> tuple[Any, Any]:
         rows = tf.gather(self.table, features)

@@ -109,8 +109,9 @@ def _bag(manifest: Mapping[str, Any]) -> str:
     if not bag:
         return ""
     return (
-        "; beside the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU → the same "
-        f"softmax (logits of the LSTM times {factors['lstm']:.2f}, of the bag times {factors['bag']:.2f})"
+        "; beside the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU"
+        f"{' and a linear classifier' if 'linear' in factors else ''} → the same softmax (logits times "
+        f"{', '.join(f'{factor:.2f} ({part})' for part, factor in factors.items())})"
     )
 
 

@@ -103,7 +103,7 @@ def manifest_of(
             "pretrained_on_texts": model.pretrained_on,
             "seconds": round(model.fitted.seconds, 1),
             "bag": asdict(recipe.bag) if recipe.bag else None,
-            "factors": dict(zip(("lstm", "bag"), model.factors, strict=False)),
+            "factors": {name.lower(): factor for name, factor in zip(model.parts.names, model.factors, strict=True)},
             "review": asdict(recipe.review),
         },
         "libraries": {name: _installed_version(name) for name in LIBRARIES},

@@ -45,7 +45,7 @@ def export_onnx(network: keras.Model) -> bytes:
     }
     bag = "bag" in [layer.name for layer in network.layers]
     if bag:
-        constants |= _bag_constants(network.get_layer("bag").get_weights()[0])
+        constants |= _bag_constants(network.get_layer("bag").get_weights()[0], network.get_layer("bag_dense").get_weights()[0])
     nodes = [
         helper.make_node("Gather", ["embeddings", "ids"], ["embedded16"]),
         helper.make_node("Cast", ["embedded16"], ["embedded"], to=TensorProto.FLOAT),
@@ -82,9 +82,9 @@ def export_onnx(network: keras.Model) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _bag_constants(table: Floats) -> dict[str, npt.NDArray[np.generic]]:
+def _bag_constants(table: Floats, slopes: Floats) -> dict[str, npt.NDArray[np.generic]]:
     integers, scales = quantized(table)
-    return {"bag_table": integers, "bag_scales": scales, "axis_1": np.array([1], np.int64)}
+    return {"bag_table": integers, "bag_scales": scales, "bag_slopes": slopes, "axis_1": np.array([1], np.int64)}
 
 
 def _bag_nodes() -> list[onnx.NodeProto]:
@@ -97,7 +97,7 @@ def _bag_nodes() -> list[onnx.NodeProto]:
         helper.make_node("Unsqueeze", ["scaled_weights", "axis_1"], ["weights_as_rows"]),
         helper.make_node("MatMul", ["weights_as_rows", "bag_rows"], ["bag_sums"]),
         helper.make_node("Squeeze", ["bag_sums", "axis_1"], ["bag_sum"]),
-        helper.make_node("Relu", ["bag_sum"], ["bag"]),
+        helper.make_node("PRelu", ["bag_sum", "bag_slopes"], ["bag"]),
         helper.make_node("Concat", ["dense", "bag"], ["both"], axis=1),
     ]
 

@@ -17,11 +17,12 @@ from lib.arrays import Float32s, Int64s
 from lib.errors import InputError
 from lib.fields import markers_of
 from lib.text import FIRST_WORD_ID, Tokenizer
-from training.bag import BagData, FittedBag, bag_data, fit_bag
+from training.bag import BagData, FittedBag, bag_data, beside, fit_bag
 from training.calibration import fit_factors, mixed, network_probabilities
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
+from training.linear import fit_linear, worth_fitting
 from training.network import NetworkSettings, build_network, joined_network
 from training.recipe import BagSettings, Recipe
 from training.split import Split
@@ -31,12 +32,19 @@ from training.workers import Say, prefixed, run_together
 MIN_TOKENS_FOR_PROCESSES = 1_000_000
 
 
+PARTS = "LSTM", "bag", "linear"
+
+
 @dataclass(frozen=True)
 class Parts:
-    """A fitted LSTM and a fitted bag of features, each by itself. `pretrained_on`: texts the embeddings started from."""
+    """A fitted LSTM and classifiers fitted to the bag of features, each by itself.
+
+    bags: the bag's network and the linear classifier, as far as they are asked for; pretrained_on: texts the embeddings started
+    from.
+    """
 
     lstm: Fitted
-    bag: FittedBag | None
+    bags: tuple[FittedBag, ...]
     tokenizer: Tokenizer
     pretrained_on: int
 
@@ -44,7 +52,12 @@ class Parts:
         """Of each part, float32 [rows, labels]; texts have words."""
         ids = self.tokenizer.ids_of(texts)
         of_lstm = np.log(np.maximum(network_probabilities(self.lstm.network, ids), 1e-12))
-        return (of_lstm, self.bag.logits(ids.bag)) if self.bag and ids.bag else (of_lstm,)
+        return (of_lstm, *(bag.logits(ids.bag) for bag in self.bags if ids.bag))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts, in the order of their logits."""
+        return PARTS[: 1 + len(self.bags)]
 
 
 @dataclass(frozen=True)
@@ -72,8 +85,9 @@ class Model:
 
     @cached_property
     def network(self) -> keras.Model:
-        bag = self.parts.bag
-        return joined_network(self.fitted.network, (bag.table, bag.output, bag.bias) if bag else None, self.factors)
+        bag = beside(self.parts.bags, self.factors[1:]) if self.parts.bags else None
+        weights = (bag.table, bag.output, bag.bias, bag.slopes) if bag else None
+        return joined_network(self.fitted.network, self.factors[0], weights)
 
     def with_factors(self, factors: Sequence[float]) -> Model:
         """The same parts with these factors instead."""
@@ -158,7 +172,10 @@ def _tasks(plan: _Plan, recipe: Recipe, tensorboard: str | None) -> list[Callabl
     lstm = partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}LSTM ")
     if plan.bag is None or recipe.bag is None:
         return [lstm]
-    return [lstm, partial(_fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")]
+    bag = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")
+    if not worth_fitting(plan.bag, recipe.bag):
+        return [lstm, bag]
+    return [lstm, bag, partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}linear classifier ")]
 
 
 def _fit_lstm(
@@ -168,16 +185,18 @@ def _fit_lstm(
     return FittedWeights(fitted.network.get_weights(), fitted.curves, fitted.seconds)
 
 
-def _fit_bag(data: BagData, settings: BagSettings, seed: int, prefix: str, say: Say) -> FittedBag:
-    return fit_bag(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_pairs, settings.scored_subwords)
+def _fit_bag(
+    fit: Callable[..., FittedBag], data: BagData, settings: BagSettings, seed: int, prefix: str, say: Say
+) -> FittedBag:
+    return fit(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_pairs, settings.scored_subwords)
 
 
 def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
-    weights, bag = found[0], found[1] if len(found) > 1 else None
+    weights, bags = found[0], tuple(found[1:])
     network = build_network(plan.data.vocabulary_size, plan.data.labels, recipe.network)
     network.set_weights(weights.weights)
-    tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bag.vocabulary if bag else None)
-    return Parts(Fitted(network, weights.curves, weights.seconds), bag, tokenizer, plan.pretrained_on)
+    tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bags[0].vocabulary if bags else None)
+    return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on)
 
 
 def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:

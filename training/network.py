@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,6 +9,8 @@ import numpy as np
 
 from lib.arrays import Float32s
 from lib.text import PAD_ID
+
+BagWeights = tuple[Float32s, Float32s, Float32s, Float32s]
 
 
 @dataclass(frozen=True)
@@ -42,36 +43,36 @@ def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) 
     return keras.Model(ids, probabilities, name="categorizer")
 
 
-def joined_network(lstm: keras.Model, bag: tuple[Float32s, Float32s, Float32s] | None, factors: Sequence[float]) -> keras.Model:
-    """The fitted LSTM and the bag as one network: each one's logits times its factor, added, through one softmax.
+def joined_network(lstm: keras.Model, factor: float, bag: BagWeights | None) -> keras.Model:
+    """The fitted LSTM and the bag as one network: the LSTM's logits times its factor and the bag's, added, through one softmax.
 
     Its inputs are the LSTM's ids and, with a bag, `features` int32 and `weights` float32 [rows, features], filled up with 0.
     Without a bag it is the LSTM with its logits multiplied.
 
     Args:
-        bag: table [features, width], output weights [width, labels] and bias [labels].
+        bag: table [features, width], output weights [width, labels], bias [labels] and slopes [width] of the hidden layer below zero.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     x = ids
     for layer in lstm.layers[1:-1]:
         x = layer(x)
-    kernel, bias = (weights * np.float32(factors[0]) for weights in lstm.layers[-1].get_weights())
+    kernel, bias = (weights * np.float32(factor) for weights in lstm.layers[-1].get_weights())
     if bag is None:
         return _with_output(
             keras.Model(ids, keras.layers.Dense(len(bias), activation="softmax", name="probabilities")(x)), kernel, bias
         )
-    table, output, bag_bias = bag
+    table, output, bag_bias, slopes = bag
     features = keras.Input((None,), dtype="int32", name="features")
     weights = keras.Input((None,), dtype="float32", name="weights")
     rows = keras.layers.Embedding(*table.shape, name="bag")(features)
     summed = keras.layers.Dot(axes=1, name="bag_sum")([weights, rows])
-    hidden = keras.layers.Activation("relu", name="bag_dense")(summed)
+    hidden = keras.layers.PReLU(name="bag_dense")(summed)
     both = keras.layers.Concatenate(name="both")([x, hidden])
     probabilities = keras.layers.Dense(len(bias), activation="softmax", name="probabilities")(both)
     network = keras.Model([ids, features, weights], probabilities, name="categorizer")
     network.get_layer("bag").set_weights([table])
-    factor = np.float32(factors[1])
-    return _with_output(network, np.concatenate([kernel, output * factor]), bias + bag_bias * factor)
+    network.get_layer("bag_dense").set_weights([slopes])
+    return _with_output(network, np.concatenate([kernel, output]), bias + bag_bias)
 
 
 def _with_output(network: keras.Model, kernel: Float32s, bias: Float32s) -> keras.Model:

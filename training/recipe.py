@@ -35,12 +35,16 @@ class BagSettings:
     """The bag of features beside the LSTM (training.bag), and how it is fitted.
 
     width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
-    itself, and are averaged. pairs, subwords: of the fit; scored_*: of them that are kept, the most frequent. epochs: None for
+    itself, and are averaged. linear: whether a linear classifier (training.linear) stands beside them, of at most linear_width
+    more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of them that are kept, the most frequent. epochs: None for
     so many that there are BAG_STEPS steps.
     """
 
     width: int | None = None
     networks: int = 2
+    linear: bool = True
+    linear_width: int = 128
+    linear_c: float = 0.5
     pairs: int = 20_000
     min_texts_pair: int = 2
     subwords: int = 200_000
@@ -59,7 +63,12 @@ class BagSettings:
         return self.epochs or epochs_for_steps(BAG_STEPS, texts, self.batch, BAG_EPOCHS)
 
     def width_for(self, labels: int) -> int:
-        return self.width or (64 if labels <= 16 else 128 if labels <= 64 else 256)
+        """Of few labels such that with those of the linear classifier there are as many columns as the engine sums at once."""
+        if self.width:
+            return self.width
+        whole = 64 if labels <= 16 else 128 if labels <= 64 else 256
+        beside = labels if self.linear and labels <= 64 else 0
+        return (whole - beside) // self.networks * self.networks
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,11 @@ def train(
     baselines = _baselines_asked_for(data, recipe, say)
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
     model = build_model(data, split, recipe, unlabelled, tensorboard, say)
-    if validated:
+    if validated and {len(one) for one in validated.factors} == {len(model.factors)}:
         # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
         model = model.with_factors([geometric_mean(of_part) for of_part in zip(model.factors, *validated.factors, strict=True)])
     thresholds = _thresholds(data, split, model, validated, recipe)
-    factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(("LSTM", "bag"), model.factors, strict=False))
+    factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(model.parts.names, model.factors, strict=True))
     say(f"factors of the logits: {factors}; {_thresholds_text(thresholds, len(data.labels))}")
     look_for_wrong_labels = _wrong_labels_asked_for(data, validated, recipe, say)
     wrong = _wrong_labels(data, groups, validated, recipe) if look_for_wrong_labels else None

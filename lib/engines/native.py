@@ -87,7 +87,11 @@ def _network(weights: Mapping[str, Array], instruction_set: str | None) -> Nativ
     dense = weights["dense_weights"], weights["dense_bias"]
     # The last layer reads the dense layer, then the bag.
     from_dense, from_bag = np.split(weights["output_weights"], [len(dense[1])])
-    bag = BagLayer(weights["bag_table"], weights["bag_scales"], from_bag) if "bag_table" in weights else None
+    bag = (
+        BagLayer(weights["bag_table"], weights["bag_scales"], weights["bag_slopes"], from_bag)
+        if "bag_table" in weights
+        else None
+    )
     return NativeNetwork(inputs, recurrent, dense, (from_dense, weights["output_bias"]), instruction_set, bag)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lib.bag import Bag, BagVocabulary
 from lib.text import TokenIds
-from training.bag import FittedBag
+from training.bag import FittedBag, beside
 from training.calibration import fit_factors, mixed, network_probabilities, threshold_for_precision
 from training.network import NetworkSettings, build_network, joined_network
 
@@ -57,20 +57,31 @@ def test_few_texts_do_not_move_the_factors_far() -> None:
 def test_the_factors_go_into_the_network() -> None:
     network, texts = small_network()
     plain = np.log(network_probabilities(network, texts))
-    joined = joined_network(network, None, (10.0,))
+    joined = joined_network(network, 10.0, None)
     np.testing.assert_allclose(network_probabilities(joined, texts), softmax(plain * 10), atol=1e-5)
 
 
-def test_a_network_with_a_bag_is_the_sum_of_its_parts() -> None:
+def test_a_network_with_bags_is_the_sum_of_its_parts() -> None:
     network, texts = small_network()
     random = np.random.default_rng(4)
-    table, output, bias = (random.normal(size=shape).astype(np.float32) for shape in ((9, 6), (6, 3), (3,)))
+
+    def fitted(width: int, slope: float, size: float) -> FittedBag:
+        table, output, bias = (random.normal(size=shape).astype(np.float32) for shape in ((9, width), (width, 3), (3,)))
+        vocabulary = BagVocabulary(np.ones(9, np.float32), 1.0, np.empty((0, 2), np.int32), ())
+        return FittedBag(
+            vocabulary, table * np.float32(size), output / np.float32(size), bias, np.full(width, slope, np.float32)
+        )
+
+    # The second's weights lie in its output; a row's one scale has to do for both.
+    bags, factors = [fitted(6, 0, 1), fitted(3, 1, 1e-3)], (0.4, 1.3, 0.7)
     bag = Bag(np.array([2, 5, 5, 8, 1], np.int32), random.random(5).astype(np.float32), np.array([0, 2, 2, 5]))
-    fitted = FittedBag(BagVocabulary(np.ones(9, np.float32), 1.0, np.empty((0, 2), np.int32), ()), table, output, bias)
-    logits = [np.log(network_probabilities(network, texts)), fitted.logits(bag)]
-    joined = joined_network(network, (table, output, bias), (0.4, 1.3))
+    logits = [np.log(network_probabilities(network, texts)), *(one.logits(bag) for one in bags)]
+    both = beside(bags, factors[1:])
+    joined = joined_network(network, factors[0], (both.table, both.output, both.bias, both.slopes))
     found = network_probabilities(joined, TokenIds(texts.ids, texts.offsets, bag))
-    np.testing.assert_allclose(found, mixed(logits, (0.4, 1.3)), atol=1e-5)
+    np.testing.assert_allclose(found, mixed(logits, factors), atol=0.02)
+    exact = [logits[0] * factors[0], both.logits(bag)]
+    np.testing.assert_allclose(found, mixed(exact, (1, 1)), atol=1e-5)
 
 
 rows = st.lists(st.tuples(st.integers(0, 100).map(lambda i: np.float32(i / 100)), st.booleans()), min_size=30, max_size=90)

@@ -97,6 +97,7 @@ def test_every_instruction_set_sums_the_bag(width, lengths, seed) -> None:
     bag = BagLayer(
         random.integers(-127, 128, (9, width)).astype(np.int8),
         random.uniform(0, 0.1, 9).astype(np.float32),
+        random.integers(0, 2, width).astype(np.float32),
         random.normal(0, 0.1, (width, 2)).astype(np.float32),
     )
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
@@ -109,21 +110,24 @@ def test_every_instruction_set_sums_the_bag(width, lengths, seed) -> None:
         network = NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), name, bag)
         found = network.probabilities(texts.ids, texts.offsets, Bag(features, weights, offsets))
         if lengths:
-            powers = np.exp(np.maximum(np.array(of_text), 0) @ bag.output.astype(np.float64))
+            hidden = np.array(of_text)
+            powers = np.exp(np.where(hidden > 0, hidden, bag.slopes * hidden) @ bag.output.astype(np.float64))
             np.testing.assert_allclose(found, powers / powers.sum(axis=1, keepdims=True), rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_a_bag_that_does_not_fit() -> None:
     zeros = [np.zeros(shape, np.float32) for shape in ((5, 8), (2, 8), (2, 3), (3,), (3, 2), (2,))]
     table, scales, output = np.zeros((4, 6), np.int8), np.ones(4, np.float32), np.ones((6, 2), np.float32)
+    slopes = np.zeros(6, np.float32)
     for wrong in (
-        BagLayer(table, scales[:3], output),
-        BagLayer(table, scales, output[:5]),
-        BagLayer(table, scales, np.full((6, 2), np.nan, np.float32)),
+        BagLayer(table, scales[:3], slopes, output),
+        BagLayer(table, scales, slopes[:5], output),
+        BagLayer(table, scales, slopes, output[:5]),
+        BagLayer(table, scales, slopes, np.full((6, 2), np.nan, np.float32)),
     ):
         with pytest.raises(ValueError, match="a bag that does not fit"):
             NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=wrong)
-    good = BagLayer(table, scales, output)
+    good = BagLayer(table, scales, slopes, output)
     network = NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=good)
     ids, one = np.array([0], np.int32), np.ones(1, np.float32)
     for bag in (None, Bag(np.array([4], np.int32), one, np.array([0, 1])), Bag(ids, one, np.array([0, 2]))):

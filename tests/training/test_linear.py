@@ -1,0 +1,81 @@
+"""The linear classifier beside the bag's network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.svm import LinearSVC
+
+from lib.text import TextSettings, Tokenizer
+from training.bag import BagData, bag_data, matrix_of
+from training.fit import FitData
+from training.linear import NO_MARGIN, fit_linear, narrowed, worth_fitting
+from training.recipe import BagSettings
+
+WORDS = ("steel", "kettle", "cup", "novel", "poem", "shirt", "blue", "silk")
+TEXTS = ["steel kettle", "kettle cup", "steel cup", "novel", "poem novel", "a poem", "blue shirt", "silk shirt", "blue silk"]
+LABELS = np.repeat([0, 1, 2], 3)
+SETTINGS = BagSettings(min_texts_pair=1)
+
+
+def data_of(texts: list[str], label_ids: np.ndarray, labels: int, validation: int = 0) -> BagData:
+    tokenizer = Tokenizer(WORDS, TextSettings())
+    rows = np.arange(len(texts))
+    train, held_out = (rows[: len(rows) - validation], rows[len(rows) - validation :])
+    fit = FitData(
+        tokenizer.ids_of(pa.array(texts)), label_ids, labels, train, held_out, 10, None, markers=np.empty(0, np.int32)
+    )
+    return bag_data(pa.array(texts), fit, tokenizer, SETTINGS)
+
+
+def test_it_gives_the_margins_of_scikit_learn() -> None:
+    data = data_of(TEXTS, LABELS, 3)
+    fitted = fit_linear(data, SETTINGS, 7, lambda line: None)
+    features = matrix_of(data.train, data.vocabulary.size) @ data.expand
+    expected = LinearSVC(C=SETTINGS.linear_c, random_state=7).fit(features, LABELS).decision_function(features)
+    np.testing.assert_allclose(fitted.logits(data.train), expected, atol=1e-5)
+    assert fitted.slopes.tolist() == [1, 1, 1]
+
+
+def test_two_labels_and_one_that_no_text_has() -> None:
+    data = data_of(TEXTS[:6], LABELS[:6], 3)
+    logits = fit_linear(data, SETTINGS, 7, lambda line: None).logits(data.train)
+    assert logits.argmax(axis=1).tolist() == LABELS[:6].tolist()
+    np.testing.assert_allclose(logits[:, 0], -logits[:, 1], atol=1e-6)
+    assert (logits[:, 2] == NO_MARGIN).all()
+
+
+def test_what_it_says() -> None:
+    said: list[str] = []
+    # The last three are the validation side.
+    order = np.array([0, 1, 3, 4, 6, 7, 2, 5, 8])
+    fit_linear(data_of([TEXTS[i] for i in order], LABELS[order], 3, validation=3), SETTINGS, 7, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("fitted  validation accuracy 1.0000  ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "label_ids", "labels", "worth"),
+    [
+        (SETTINGS, LABELS, 3, True),
+        (replace(SETTINGS, linear=False), LABELS, 3, False),
+        (SETTINGS, np.zeros(9, np.int64), 3, False),
+        (SETTINGS, LABELS, 100_000_000, False),
+    ],
+)
+def test_when_it_is_fitted(settings, label_ids, labels, worth) -> None:
+    assert worth_fitting(data_of(TEXTS, label_ids, labels), settings) is worth
+
+
+def test_many_labels_share_a_narrower_table() -> None:
+    random = np.random.default_rng(3)
+    weights = (random.normal(size=(50, 4)) @ random.normal(size=(4, 20))).astype(np.float32)
+    table, output = narrowed(weights, 4)
+    assert (table.shape, output.shape) == ((50, 4), (4, 20))
+    np.testing.assert_allclose(table @ output, weights, atol=1e-4)
+    same, identity = narrowed(weights, 20)
+    assert same is weights
+    np.testing.assert_array_equal(identity, np.eye(20))
