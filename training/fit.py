@@ -75,11 +75,15 @@ class FittedWeights:
     seconds: float
 
 
+def counted_words(texts: pa.Array, settings: TextSettings) -> Counter[str]:
+    """The words of texts, as far as these are read, and how often each occurs."""
+    tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
+    return Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()), strict=True)))
+
+
 def build_vocabulary(texts: pa.Array, settings: TextSettings, size: int, min_count: int) -> list[str]:
     """The most frequent words of the training texts, ties in alphabetical order."""
-    tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
-    counts = Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()), strict=True)))
-    ranked = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+    ranked = sorted((-count, word) for word, count in counted_words(texts, settings).items() if count >= min_count)
     return [word for _, word in ranked[:size]]
 
 
