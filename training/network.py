@@ -125,7 +125,7 @@ def network_with_vectors(vectors: Float32s, own: int, labels: int, settings: Net
     own_ids = OwnIds(own)(ids)
     embedded = keras.layers.Embedding(own, settings.embedding, mask_zero=True, name="embedding")(own_ids)
     found = keras.layers.Embedding(*vectors.shape, mask_zero=True, trainable=False, name="vectors")(ids)
-    spread = keras.initializers.RandomNormal(VECTORS_SCALE / math.sqrt(vectors.shape[1]), seed)
+    spread = keras.initializers.RandomNormal(stddev=VECTORS_SCALE / math.sqrt(vectors.shape[1]), seed=seed)
     projected = keras.layers.Dense(settings.embedding, use_bias=False, kernel_initializer=spread, name="projection")(found)
     network = _behind(ids, keras.layers.Add(name="both")([embedded, projected]), labels, settings)
     network.get_layer("vectors").set_weights([vectors])

@@ -18,6 +18,7 @@ from tests.recipes import tiny_place, tiny_recipe
 from training import bag as bags
 from training.calibration import network_probabilities
 from training.dataset import LabelledTexts
+from training.embeddings import SCALE
 from training.fit import FitData, fit_network
 from training.model import build_model
 from training.network import NetworkSettings, folded, network_with_vectors
@@ -72,6 +73,15 @@ def test_the_folded_network_gives_what_the_fitted_one_gave(bidirectional: bool) 
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert np.abs(found - network.predict_on_batch(np.where(ids >= 30, 1, ids))).max() > 0.01
     assert [layer.name for layer in plain.layers][:3] == ["ids", "embedding", "embedding_dropout"]
+
+
+def test_vectors_begin_as_large_as_what_co_occurrence_gives() -> None:
+    vectors = np.random.default_rng(2).normal(size=(400, 50)).astype(np.float32)
+    network = network_with_vectors(vectors, 400, 3, NetworkSettings(40, 7), seed=7)
+    (matrix,) = network.get_layer("projection").get_weights()
+    assert np.sqrt(((vectors @ matrix) ** 2).mean()) == pytest.approx(SCALE, rel=0.1)
+    again = network_with_vectors(vectors, 400, 3, NetworkSettings(40, 7), seed=7)
+    np.testing.assert_array_equal(again.get_layer("projection").get_weights()[0], matrix)
 
 
 def test_a_fitted_network_is_plain_and_its_vectors_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
