@@ -47,6 +47,12 @@ class TrainSettings(JobSettings):
     pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
     unlabelled_columns: Names = option("their text columns; FIELD=COLUMN as in categorize", default=("title", "description"))
+    vectors: str | None = option(
+        "word vectors that others made, to learn from beside: a local text file of GloVe, fastText or word2vec, plain or gzip",
+        default=None,
+    )
+    vectors_words: int = option("words too rare in the training texts that are known by their vector at most", default=20_000)
+    vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
     elsewhere: str | None = option(
         "labelled texts of another origin to judge the model on, with the columns label, origin and the text columns: path or table",
         default=None,
@@ -121,6 +127,10 @@ class TrainSettings(JobSettings):
             raise InputError(
                 "Expected --baselines or --folds with --wrong-labels, found neither; labels are doubted by their models."
             )
+        if self.vectors and not Path(self.vectors).is_file():
+            raise InputError(f"Expected a file of word vectors at {self.vectors}, found none; correct --vectors.")
+        if self.vectors_words < 0:
+            raise InputError(f"Expected --vectors-words of at least 0, found {self.vectors_words}; correct it.")
         self.review()
         sizes = (
             "min_rows_per_label",
@@ -173,6 +183,7 @@ def main(settings: TrainSettings) -> int:
 
     import_tensorflow()
     from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts, remarks
+    from training.pretrained import coverage, vectors_for
     from training.recipe import Place
     from training.training import train
 
@@ -197,8 +208,13 @@ def main(settings: TrainSettings) -> int:
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
     for line in remarks(data):
         print(line, flush=True)
+    vectors = None
+    if s.vectors:
+        texts = [data.texts, *([] if unlabelled is None else [unlabelled])]
+        vectors = vectors_for(s.vectors, texts, recipe.text, s.vectors_words, s.vectors_note)
+        print(coverage(vectors, data.texts, recipe.text), flush=True)
     place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
-    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard)
+    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, vectors=vectors)
     return 0
 
 
@@ -223,6 +239,7 @@ def recipe_of(s: TrainSettings) -> Recipe:
         vocabulary=s.vocabulary,
         min_count=s.min_count,
         pretrain=s.pretrain,
+        vector_words=s.vectors_words,
         test_share=s.test_share,
         validation_share=s.validation_share,
         review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label, s.precision_confidence),

@@ -32,6 +32,9 @@ from training.recipe import BagSettings
 FIRST_MOMENT, SECOND_MOMENT, EPSILON = 0.9, 0.999, 1e-7
 FINAL_RATE = 0.02
 INITIAL_SPREAD = 0.05
+# Root mean square of a word vector's values. The larger, the sooner their matrix is learned beside the table: with 0.3 small
+# data sets of short texts gain more, and others lose (decision 18).
+VECTORS_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,11 @@ def _frequent_subwords(tokens: pa.ListArray, settings: BagSettings) -> tuple[str
     return tuple(subword for _, subword in frequent[: settings.subwords])
 
 
-def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float32s) -> csr_matrix:
+def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float32s, own: int) -> csr_matrix:
     """From the features of a text to those that the fit has rows for: float32 [features, features].
 
     A word becomes itself and its n subwords, times its idf and, for each of these, 1 / √n; a pair becomes itself times its
-    idf; subwords stay.
+    idf; subwords stay. Of a word whose id is not below `own` there are the subwords alone.
     """
     parts = [np.empty(0, np.int32)] * FIRST_WORD_ID + [vocabulary.subword_features(marked(word)) for word in words]
     counts = np.array([len(one) for one in parts])
@@ -147,7 +150,8 @@ def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float
     rows = np.concatenate([np.arange(len(idf)), np.repeat(np.arange(len(idf)), counts), np.arange(len(idf), vocabulary.size)])
     columns = np.concatenate([np.arange(len(idf)), *parts, np.arange(len(idf), vocabulary.size)])
     of_parts = np.repeat(idf / np.sqrt(np.maximum(counts, 1)), counts)
-    values = np.concatenate([idf, of_parts, pair_idf, np.ones(len(vocabulary.subwords))])
+    of_words = np.where(np.arange(len(idf)) < own, idf, 0)
+    values = np.concatenate([of_words, of_parts, pair_idf, np.ones(len(vocabulary.subwords))])
     return csr_matrix((values.astype(np.float32), (rows, columns)), shape=(vocabulary.size,) * 2)
 
 
@@ -155,7 +159,8 @@ def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float
 class BagData:
     """What a bag is fitted to.
 
-    expand: of `expansion`; train, validation: the texts of each side; *_labels: int64 [texts], positions among `labels`.
+    expand: of `expansion`; train, validation: the texts of each side; *_labels: int64 [texts], positions among `labels`;
+    vectors: of each word id float32 [word ids, width], times its idf, None without word vectors that others made.
     """
 
     vocabulary: BagVocabulary
@@ -165,6 +170,7 @@ class BagData:
     validation: Bag
     validation_labels: Int64s
     labels: int
+    vectors: Float32s | None = None
 
 
 def bag_data(texts: pa.Array, data: FitData, tokenizer: Tokenizer, settings: BagSettings) -> BagData:
@@ -182,12 +188,13 @@ def bag_data(texts: pa.Array, data: FitData, tokenizer: Tokenizer, settings: Bag
     assert bags[1] is not None
     return BagData(
         vocabulary,
-        expansion(vocabulary, tokenizer.words, pair_idf),
+        expansion(vocabulary, tokenizer.words, pair_idf, data.own),
         bags[0],
         data.label_ids[data.train],
         bags[1],
         data.label_ids[data.validation],
         data.labels,
+        None if data.vectors is None else VECTORS_SCALE * vocabulary.idf[:, None] * data.vectors,
     )
 
 
@@ -199,12 +206,17 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
     """
     rows, size = len(data.train_labels), data.vocabulary.size
     epochs = settings.epochs_for(rows)
-    network = _Network(size, data.labels, settings, seed, math.ceil(rows / settings.batch), epochs)
+    width = None if data.vectors is None else data.vectors.shape[1]
+    network = _Network(size, data.labels, settings, seed, math.ceil(rows / settings.batch), epochs, width)
     every, random = matrix_of(data.train, size), np.random.default_rng(seed)
     for epoch in range(epochs):
         started, order = time.monotonic(), random.permutation(rows)
         found = [
-            network.step(*_batch(every[some] @ data.expand, settings.feature_dropout, random), data.train_labels[some])
+            network.step(
+                *_batch(every[some] @ data.expand, settings.feature_dropout, random),
+                data.train_labels[some],
+                None if data.vectors is None else every[some][:, : len(data.vectors)] @ data.vectors,
+            )
             for some in np.array_split(order, network.steps)
         ]
         loss, accuracy = (float(value) for value in np.mean(found, axis=0))
@@ -251,7 +263,10 @@ class _Network:
     would be a hundred times as much.
     """
 
-    def __init__(self, features: int, labels: int, settings: BagSettings, seed: int, steps: int, epochs: int) -> None:
+    def __init__(
+        self, features: int, labels: int, settings: BagSettings, seed: int, steps: int, epochs: int, vectors: int | None = None
+    ) -> None:
+        """`vectors`: width of the word vectors that are projected beside the table, None for none."""
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         self.steps, self._settings, self._labels = steps, settings, labels
@@ -264,35 +279,46 @@ class _Network:
         self._step = tf.Variable(0.0)
         self._rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps, alpha=FINAL_RATE)
         self._optimizer = keras.optimizers.Adam(self._rate)
-        self._optimizer.build([self._output, self._bias])
+        # From zero: at first the table learns alone, as without vectors.
+        self.projection: Any = None if vectors is None else tf.Variable(tf.zeros((vectors, width)))
+        self._learned = [self._output, self._bias, *([] if vectors is None else [self.projection])]
+        self._optimizer.build(self._learned)
         ids, places = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, 2), tf.int64)
         weights, classes = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int64)
-        self._run = tf.function(self._updated, input_signature=[ids, places, weights, classes])
+        dense = [] if vectors is None else [tf.TensorSpec((None, vectors), tf.float32)]
+        self._run = tf.function(self._updated, input_signature=[ids, places, weights, classes, *dense])
 
-    def step(self, features: Int32s, places: Int64s, weights: Float32s, rows: int, label_ids: Int64s) -> tuple[float, float]:
-        """Loss and accuracy of a batch, before it is learned from."""
-        loss, accuracy = self._run(features, places, weights, label_ids)
+    def step(
+        self, features: Int32s, places: Int64s, weights: Float32s, rows: int, label_ids: Int64s, vectors: Float32s | None = None
+    ) -> tuple[float, float]:
+        """Loss and accuracy of a batch, before it is learned from; `vectors`: each text's sum of them, if there are any."""
+        dense = [] if vectors is None else [vectors]
+        loss, accuracy = self._run(features, places, weights, label_ids, *dense)
         return float(loss), float(accuracy)
 
     def fitted(self, data: BagData) -> FittedBag:
-        """The average of the networks' logits."""
+        """The average of the networks' logits; subwords of known words, and projected vectors, added up into one row a feature."""
         table, heads = data.expand @ self.table.numpy(), self._settings.networks
+        if data.vectors is not None:
+            table[: len(data.vectors)] += data.vectors @ self.projection.numpy()
         output = self._output.numpy().reshape(-1, self._labels) / heads
         return FittedBag(
             data.vocabulary, table, output, self._bias.numpy().mean(axis=(0, 1)), np.zeros(table.shape[1], np.float32)
         )
 
-    def _updated(self, features: Any, places: Any, weights: Any, label_ids: Any) -> tuple[Any, Any]:
+    def _updated(self, features: Any, places: Any, weights: Any, label_ids: Any, vectors: Any = None) -> tuple[Any, Any]:
         rows = tf.gather(self.table, features)
         with tf.GradientTape() as tape:
             tape.watch(rows)
             shape = tf.cast(tf.stack([tf.shape(label_ids)[0], tf.shape(features)[0]]), tf.int64)
-            hidden = tf.nn.relu(tf.sparse.sparse_dense_matmul(tf.SparseTensor(places, weights, shape), rows))
+            summed = tf.sparse.sparse_dense_matmul(tf.SparseTensor(places, weights, shape), rows)
+            if vectors is not None:
+                summed += tf.matmul(vectors, self.projection)
+            hidden = tf.nn.relu(summed)
             logits = self._logits(tf.nn.dropout(hidden, self._settings.dropout))
             loss = self._loss(logits, label_ids)
-        variables = [self._output, self._bias]
-        slope, *slopes = tape.gradient(loss, [rows, *variables])
-        self._optimizer.apply_gradients(zip(slopes, variables, strict=True))
+        slope, *slopes = tape.gradient(loss, [rows, *self._learned])
+        self._optimizer.apply_gradients(zip(slopes, self._learned, strict=True))
         self._move_rows(features, slope)
         right = tf.argmax(tf.reduce_mean(logits, axis=0), axis=1) == label_ids
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))

@@ -37,7 +37,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             + ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
             + f". {_split(data)} "
             f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
-            "those of the train side and unlabelled ones. "
+            f"those of the train side and unlabelled ones. {_vectors(manifest)}"
             f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
             "",
             *_judged_on(metrics),
@@ -85,6 +85,19 @@ def _split(data: Mapping[str, Any]) -> str:
         + left_out
         * bool(split["left_out"])
     ).strip()
+
+
+def _vectors(manifest: Mapping[str, Any]) -> str:
+    """Which word vectors of others were used, of what licence."""
+    told = manifest["training"].get("vectors")
+    if not told:
+        return ""
+    note = told["note"] or "Their origin and licence were not given (`train --vectors-note`)."
+    return (
+        f"Word vectors that others made, projected, are part of the tables of both parts: {told['name']} (SHA-256 "
+        f"`{told['sha256']}`), {told['rows']:,} rows of {told['width']:,} numbers; {told['words']:,} words of the vocabulary have "
+        f"one, {told['words_of_vector_alone']:,} of them nothing learned beside it. {note} "
+    )
 
 
 def _judged_on(metrics: Mapping[str, Any]) -> list[str]:

@@ -101,6 +101,7 @@ def manifest_of(
             "vocabulary": recipe.vocabulary,
             "min_count": recipe.min_count,
             "pretrained_on_texts": model.pretrained_on,
+            "vectors": model.parts.vectors,
             "seconds": round(model.fitted.seconds, 1),
             "bag": asdict(recipe.bag) if recipe.bag else None,
             "factors": {name.lower(): factor for name, factor in zip(model.parts.names, model.factors, strict=True)},

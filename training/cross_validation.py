@@ -20,6 +20,7 @@ from training.model import build_model
 from training.near_duplicates import Groups
 from training.recipe import Recipe
 from training.split import TEST, Split, deal, folds_by_group, split_of
+from training.vectors import WordVectors
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def cross_validate(
     unlabelled: pa.Array | None,
     baselines: Sequence[str],
     say: Callable[[str], None],
+    vectors: WordVectors | None = None,
 ) -> CrossValidation:
     """Fit and judge `recipe` once a fold.
 
@@ -81,7 +83,7 @@ def cross_validate(
     unknown: list[float] = []
     for fold in range(recipe.folds):
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
-        model = build_model(data, sides, recipe, unlabelled, say=_silent)
+        model = build_model(data, sides, recipe, unlabelled, say=_silent, vectors=vectors)
         held_out = data.texts.take(pa.array(sides.test))
         probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out))
         unknown.append(unknown_words(model.tokenizer.ids_of(held_out)))

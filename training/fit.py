@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from lib.arrays import Int32s, Int64s
+from lib.arrays import Float32s, Int32s, Int64s
 from lib.errors import CategorizerError
 from lib.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
-from training.network import NetworkSettings, build_network, round_embeddings
+from training.network import NetworkSettings, build_network, folded, network_with_vectors, round_embeddings
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
 WIDTH_STEP = 25
@@ -75,11 +75,15 @@ class FittedWeights:
     seconds: float
 
 
+def counted_words(texts: pa.Array, settings: TextSettings) -> Counter[str]:
+    """The words of texts, as far as these are read, and how often each occurs."""
+    tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
+    return Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()), strict=True)))
+
+
 def build_vocabulary(texts: pa.Array, settings: TextSettings, size: int, min_count: int) -> list[str]:
     """The most frequent words of the training texts, ties in alphabetical order."""
-    tokens = pc.list_slice(tokens_of(texts, settings), 0, settings.max_tokens).flatten()
-    counts = Counter(dict(zip(*(column.to_pylist() for column in pc.value_counts(tokens).flatten()), strict=True)))
-    ranked = sorted((-count, word) for word, count in counts.items() if count >= min_count)
+    ranked = sorted((-count, word) for word, count in counted_words(texts, settings).items() if count >= min_count)
     return [word for _, word in ranked[:size]]
 
 
@@ -178,7 +182,9 @@ class FitData:
     """What a network is fitted to.
 
     ids: of all texts; label_ids: int64 [rows]; train, validation: row numbers, int64; embeddings: float32
-    [vocabulary_size, embedding] to start from, or None for random ones; markers: ids of the words that begin a field, int32.
+    [own_words, embedding] to start from, or None for random ones; markers: ids of the words that begin a field, int32;
+    vectors: of each word id, float32 [vocabulary_size, width], None without word vectors that others made; own_words: word ids
+    from this one on have a vector and nothing that is learned for them alone, None for none.
     """
 
     ids: TokenIds
@@ -189,6 +195,13 @@ class FitData:
     vocabulary_size: int
     embeddings: npt.NDArray[np.float32] | None
     markers: Int32s
+    vectors: Float32s | None = None
+    own_words: int | None = None
+
+    @property
+    def own(self) -> int:
+        """How many word ids have something of their own that is learned."""
+        return self.vocabulary_size if self.own_words is None else self.own_words
 
     def batches(self, settings: FitSettings, training: bool) -> LengthSortedBatches:
         """Of the train side, in another order each epoch and with words hidden, or of the validation side."""
@@ -230,6 +243,8 @@ def fit_network(
         raise CategorizerError(
             f"Expected a finite loss, found {curves.get('loss', ['none'])[-1]}; nothing was promoted, lower --learning-rate."
         )
+    if data.vectors is not None:
+        network = folded(network, data.labels, network_settings)
     round_embeddings(network)
     return Fitted(network, curves, time.monotonic() - began)
 
@@ -237,7 +252,10 @@ def fit_network(
 def _compiled(data: FitData, network_settings: NetworkSettings, settings: FitSettings, epochs: int) -> keras.Model:
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
-    network = build_network(data.vocabulary_size, data.labels, network_settings)
+    if data.vectors is None:
+        network = build_network(data.vocabulary_size, data.labels, network_settings)
+    else:
+        network = network_with_vectors(data.vectors, data.own, data.labels, network_settings, settings.seed)
     if data.embeddings is not None:
         network.get_layer("embedding").set_weights([data.embeddings])
     steps = epochs * len(data.batches(settings, training=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -24,8 +24,10 @@ from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
 from training.linear import fit_linear, worth_fitting
 from training.network import NetworkSettings, build_network, joined_network
+from training.pretrained import record_of, rows_of, words_with_vectors
 from training.recipe import BagSettings, Recipe
 from training.split import Split
+from training.vectors import WordVectors
 from training.workers import Say, prefixed, run_together
 
 # Below this many tokens to fit to, epochs counted, starting processes takes longer than they save.
@@ -40,13 +42,14 @@ class Parts:
     """A fitted LSTM and classifiers fitted to the bag of features, each by itself.
 
     bags: the bag's network and the linear classifier, as far as they are asked for; pretrained_on: texts the embeddings started
-    from.
+    from; vectors: what is told of the word vectors of others, None without.
     """
 
     lstm: Fitted
     bags: tuple[FittedBag, ...]
     tokenizer: Tokenizer
     pretrained_on: int
+    vectors: Mapping[str, Any] | None
 
     def logits(self, texts: pa.Array) -> tuple[Float32s, ...]:
         """Of each part, float32 [rows, labels]; texts have words."""
@@ -110,20 +113,22 @@ def build_model(
     tensorboard: str | None = None,
     say: Say = print,
     processes: int | None = None,
+    vectors: WordVectors | None = None,
 ) -> Model:
     """Fit on the train side and calibrate on the validation side; if the recipe says so, also fit on both, for scoring.
 
     Args:
         unlabelled: strings, texts to learn embeddings from beside those of the train side.
         processes: fits that run side by side at most; None for one a core, where the texts are worth it.
+        vectors: that others made; what is learned of them is multiplied out into the tables of both parts.
     Raises:
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
     """
-    plans = [_plan(data, sides, recipe, unlabelled)]
+    plans = [_plan(data, sides, recipe, unlabelled, vectors)]
     if recipe.refit:
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
-        plans.append(_plan(data, every, recipe, unlabelled))
+        plans.append(_plan(data, every, recipe, unlabelled, vectors))
     tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None)]
     tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train))
     few = tokens < MIN_TOKENS_FOR_PROCESSES or tensorboard is not None
@@ -146,11 +151,19 @@ class _Plan:
     bag: BagData | None
     tokenizer: Tokenizer
     pretrained_on: int
+    vectors: Mapping[str, Any] | None
 
 
-def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None) -> _Plan:
-    tokenizer = Tokenizer(_words(data, sides.train, recipe), recipe.text)
-    embeddings, pretrained_on = _embeddings(data, sides, tokenizer, unlabelled, recipe)
+def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None) -> _Plan:
+    words, more = _words(data, sides.train, recipe), _unlabelled(data, sides, recipe, unlabelled)
+    own = Tokenizer(words, recipe.text)
+    embeddings, pretrained_on = _embeddings(data, sides, own, more, recipe)
+    tokenizer, rows = own, None
+    if vectors is not None:
+        texts = [data.texts.take(pa.array(sides.train)), *([] if more is None else [more])]
+        further = words_with_vectors(vectors, words, texts, recipe.text, recipe.vector_words)
+        tokenizer = Tokenizer([*words, *further], recipe.text)
+        rows = rows_of(vectors, tokenizer.words)
     ids = tokenizer.ids_of(data.texts)
     fit_data = FitData(
         ids,
@@ -162,9 +175,12 @@ def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Arra
         embeddings,
         # The vocabulary begins with them.
         markers=np.arange(len(recipe.text.fields), dtype=np.int32) + np.int32(FIRST_WORD_ID),
+        vectors=rows,
+        own_words=own.vocabulary_size,
     )
     bag = bag_data(data.texts, fit_data, tokenizer, recipe.bag) if recipe.bag else None
-    return _Plan(fit_data, bag, tokenizer, pretrained_on)
+    told = vectors and rows is not None and record_of(vectors, rows, own.vocabulary_size)
+    return _Plan(fit_data, bag, tokenizer, pretrained_on, told or None)
 
 
 def _tasks(plan: _Plan, recipe: Recipe, tensorboard: str | None) -> list[Callable[[Say], FittedWeights | FittedBag]]:
@@ -196,7 +212,7 @@ def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
     network = build_network(plan.data.vocabulary_size, plan.data.labels, recipe.network)
     network.set_weights(weights.weights)
     tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bags[0].vocabulary if bags else None)
-    return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on)
+    return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on, plan.vectors)
 
 
 def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:
@@ -212,6 +228,16 @@ def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:
     return [*markers, *words]
 
 
+def _unlabelled(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None) -> pa.Array | None:
+    """The distinct unlabelled texts, as their tokens, without those that a side held out has too."""
+    if unlabelled is None:
+        return None
+    held_out = data.texts.take(pa.array(np.concatenate([sides.validation, sides.test])))
+    found = pc.unique(joined_tokens(unlabelled, recipe.text))
+    # A catalogue may hold the very texts the model is judged on; even without a label they are not looked at.
+    return found.filter(pc.invert(pc.is_in(found, value_set=joined_tokens(held_out, recipe.text))))
+
+
 def _embeddings(
     data: LabelledTexts, sides: Split, tokenizer: Tokenizer, unlabelled: pa.Array | None, recipe: Recipe
 ) -> tuple[npt.NDArray[np.float32] | None, int]:
@@ -220,10 +246,6 @@ def _embeddings(
         return None, 0
     texts = joined_tokens(data.texts.take(pa.array(sides.train)), recipe.text)
     if unlabelled is not None:
-        held_out = data.texts.take(pa.array(np.concatenate([sides.validation, sides.test])))
-        found = pc.unique(joined_tokens(unlabelled, recipe.text))
-        # A catalogue may hold the very texts the model is judged on; even without a label they are not looked at.
-        found = found.filter(pc.invert(pc.is_in(found, value_set=joined_tokens(held_out, recipe.text))))
-        texts = pc.unique(pa.concat_arrays([texts, found]))
+        texts = pc.unique(pa.concat_arrays([texts, unlabelled]))
     size = recipe.network.embedding
     return cooccurrence_embeddings(tokenizer.ids_of(texts), tokenizer.vocabulary_size, size, recipe.fit.seed), len(texts)

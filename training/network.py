@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from lib.arrays import Float32s
-from lib.text import PAD_ID
+from lib.text import OOV_ID, PAD_ID
 
 BagWeights = tuple[Float32s, Float32s, Float32s, Float32s]
 
@@ -26,6 +28,10 @@ class NetworkSettings:
     dense_dropout: float = 0.5
 
 
+# Root mean square of a vector's projection at the start, as large as what co-occurrence gives (training.embeddings.SCALE).
+VECTORS_SCALE = 0.1
+
+
 def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) -> keras.Model:
     """Ids int32 [rows, time], padded behind with PAD_ID, to probabilities float32 [rows, labels].
 
@@ -33,8 +39,13 @@ def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) 
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     # mask_zero: the states stop at a text's last word, so that padding never changes a probability.
-    x = keras.layers.Embedding(vocabulary_size, settings.embedding, mask_zero=True, name="embedding")(ids)
-    x = keras.layers.SpatialDropout1D(settings.embedding_dropout, name="embedding_dropout")(x)
+    embedded = keras.layers.Embedding(vocabulary_size, settings.embedding, mask_zero=True, name="embedding")(ids)
+    return _behind(ids, embedded, labels, settings)
+
+
+def _behind(ids: keras.KerasTensor, embedded: keras.KerasTensor, labels: int, settings: NetworkSettings) -> keras.Model:
+    """What stands behind a text's embeddings, [rows, time, embedding]."""
+    x = keras.layers.SpatialDropout1D(settings.embedding_dropout, name="embedding_dropout")(embedded)
     lstm = keras.layers.LSTM(settings.units, name="lstm")
     x = keras.layers.Bidirectional(lstm, name="bilstm")(x) if settings.bidirectional else lstm(x)
     x = keras.layers.Dense(settings.dense, activation="relu", name="dense")(x)
@@ -90,3 +101,46 @@ def round_embeddings(network: keras.Model) -> None:
     weights = layer.get_weights()[0]
     weights[PAD_ID] = 0
     layer.set_weights([weights.astype(np.float16).astype(np.float32)])
+
+
+class OwnIds(keras.layers.Layer):  # type: ignore[misc]
+    """Ids, where those of words without an embedding of their own, from `own` on, become that of unknown words."""
+
+    def __init__(self, own: int) -> None:
+        super().__init__(name="own_ids")
+        self._own = own
+
+    def call(self, ids: Any) -> Any:
+        return keras.ops.where(ids < self._own, ids, OOV_ID)
+
+
+def network_with_vectors(vectors: Float32s, own: int, labels: int, settings: NetworkSettings, seed: int) -> keras.Model:
+    """As `build_network`, where the embedding of a word is its own, of unknown words from the id `own` on, plus vector x matrix.
+
+    It is there to be fitted; what is kept of it is `folded`.
+
+    Args:
+        vectors: float32 [vocabulary_size, width], of word vectors that stay as they are.
+    """
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    own_ids = OwnIds(own)(ids)
+    embedded = keras.layers.Embedding(own, settings.embedding, mask_zero=True, name="embedding")(own_ids)
+    found = keras.layers.Embedding(*vectors.shape, mask_zero=True, trainable=False, name="vectors")(ids)
+    spread = keras.initializers.RandomNormal(stddev=VECTORS_SCALE / math.sqrt(vectors.shape[1]), seed=seed)
+    projected = keras.layers.Dense(settings.embedding, use_bias=False, kernel_initializer=spread, name="projection")(found)
+    network = _behind(ids, keras.layers.Add(name="both")([embedded, projected]), labels, settings)
+    network.get_layer("vectors").set_weights([vectors])
+    return network
+
+
+def folded(network: keras.Model, labels: int, settings: NetworkSettings) -> keras.Model:
+    """A network with vectors as one of `build_network`: own + vectors x matrix, multiplied out, are its embeddings."""
+    (own,), (vectors,), (matrix,) = (network.get_layer(name).get_weights() for name in ("embedding", "vectors", "projection"))
+    embeddings = vectors @ matrix
+    embeddings[: len(own)] += own
+    embeddings[len(own) :] += own[OOV_ID]
+    plain = build_network(len(vectors), labels, settings)
+    plain.get_layer("embedding").set_weights([embeddings])
+    for layer in plain.layers[2:]:
+        layer.set_weights(network.get_layer(layer.name).get_weights())
+    return plain

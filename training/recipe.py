@@ -85,6 +85,8 @@ class Recipe:
     test_share: float
     validation_share: float
     review: ReviewSettings = ReviewSettings()
+    # Words that training has not seen often enough, but that word vectors have, that are given a row at most.
+    vector_words: int = 20_000
     # None for the LSTM alone.
     bag: BagSettings | None = BagSettings()
     # Whether the parts are fitted again on the train and the validation side together, once they are calibrated.

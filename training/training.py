@@ -40,6 +40,7 @@ from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.sides import split_data
 from training.split import Split, folds_by_group
+from training.vectors import WordVectors
 from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
 
 # Folds of the linear model that doubts labels, where the LSTM is not cross-validated itself.
@@ -66,12 +67,14 @@ def train(
     elsewhere: Elsewhere | None = None,
     tensorboard: str | None = None,
     say: Callable[[str], None] = print,
+    vectors: WordVectors | None = None,
 ) -> Trained:
     """Train on `data` and publish the bundle.
 
     Args:
         unlabelled: strings, texts to learn embeddings from beside those of the train side.
         elsewhere: labelled texts of another origin, for the evaluation only.
+        vectors: of words, that others made, to learn from beside.
     Raises:
         InputError: labels that cannot be split, a folder that cannot be written.
         CategorizerError: the fit failed; nothing was published.
@@ -79,8 +82,8 @@ def train(
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
     baselines = _baselines_asked_for(data, recipe, say)
-    validated = cross_validate(data, groups, recipe, unlabelled, baselines, say) if recipe.folds else None
-    model = build_model(data, split, recipe, unlabelled, tensorboard, say)
+    validated = cross_validate(data, groups, recipe, unlabelled, baselines, say, vectors) if recipe.folds else None
+    model = build_model(data, split, recipe, unlabelled, tensorboard, say, vectors=vectors)
     if validated and {len(one) for one in validated.factors} == {len(model.factors)}:
         # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
         model = model.with_factors([geometric_mean(of_part) for of_part in zip(model.factors, *validated.factors, strict=True)])
@@ -116,7 +119,7 @@ def train(
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
     better = better_text(manifest["metrics"]["better_baselines"])
     if better:
-        say(f"{better}; {_what_to_try(unlabelled)}.")
+        say(f"{better}; {_what_to_try(unlabelled, vectors)}.")
     judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
     promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
@@ -251,8 +254,9 @@ def _comparison_text(evidence: Evidence) -> str:
     return "\n".join([*lines, ""]) + "\n" if lines else ""
 
 
-def _what_to_try(unlabelled: pa.Array | None) -> str:
+def _what_to_try(unlabelled: pa.Array | None, vectors: WordVectors | None) -> str:
     more_words = "" if unlabelled is not None else ", the catalogue to learn words from (--unlabelled)"
+    more_words += "" if vectors is not None else ", word vectors of the texts' language (--vectors)"
     return f"try more labelled texts, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
 
 

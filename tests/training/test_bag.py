@@ -52,12 +52,15 @@ def test_pairs_and_subwords_are_the_frequent_ones() -> None:
 
 def test_a_word_is_itself_and_its_subwords() -> None:
     vocabulary, pair_idf = vocabulary_of(BagSettings(min_count_subword=1))
-    rows = expansion(vocabulary, WORDS, pair_idf).toarray()
+    rows = expansion(vocabulary, WORDS, pair_idf, 5).toarray()
     parts = vocabulary.subword_features(marked("cup"))
     assert len(parts) == 6
     expected = np.zeros(vocabulary.size)
     expected[4], expected[parts] = vocabulary.idf[4], vocabulary.idf[4] / math.sqrt(6)
     np.testing.assert_allclose(rows[4], expected, rtol=1e-6)
+    # One that training never saw.
+    expected[4] = 0
+    np.testing.assert_allclose(expansion(vocabulary, WORDS, pair_idf, 4).toarray()[4], expected, rtol=1e-6)
     np.testing.assert_allclose(rows[vocabulary.first_pair, vocabulary.first_pair], pair_idf[0], rtol=1e-6)
     assert (rows[vocabulary.first_subword :, vocabulary.first_subword :] == np.eye(len(vocabulary.subwords))).all()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 import json
 from pathlib import Path
 
@@ -131,6 +133,8 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--wrong-labels", "wrong.csv", "--no-baselines"), "Expected --baselines or --folds with --wrong-labels"),
         (("--elsewhere", str(SAMPLES / "labels.csv")), "Expected the column origin in"),
         (("--units", "0"), "Expected --units of at least 1, found 0"),
+        (("--vectors", "/nowhere/vectors.txt"), "Expected a file of word vectors at /nowhere/vectors.txt, found none"),
+        (("--vectors-words", "-1"), "Expected --vectors-words of at least 0, found -1"),
     ],
 )
 def test_wrong_use_writes_nothing(tmp_path: Path, capsys, change, because) -> None:
@@ -208,3 +212,46 @@ def test_shops_that_training_never_saw(tmp_path: Path, capsys) -> None:
     assert bundle.manifest["data"]["split"]["group_column"] == "shop"
     folder = tmp_path / "models" / "labels" / (tmp_path / "models" / "labels" / "current").read_text().strip()
     assert "was split by the column shop, and with near-duplicates on one side only" in (folder / "README.md").read_text()
+
+
+def vectors_file(folder: Path, *rows: str) -> Path:
+    path = folder / "vectors.txt.gz"
+    path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows).encode()))
+    return path
+
+
+def test_word_vectors_of_a_file(tmp_path: Path, capsys) -> None:
+    with (SAMPLES / "labels.csv").open(encoding="utf-8") as file:
+        words = sorted({word for row in csv.DictReader(file) for word in row["text"].lower().split() if word.isalpha()})
+    random = np.random.default_rng(1)
+    rows = [f"{word} {' '.join(f'{value:.4f}' for value in random.normal(size=5))}" for word in [*words, "zzyzx", "Wxyz"]]
+    path = vectors_file(tmp_path, f"{len(rows)} 5", *rows)
+    note = "made up for this project"
+    options = ("--vectors", str(path), "--vectors-note", note, "--vectors-words", "1000", "--no-baselines")
+    assert run(SAMPLES / "labels.csv", tmp_path / "models", *options) == 0
+    shown = capsys.readouterr().out
+    assert f"vectors for {len(words):,} of " in shown
+    assert "of the tokens" in shown
+    bundle = load_bundle(str(tmp_path / "models" / "labels"))
+    told = bundle.manifest["training"]["vectors"]
+    assert (told["name"], told["rows"], told["width"], told["note"]) == ("vectors.txt.gz", len(rows), 5, note)
+    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert bundle.tokenizer.words[-2:] == ("zzyzx", "wxyz")
+
+
+@pytest.mark.parametrize(
+    ("rows", "because"),
+    [
+        (["the 1 2", "of 1"], "Expected a word and 2 numbers in line 2 of"),
+        (
+            ["schlüssel 1 2", "schloss 1 2"],
+            "Expected vectors of words of the labelled texts in vectors.txt.gz, found none of their",
+        ),
+        ([], "Expected word vectors in"),
+    ],
+)
+def test_word_vectors_that_cannot_be_used_write_nothing(tmp_path: Path, capsys, rows, because) -> None:
+    path = vectors_file(tmp_path, *rows)
+    assert run(SAMPLES / "labels.csv", tmp_path / "models", "--vectors", str(path)) == 2
+    assert because in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
