@@ -21,11 +21,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def export_onnx(network: keras.Model) -> bytes:
-    """The network as ONNX: ids int32 [time, rows] and lengths int32 [rows] to probabilities float32 [rows, labels] and
+    """The network as ONNX: ids int32 [time, rows] and lengths int32 [rows] to probabilities float32 [rows, labels].
 
-    evidence float32 [rows], which is ln Σ exp(logit).
-
-    With a bag also features int32 and weights float32 [rows, features].
+    A second output is the evidence, ln Σ exp(logit), float32 [rows]. With a bag the inputs are also features int32 and weights
+    float32 [rows, features].
     """
     directions = _lstm_weights(network)
     units = directions[0][1].shape[0]
