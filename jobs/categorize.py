@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 
-from lib.bundle import load_bundle
+from lib.bundle import Bundle, load_bundle
 from lib.categorization import categorize
 from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
-from lib.errors import GuardrailError
+from lib.errors import GuardrailError, InputError
 from lib.fields import columns_and_markers
 from lib.guardrails import Limits
 from lib.loading import release
@@ -41,6 +41,10 @@ class CategorizeSettings(JobSettings):
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
         "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING
+    )
+    unfamiliar: float | None = option(
+        "share of texts like the labelled ones, such as 0.01, that go to review as the most unlike these (default: none)",
+        default=None,
     )
     dry_run: bool = option(
         "score and report, labels that would change and guardrails included, but write nothing", default=False
@@ -84,6 +88,7 @@ def main(settings: CategorizeSettings) -> int:
         limits,
         settings.change_data_feed,
         settings.dry_run,
+        _unfamiliar(settings, bundle),
     )
     with spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
@@ -94,6 +99,23 @@ def main(settings: CategorizeSettings) -> int:
         if settings.preview and not settings.dry_run:
             print(preview_text(spark, tables, columns, settings.preview))
     return GuardrailError.exit_code if outcome.breaches else 0
+
+
+def _unfamiliar(settings: CategorizeSettings, bundle: Bundle) -> float | None:
+    """The share, if the bundle can tell it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if settings.unfamiliar is None:
+        return None
+    if bundle.unfamiliarity is None:
+        raise InputError(
+            f"Expected a bundle of format 4 for --unfamiliar, found {bundle.model_version} of an older one; train it again, or "
+            "leave --unfamiliar out."
+        )
+    bundle.unfamiliarity.check_share(settings.unfamiliar)
+    return settings.unfamiliar
 
 
 if __name__ == "__main__":

@@ -48,17 +48,23 @@ def main(settings: PredictSettings) -> int:
 
 
 def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterator[dict[str, object]]:
-    """Category, confidence and scores of each text, highest first; the category of a text without words is null."""
+    """Category, confidence, scores, highest first, and unfamiliarity of each text.
+
+    The category of a text without words is null, and so is the unfamiliarity under a bundle that is older than it.
+    """
     texts = iter(texts)
     while several := list(islice(texts, LINES_AT_ONCE)):
         # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in several]
-        for row in engine.probabilities(bundle.tokenizer.ids_of(pa.array(clean, pa.string()))):
+        probabilities, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of(pa.array(clean, pa.string())))
+        unfamiliar = bundle.unfamiliarity.of(evidence) if bundle.unfamiliarity else evidence * np.nan
+        for row, unlike in zip(probabilities, unfamiliar, strict=True):
             order = np.argsort(-row, kind="stable")
             known = bool(np.isfinite(row).all())
             scores = {bundle.labels[i]: round(float(row[i]), 6) for i in order} if known else {}
             best = next(iter(scores.items()), (None, None))
-            yield {"category": best[0], "confidence": best[1], "scores": scores}
+            unfamiliarity = round(float(unlike), 6) if np.isfinite(unlike) else None
+            yield {"category": best[0], "confidence": best[1], "scores": scores, "unfamiliarity": unfamiliarity}
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from typing import Any
 from lib.bag import bag_vocabulary
 from lib.errors import BundleError
 from lib.text import FIRST_WORD_ID, TextSettings, Tokenizer
+from lib.unfamiliarity import Unfamiliarity, unfamiliarity_of
 
-# 2: thresholds by label, fields of a text. 3: a bag of features. An older program would leave them out of account, so it must
-# refuse.
+# 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would leave them out of account,
+# so it must refuse. The third, of bags that counted a word once a text, was never released.
 FORMAT_VERSION = 4
-# The third, of bags that counted a word once a text, was never released.
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -35,10 +35,14 @@ MAX_FILE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class GoldenRow:
-    """A text of vocabulary words and the probabilities the reference engine gave it when the bundle was written."""
+    """A text of vocabulary words and what the reference engine gave it when the bundle was written.
+
+    evidence: None in bundles of a format before 4.
+    """
 
     text: str
     probabilities: tuple[float, ...]
+    evidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,12 @@ class Bundle:
 
     @property
     def golden(self) -> Sequence[GoldenRow]:
-        return [GoldenRow(row["text"], tuple(row["probabilities"])) for row in self.manifest["golden"]]
+        return [GoldenRow(row["text"], tuple(row["probabilities"]), row.get("evidence")) for row in self.manifest["golden"]]
+
+    @cached_property
+    def unfamiliarity(self) -> Unfamiliarity | None:
+        """None in bundles of a format before 4."""
+        return unfamiliarity_of(self.manifest)
 
 
 def sha256_of(content: bytes) -> str:
@@ -244,7 +253,13 @@ def _check_parts(bundle: Bundle, folder: Path) -> None:
             f"Expected a vocabulary of {expected} ids in {folder / TOKENIZER} as {MANIFEST} says, "
             f"found {bundle.tokenizer.vocabulary_size}; retrain the bundle."
         )
+    # Read here, so that what does not fit is refused before any row is read.
+    known = bundle.unfamiliarity
     for row in bundle.golden:
+        if known and not isinstance(row.evidence, float):
+            raise BundleError(
+                f"Expected the evidence of each golden row in {folder / MANIFEST}, found {row.evidence!r:.100}; retrain the bundle."
+            )
         if len(row.probabilities) != len(bundle.labels):
             raise BundleError(
                 f"Expected {len(bundle.labels)} probabilities in each golden row of {folder / MANIFEST}, one for each label, "

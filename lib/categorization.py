@@ -26,13 +26,13 @@ from lib.plan import Outcome, Plan
 from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
 from lib.rows import Census, IdCount, take_census, usable_id
-from lib.scoring import Clock, categorized_rows, with_category, with_scores
+from lib.scoring import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
 from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
 from lib.tables import Tables, check_targets, create_tables
 from lib.tally import Group, count_groups, rows_in
-from schemas.tables import CATEGORIZED, categorized_schema
+from schemas.tables import ADDED_TO_CATEGORIZED, CATEGORIZED, UNFAMILIAR, categorized_schema
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
@@ -92,7 +92,7 @@ def _attempt(
     clock = Clock(spark.sparkContext)
     scored = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
     try:
-        groups, ids = count_scored(scored, bundle)
+        groups, ids = count_scored(scored, bundle, plan.unfamiliar)
     except Exception as error:
         if WORKER_DIED in str(error):
             check_survival(selection.rows, bundle, plan.engine, source.location.given)
@@ -138,7 +138,7 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
 
 def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
-    parts = [source.location.uri, source.version, bundle.digest, repr(plan.columns), plan.missing]
+    parts = [source.location.uri, source.version, bundle.digest, repr(plan.columns), plan.missing, *_unfamiliar(plan)]
     if source.version == "unversioned":
         parts.append(uuid.uuid4().hex)
     return _digest(parts)
@@ -146,7 +146,12 @@ def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
 
 def _basis(bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
-    return _digest([bundle.digest, repr(plan.columns)])
+    return _digest([bundle.digest, repr(plan.columns), *_unfamiliar(plan)])
+
+
+def _unfamiliar(plan: Plan) -> list[str]:
+    """For a digest; nothing where it is not asked for, so that tables of older versions stay known."""
+    return [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]
 
 
 def _digest(parts: Sequence[str]) -> str:
@@ -158,7 +163,8 @@ def _present(spark: SparkSession, tables: Tables, state: TableState, carried: Se
     if state.version < 0:
         return spark.createDataFrame([], categorized_schema(carried))
     present = rows_at(spark, tables.categorized, state.version)
-    return present if "missing_since" in present.columns else present.withColumn("missing_since", F.lit(None).cast("timestamp"))
+    lacking = [field for field in CATEGORIZED if field.name in ADDED_TO_CATEGORIZED and field.name not in present.columns]
+    return present.withColumns({field.name: F.lit(None).cast(field.dataType) for field in lacking}) if lacking else present
 
 
 def _select(
@@ -174,6 +180,8 @@ def _select(
     if plan.mode == "incremental" and present is not None:
         # A product that comes back is written anew: it is no longer missing.
         known = present.filter((F.col("model_version") == bundle.model_version) & F.col("missing_since").isNull())
+        # Rows that another share would send to review, or would not, are scored again.
+        known = known.filter(is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
         kept = ("product_id", "text_hash", "category", "status", "confidence", *plan.columns.carry)
         known = known.select(*[column(name) for name in kept])
         if _is_last_model(bundle, state) or not known.isEmpty():
@@ -200,10 +208,11 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
     return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
 
 
-def count_scored(scored: DataFrame, bundle: Bundle) -> tuple[list[Group], IdCount]:
+def count_scored(scored: DataFrame, bundle: Bundle, unfamiliar: float | None = None) -> tuple[list[Group], IdCount]:
     """What the ledger tells of the scored rows, from the pass that scores them."""
     tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
-    rows = with_category(scored.select("product_id", "text_hash", "score").withColumns(tokens), bundle, bundle.review_below)
+    columns = scored.select("product_id", "text_hash", "score").withColumns(tokens)
+    rows = with_category(columns, bundle, bundle.review_below, unfamiliar)
     return count_groups(rows, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
 
 
@@ -227,7 +236,8 @@ def _candidate(
     identity: str,
     state: TableState,
 ) -> Candidate:
-    rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry).withColumn(VANISHED, F.lit(False))
+    rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
+    rows = rows.withColumn(VANISHED, F.lit(False))
     mode = plan.mode
     if present is not None:
         vanished = _vanished(present, source, plan)

@@ -15,9 +15,10 @@ from lib.fields import columns_and_markers
 from lib.metrics import classification_metrics
 from lib.names import column
 from lib.rows import joined_text
-from lib.scoring import with_category, with_scores
+from lib.scoring import is_unfamiliar, with_category, with_scores
 from lib.sources import Source, require_text
 from lib.tally import Group, mean_confidence, rows_in
+from lib.unfamiliarity import UNFAMILIAR_SHARE
 from schemas.tables import CATEGORIZED_STATUS
 
 
@@ -30,7 +31,8 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
     Returns:
         lib.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
         estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
-        estimated (as a nightly run does without labels) and measured. Both are None without such rows.
+        estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
+        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None under a bundle that is older than it.
     Raises:
         InputError: columns missing, or no labelled row.
     """
@@ -60,6 +62,7 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
         "rows_without_label": sum(row["rows"] for row in counts if not row["label"]),
         "estimated_accuracy": _estimate([row for row in labelled if row["category"] is not None]),
         "estimated_precision": _estimate([row for row in labelled if row["status"] == CATEGORIZED_STATUS]),
+        "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
     }
 
 
@@ -67,7 +70,12 @@ def _counts(scored: DataFrame, bundle: Bundle) -> list[Row]:
     """Rows, and the sum of their confidences, by label, category and status."""
     # Whose text is empty has no words either; the hash would only tell the reasons apart.
     judged = with_category(scored.withColumn("text_hash", F.lit(None)), bundle, bundle.review_below)
-    sums = F.count("*").alias("rows"), F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence")
+    strange = F.count_if(is_unfamiliar(UNFAMILIAR_SHARE))
+    sums = (
+        F.count("*").alias("rows"),
+        F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence"),
+        strange.alias("unfamiliar"),
+    )
     return judged.groupBy("label", "category", "status").agg(*sums).collect()
 
 
@@ -80,6 +88,11 @@ def _estimate(counts: Sequence[Row]) -> dict[str, float] | None:
     return {"rows": rows_in(groups), "estimated": estimated, "measured": hits / rows_in(groups)}
 
 
+def _unfamiliar(counts: Sequence[Row]) -> dict[str, float]:
+    rows = sum(row["rows"] for row in counts)
+    return {"asked": UNFAMILIAR_SHARE, "found": sum(row["unfamiliar"] for row in counts) / rows}
+
+
 def estimates_text(metrics: Mapping[str, Any]) -> str:
     """What a run would say of itself without the labels, beside what they tell; a line for a terminal."""
     parts = [
@@ -90,4 +103,8 @@ def estimates_text(metrics: Mapping[str, Any]) -> str:
         )
         if row
     ]
-    return f"accuracy {'; '.join(parts)}" if parts else "accuracy: no row has a category"
+    accuracy = f"accuracy {'; '.join(parts)}" if parts else "accuracy: no row has a category"
+    unfamiliar = metrics.get("unfamiliar")
+    if unfamiliar is None:
+        return accuracy
+    return f"{accuracy}\n--unfamiliar {unfamiliar['asked']:g} would send {unfamiliar['found']:.1%} of the rows to review"

@@ -36,6 +36,8 @@ class WordEffect:
 class Explanation:
     """A text's category and what moved it; `words` the strongest first, `unknown` those that the model does not know.
 
+    unfamiliarity: of lib.unfamiliarity; None under a bundle that is older than it.
+
     `tokens_read` of `tokens`: what stands behind the bundle's limit is not read at all.
     """
 
@@ -46,6 +48,7 @@ class Explanation:
     unknown: tuple[str, ...]
     tokens: int
     tokens_read: int
+    unfamiliarity: float | None = None
 
 
 def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = None) -> Explanation:
@@ -65,7 +68,8 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
     words = [word for word in dict.fromkeys(tokens) if word not in markers]
     known = [word for word in words if bundle.tokenizer.knows(word)]
     variants = [tokens, *([None if token == word else token for token in tokens] for word in known)]
-    probabilities = engine.probabilities(bundle.tokenizer.ids_of_tokens(pa.array(variants))).astype(float)
+    probabilities, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of_tokens(pa.array(variants)))
+    probabilities = probabilities.astype(float)
     label = int(probabilities[0].argmax()) if category is None else bundle.labels.index(category)
     column = np.clip(probabilities[:, label], 1e-7, 1 - 1e-7)
     odds = np.log(column / (1 - column))
@@ -83,6 +87,7 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
         tuple(word for word in words if word not in set(known)),
         len(every),
         len(tokens),
+        float(bundle.unfamiliarity.of(evidence[:1])[0]) if bundle.unfamiliarity else None,
     )
 
 
@@ -95,6 +100,11 @@ def explanation_text(found: Explanation, top: int) -> str:
     lines.append(f"{'word':{width}}  times  log-odds  without it")
     for one in words:
         lines.append(f"{one.word:{width}}  {one.count:5d}  {one.effect:+8.2f}  {one.probability_without:10.3f}")
+    if found.unfamiliarity is not None:
+        lines += [
+            "",
+            f"unfamiliarity {found.unfamiliarity:.4f}: the share of texts like the labelled ones that are less unlike these",
+        ]
     if found.unknown:
         lines += ["", f"unknown to the model: {', '.join(found.unknown)}"]
     if found.tokens > found.tokens_read:

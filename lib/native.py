@@ -41,7 +41,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ],
     ),
     "free_network": (None, [_POINTER]),
-    "probabilities": (_INT, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER, _POINTER]),
+    "probabilities": (_INT, [_POINTER, _POINTER, _POINTER, _LONG, *[_POINTER] * 5]),
     "tokenizer": (_POINTER, [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _LONG, _LONG, ctypes.c_int32, ctypes.c_int32]),
     "set_bag": (
         _INT,
@@ -186,8 +186,15 @@ class NativeNetwork:
             raise MemoryError("no room for the network's weights")
 
     def probabilities(self, ids: Int32s, offsets: Int64s, bag: Bag | None = None) -> Float32s:
-        """Probability of each label, float32 [rows, labels], of texts in the flat form of lib.text.TokenIds; NaN without ids.
+        """Probability of each label, float32 [rows, labels]: the first half of `probabilities_and_evidence`."""
+        return self.probabilities_and_evidence(ids, offsets, bag)[0]
 
+    def probabilities_and_evidence(self, ids: Int32s, offsets: Int64s, bag: Bag | None = None) -> tuple[Float32s, Float32s]:
+        """Of texts in the flat form of lib.text.TokenIds; NaN for a text without ids.
+
+        Returns:
+            the probability of each label, float32 [rows, labels], and the logarithm of the sum of the exponentials of a text's
+            logits, float32 [rows].
         Raises:
             IndexError: an id outside the vocabulary, or a feature outside the bag.
         """
@@ -200,16 +207,16 @@ class NativeNetwork:
                 raise IndexError(f"no bag of features for each of {rows} texts")
             bags = [np.ascontiguousarray(array) for array in (bag.features, bag.weights, bag.offsets)]
             _check_offsets(bag.offsets, len(bag.features))
-        out = np.empty((rows, self._labels), np.float32)
+        out, evidence = np.empty((rows, self._labels), np.float32), np.empty(rows, np.float32)
         addresses: list[int | None] = [array.ctypes.data for array in bags] if bags else [None] * 3
         fault = self._library.categorizer_probabilities(
-            self._network, ids.ctypes.data, offsets.ctypes.data, rows, *addresses, out.ctypes.data
+            self._network, ids.ctypes.data, offsets.ctypes.data, rows, *addresses, out.ctypes.data, evidence.ctypes.data
         )
         if fault == 1:
             raise IndexError(f"an id outside the vocabulary of {self._vocabulary}, or a feature outside the bag")
         if fault:
             raise MemoryError(f"no room to score {rows} texts")
-        return out
+        return out, evidence
 
     def __del__(self) -> None:
         if getattr(self, "_network", None):

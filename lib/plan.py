@@ -17,7 +17,8 @@ MISSING = ("keep", "mark", "delete")
 class Plan:
     """All that decides what a run does; the same plan on the same source version gives the same rows.
 
-    missing: what happens to products that the source no longer holds. dry_run: write nothing.
+    missing: what happens to products that the source no longer holds. dry_run: write nothing. unfamiliar: share of the texts
+    that go to review for being the most unlike the training texts; None for none.
     """
 
     columns: CatalogueColumns
@@ -28,6 +29,7 @@ class Plan:
     limits: Limits = Limits()
     change_data_feed: bool = False
     dry_run: bool = False
+    unfamiliar: float | None = None
 
 
 @dataclass(frozen=True)

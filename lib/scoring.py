@@ -14,10 +14,21 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 
+from lib.arrays import Float32s
 from lib.bundle import TOKENIZER, Bundle
 from lib.engines import ENGINE_FILES, Engine, build_engine
 from lib.names import column
-from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, LOW_CONFIDENCE, NO_TEXT, NO_WORDS, REVIEW, SCORE, UNCLASSIFIABLE
+from schemas.tables import (
+    CATEGORIZED,
+    CATEGORIZED_STATUS,
+    LOW_CONFIDENCE,
+    NO_TEXT,
+    NO_WORDS,
+    REVIEW,
+    SCORE,
+    UNCLASSIFIABLE,
+    UNFAMILIAR,
+)
 
 NO_LABEL = -1
 
@@ -59,7 +70,7 @@ class Scorer:
         began = perf_counter()
         ids = self._bundle.tokenizer.ids_of(texts)
         tokenized = perf_counter()
-        probabilities = self._engine.probabilities(ids)
+        probabilities, evidence = self._engine.probabilities_and_evidence(ids)
         self.seconds["text"] += tokenized - began
         self.seconds["network"] += perf_counter() - tokenized
         scored = ids.lengths > 0
@@ -72,8 +83,14 @@ class Scorer:
             "scores": pa.ListArray.from_arrays(pa.array(ends), pa.array(probabilities[scored].ravel())),
             "tokens": ids.lengths.astype(np.int32),
             "unknown_tokens": ids.out_of_vocabulary().astype(np.int32),
+            "unfamiliarity": self._unfamiliarity(evidence, scored),
         }
         return pa.StructArray.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
+
+    def _unfamiliarity(self, evidence: Float32s, scored: Any) -> pa.Array:
+        """Null for a text without words, and under a bundle that is older than the number."""
+        known = self._bundle.unfamiliarity
+        return pa.array(known.of(evidence), mask=~scored) if known else pa.nulls(len(evidence), pa.float32())
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}
@@ -158,11 +175,19 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
     return rows.select(*others, score(F.col(text)).alias("score"))
 
 
-def with_category(scored: DataFrame, bundle: Bundle, review_below: Sequence[float]) -> DataFrame:
-    """Category, confidence, runner-up, scores, status and reason from the struct column `score`, which goes.
+def is_unfamiliar(share: float | None, unfamiliarity: str = "unfamiliarity") -> Column:
+    """Whether a row is among the `share` of texts that are most unlike the training texts; never true with None."""
+    return F.lit(False) if share is None else F.coalesce(F.col(unfamiliarity) > F.lit(1 - share).cast("float"), F.lit(False))
+
+
+def with_category(
+    scored: DataFrame, bundle: Bundle, review_below: Sequence[float], unfamiliar: float | None = None
+) -> DataFrame:
+    """Category, confidence, runner-up, scores, status, reason and unfamiliarity from the struct column `score`, which goes.
 
     Args:
-        review_below: for each label of the bundle the confidence below which a row gets the status `review`.
+        review_below: for each label of the bundle the confidence below which a row gets the status `review`; unfamiliar: the
+            share of texts like the training texts that get it for being the most unlike them.
     """
     labels = F.array(*[F.lit(label) for label in bundle.labels])
     label, runner_up = F.col("score.label"), F.col("score.runner_up")
@@ -170,23 +195,28 @@ def with_category(scored: DataFrame, bundle: Bundle, review_below: Sequence[floa
     confidence = F.when(known, F.get("score.scores", label))
     thresholds = F.array(*[F.lit(float(threshold)).cast("float") for threshold in review_below])
     unsure = confidence < F.get(thresholds, label)
-    reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS).when(unsure, LOW_CONFIDENCE)
+    strange = is_unfamiliar(unfamiliar, "score.unfamiliarity")
+    reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS)
+    reason = reason.when(strange, UNFAMILIAR).when(unsure, LOW_CONFIDENCE)
     derived: dict[str, Column] = {
         "category": F.when(known, F.get(labels, label)),
         "confidence": confidence,
         "runner_up": F.when(known, F.get(labels, runner_up)),
         "runner_up_confidence": F.when(known, F.get("score.scores", runner_up)),
         "scores": F.when(known, F.map_from_arrays(labels, F.col("score.scores"))),
-        "status": F.when(~known, UNCLASSIFIABLE).when(unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
+        "status": F.when(~known, UNCLASSIFIABLE).when(strange | unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
         "reason": reason,
+        "unfamiliarity": F.col("score.unfamiliarity"),
     }
     others = [column(name) for name in scored.columns if name != "score"]
     return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
 
 
-def categorized_rows(scored: DataFrame, bundle: Bundle, run_id: str, carry: tuple[str, ...]) -> DataFrame:
+def categorized_rows(
+    scored: DataFrame, bundle: Bundle, run_id: str, carry: tuple[str, ...], unfamiliar: float | None = None
+) -> DataFrame:
     """Scored rows in the columns of the table `categorized`, then the carried ones."""
-    stamped = with_category(scored, bundle, bundle.review_below).withColumns(
+    stamped = with_category(scored, bundle, bundle.review_below, unfamiliar).withColumns(
         {
             "model_version": F.lit(bundle.model_version),
             "run_id": F.lit(run_id),

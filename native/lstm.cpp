@@ -211,13 +211,15 @@ class Network {
     bool has_bag() const { return bag_width_ > 0; }
 
     // False if an id lies outside the vocabulary, or a feature outside the bag; nothing is written then.
-    bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags, float *out) const {
+    bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags, float *out,
+                       float *evidence) const {
         for (int64_t at = offsets[0]; at < offsets[rows]; at++)
             if (ids[at] < 0 || ids[at] >= vocabulary_) return false;
         if (has_bag())
             for (int64_t at = bags.offsets[0]; at < bags.offsets[rows]; at++)
                 if (bags.features[at] < 0 || bags.features[at] >= bag_features_) return false;
         std::fill_n(out, rows * labels_, NAN);
+        std::fill_n(evidence, rows, NAN);
         const std::vector<Text> texts = longest_first(ids, offsets, rows, bags);
         const size_t values = (size_t)set_.rows * padded_units(), width = units_ * inputs_.size();
         Buffer<int16_t> states(2 * values);
@@ -230,11 +232,15 @@ class Network {
             if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
             last_states(group, space, last.data());
             for (size_t row = 0; row < group.size(); row++)
-                classify(last.data() + row * width, *group[row], hidden.data(), weights, out + group[row]->row * labels_);
+                evidence[group[row]->row] =
+                    classify(last.data() + row * width, *group[row], hidden.data(), weights, out + group[row]->row * labels_);
             group.clear();
         }
         for (size_t i = 1; i < texts.size(); i++)
-            if (same(texts[i], texts[i - 1])) std::copy_n(out + texts[i - 1].row * labels_, labels_, out + texts[i].row * labels_);
+            if (same(texts[i], texts[i - 1])) {
+                std::copy_n(out + texts[i - 1].row * labels_, labels_, out + texts[i].row * labels_);
+                evidence[texts[i].row] = evidence[texts[i - 1].row];
+            }
         return true;
     }
 
@@ -334,7 +340,8 @@ class Network {
         }
     }
 
-    void classify(const float *states, const Text &text, float *hidden, Buffer<float> &weights, float *out) const {
+    // Writes the probabilities; gives the evidence, the logarithm of the sum of the exponentials that they are shares of.
+    float classify(const float *states, const Text &text, float *hidden, Buffer<float> &weights, float *out) const {
         std::copy(dense_bias_.begin(), dense_bias_.end(), hidden);
         set_.add_product(states, (int64_t)inputs_.size() * units_, dense_weights_.data(), dense_, hidden);
         for (int64_t j = 0; j < dense_; j++) hidden[j] = std::max(hidden[j], 0.0f);
@@ -352,6 +359,7 @@ class Network {
         float sum = 0;
         for (int64_t j = 0; j < labels_; j++) sum += out[j] = std::exp(out[j] - greatest);
         for (int64_t j = 0; j < labels_; j++) out[j] /= sum;
+        return greatest + std::log(sum);
     }
 
     const InstructionSet &set_;
@@ -394,13 +402,15 @@ void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions,
 void categorizer_free_network(void *network) { delete static_cast<Network *>(network); }
 
 // Text i is ids[offsets[i]] to ids[offsets[i + 1] - 1], with features from bag_offsets[i] on likewise, where the network has
-// a bag; out: [rows][labels], NaN for a text without ids.
+// a bag; out: [rows][labels]; evidence: [rows], the logarithm of the sum of the exponentials of a text's logits. Both are NaN
+// for a text without ids.
 // Gives 0, 1 if an id or a feature lies outside the network's, 2 if memory does not suffice.
 int categorizer_probabilities(const void *network, const int32_t *ids, const int64_t *offsets, int64_t rows,
-                              const int32_t *features, const float *feature_weights, const int64_t *bag_offsets, float *out) {
+                              const int32_t *features, const float *feature_weights, const int64_t *bag_offsets, float *out,
+                              float *evidence) {
     const Bags bags{features, feature_weights, bag_offsets};
     try {
-        return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, bags, out) ? 0 : 1;
+        return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, bags, out, evidence) ? 0 : 1;
     } catch (const std::bad_alloc &) {
         return 2;
     }

@@ -27,6 +27,7 @@ NO_CATEGORY = "(none)"
 NO_TEXT = "no text"
 NO_WORDS = "no words in the text"
 LOW_CONFIDENCE = "confidence below the threshold"
+UNFAMILIAR = "unfamiliar"
 
 NO_ID = "no id"
 LONG_ID = "id too long"
@@ -47,10 +48,11 @@ CATEGORIZED = StructType(
         StructField("run_id", StringType(), nullable=False),
         StructField("scored_at", TimestampType(), nullable=False),
         StructField("missing_since", TimestampType()),
+        StructField("unfamiliarity", FloatType()),
     ]
 )
 # Columns that tables of older versions lack until their next run.
-ADDED_TO_CATEGORIZED = frozenset({"missing_since"})
+ADDED_TO_CATEGORIZED = frozenset({"missing_since", "unfamiliarity"})
 
 
 def categorized_schema(carried: Sequence[StructField]) -> StructType:
@@ -114,7 +116,7 @@ PUBLISHED = "published"
 HELD = "held"
 ROLLED_BACK = "rolled back"
 
-# What the scoring UDF returns for a text. `label` is -1, and `scores` empty, where the text has no words.
+# What the scoring UDF returns for a text. `label` is -1, `scores` empty and `unfamiliarity` null, where the text has no words.
 SCORE = StructType(
     [
         StructField("label", IntegerType(), nullable=False),
@@ -122,6 +124,7 @@ SCORE = StructType(
         StructField("scores", ArrayType(FloatType(), containsNull=False)),
         StructField("tokens", IntegerType(), nullable=False),
         StructField("unknown_tokens", IntegerType(), nullable=False),
+        StructField("unfamiliarity", FloatType()),
     ]
 )
 

@@ -62,9 +62,33 @@ def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:
     return score_in_micro_batches(texts, network.output_shape[-1], BATCH, score, WIDTH_STEP)
 
 
+def network_logits(network: keras.Model, texts: TokenIds) -> Float32s:
+    """What goes into the softmax of the last layer, float32 [rows, labels]; NaN for a text without words."""
+    last = network.get_layer("probabilities")
+    kernel, bias = last.get_weights()
+    # Keras has the softmax inside that layer.
+    logits: Float32s = network_probabilities(keras.Model(network.inputs, last.input), texts) @ kernel + bias
+    return logits
+
+
+def evidence_of(logits: Float32s) -> Float32s:
+    """As an engine gives it, ln Σ exp(logit): float32 [rows, labels] to [rows]."""
+    # NaN of a text without words stays what it is.
+    with np.errstate(invalid="ignore"):
+        return np.logaddexp.reduce(logits.astype(np.float64), axis=1).astype(np.float32)
+
+
+def summed(logits: Sequence[Float32s], factors: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The logits of a network that are the sum of its parts' times their factors, float64 [rows, labels]."""
+    together: npt.NDArray[np.float64] = np.sum(
+        [part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True)], axis=0
+    )
+    return together
+
+
 def mixed(logits: Sequence[Float32s], factors: Sequence[float]) -> Float32s:
     """The probabilities of a network whose logits are the sum of its parts' times their factors, float32 [rows, labels]."""
-    together = np.sum([part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True)], axis=0)
+    together = summed(logits, factors)
     together = np.exp(together - together.max(axis=1, keepdims=True))
     return (together / together.sum(axis=1, keepdims=True)).astype(np.float32)
 

@@ -54,6 +54,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             + ".",
             "",
             *_promises(manifest),
+            *_unfamiliar(manifest),
             "| category | precision | recall | F1 | texts |",
             "|---|---|---|---|---|",
             *[_class_line(label, row) for label, row in metrics["per_class"].items()],
@@ -145,6 +146,17 @@ def _promises(manifest: Mapping[str, Any]) -> list[str]:
     return [said, "", *[f"- {promise_text(promise, len(manifest['labels']))}" for promise in promises], ""]
 
 
+def _unfamiliar(manifest: Mapping[str, Any]) -> list[str]:
+    """On how many texts the unfamiliarity rests, and what its threshold does on the test side."""
+    texts, found = manifest["unfamiliarity"]["texts"], manifest["metrics"].get("unfamiliar")
+    here = f" Of the {TEST_SIDE} {found['found']:.1%} lie above {1 - found['asked']:g}." if found else ""
+    return [
+        f"`unfamiliarity` says what share of texts like these are less unlike the training texts; it rests on {texts:,} texts of "
+        f"the validation side.{here}",
+        "",
+    ]
+
+
 def _comparison(metrics: Mapping[str, Any]) -> list[str]:
     """Beside the baselines, on the test side and over folds."""
     validated = (metrics["cross_validation"] or {}).get("models", {})
@@ -208,7 +220,8 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     metrics = manifest["metrics"]
     lengths = "; ".join(f"{row['length']}: {row['f1_weighted']:.3f} ({row['rows']} texts)" for row in metrics["by_length"])
     lines = [
-        "- It knows these categories and no other: a product of another kind gets one of them, often with high confidence.",
+        "- It knows these categories and no other: a product of another kind gets one of them, often with high confidence; "
+        "`categorize --unfamiliar` sends the least familiar to review.",
         "- It was fitted to the texts described above; on another shop's wording expect less, and measure it with the job `evaluate`.",
         f"- Weighted F1 by length of the text: {lengths}.",
     ]

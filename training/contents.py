@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
 from lib.text import Tokenizer
-from training.calibration import Thresholds, network_probabilities
+from lib.unfamiliarity import fitted_unfamiliarity
+from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
 from training.dataset import LabelledTexts
 from training.export import export_onnx
@@ -95,6 +96,7 @@ def manifest_of(
         "text": asdict(recipe.text),
         "vocabulary_size": model.tokenizer.vocabulary_size,
         "thresholds": asdict(thresholds),
+        "unfamiliarity": fitted_unfamiliarity(model.held_out_evidence()).as_json(),
         "training": {
             "network": asdict(recipe.network),
             "fit": asdict(recipe.fit),
@@ -195,5 +197,8 @@ def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[
         # The text code is checked too: case, punctuation, an unknown word.
         texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
     ids = tokenizer.ids_of(pa.array(texts))
-    probabilities = network_probabilities(network, ids)
-    return [{"text": t, "probabilities": [float(p) for p in row]} for t, row in zip(texts, probabilities, strict=True)]
+    probabilities, evidence = network_probabilities(network, ids), evidence_of(network_logits(network, ids))
+    return [
+        {"text": text, "probabilities": [float(p) for p in row], "evidence": float(found)}
+        for text, row, found in zip(texts, probabilities, evidence, strict=True)
+    ]

@@ -14,6 +14,7 @@ from lib.bundle import Bundle
 from lib.engines import build_engine
 from lib.metrics import classification_metrics, confusion_matrix
 from lib.text import TokenIds
+from lib.unfamiliarity import UNFAMILIAR_SHARE, is_above
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
 Float64s = npt.NDArray[np.float64]
@@ -29,14 +30,16 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     Returns:
         lib.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
         `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
-        precisions: point estimates, with thresholds chosen on these very rows).
+        precisions: point estimates, with thresholds chosen on these very rows); `unfamiliar`: the share of the rows that
+        `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.
     """
     labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
     truth = np.array([labels.index(label) for label in true_labels], dtype=np.int64)
     ids = bundle.tokenizer.ids_of(texts)
-    probabilities = build_engine("onnx", bundle, threads).probabilities(ids)
+    probabilities, evidence = build_engine("onnx", bundle, threads).probabilities_and_evidence(ids)
     # A text without words has no category; training drops such texts, other labelled tables may hold them.
-    return metrics_of(bundle, labels, truth, ids.lengths, probabilities, unknown_words(ids))
+    found = metrics_of(bundle, labels, truth, ids.lengths, probabilities, unknown_words(ids))
+    return {**found, "unfamiliar": _unfamiliar(bundle, evidence)}
 
 
 def predicted_by(bundle: Bundle, texts: pa.Array) -> Int64s:
@@ -74,6 +77,13 @@ def metrics_of(
         "expected_calibration_error": expected_calibration_error(confidence[scored], (truth == predicted)[scored]),
         "out_of_vocabulary_share": unknown,
     }
+
+
+def _unfamiliar(bundle: Bundle, evidence: Float32s) -> dict[str, float] | None:
+    known = bundle.unfamiliarity
+    if known is None or not len(evidence):
+        return None
+    return {"asked": UNFAMILIAR_SHARE, "found": float(is_above(known.of(evidence), UNFAMILIAR_SHARE).mean())}
 
 
 def _review(confidence: npt.NDArray[np.float32], predicted: Int64s, truth: Int64s, bundle: Bundle) -> dict[str, Any]:

@@ -23,7 +23,8 @@ Floats = npt.NDArray[np.float32]
 def export_onnx(network: keras.Model) -> bytes:
     """The network as ONNX: ids int32 [time, rows] and lengths int32 [rows] to probabilities float32 [rows, labels].
 
-    With a bag also features int32 and weights float32 [rows, features].
+    A second output is the evidence, ln Σ exp(logit), float32 [rows]. With a bag the inputs are also features int32 and weights
+    float32 [rows, features].
     """
     directions = _lstm_weights(network)
     units = directions[0][1].shape[0]
@@ -63,6 +64,7 @@ def export_onnx(network: keras.Model) -> bytes:
         *(_bag_nodes() if bag else []),
         helper.make_node("Gemm", ["both" if bag else "dense", "output_weights", "output_bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceLogSumExp", ["logits"], ["evidence"], axes=[1], keepdims=0),
     ]
     graph = helper.make_graph(
         nodes,
@@ -73,7 +75,10 @@ def export_onnx(network: keras.Model) -> bytes:
             *([helper.make_tensor_value_info("features", TensorProto.INT32, ["rows", "features"])] if bag else []),
             *([helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "features"])] if bag else []),
         ],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", output.shape[1]])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", output.shape[1]]),
+            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["rows"]),
+        ],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -18,7 +18,7 @@ from lib.errors import InputError
 from lib.fields import markers_of
 from lib.text import FIRST_WORD_ID, Tokenizer
 from training.bag import BagData, FittedBag, bag_data, beside, fit_bag
-from training.calibration import fit_factors, mixed, network_probabilities
+from training.calibration import evidence_of, fit_factors, mixed, network_logits, network_probabilities, summed
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
@@ -54,7 +54,7 @@ class Parts:
     def logits(self, texts: pa.Array) -> tuple[Float32s, ...]:
         """Of each part, float32 [rows, labels]; texts have words."""
         ids = self.tokenizer.ids_of(texts)
-        of_lstm = np.log(np.maximum(network_probabilities(self.lstm.network, ids), 1e-12))
+        of_lstm = network_logits(self.lstm.network, ids)
         return (of_lstm, *(bag.logits(ids.bag) for bag in self.bags if ids.bag))
 
     @property
@@ -103,6 +103,10 @@ class Model:
     def held_out_probabilities(self) -> Float32s:
         """For the validation side, from parts that did not see it: float32 [rows, labels]."""
         return mixed(self.held_out, self.factors)
+
+    def held_out_evidence(self) -> Float32s:
+        """The evidence for the validation side, from parts that did not see it: float32 [rows]."""
+        return evidence_of(summed(self.held_out, self.factors).astype(np.float32))
 
 
 def build_model(

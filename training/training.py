@@ -262,8 +262,10 @@ def _what_to_try(unlabelled: pa.Array | None, vectors: WordVectors | None) -> st
 
 def _confidence_text(metrics: Mapping[str, Any]) -> str:
     review = metrics["review"]
+    unfamiliar = metrics.get("unfamiliar")
     return (
         f"expected calibration error {metrics['expected_calibration_error']:.4f}; "
         f"{review['share_kept']:.1%} of the {'test side' if metrics['judged_on'] == TEST_SIDE else 'texts'} is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
+        + (f"; --unfamiliar {unfamiliar['asked']:g} sends {unfamiliar['found']:.1%} of it to review" if unfamiliar else "")
     )

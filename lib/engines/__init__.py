@@ -18,6 +18,8 @@ AUTO = "auto"
 ENGINE_CHOICES = (AUTO, *ENGINES)
 # Of probabilities. The kernel rounds recurrent weights and states to int16.
 GOLDEN_TOLERANCE = {"native": 1e-3, "onnx": 1e-4, "keras": 1e-4}
+# Evidence, of several units, may differ by so many times as much.
+EVIDENCE_TOLERANCE = 10
 
 __all__ = [
     "AUTO",
@@ -91,12 +93,17 @@ def check_golden_rows(engine: Engine, bundle: Bundle) -> None:
     """Score the bundle's golden rows and compare: a wrong library, a damaged model or changed text code shows here.
 
     Raises:
-        BundleError: a probability differs by more than the engine's GOLDEN_TOLERANCE, or is not a number.
+        BundleError: a probability, or the evidence, differs by more than the engine's tolerance, or is not a number.
     """
     golden = bundle.golden
-    found = engine.probabilities(bundle.tokenizer.ids_of(pa.array([row.text for row in golden], pa.string())))
+    ids = bundle.tokenizer.ids_of(pa.array([row.text for row in golden], pa.string()))
+    found, evidence = engine.probabilities_and_evidence(ids)
     expected = np.array([row.probabilities for row in golden], dtype=np.float32)
     difference = float(np.abs(found - expected).max())
+    if bundle.unfamiliarity:
+        expected_evidence = np.array([row.evidence for row in golden], dtype=np.float32)
+        # np.maximum keeps a NaN.
+        difference = float(np.maximum(difference, np.abs(evidence - expected_evidence).max() / EVIDENCE_TOLERANCE))
     tolerance = GOLDEN_TOLERANCE[engine.name]
     if not difference <= tolerance:
         raise BundleError(

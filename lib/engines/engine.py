@@ -21,6 +21,15 @@ class Engine(Protocol):
 
     def probabilities(self, texts: TokenIds) -> Float32s:
         """Probability of each label for each text, float32 [rows, labels]; a text without tokens gets NaN."""
+        return self.probabilities_and_evidence(texts)[0]
+
+    def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:
+        """Probabilities, and how much speaks for any label at all: ln Σ exp(logit), float32 [rows].
+
+        It is the negative of the free energy of Liu et al. 2020, "Energy-based Out-of-distribution Detection". NaN for a text
+        without tokens, and for all texts where the bundle is older than that number.
+        """
+        raise NotImplementedError
 
 
 def check_bag(bundle: Bundle, found: int) -> None:
@@ -35,6 +44,11 @@ def check_bag(bundle: Bundle, found: int) -> None:
         raise BundleError(
             f"Expected a bag of {expected} features in the model of {bundle.model_version}, found {found}; retrain the bundle."
         )
+
+
+def parted(columns: Float32s) -> tuple[Float32s, Float32s]:
+    """Probabilities and, behind them, evidence: [rows, labels + 1] to [rows, labels] and [rows]."""
+    return np.ascontiguousarray(columns[:, :-1]), np.ascontiguousarray(columns[:, -1])
 
 
 def score_in_micro_batches(

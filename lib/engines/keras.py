@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from lib.arrays import Float32s
 from lib.bundle import KERAS_MODEL, Bundle
-from lib.engines.engine import check_bag, score_in_micro_batches
+from lib.engines.engine import Engine, check_bag, parted, score_in_micro_batches
 from lib.errors import BundleError, InputError
 from lib.text import TokenIds
 
@@ -21,7 +22,7 @@ MICRO_BATCH = 256
 WIDTH_STEP = 32
 
 
-class KerasEngine:
+class KerasEngine(Engine):
     """Keras on TensorFlow, float32."""
 
     name = "keras"
@@ -51,16 +52,21 @@ class KerasEngine:
                 f"{bundle.model_version}, found {embedded} to {self._model.output_shape[-1]}; retrain the bundle."
             )
         check_bag(bundle, self._model.get_layer("bag").input_dim if "weights" in self._inputs else 0)
+        last = self._model.get_layer("probabilities")
+        self._kernel, self._bias = last.get_weights()
+        self._with_hidden = keras.Model(self._model.inputs, [last.output, last.input])
 
-    def probabilities(self, texts: TokenIds) -> Float32s:
-        return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score, WIDTH_STEP)
+    def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:
+        return parted(score_in_micro_batches(texts, self._labels + 1, MICRO_BATCH, self._score, WIDTH_STEP))
 
     def _score(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
         # Padding is masked by id, so the filled-up rows (length 1, nothing but padding) are never looked at.
         # A network of one input wants it bare.
         feed = {name: inputs[name] for name in self._inputs} if len(self._inputs) > 1 else inputs["ids"]
-        result: Float32s = self._model.predict_on_batch(feed)
-        return result
+        probabilities, hidden = self._with_hidden.predict_on_batch(feed)
+        # Keras has the softmax inside the layer, so the logits are worked out beside it.
+        logits = hidden @ self._kernel + self._bias
+        return np.column_stack([probabilities, np.logaddexp.reduce(logits, axis=1)])
 
 
 def _set_threads(tf: Any, threads: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from lib.arrays import Float32s, Int64s
 from lib.bag import Bag
 from lib.bundle import ONNX_MODEL, Bundle
-from lib.engines.engine import check_bag
+from lib.engines.engine import Engine, check_bag
 from lib.engines.onnx_weights import Array, weights_of
 from lib.errors import BundleError
 from lib.native import BagLayer, NativeNetwork
@@ -28,7 +28,7 @@ def input_bytes(bundle: Bundle) -> int:
     return int(bundle.tokenizer.vocabulary_size * directions * columns * 4)
 
 
-class NativeEngine:
+class NativeEngine(Engine):
     """Recurrent weights and states in int16, the bag's table in int8 as it was trained, all else in float32.
 
     Within 1e-4 of float32 on real texts. The recurrent product is the same on every processor.
@@ -55,21 +55,22 @@ class NativeEngine:
         check_bag(bundle, weights["bag_table"].shape[0] if "bag_table" in weights else 0)
         self._threads = max(threads, 1)
 
-    def probabilities(self, texts: TokenIds) -> Float32s:
+    def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:
         if self._threads == 1:
-            return self._network.probabilities(texts.ids, texts.offsets, texts.bag)
+            return self._network.probabilities_and_evidence(texts.ids, texts.offsets, texts.bag)
         with ThreadPoolExecutor(self._threads) as pool:
-            return np.concatenate(list(pool.map(lambda rows: self._part(texts, *rows), self._parts(texts.offsets))))
+            parts = list(pool.map(lambda rows: self._part(texts, *rows), self._parts(texts.offsets)))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def _parts(self, offsets: Int64s) -> Iterator[tuple[int, int]]:
         """The first text and the end of a part for each thread, of about as many tokens."""
         shares = np.linspace(offsets[0], offsets[-1], self._threads + 1)[1:-1]
         return pairwise([0, *map(int, np.searchsorted(offsets, shares)), len(offsets) - 1])
 
-    def _part(self, texts: TokenIds, first: int, end: int) -> Float32s:
+    def _part(self, texts: TokenIds, first: int, end: int) -> tuple[Float32s, Float32s]:
         rows = slice(first, end + 1)
         bag = texts.bag and Bag(texts.bag.features, texts.bag.weights, texts.bag.offsets[rows])
-        return self._network.probabilities(texts.ids, texts.offsets[rows], bag)
+        return self._network.probabilities_and_evidence(texts.ids, texts.offsets[rows], bag)
 
 
 def _weights(bundle: Bundle) -> Mapping[str, Array]:

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from lib.arrays import Float32s
 from lib.bundle import ONNX_MODEL, Bundle
-from lib.engines.engine import score_in_micro_batches
+from lib.engines.engine import Engine, parted, score_in_micro_batches
 from lib.errors import BundleError
 from lib.text import TokenIds
 
@@ -21,7 +21,7 @@ MICRO_BATCH = 32
 INPUTS, BAG_INPUTS = ["ids", "lengths"], ["features", "weights"]
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """ONNX Runtime, float32. Graph inputs: ids int32 [time, rows], lengths int32 [rows]; with a bag also features int32 and
 
     weights float32 [rows, features].
@@ -51,12 +51,15 @@ class OnnxEngine:
                 f"found inputs {inputs} and output {outputs[0].shape}; retrain the bundle."
             )
         self._inputs = inputs
+        # Bundles before format 4 give probabilities alone.
+        self._has_evidence = len(outputs) > 1
 
-    def probabilities(self, texts: TokenIds) -> Float32s:
-        return score_in_micro_batches(texts, self._labels, MICRO_BATCH, self._score)
+    def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:
+        return parted(score_in_micro_batches(texts, self._labels + 1, MICRO_BATCH, self._score))
 
     def _score(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
         feed = {name: inputs[name] for name in self._inputs}
         feed["ids"] = np.ascontiguousarray(feed["ids"].T)
-        result: Float32s = self._session.run(None, feed)[0]
-        return result
+        found = self._session.run(None, feed)
+        evidence = found[1] if self._has_evidence else np.full(len(found[0]), np.nan, np.float32)
+        return np.column_stack([found[0], evidence])

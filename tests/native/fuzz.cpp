@@ -18,7 +18,7 @@ void *categorizer_network(int64_t, int64_t, int64_t, const float *const *, const
                           const float *, int);
 void categorizer_free_network(void *);
 int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, const int32_t *, const float *,
-                              const int64_t *, float *);
+                              const int64_t *, float *, float *);
 void *categorizer_tokenizer(const char *, const int64_t *, int64_t, const uint32_t *, int64_t, int64_t, int64_t, int32_t, int32_t);
 int categorizer_set_bag(void *, const float *, int64_t, float, const int32_t *, int64_t, const char *, const int64_t *, int64_t,
                         int64_t, int64_t, int64_t);
@@ -75,10 +75,10 @@ static void fuzz_network() {
     std::vector<int32_t> features(bag_offsets.back());
     for (int32_t &feature : features) feature = (int32_t)between(0, bag_features - 1);
     const std::vector<float> weights = numbers(features.size(), 1);
-    std::vector<float> out(rows * labels);
+    std::vector<float> out(rows * labels), evidence(rows);
     const auto score = [&](void *network, const std::vector<int32_t> &of, const std::vector<int32_t> &with) {
         return categorizer_probabilities(network, of.data(), offsets.data(), rows, with.data(), weights.data(), bag_offsets.data(),
-                                         out.data());
+                                         out.data(), evidence.data());
     };
     for (int set = 0; set <= categorizer_best_instruction_set(); set++) {
         void *network = categorizer_network(vocabulary, units, directions, input_starts.data(), recurrent_starts.data(), dense,
@@ -91,9 +91,9 @@ static void fuzz_network() {
             float sum = 0;
             for (int64_t label = 0; label < labels; label++) sum += out[row * labels + label];
             if (offsets[row] == offsets[row + 1])
-                check(std::isnan(sum), "no number for a text without ids");
+                check(std::isnan(sum) && std::isnan(evidence[row]), "no number for a text without ids");
             else
-                check(std::fabs(sum - 1) < 1e-4, "probabilities that sum to 1");
+                check(std::fabs(sum - 1) < 1e-4 && std::isfinite(evidence[row]), "probabilities that sum to 1");
         }
         if (!ids.empty()) {
             std::vector<int32_t> wrong = ids;

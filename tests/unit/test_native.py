@@ -35,7 +35,7 @@ def random_ids(vocabulary: int, lengths: list[int], seed: int = 0) -> TokenIds:
     return TokenIds(np.random.default_rng(seed).integers(0, vocabulary, offsets[-1]).astype(np.int32), offsets)
 
 
-def lstm_in_float64(texts: TokenIds, inputs, recurrent, dense, output) -> np.ndarray:
+def lstm_in_float64(texts: TokenIds, inputs, recurrent, dense, output) -> tuple[np.ndarray, np.ndarray]:
     """The equations as a textbook has them, one text and one step at a time."""
 
     def sigmoid(x):
@@ -51,7 +51,7 @@ def lstm_in_float64(texts: TokenIds, inputs, recurrent, dense, output) -> np.nda
             h = sigmoid(o_) * np.tanh(c)
         return h
 
-    found = []
+    found, evidence = [], []
     for a, b in zip(texts.offsets[:-1], texts.offsets[1:], strict=True):
         ids = texts.ids[a:b]
         ordered = (ids, ids[::-1])
@@ -59,7 +59,8 @@ def lstm_in_float64(texts: TokenIds, inputs, recurrent, dense, output) -> np.nda
         x = np.maximum(h @ dense[0] + dense[1], 0) @ output[0] + output[1]
         e = np.exp(x - x.max())
         found.append(e / e.sum() if len(ids) else np.full(len(e), np.nan))
-    return np.array(found).reshape(len(found), len(output[1]))
+        evidence.append(np.log(e.sum()) + x.max() if len(ids) else np.nan)
+    return np.array(found).reshape(len(found), len(output[1])), np.array(evidence)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,10 +82,11 @@ def test_every_instruction_set_computes_the_lstm(units, directions, dense, vocab
     recurrent = [numbers(units, 4 * units, size=1 / np.sqrt(units)) for _ in range(directions)]
     layers = (numbers(directions * units, dense), numbers(dense)), (numbers(dense, 3), numbers(3))
     texts = random_ids(vocabulary, lengths, seed)
-    expected = lstm_in_float64(texts, inputs, recurrent, *layers)
+    expected, expected_evidence = lstm_in_float64(texts, inputs, recurrent, *layers)
     for name in instruction_sets():
-        found = NativeNetwork(inputs, recurrent, *layers, name).probabilities(texts.ids, texts.offsets)
+        found, evidence = NativeNetwork(inputs, recurrent, *layers, name).probabilities_and_evidence(texts.ids, texts.offsets)
         assert found.shape == (len(lengths), 3)
+        np.testing.assert_allclose(evidence, expected_evidence, rtol=0, atol=2e-3, err_msg=name)
         if lengths:
             np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4, err_msg=name)
 
@@ -144,7 +146,7 @@ def test_sums_of_the_greatest_weights_and_states_do_not_overflow() -> None:
         (np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),
     )
     texts = random_ids(1, [30])
-    expected = lstm_in_float64(texts, inputs, recurrent, *layers)
+    expected = lstm_in_float64(texts, inputs, recurrent, *layers)[0]
     for name in instruction_sets():
         found = NativeNetwork(inputs, recurrent, *layers, name).probabilities(texts.ids, texts.offsets)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=name)
