@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.bundle import CURRENT, MANIFEST, Bundle, load_bundle, sha256_of
+from lib.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha256_of
 from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import InputError
 
@@ -17,13 +17,15 @@ STAGING_PREFIX = ".staging-"
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write files and manifest into an empty folder; the manifest comes last and lists every file's digest."""
+    """Write files and manifest into an empty folder; the manifest lists every file's digest, and its own stands beside it."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     listed = {**manifest, "files": {name: sha256_of(content) for name, content in sorted(files.items())}}
-    (folder / MANIFEST).write_text(json.dumps(listed, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    content = (json.dumps(listed, ensure_ascii=False, indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    (folder / SEAL).write_text(sha256_of(content) + "\n", encoding="utf-8")
 
 
 class Staging:
