@@ -14,6 +14,7 @@ from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import GuardrailError
 from lib.fields import columns_and_markers
+from lib.file_checks import UTF_8
 from lib.guardrails import Limits
 from lib.loading import release
 from lib.locations import locate
@@ -61,6 +62,7 @@ class CategorizeSettings(JobSettings):
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
+    encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
     preview: int = option("rows to show at the end", default=0)
 
 
@@ -86,7 +88,7 @@ def main(settings: CategorizeSettings) -> int:
         settings.dry_run,
     )
     with spark_session("categorize", settings.debug) as spark:
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         tables = tables_of(locate(spark, settings.target))
         outcome: Outcome = categorize(spark, source, tables, bundle, plan)

@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, StructField
 
 from lib.bundle import Bundle
-from lib.errors import GuardrailError, InputError
+from lib.errors import BundleError, GuardrailError, InputError
 from lib.guardrails import breaches
 from lib.history import TableState, read_state
 from lib.isolation import WORKER_DIED, check_survival
@@ -29,7 +29,16 @@ from lib.rows import Census, IdCount, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
-from lib.sources import ID_TYPES, Source, changed_rows, require_columns, require_text
+from lib.sources import (
+    CARRIED_TYPES,
+    ID_TYPES,
+    UNVERSIONED,
+    Source,
+    changed_rows,
+    check_unchanged,
+    require_columns,
+    require_text,
+)
 from lib.tables import Tables, check_targets, create_tables
 from lib.tally import Group, count_groups, rows_in
 from schemas.tables import CATEGORIZED, categorized_schema
@@ -72,6 +81,7 @@ def _attempt(
     """One attempt. `scratch` lets go of what it keeps on disk meanwhile."""
     identity = identity_of(source, bundle, plan)
     state = read_state(spark, tables.categorized)
+    _check_same_bundle(state, tables, bundle)
     recovered = None if plan.dry_run else recover(spark, tables, state.last_good)
     if state.last and state.last.get("identity") == identity:
         return Outcome(None, recovered, plan.dry_run)
@@ -86,6 +96,8 @@ def _attempt(
     present = _present(spark, tables, state, carried)
     # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
     has_rows = state.version >= 0 and file_count(spark, tables.categorized) > 0
+    if has_rows and not (state.last or {}).get("ids_once"):
+        present = _each_id_once(present, tables, plan)
     selection = _select(source, present if has_rows else None, bundle, plan, census, state, scratch)
     selected = time.time()
     reached("planned")
@@ -109,9 +121,11 @@ def _attempt(
     }
     candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, record, identity, state)
     found = breaches(record, state.last_good, plan.limits)
+    if not plan.dry_run:
+        append_rejects(spark, source, tables, plan, census, record)
+    check_unchanged(source)
     if plan.dry_run:
         return Outcome(record, dry_run=True, breaches=found)
-    append_rejects(spark, source, tables, plan, census, record)
     if found:
         raise hold_back(candidate, tables, record, found)
     load(candidate, tables, record)
@@ -121,12 +135,8 @@ def _attempt(
 def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:
     """Check columns and places, before any row is read; gives the carried columns' fields."""
     columns, frame, where = plan.columns, source.frame, source.location.given
-    taken = sorted(set(columns.carry) & set(CATEGORIZED.names))
-    if taken:
-        raise InputError(
-            f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
-        )
-    require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, (AtomicType,)))
+    check_carried_names(columns.carry)
+    require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, CARRIED_TYPES))
     require_text(frame, where, columns.text)
     if columns.order_by:
         require_columns(frame, where, order_by=([columns.order_by], (AtomicType,)))
@@ -136,17 +146,54 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
     return [frame.schema[name] for name in columns.carry]
 
 
+def check_carried_names(names: Sequence[str]) -> None:
+    """Refuse carried columns that the table could not hold, or that would be taken for one of a run's own.
+
+    Raises:
+        InputError: names of ours in any case, a name twice, or a character that Delta does not take.
+    """
+    ours = {*CATEGORIZED.names, "text", "score", VANISHED}
+    lower = [name.lower() for name in names]
+    taken = [name for name in names if name.lower() in ours]
+    if taken:
+        raise InputError(
+            f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
+        )
+    twice = sorted({name for name in names if lower.count(name.lower()) > 1})
+    if twice:
+        raise InputError(f"Expected each column once in --carry, found {', '.join(twice)}; correct it.")
+    odd = [name for name in names if set(name) & set(" ,;{}()\n\t=")]
+    if odd:
+        raise InputError(
+            f"Expected carried columns with names that a Delta table takes, without blanks and , ; {{ }} ( ) =, found "
+            f"{', '.join(map(repr, odd))}; rename them in the source."
+        )
+
+
 def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
-    parts = [source.location.uri, source.version, bundle.digest, repr(plan.columns), plan.missing]
-    if source.version == "unversioned":
+    parts = [source.location.uri, source.version, source.reading, bundle.digest, repr(plan.columns), plan.missing]
+    if source.version == UNVERSIONED:
         parts.append(uuid.uuid4().hex)
     return _digest(parts)
 
 
-def _basis(bundle: Bundle, plan: Plan) -> str:
+def _basis(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
-    return _digest([bundle.digest, repr(plan.columns)])
+    return _digest([source.reading, bundle.digest, repr(plan.columns)])
+
+
+def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
+    """Refuse a bundle that decides otherwise than under the same name before: its rows could not be told apart.
+
+    Raises:
+        BundleError: other models, labels, text settings or thresholds than the table's runs have seen.
+    """
+    if state.decisions.get(bundle.model_version, bundle.decisions) != bundle.decisions:
+        raise BundleError(
+            f"Expected the bundle {bundle.model_version} as earlier runs of {tables.categorized.given} had it, found other models, labels, "
+            f"text settings or thresholds under that name; restore it, or train a version with them."
+        )
 
 
 def _digest(parts: Sequence[str]) -> str:
@@ -159,6 +206,25 @@ def _present(spark: SparkSession, tables: Tables, state: TableState, carried: Se
         return spark.createDataFrame([], categorized_schema(carried))
     present = rows_at(spark, tables.categorized, state.version)
     return present if "missing_since" in present.columns else present.withColumn("missing_since", F.lit(None).cast("timestamp"))
+
+
+def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
+    """A table that another hand may have written to, with each id once; our own commits keep it so.
+
+    Raises:
+        InputError: an id stands there twice, and the run would leave it so.
+    """
+    twice = present.groupBy("product_id").count().filter("count > 1")
+    found = twice.orderBy("product_id").head()
+    if found is None:
+        return present
+    if plan.mode == "incremental":
+        raise InputError(
+            f"Expected each product_id once in {tables.categorized.given}, found {found['product_id']!r} {found['count']} times (of "
+            f"{twice.count()} such ids), written by another hand; run the night with --mode full, which writes each of them once."
+        )
+    newest = Window.partitionBy("product_id").orderBy(F.col("scored_at").desc(), F.col("text_hash"), F.col("run_id"))
+    return present.withColumn("copy_rank", F.row_number().over(newest)).filter("copy_rank = 1").drop("copy_rank")
 
 
 def _select(
@@ -190,14 +256,24 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
     last = state.last or {}
     run = last.get("run", {})
-    if last.get("basis") != _basis(bundle, plan) or run.get("source") != source.location.uri:
+    if last.get("basis") != _basis(source, bundle, plan) or run.get("source") != source.location.uri:
         return None
     changes = changed_rows(source, str(run["source_version"]))
     if changes is None:
         return None
-    ids = scratch.keep(changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct())
-    # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
-    return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
+    try:
+        ids = scratch.keep(
+            changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct()
+        )
+        # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
+        return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
+    except Exception:
+        # Its files go with VACUUM before the versions that they lead between. The rows themselves are there to be compared.
+        print(
+            f"the change feed of {source.location.given} since the last run cannot be read (vacuumed): all rows are compared",
+            flush=True,
+        )
+        return None
 
 
 def count_scored(scored: DataFrame, bundle: Bundle) -> tuple[list[Group], IdCount]:
@@ -240,7 +316,14 @@ def _candidate(
         mode = "full"
     if mode == "incremental" and not record["rows_scored"] and not record["rows_missing"]:
         mode = "note"
-    note = {"identity": identity, "basis": _basis(bundle, plan), "read_version": state.version, "run": record}
+    note = {
+        "identity": identity,
+        "basis": _basis(source, bundle, plan),
+        "read_version": state.version,
+        "ids_once": True,
+        "decisions": bundle.decisions,
+        "run": record,
+    }
     return Candidate(rows, mode, plan.missing, note)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -73,11 +73,13 @@ class TableState:
 
     last: the note of the run whose rows these are, if nothing else has changed them.
     last_good: the record of the newest run in the history, whatever happened behind it; empty if there is none.
+    decisions: by version of a model, lib.bundle.Bundle.decisions as the newest run with it had them.
     """
 
     version: int
     last: Mapping[str, Any] | None
     last_good: Mapping[str, Any]
+    decisions: Mapping[str, str] = field(default_factory=dict)
 
 
 def encoded(note: Mapping[str, Any]) -> str:
@@ -116,7 +118,10 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
         last = None
     good = next((commit.run for commit in changes if commit.run), {})
-    return TableState(commits[0].version if commits else -1, last, good)
+    # Oldest first, so that the newest is kept.
+    known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
+    decisions = {str(model): str(digest) for model, digest in known if model and digest}
+    return TableState(commits[0].version if commits else -1, last, good, decisions)
 
 
 def read_state(spark: SparkSession, location: Location) -> TableState:
