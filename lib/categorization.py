@@ -19,12 +19,13 @@ from lib.guardrails import breaches
 from lib.history import TableState, read_state
 from lib.isolation import WORKER_DIED, check_survival
 from lib.loading import append_rejects, hold_back, load, recover
-from lib.locations import file_count, rows_at, storage_uri
+from lib.locations import check_place, file_count, rows_at, storage_uri
 from lib.names import column
 from lib.phases import reached
 from lib.plan import Outcome, Plan
 from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
+from lib.redaction import redacted
 from lib.rows import Census, IdCount, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.scratch import Scratch
@@ -135,6 +136,7 @@ def _attempt(
 def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:
     """Check columns and places, before any row is read; gives the carried columns' fields."""
     columns, frame, where = plan.columns, source.frame, source.location.given
+    check_place(spark, tables.categorized)
     check_carried_names(columns.carry)
     require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, CARRIED_TYPES))
     require_text(frame, where, columns.text)
@@ -172,7 +174,7 @@ def check_carried_names(names: Sequence[str]) -> None:
 
 def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
-    parts = [source.location.uri, source.version, source.reading, bundle.digest, repr(plan.columns), plan.missing]
+    parts = [redacted(source.location.uri), source.version, source.reading, bundle.digest, repr(plan.columns), plan.missing]
     if source.version == UNVERSIONED:
         parts.append(uuid.uuid4().hex)
     return _digest(parts)
@@ -256,7 +258,7 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
     last = state.last or {}
     run = last.get("run", {})
-    if last.get("basis") != _basis(source, bundle, plan) or run.get("source") != source.location.uri:
+    if last.get("basis") != _basis(source, bundle, plan) or run.get("source") != redacted(source.location.uri):
         return None
     changes = changed_rows(source, str(run["source_version"]))
     if changes is None:

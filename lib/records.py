@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from lib.bundle import Bundle
 from lib.metrics import population_stability_index
 from lib.plan import Plan
+from lib.redaction import redacted
 from lib.rows import Census
 from lib.scoring import with_category
 from lib.sources import Source
@@ -35,7 +36,7 @@ def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, cens
         "started_at": iso(started),
         "ended_at": iso(time.time()),
         "status": PUBLISHED,
-        "source": source.location.uri,
+        "source": redacted(source.location.uri),
         "source_version": source.version,
         "model_version": bundle.model_version,
         "mode": plan.mode,
