@@ -18,7 +18,7 @@ from lib.file_checks import UTF_8
 from lib.locations import locate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.sources import FORMATS, SUFFIXES, ReadOptions, read_source
+from lib.sources import FORMATS, SUFFIXES, ReadOptions, check_unchanged, read_source
 from lib.text import TextSettings
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def main(settings: TrainSettings) -> int:
         data = read_labelled_texts(
             source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
         )
+        check_unchanged(source)
         check_thresholds(recipe, data.labels)
         unlabelled = elsewhere = None
         if s.unlabelled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import time
@@ -15,10 +16,10 @@ from pyspark.sql.types import AtomicType, StructField
 
 from lib.bundle import Bundle
 from lib.errors import BundleError, GuardrailError, InputError
-from lib.guardrails import breaches
+from lib.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
 from lib.history import TableState, read_state
 from lib.isolation import WORKER_DIED, check_survival
-from lib.loading import append_rejects, hold_back, load, recover
+from lib.loading import append_rejects, hold_back, load, mend_ledger, recover
 from lib.locations import check_place, file_count, rows_at, storage_uri
 from lib.names import column
 from lib.phases import reached
@@ -26,7 +27,7 @@ from lib.plan import Outcome, Plan
 from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
 from lib.redaction import redacted
-from lib.rows import Census, IdCount, take_census, usable_id
+from lib.rows import LENGTHS, Census, IdCount, shares_of_ids, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, with_category, with_scores
 from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
@@ -66,6 +67,8 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
                 return _attempt(spark, source, tables, bundle, plan, carried, scratch)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
+                # A commit of this run may stand, although others came between: the ledger shall know.
+                mend_ledger(spark, tables, plan.dry_run)
                 raise
     raise AssertionError("the last attempt returns or raises")
 
@@ -105,7 +108,7 @@ def _attempt(
     clock = Clock(spark.sparkContext)
     scored = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
     try:
-        groups, ids = count_scored(scored, bundle)
+        groups, ids = count_scored(scored, bundle, len(plan.columns.text))
     except Exception as error:
         if WORKER_DIED in str(error):
             check_survival(selection.rows, bundle, plan.engine, source.location.given)
@@ -113,22 +116,26 @@ def _attempt(
     seconds = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
     reached("scored")
     _reconcile(ids, selection, census, source)
+    good = yardstick(state.good, plan.limits)
     record = {
         **base_record(started, source, bundle, plan, census),
-        **figures(groups, selection.groups, state.last_good),
+        **figures(groups, selection.groups, good, plan.columns.text),
         "label_changes": label_changes(scored, present, bundle) if has_rows and not _is_last_model(bundle, state) else None,
         "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
         "seconds": seconds,
     }
-    candidate = _candidate(scored, present if has_rows else None, source, bundle, plan, record, identity, state)
-    found = breaches(record, state.last_good, plan.limits)
+    candidate = _candidate(
+        scored, present if has_rows else None, source, bundle, plan, record, identity, state, census.sketch, scratch
+    )
+    record["guarded"] |= _shares_of_ids(spark, census, state, plan)
+    found = breaches(record, good, plan.limits)
     if not plan.dry_run:
         append_rejects(spark, source, tables, plan, census, record)
     check_unchanged(source)
     if plan.dry_run:
         return Outcome(record, dry_run=True, breaches=found)
     if found:
-        raise hold_back(candidate, tables, record, found)
+        raise hold_back(candidate, tables, record, found, good.get("runs", 0))
     load(candidate, tables, record)
     return Outcome(record, recovered)
 
@@ -154,7 +161,7 @@ def check_carried_names(names: Sequence[str]) -> None:
     Raises:
         InputError: names of ours in any case, a name twice, or a character that Delta does not take.
     """
-    ours = {*CATEGORIZED.names, "text", "score", VANISHED}
+    ours = {*CATEGORIZED.names, "text", "score", VANISHED, LENGTHS}
     lower = [name.lower() for name in names]
     taken = [name for name in names if name.lower() in ours]
     if taken:
@@ -278,11 +285,20 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
         return None
 
 
-def count_scored(scored: DataFrame, bundle: Bundle) -> tuple[list[Group], IdCount]:
+def _shares_of_ids(spark: SparkSession, census: Census, state: TableState, plan: Plan) -> dict[str, float]:
+    """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
+    if not census.sketch or not state.sketch or census.ids < plan.limits.from_rows:
+        return {}
+    new, gone = shares_of_ids(spark, census.sketch, base64.b64decode(state.sketch))
+    return {NEW_IDS: new, GONE_IDS: gone}
+
+
+def count_scored(scored: DataFrame, bundle: Bundle, texts: int = 0) -> tuple[list[Group], IdCount]:
     """What the ledger tells of the scored rows, from the pass that scores them."""
     tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
-    rows = with_category(scored.select("product_id", "text_hash", "score").withColumns(tokens), bundle, bundle.review_below)
-    return count_groups(rows, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
+    names = ["product_id", "text_hash", "score", *([LENGTHS] if texts else [])]
+    rows = with_category(scored.select(*names).withColumns(tokens), bundle, bundle.review_below)
+    return count_groups(rows, texts, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
 
 
 def _reconcile(scored: IdCount, selection: Selection, census: Census, source: Source) -> None:
@@ -304,15 +320,22 @@ def _candidate(
     record: dict[str, Any],
     identity: str,
     state: TableState,
+    sketch: bytes | None,
+    scratch: Scratch,
 ) -> Candidate:
     rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry).withColumn(VANISHED, F.lit(False))
     mode = plan.mode
     if present is not None:
         vanished = _vanished(present, source, plan)
         if vanished is not None:
+            # Kept, so that the commit writes what was counted, whatever becomes of the source.
+            vanished = scratch.keep(vanished)
             record["rows_missing"] = vanished.count()
             if record["rows_missing"]:
                 rows = rows.unionByName(vanished.withColumn(VANISHED, F.lit(True)), allowMissingColumns=True)
+        if plan.missing == "delete":
+            removed = _gone(present, source, plan).count() if vanished is None else record["rows_missing"]
+            record["guarded"][REMOVED] = removed / max(present.count(), 1)
     elif mode == "incremental":
         # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
         mode = "full"
@@ -322,8 +345,10 @@ def _candidate(
         "identity": identity,
         "basis": _basis(source, bundle, plan),
         "read_version": state.version,
+        "sequence": state.sequence + 1,
         "ids_once": True,
         "decisions": bundle.decisions,
+        "ids_sketch": base64.b64encode(sketch).decode() if sketch else None,
         "run": record,
     }
     return Candidate(rows, mode, plan.missing, note)
@@ -333,10 +358,14 @@ def _vanished(present: DataFrame, source: Source, plan: Plan) -> DataFrame | Non
     """Rows of the table whose products the source no longer holds, as they shall stand there; None where they just stay, or go."""
     if (plan.mode, plan.missing) in (("incremental", "keep"), ("full", "delete")):
         return None
-    ids = source.frame.select(usable_id(plan.columns).alias("product_id"))
-    rows = present.join(ids, "product_id", "left_anti")
+    rows = _gone(present, source, plan)
     if plan.mode == "incremental" and plan.missing == "mark":
         rows = rows.filter(F.col("missing_since").isNull())
     if plan.missing == "mark":
         rows = rows.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
     return rows
+
+
+def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:
+    ids = source.frame.select(usable_id(plan.columns).alias("product_id"))
+    return present.join(ids, "product_id", "left_anti")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
 
@@ -15,10 +15,13 @@ from lib.sources import ID_TYPES, Source, require_columns, require_text
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
+LENGTHS = "text_lengths"
 # Of each text column, in the JSON of a rejected row.
 MAX_REJECTED_CHARACTERS = 4096
 # Characters that show nothing: separators, controls, format characters, and the fillers that Unicode counts as letters or marks.
 NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
+# Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
+SKETCH_SIZE = 10
 # A text order column is compared as the first of these that all of its values are.
 ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
 
@@ -66,6 +69,7 @@ def digest_of_ids() -> Column:
 class Census:
     """What stands in the source, counted in one pass over its id column.
 
+    sketch: of the set of ids, by which the share that two sets have in common is estimated (HyperLogLog).
     order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.
     """
 
@@ -74,7 +78,8 @@ class Census:
     ids: int
     repeated_ids: int
     ids_digest: int
-    order_type: str | None = None
+    order_type: str | None = field(default=None, compare=False)
+    sketch: bytes | None = field(default=None, compare=False)
 
     @property
     def all_ids(self) -> IdCount:
@@ -138,11 +143,20 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
         F.count("product_id").alias("ids"),
         F.count(F.when(repeated, 1)).alias("repeated"),
         F.bit_xor(F.when(F.col("product_id").isNotNull(), F.xxhash64("product_id"))).alias("digest"),
+        F.hll_sketch_agg("product_id", SKETCH_SIZE).alias("sketch"),
         *[F.sum(F.when(repeated, F.col(name))).alias(name) for name in order],
     ).collect()[0]
     rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
     order_type = _order_type(source, columns, counted.asDict()) if order and counted["repeated"] else None
-    return Census(rows, without_usable_id, counted["ids"], counted["repeated"], digest, order_type)
+    return Census(
+        rows,
+        without_usable_id,
+        counted["ids"],
+        counted["repeated"],
+        digest,
+        order_type,
+        bytes(counted["sketch"] or b"") or None,
+    )
 
 
 def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Column]:
@@ -177,8 +191,21 @@ def _order_type(source: DataFrame, columns: CatalogueColumns, counted: Mapping[s
     )
 
 
-def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census) -> DataFrame:
+def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
+    """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
+    rows = spark.createDataFrame([(now, before)], "now binary, before binary")
+    union = F.hll_sketch_estimate(F.hll_union("now", "before"))
+    both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
+    return max(both - other, 0) / max(one, 1), max(both - one, 0) / max(other, 1)
+
+
+def catalogue_rows(
+    source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census, measured: bool = False
+) -> DataFrame:
     """One row a usable id: product_id, text, text_hash and the carried columns.
+
+    Args:
+        measured: also LENGTHS, an array of the bytes of each text column as far as they are read; 0 for one without a text.
 
     Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
     """
@@ -194,7 +221,12 @@ def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters:
         text.alias("text"),
         F.sha2(text, 256).alias("text_hash"),
         *[column(name) for name in columns.carry],
+        *([F.array(*[_length(name, max_characters) for name in columns.text]).alias(LENGTHS)] if measured else []),
     )
+
+
+def _length(name: str, max_characters: int) -> Column:
+    return F.least(F.coalesce(F.octet_length(F.trim(_cut(column(name), max_characters))), F.lit(0)), F.lit(max_characters))
 
 
 def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_characters: int) -> str:
