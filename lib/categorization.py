@@ -67,8 +67,9 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
                 return _attempt(spark, source, tables, bundle, plan, carried, scratch)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
-                # A commit of this run may stand, although others came between: the ledger shall know.
-                mend_ledger(spark, tables, plan.dry_run)
+                if isinstance(error, TableMoved):
+                    # A commit of this run may stand, although others came between: the ledger shall know.
+                    mend_ledger(spark, tables, plan.dry_run)
                 raise
     raise AssertionError("the last attempt returns or raises")
 

@@ -48,7 +48,8 @@ def files_read_by(frame: DataFrame) -> list[File]:
         if index.getClass().getSimpleName() == LISTED:
             for text in str(index.allFiles().mkString("\0")).split("\0"):
                 status = _STATUS.search(text)
-                if status:
+                # Spark lists summaries of Parquet files too, which hold no rows: _metadata and _common_metadata.
+                if status and not PurePosixPath(status[1]).name.startswith(("_", ".")):
                     found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
     return sorted(found.values(), key=lambda file: file.path)
 

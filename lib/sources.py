@@ -139,7 +139,8 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     files = files_read_by(frame)
     listed = all(relation.location().getClass().getSimpleName() == LISTED for relation in relations_of(frame))
     _check_columns_of_files(spark, frame, files, options, location)
-    pinned = files and listed and "VIEW" not in spark.catalog.getTable(location.sql).tableType and _is_plain(frame)
+    is_table = spark.catalog.getTable(location.sql).tableType in ("MANAGED", "EXTERNAL")
+    pinned = files and listed and is_table and _is_plain(frame)
     version = f"files:{digest_of(files)}" if pinned else UNVERSIONED
     return Source(location, frame, version, "table", _reading(options, frame), tuple(files))
 
@@ -281,7 +282,8 @@ def _check_columns_of_files(
             if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat" and (
                 relation.location().getClass().getSimpleName() == LISTED
             ):
-                found = columns_of_footers(spark, relation)
+                there = {file.path for file in files}
+                found = {path: names for path, names in columns_of_footers(spark, relation).items() if path in there}
                 folders = {str(name).lower() for name in relation.partitionSchema().fieldNames()}
                 check_none_lacks(found, [name for name in options.wanted if name.lower() not in folders], location.given)
                 columns |= found

@@ -99,6 +99,9 @@ def test_parquet_files_by_their_footers(spark, tmp_path: Path) -> None:
     # A column that is new in some is fine, as long as nobody asks for it; so is another case or order.
     parquet(tmp_path / "in" / "b.parquet", price=[5], Title=["chair"], product_id=["2"])
     assert titles(spark, tmp_path / "in") == {"1": "lamp", "2": "chair"}
+    # A summary that some writers leave holds no rows.
+    pq.write_metadata(pa.schema([("product_id", pa.string())]), tmp_path / "in" / "_common_metadata")
+    assert titles(spark, tmp_path / "in") == {"1": "lamp", "2": "chair"}
     with pytest.raises(InputError, match=r"the column price in each file.*a\.parquet"):
         titles(spark, tmp_path / "in", "price")
 
