@@ -44,14 +44,14 @@ fi
 
 without_spark() {
     prepare run "without Java"
-    PYTHONPATH=$ROOT exec "$PYTHON" -m "jobs.$job" "$@"
+    PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/$job.py" "$@"
 }
 
 for argument in "$@"; do
     # Help needs neither Spark nor TensorFlow.
     if [ "$argument" = --help ] || [ "$argument" = -h ]; then
         prepare run "without Java"
-        cd "$ROOT" && exec "$PYTHON" -m "jobs.$job" --help
+        PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/$job.py" --help
     fi
 done
 
@@ -64,4 +64,7 @@ case $job in
     train) prepare training ;;
     *) prepare run ;;
 esac
-exec "$SPARK_HOME/bin/spark-submit" --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"
+if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
+    case "$*" in *[!\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
+fi
+exec "$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

@@ -14,6 +14,7 @@ from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import GuardrailError, InputError
 from lib.fields import columns_and_markers
+from lib.file_checks import UTF_8
 from lib.guardrails import Limits
 from lib.loading import release
 from lib.locations import locate
@@ -53,19 +54,38 @@ class CategorizeSettings(JobSettings):
         "publish the run of this id that the guardrails held back, and nothing else", default=None
     )
     guard_rows: float = option(
-        "guardrail: change of the rows in since the last good run, as a share (inf: none)", default=Limits.rows
+        "guardrail: change of the rows in since the last good runs, as a share (inf: none)", default=Limits.rows
     )
     guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=Limits.rejected)
     guard_review: float = option("guardrail: rise of the share `review`", default=Limits.review)
     guard_drift: float = option("guardrail: population stability index of the categories' shares", default=Limits.drift)
     guard_confidence: float = option("guardrail: fall of the mean confidence", default=Limits.confidence)
     guard_unknown: float = option("guardrail: rise of the share of tokens out of vocabulary", default=Limits.unknown)
+    guard_unclassifiable: float = option("guardrail: rise of the share `unclassifiable`", default=Limits.unclassifiable)
+    guard_empty: float = option("guardrail: rise of the share of empty texts in a text column", default=Limits.empty)
+    guard_length: float = option(
+        "guardrail: change of the mean length of a text column's texts, as a share", default=Limits.length
+    )
+    guard_ids: float = option("guardrail: share of ids that are new, or gone, since the last good run", default=Limits.ids)
+    guard_removed: float = option("guardrail: share of the table's rows that --missing delete removes", default=Limits.removed)
+    guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs)
     guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=Limits.from_rows)
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
+    encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
     preview: int = option("rows to show at the end", default=0)
+
+    def __post_init__(self) -> None:
+        for name in (f"guard_{f.name}" for f in fields(Limits)):
+            least = 1 if name == "guard_runs" else 0
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"Expected --{name.replace('_', '-')} of at least {least}, found {getattr(self, name)}; correct it."
+                )
+        if self.dry_run and self.publish_anyway:
+            raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
 
 
 def main(settings: CategorizeSettings) -> int:
@@ -91,7 +111,7 @@ def main(settings: CategorizeSettings) -> int:
         _unfamiliar(settings, bundle),
     )
     with spark_session("categorize", settings.debug) as spark:
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         tables = tables_of(locate(spark, settings.target))
         outcome: Outcome = categorize(spark, source, tables, bundle, plan)

@@ -14,6 +14,8 @@ from lib.bundle import load_bundle
 from lib.command import run_command
 from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.evaluation import estimates_text, evaluate
+from lib.fields import columns_and_markers
+from lib.file_checks import UTF_8
 from lib.locations import locate
 from lib.metrics import metrics_table
 from lib.session import spark_session
@@ -34,13 +36,15 @@ class EvaluateSettings(JobSettings):
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
+    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
 
 
 def main(settings: EvaluateSettings) -> int:
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        wanted = (settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
     print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}\n{estimates_text(metrics)}")

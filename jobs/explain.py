@@ -41,6 +41,7 @@ class ExplainSettings(JobSettings):
     )
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
+    encoding: str = option("encoding of a CSV or JSON source", default="utf-8")
     category: str | None = option("explain this category rather than the one it gets", default=None)
     top: int = option("words to show", default=15)
     json: bool = option("print everything as JSON", default=False)
@@ -81,7 +82,7 @@ def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
     text, markers = columns_and_markers(settings.text_columns, text_settings.fields)
     columns = CatalogueColumns(settings.id_column, text, (), settings.order_by, markers)
     with spark_session("explain", settings.debug) as spark:
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter)
+        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         return text_of_id(source, columns, settings.id, text_settings.max_characters)
 

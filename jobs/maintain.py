@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
+from lib.loading import mend_ledger
 from lib.locations import locate
 from lib.maintenance import RETAIN_HOURS, maintain
 from lib.session import spark_session
@@ -29,6 +30,7 @@ class MaintainSettings(JobSettings):
 def main(settings: MaintainSettings) -> int:
     with spark_session("maintain", settings.debug) as spark:
         tables = tables_of(locate(spark, settings.target))
+        mend_ledger(spark, tables, settings.dry_run)
         for done in maintain(spark, tables, settings.retain_hours, settings.cluster_by, settings.dry_run):
             if settings.dry_run:
                 print(f"{done.table.given}: {done.files_before} files; VACUUM would remove {done.removed} old ones")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from lib.command import run_command
 from lib.errors import InputError
 from lib.fields import columns_and_markers
+from lib.file_checks import UTF_8
 from lib.locations import locate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.sources import FORMATS, SUFFIXES, ReadOptions, read_source
+from lib.sources import FORMATS, SUFFIXES, ReadOptions, check_unchanged, read_source
 from lib.text import TextSettings
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class TrainSettings(JobSettings):
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
+    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
     min_rows_per_label: int = option("labels of fewer distinct texts are left out", default=2)
     group_column: str | None = option(
         "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
@@ -191,19 +193,23 @@ def main(settings: TrainSettings) -> int:
     recipe = recipe_of(s)
     fields = recipe.text.fields
     with spark_session("train", s.debug) as spark:
-        source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter))
+        wanted = tuple(filter(None, (s.label_column, s.group_column, *s.text_columns)))
+        source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
         limits = Limits(s.max_rows, s.max_bytes)
         data = read_labelled_texts(
             source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
         )
+        check_unchanged(source)
         check_thresholds(recipe, data.labels)
         unlabelled = elsewhere = None
         if s.unlabelled:
             named = columns_and_markers(s.unlabelled_columns, fields)
-            unlabelled = read_unlabelled_texts(read_source(spark, locate(spark, s.unlabelled)), *named, recipe.text, limits)
+            more = read_source(spark, locate(spark, s.unlabelled), ReadOptions(wanted=named[0]))
+            unlabelled = read_unlabelled_texts(more, *named, recipe.text, limits)
         if s.elsewhere:
             named = columns_and_markers(s.elsewhere_columns or s.text_columns, fields)
-            elsewhere = read_elsewhere(read_source(spark, locate(spark, s.elsewhere)), *named, recipe.text, limits)
+            judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
+            elsewhere = read_elsewhere(judged, *named, recipe.text, limits)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
     for line in remarks(data):

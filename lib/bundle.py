@@ -25,6 +25,8 @@ from lib.unfamiliarity import Unfamiliarity, unfamiliarity_of
 FORMAT_VERSION = 4
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 MANIFEST = "manifest.json"
+# Beside the manifest, its SHA-256: what a hand has changed is not what training has judged. Bundles of older versions lack it.
+SEAL = "manifest.sha256"
 TOKENIZER = "tokenizer.json"
 ONNX_MODEL = "model.onnx"
 KERAS_MODEL = "model.keras"
@@ -68,6 +70,11 @@ class Bundle:
         thresholds = self.manifest["thresholds"]
         return tuple(float(thresholds.get("by_label", {}).get(label, thresholds["review_below"])) for label in self.labels)
 
+    @property
+    def decisions(self) -> str:
+        """Digest of what decides a text's category and status: the models, the labels, the text settings, the thresholds."""
+        return digest_of_decisions({name: sha256_of(content) for name, content in self.files.items()}, self.manifest)
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         content = json.loads(self.files[TOKENIZER])
@@ -86,6 +93,21 @@ class Bundle:
 
 def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def digest_of_decisions(digests: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
+    """Of the files that scoring needs, by name, and of the parts of the manifest that decide with them."""
+    thresholds = manifest["thresholds"]
+    parts = {
+        "files": {name: digests[name] for name in REQUIRED_FILES},
+        "labels": manifest["labels"],
+        "text": manifest["text"],
+        "thresholds": [thresholds["review_below"], thresholds.get("by_label", {})],
+    }
+    if "unfamiliarity" in manifest:
+        parts["unfamiliarity"] = manifest["unfamiliarity"]
+    # Through JSON, so that what is about to be written and what was read agree.
+    return sha256_of(json.dumps(parts, sort_keys=True).encode())
 
 
 def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
@@ -150,19 +172,40 @@ def load_bundle(path: str) -> Bundle:
         BundleError: anything about it does not fit.
     """
     folder = resolve_bundle(path)
+    try:
+        return _loaded(folder)
+    # What JSON lets through and this code does not expect: another type somewhere inside, or no end of brackets.
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BundleError(
+            f"Expected a bundle that holds together at {folder}, found a part of {MANIFEST} or {TOKENIZER} of another kind "
+            f"({type(error).__name__}: {str(error)[:200]}); restore or retrain it."
+        ) from None
+
+
+def _loaded(folder: Path) -> Bundle:
     raw = (folder / MANIFEST).read_bytes()
     manifest = _parsed(raw, MANIFEST, folder)
     _check_manifest(manifest, folder)
     contents = {name: _verified_file(folder, name, digest) for name, digest in manifest["files"].items()}
     bundle = Bundle(manifest, sha256_of(raw), {name: contents[name] for name in REQUIRED_FILES})
     _check_parts(bundle, folder)
+    _check_seal(raw, folder)
     return bundle
+
+
+def _check_seal(raw: bytes, folder: Path) -> None:
+    seal = folder / SEAL
+    if seal.is_file() and (found := seal.read_text(encoding="utf-8", errors="replace").strip()) != sha256_of(raw):
+        raise BundleError(
+            f"Expected {folder / MANIFEST} as training wrote it (SHA-256 {found[:12]}…), found it changed ({sha256_of(raw)[:12]}…); "
+            f"restore it, or train a version with other settings."
+        )
 
 
 def _parsed(raw: bytes, name: str, folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"Expected JSON in {folder / name}, found something else ({error}); restore or retrain the bundle."
         ) from None
@@ -203,19 +246,31 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             f"Expected {', '.join(missing)} among the files of {folder / MANIFEST}, found none; retrain the bundle."
         )
     labels = manifest["labels"]
-    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(isinstance(label, str) for label in labels):
+    if not all(isinstance(label, str) for label in labels) or len(labels) < 2 or len(set(labels)) != len(labels):
         raise BundleError(
             f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle."
         )
     by_label = manifest["thresholds"].get("by_label", {})
     numbers = [manifest["thresholds"].get("review_below"), *(by_label.values() if isinstance(by_label, dict) else [None])]
-    if not all(isinstance(number, (int, float)) for number in numbers) or not set(by_label) <= set(labels):
+    if not all(_is_probability(number) for number in numbers) or not set(by_label) <= set(labels):
         raise BundleError(
-            f"Expected the threshold review_below, and by_label for labels of the bundle at most, in {folder / MANIFEST}, "
+            f"Expected the threshold review_below, and by_label for labels of the bundle at most, from 0 to 1, in {folder / MANIFEST}, "
             f"found {manifest['thresholds']!r:.200}; retrain the bundle."
         )
     if not manifest["golden"]:
         raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
+    for row in manifest["golden"]:
+        # NaN passes here: what the engine gives beside it tells better what is wrong.
+        if not (
+            isinstance(row, dict) and isinstance(row.get("text"), str) and isinstance(row.get("probabilities"), list)
+        ) or not all(isinstance(number, (int, float)) for number in row["probabilities"]):
+            raise BundleError(
+                f"Expected golden rows of a text and its probabilities in {folder / MANIFEST}, found {row!r:.200}; retrain the bundle."
+            )
+
+
+def _is_probability(number: object) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= 1
 
 
 def _is_plain_name(name: str) -> bool:

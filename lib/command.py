@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import sys
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from lib.errors import CategorizerError, InputError
+from lib.redaction import redacted
 from lib.settings import S, describe, parse_settings
 
 # What Spark says when input is at fault, and what to tell the user instead. First match wins.
@@ -62,6 +64,10 @@ STOPPED = ("SparkContext was shut down", "stopped SparkContext")
 
 def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Sequence[str] | None = None) -> int:
     """Parse, print the settings in force, run `main`, and turn every failure into one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal or a file cannot show is escaped: a title must not fail a run that has published.
+            stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (arguments if arguments is not None else sys.argv)
     if not debug:
         # py4j logs stack traces of its own when the JVM is gone, to the root logger.
@@ -138,6 +144,6 @@ def _first_line(error: Exception) -> str:
 
 def _failed(message: str, code: int, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+    print(f"error: {redacted(message)}", file=sys.stderr, flush=True)
     return code

@@ -16,7 +16,7 @@ from lib.metrics import classification_metrics
 from lib.names import column
 from lib.rows import joined_text
 from lib.scoring import is_unfamiliar, with_category, with_scores
-from lib.sources import Source, require_text
+from lib.sources import Source, check_unchanged, require_text
 from lib.tally import Group, mean_confidence, rows_in
 from lib.unfamiliarity import UNFAMILIAR_SHARE
 from schemas.tables import CATEGORIZED_STATUS
@@ -45,6 +45,7 @@ def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], labe
     rows = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
     counts = _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine), bundle)
+    check_unchanged(source)
     labelled = [row for row in counts if row["label"]]
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")

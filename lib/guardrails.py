@@ -1,19 +1,32 @@
-"""Guardrails: what a night may differ by from the last good one before a person has to look at it."""
+"""Guardrails: what a night may differ by from the last good ones before a person has to look at it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median, median_high
 from typing import Any
+
+# Keys of the map `guarded` in a run's record; behind the colon stands a text column.
+UNCLASSIFIABLE_SHARE = "unclassifiable"
+EMPTY_SHARE = "empty:"
+MEAN_LENGTH = "length:"
+NEW_IDS = "new ids"
+GONE_IDS = "gone ids"
+REMOVED = "removed"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """By how much each figure may differ from the last good run's. Infinity lets everything pass.
+    """By how much each figure may differ from the yardstick, the median of the last good runs. Infinity lets everything pass.
 
     rows: the rows of the source, up or down, as a share. rejected, review, unknown: the rise of a share (unknown: of the
     tokens scored that are out of vocabulary). drift: population stability index of the shares of the categories.
-    confidence: the fall of the mean. from_rows: beside a last good run of fewer rows nothing is compared, its shares say little.
+    confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
+    column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
+    good run did not have, or of its ids that are gone. removed: the share of the table's rows that the run would delete, whatever its
+    size. from_rows: beside good runs of fewer rows nothing else is compared, their shares say little. runs: how many good runs
+    make the yardstick.
     """
 
     rows: float = 0.5
@@ -22,7 +35,47 @@ class Limits:
     drift: float = 0.25
     confidence: float = 0.1
     unknown: float = 0.1
+    unclassifiable: float = 0.05
+    empty: float = 0.1
+    length: float = 0.5
+    ids: float = 0.5
+    removed: float = 0.8
     from_rows: int = 1000
+    runs: int = 7
+
+
+def yardstick(good: Sequence[Mapping[str, Any]], limits: Limits) -> Mapping[str, Any]:
+    """What a night is compared with: a record of the medians over the last good runs; empty if there are none.
+
+    Args:
+        good: records, newest first.
+    """
+    window = good[: limits.runs]
+    if not window:
+        return {}
+    rows = median_high(run["rows_in"] for run in window)
+    # The shares of a small run that somebody let pass say little of the others.
+    window = [run for run in window if run["rows_in"] >= limits.from_rows] or window
+    of: Callable[[str], float | None] = lambda name: _median(run.get(name) for run in window)  # noqa: E731
+    shares = [run["category_shares"] for run in window if run.get("category_shares")]
+    by_name = (
+        {name: median(share.get(name, 0.0) for share in shares) for name in sorted(set().union(*shares))} if shares else {}
+    )
+    total = sum(by_name.values())
+    keys = sorted({key for run in window for key in run.get("guarded") or {}})
+    return {
+        "runs": len(window),
+        "rows_in": rows,
+        "rows_rejected": rows * (_median(map(_rejected, window)) or 0.0),
+        "category_shares": {name: share / total for name, share in by_name.items()} if total else None,
+        "guarded": {key: _median((run.get("guarded") or {}).get(key) for run in window) for key in keys},
+        **{name: of(name) for name in ("review_share", "out_of_vocabulary_share", "mean_confidence")},
+    }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def breaches(run: Mapping[str, Any], good: Mapping[str, Any], limits: Limits) -> list[str]:
@@ -31,9 +84,10 @@ def breaches(run: Mapping[str, Any], good: Mapping[str, Any], limits: Limits) ->
     Args:
         run, good: records for the ledger. What a record of an older version lacks is not compared.
     """
+    found = _whatever_its_size(run, limits)
     if good.get("rows_in", 0) < limits.from_rows:
-        return []
-    found = []
+        return found
+    found += _guarded(run.get("guarded") or {}, good.get("guarded") or {}, limits)
     rows = run["rows_in"] / good["rows_in"] - 1
     if abs(rows) > limits.rows:
         found.append(
@@ -57,6 +111,41 @@ def breaches(run: Mapping[str, Any], good: Mapping[str, Any], limits: Limits) ->
         found.append(f"the mean confidence fell from {before:.3f} to {now:.3f} (limit -{limits.confidence:g})")
     if run.get("drift") is not None and run["drift"] > limits.drift:
         found.append(f"the shares of the categories drifted by {run['drift']:.3f} (limit {limits.drift:g})")
+    return found
+
+
+def _whatever_its_size(run: Mapping[str, Any], limits: Limits) -> list[str]:
+    found = []
+    if run["rows_in"] and run["rows_rejected"] == run["rows_in"]:
+        found.append(f"none of the {run['rows_in']:,} rows has a usable id")
+    removed = (run.get("guarded") or {}).get(REMOVED)
+    if removed is not None and removed > limits.removed:
+        found.append(f"{removed:.1%} of the table's rows would be deleted (limit {limits.removed:.0%})")
+    return found
+
+
+def _guarded(now: Mapping[str, float | None], before: Mapping[str, float | None], limits: Limits) -> list[str]:
+    found = []
+    for key, value in now.items():
+        if value is None:
+            continue
+        if key in (NEW_IDS, GONE_IDS) and value > limits.ids:
+            what = "the ids are new" if key == NEW_IDS else "the last good run's ids are gone"
+            found.append(f"{value:.1%} of {what} (limit {limits.ids:.0%})")
+        past = before.get(key)
+        if past is None:
+            continue
+        if key == UNCLASSIFIABLE_SHARE and value - past > limits.unclassifiable:
+            found.append(f"the share `unclassifiable` rose from {past:.3f} to {value:.3f} (limit +{limits.unclassifiable:g})")
+        if key.startswith(EMPTY_SHARE) and value - past > limits.empty:
+            column = key.removeprefix(EMPTY_SHARE)
+            found.append(f"the share of empty texts in {column} rose from {past:.3f} to {value:.3f} (limit +{limits.empty:g})")
+        if key.startswith(MEAN_LENGTH) and past and abs(value / past - 1) > limits.length:
+            column = key.removeprefix(MEAN_LENGTH)
+            found.append(
+                f"the mean length of texts in {column} changed by {value / past - 1:+.1%}, from {past:.0f} to {value:.0f} bytes "
+                f"(limit {limits.length:.0%})"
+            )
     return found
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from lib.locations import Location, delta_table, is_delta
+from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
 # Operations of Delta that leave the rows as they are: a night is still the last one behind them.
@@ -73,11 +74,19 @@ class TableState:
 
     last: the note of the run whose rows these are, if nothing else has changed them.
     last_good: the record of the newest run in the history, whatever happened behind it; empty if there is none.
+    good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
+    sketch: of the ids that the newest of them has read (lib.rows.Census), in base 64.
+    sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
+    decisions: by version of a model, lib.bundle.Bundle.decisions as the newest run with it had them.
     """
 
     version: int
     last: Mapping[str, Any] | None
     last_good: Mapping[str, Any]
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    good: Sequence[Mapping[str, Any]] = ()
+    sketch: str | None = None
+    sequence: int = 0
 
 
 def encoded(note: Mapping[str, Any]) -> str:
@@ -116,7 +125,33 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
         last = None
     good = next((commit.run for commit in changes if commit.run), {})
-    return TableState(commits[0].version if commits else -1, last, good)
+    # Oldest first, so that the newest is kept.
+    known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
+    decisions = {str(model): str(digest) for model, digest in known if model and digest}
+    standing = _not_undone(changes)
+    sketch = next((commit.note.get("ids_sketch") for commit in standing if commit.note), None)
+    version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
+    return TableState(version, last, good, decisions, runs, sketch, sequence_of(changes))
+
+
+def sequence_of(commits: Sequence[Commit]) -> int:
+    """The number of the newest transaction of ours. Older versions counted by the table's versions, and noted none."""
+    newest = next((commit for commit in commits if commit.note is not None), None)
+    return int((newest.note or {}).get("sequence", newest.version)) if newest else 0
+
+
+def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
+    """The commits of published runs with rows, newest first, without those that a rollback has taken back."""
+    published = [commit for commit in changes if commit.run.get("status") == PUBLISHED and commit.run.get("rows_in")]
+    undone: set[int] = set()
+    up_to = None
+    for commit in changes:
+        if up_to is not None and commit.version > up_to:
+            undone.add(commit.version)
+        elif (restored := (commit.note or {}).get("restored")) is not None:
+            up_to = int(restored)
+    # A table that is back at its beginning is still guarded by what it held.
+    return [commit for commit in published if commit.version not in undone] or published
 
 
 def read_state(spark: SparkSession, location: Location) -> TableState:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
-from lib.history import commit_of_run, commits_of
+from lib.history import commit_of_run, commits_of, read_state
 from lib.maintenance import pack_if_scattered
 from lib.phases import reached
 from lib.plan import Outcome, Plan
@@ -36,13 +36,13 @@ def append_rejects(
     reached("rejected")
 
 
-def hold_back(candidate: Candidate, tables: Tables, record: dict[str, Any], found: Sequence[str]) -> GuardrailError:
-    """Keep the candidate beside the table, tell the ledger, and give the error to end with."""
+def hold_back(candidate: Candidate, tables: Tables, record: dict[str, Any], found: Sequence[str], runs: int) -> GuardrailError:
+    """Keep the candidate beside the table, tell the ledger, and give the error to end with. runs: that made the yardstick."""
     record |= {"status": HELD, "held_because": list(found), "ended_at": iso(time.time())}
     hold(candidate, tables)
     write_ledger(candidate.rows.sparkSession, tables, record)
     return GuardrailError(
-        f"Expected a night like the last good one, found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
+        f"Expected a night like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
         f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {record['run_id']}."
     )
 
@@ -73,6 +73,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     published = commit_of_run(commits, held_run)
     if published:
         return Outcome(None, recover(spark, tables, published.run))
+    mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
     if candidate is None or candidate.run_id != held_run:
         found = f"the run {candidate.run_id}" if candidate else "none"
@@ -84,6 +85,8 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
         raise InputError(
             f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it; run the night again."
         )
+    # Before the commit: what is gone of the tables beside it would fail the run behind it.
+    create_tables(spark, tables, ())
     record = {**candidate.note["run"], "status": PUBLISHED}
     load(Candidate(candidate.rows, candidate.mode, candidate.missing, {**candidate.note, "run": record}), tables, record, True)
     return Outcome(record)
@@ -96,3 +99,9 @@ def recover(spark: SparkSession, tables: Tables, run: Mapping[str, Any]) -> str 
     create_tables(spark, tables, ())
     write_ledger(spark, tables, run, replace=True)
     return str(run["run_id"])
+
+
+def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
+    """Before a job adds to the table's history: whose commit was the last one, stopped before its row, is told first."""
+    if not dry_run:
+        recover(spark, tables, read_state(spark, tables.categorized).last_good)

@@ -10,11 +10,15 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
 from lib.names import quoted
+from lib.redaction import redacted
 
 
 @dataclass(frozen=True)
 class Location:
-    """A path (`uri` is qualified, with its file system) or the name of a table (`uri` is the name)."""
+    """A path (`uri` is qualified, with its file system) or the name of a table (`uri` is the name).
+
+    given: as the user wrote it, to be told and kept, so without keys and passwords.
+    """
 
     given: str
     uri: str
@@ -41,19 +45,79 @@ def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
 
 
 def locate(spark: SparkSession, given: str) -> Location:
-    """A path if it looks like one (a slash in it) or exists as one; otherwise the name of a table."""
+    """A path if it looks like one (a slash in it) or exists as one; otherwise the name of a table.
+
+    Raises:
+        InputError: neither can be, or it is both: where the command is typed must not decide between them.
+    """
     if not given.strip():
         raise InputError("Expected a path or the name of a table, found an empty text; give one.")
     try:
         system, path = file_system(spark, given)
-        if "/" in given or system.exists(path):
-            return Location(given, str(system.makeQualified(path).toString()), True)
+        is_path = "/" in given or bool(system.exists(path))
+        uri = str(system.makeQualified(path).toString())
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         raise InputError(
             f"Expected a path or the name of a table, found {given!r}, which cannot be looked up ({reason})."
         ) from None
-    return Location(given, given, False)
+    if not is_path:
+        return Location(given, given, False)
+    # To ask a catalogue that forgets makes a folder for it, here.
+    if "/" not in given and not _forgets(spark) and exists(spark, Location(given, given, False)):
+        raise InputError(
+            f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
+        )
+    return Location(redacted(given), uri, True)
+
+
+def check_place(spark: SparkSession, target: Location) -> None:
+    """Refuse places where a table and those beside it could not be found again.
+
+    Raises:
+        InputError: a name that no lasting catalogue holds, the root of a file system, or a backtick.
+    """
+    if "`" in target.uri:
+        raise InputError(
+            f"Expected a target without a backtick, which SQL could not name, found {target.given}; choose another."
+        )
+    if target.is_path:
+        _, path = file_system(spark, target.uri)
+        if path.getParent() is None:
+            raise InputError(
+                f"Expected a folder below the root of a file system or bucket, beside which tables can stand, found {target.given}; "
+                f"choose another --target."
+            )
+    else:
+        _check_catalogue(spark, target)
+
+
+def _check_catalogue(spark: SparkSession, target: Location) -> None:
+    name, parts = target.given, target.given.split(".")
+    if len(parts) > 2 or (len(parts) == 2 and spark.conf.get(f"spark.sql.catalog.{parts[0]}", None)):
+        return
+    if _forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
+        raise InputError(
+            f"Expected a path, or a catalogue that holds tables by name, found {name!r} and no catalogue that outlives the run; write "
+            f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name."
+        )
+    if len(parts) == 2 and not exists(spark, target) and not _has_database(spark, parts[0]):
+        raise InputError(
+            f"Expected a table's name in a database of the catalogue, found no database {parts[0]!r}; correct --target."
+        )
+
+
+def _forgets(spark: SparkSession) -> bool:
+    """Whether names are looked up in Spark's own catalogue, and that is gone with the process."""
+    lasting = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
+    return not lasting and spark.conf.get("spark.sql.defaultCatalog", "spark_catalog") == "spark_catalog"
+
+
+def _has_database(spark: SparkSession, name: str) -> bool:
+    try:
+        return bool(spark.catalog.databaseExists(quoted(name)))
+    except Exception:  # a name that is no identifier
+        return False
 
 
 def exists(spark: SparkSession, location: Location) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import CategorizerError
-from lib.history import NOTE_KEY, commit_of_run, commits_of, encoded, noted
-from lib.locations import Location, delta_table
+from lib.history import APPLICATION, NOTE_KEY, commit_of_run, commits_of, encoded, noted
+from lib.locations import Location, delta_table, rows_at
 from lib.names import column, quoted
 from lib.phases import reached
 from lib.tables import Tables, save
@@ -59,22 +59,24 @@ class Candidate:
 def publish(candidate: Candidate, tables: Tables) -> None:
     """Commit a candidate, once, whatever else goes on.
 
-    Delta lets the later of two runs through if their commits do not overlap, though it has not seen the first. So the
-    commit carries a transaction of a sequence that all runs share, numbered by the version that the run has read: after
-    another run's commit the number is used up, and Delta skips the write.
+    A commit that replaces the table's rows is made on the version that was read, or not at all. Delta lets a merge through whose
+    changes do not overlap with another run's, though it has not seen them. So each commit carries a transaction of a sequence that
+    all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
 
     Raises:
         TableMoved: the run has to be planned anew.
     """
     spark = candidate.rows.sparkSession
     read_version = int(candidate.note["read_version"])
+    # A candidate that an older version has held is numbered as that did.
+    number = int(candidate.note.get("sequence", read_version + 1))
     version = read_version
     conflict: Exception | None = None
     for _ in range(MOST_TRIES):
         conflict = None
         try:
-            with noted(spark, candidate.note, version + 1):
-                _write(spark, candidate, tables.categorized)
+            with noted(spark, {**candidate.note, "sequence": number}, number):
+                _write(spark, candidate, tables.categorized, version, number)
             reached("published")
         except Exception as error:
             # The commit may stand, though the client was told otherwise: the history knows.
@@ -91,9 +93,10 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             break
         # Only upkeep came between: the rows are those that were read.
         version = commits[0].version if commits else version
+    left = f"; the run's changes stand in its version {stands.version}, beside theirs" if stands else ""
     raise TableMoved(
         f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
-        f"another hand at work on it meanwhile; run again."
+        f"another hand at work on it meanwhile{left}; run again."
     ) from conflict
 
 
@@ -115,7 +118,8 @@ def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     if newest is None or newest.note is None or not newest.run:
         return None
     note = dict(newest.note)
-    return Candidate(delta_table(spark, tables.held).toDF(), note.pop("mode"), note.pop("missing"), note)
+    # As it was held, also if another night is held meanwhile.
+    return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note)
 
 
 def in_large_files(rows: DataFrame, count: int) -> DataFrame:
@@ -123,7 +127,7 @@ def in_large_files(rows: DataFrame, count: int) -> DataFrame:
     return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
 
 
-def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
+def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
     if candidate.mode == "note":
         # Neither a merge nor an append of no rows will do: each writes a data file without rows.
         run_id = candidate.run_id.replace("'", "")
@@ -132,7 +136,7 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
     if candidate.mode == "full":
         rows = candidate.rows.drop(VANISHED)
         rows = in_large_files(rows, candidate.note["run"]["rows_in"])
-        save(rows.write.format("delta").mode("overwrite").option("mergeSchema", True), target)
+        overwrite_version(rows, target, version, number)
         return
     names = [name for name in candidate.rows.columns if name != VANISHED]
     values = {quoted(name): column(name, of="scored") for name in names}
@@ -148,3 +152,43 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location) -> None:
         merge = merge.whenMatchedUpdate(f"scored.{VANISHED}", {"missing_since": "scored.missing_since"})
     merge = merge.whenMatchedUpdate(f"NOT scored.{VANISHED}", values)
     merge.whenNotMatchedInsert(f"NOT scored.{VANISHED}", values).execute()
+
+
+def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:
+    """Replace the rows of one version of a table, in a commit that fails if any other has changed rows since.
+
+    Spark's own overwrite replaces what stands there when it begins, seen or not; so the transaction is begun here, on the version.
+
+    Args:
+        number: of the transaction, in the sequence that our commits share.
+    """
+    spark = rows.sparkSession
+    java: Any = spark._jsparkSession
+    delta: Any = spark._jvm.org.apache.spark.sql.delta  # type: ignore[union-attr]
+    place = str(delta_table(spark, target).detail().select("location").collect()[0]["location"])
+    none = _none(spark)
+    log = delta.DeltaLog.forTable(java, place)
+    transaction = log.startTransaction(none, spark._jvm.scala.Some(log.getSnapshotAt(version, none, none, False)))  # type: ignore[union-attr]
+    overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
+    nothing, options = (
+        _scala_map(spark, {}),
+        delta.DeltaOptions(_scala_map(spark, {"mergeSchema": "true"}), java.sessionState().conf()),
+    )
+    nil = getattr(getattr(spark._jvm.scala.collection.immutable, "Nil$"), "MODULE$")  # type: ignore[union-attr]
+    write = delta.commands.WriteIntoDelta(log, overwrite, options, nil, nothing, rows._jdf, none, none, False)
+    actions = write.write(transaction, java, none, False)
+    mark = delta.actions.SetTransaction(APPLICATION, number, none)
+    operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
+    transaction.commit(actions.appended(mark), operation)
+
+
+def _none(spark: SparkSession) -> Any:
+    return getattr(getattr(spark._jvm.scala, "None$"), "MODULE$")  # type: ignore[union-attr]
+
+
+def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
+    jvm: Any = spark._jvm
+    content = jvm.java.util.HashMap()
+    for name, value in values.items():
+        content.put(name, value)
+    return jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(content)

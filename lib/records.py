@@ -11,8 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lib.bundle import Bundle
+from lib.guardrails import UNCLASSIFIABLE_SHARE
 from lib.metrics import population_stability_index
 from lib.plan import Plan
+from lib.redaction import redacted
 from lib.rows import Census
 from lib.scoring import with_category
 from lib.sources import Source
@@ -24,6 +26,8 @@ from lib.tally import (
     out_of_vocabulary_share,
     review_share,
     rows_in,
+    text_figures,
+    unclassifiable_share,
 )
 from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
@@ -35,7 +39,7 @@ def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, cens
         "started_at": iso(started),
         "ended_at": iso(time.time()),
         "status": PUBLISHED,
-        "source": source.location.uri,
+        "source": redacted(source.location.uri),
         "source_version": source.version,
         "model_version": bundle.model_version,
         "mode": plan.mode,
@@ -48,8 +52,15 @@ def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, cens
     }
 
 
-def figures(scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts of the scored rows; shares of all rows of the source, also of those that stay as they are."""
+def figures(
+    scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[str, Any], texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Counts of the scored rows; shares of all rows of the source, also of those that stay as they are.
+
+    Args:
+        good: the yardstick that `drift` is measured from.
+        texts: the names of the text columns.
+    """
     groups = [*scored, *unchanged]
     shares, before = category_shares(groups), good.get("category_shares")
     return {
@@ -62,6 +73,7 @@ def figures(scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[s
         "estimated_precision": estimated_precision(groups),
         "review_share": review_share(groups),
         "out_of_vocabulary_share": out_of_vocabulary_share(scored),
+        "guarded": {UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, texts)},
         "drift": population_stability_index(before, shares) if before and shares else None,
     }
 

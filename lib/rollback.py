@@ -8,8 +8,9 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lib.errors import InputError
-from lib.history import Commit, commit_of_run, commits_of, noted, state_of
+from lib.errors import CategorizerError, InputError
+from lib.history import Commit, commit_of_run, commits_of, noted, sequence_of, state_of
+from lib.loading import recover
 from lib.locations import delta_table
 from lib.tables import Tables, write_ledger
 from lib.times import iso, run_id
@@ -45,6 +46,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
         return None
+    recover(spark, tables, state_of(commits).last_good)
     restored = state_of([commit for commit in commits if commit.version <= wanted.version])
     record = {
         **EMPTY,
@@ -56,7 +58,13 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
         "mode": "rollback",
         "settings": f'{{"to": {wanted.version}}}',
     }
-    note = {**(restored.last or {}), "read_version": commits[0].version, "restored": wanted.version, "run": record}
+    note = {
+        **(restored.last or {}),
+        "read_version": commits[0].version,
+        "restored": wanted.version,
+        "sequence": sequence_of(commits) + 1,
+        "run": record,
+    }
     try:
         with noted(spark, note):
             delta_table(spark, tables.categorized).restoreToVersion(wanted.version)
@@ -67,7 +75,22 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
             f"Expected the files of version {wanted.version} of {where}, found some gone (vacuumed); choose a younger one with --to."
         ) from None
     write_ledger(spark, tables, record)
+    _check_nothing_undone_unseen(spark, tables, commits[0].version)
     return record
+
+
+def _check_nothing_undone_unseen(spark: SparkSession, tables: Tables, read_version: int) -> None:
+    newer = [
+        commit for commit in commits_of(spark, tables.categorized) if commit.changes_rows and commit.version > read_version
+    ]
+    # Oldest last; the newest of them that restored is this one.
+    ours = next(i for i, commit in enumerate(newer) if "restored" in (commit.note or {}))
+    if newer[ours + 1 :]:
+        between = newer[ours + 1]
+        raise CategorizerError(
+            f"Expected {tables.categorized.given} to stay as it was read until it was brought back, found version {between.version} "
+            f"published meanwhile, which is undone too; rollback --to {between.version} brings that back."
+        )
 
 
 def _wanted(commits: list[Commit], to: str, where: str) -> Commit:

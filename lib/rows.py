@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
+from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.names import column
@@ -15,8 +15,15 @@ from lib.sources import ID_TYPES, Source, require_columns, require_text
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
+LENGTHS = "text_lengths"
 # Of each text column, in the JSON of a rejected row.
 MAX_REJECTED_CHARACTERS = 4096
+# Characters that show nothing: separators, controls, format characters, and the fillers that Unicode counts as letters or marks.
+NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
+# Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
+SKETCH_SIZE = 10
+# A text order column is compared as the first of these that all of its values are.
+ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class CatalogueColumns:
     carry: tuple[str, ...] = ()
     order_by: str | None = None
     markers: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that a run asks the source for."""
+        return tuple(dict.fromkeys((self.id, *self.text, *self.carry, *([self.order_by] if self.order_by else []))))
 
 
 @dataclass(frozen=True)
@@ -55,13 +67,19 @@ def digest_of_ids() -> Column:
 
 @dataclass(frozen=True)
 class Census:
-    """What stands in the source, counted in one pass over its id column."""
+    """What stands in the source, counted in one pass over its id column.
+
+    sketch: of the set of ids, by which the share that two sets have in common is estimated (HyperLogLog).
+    order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.
+    """
 
     rows: int
     rows_without_usable_id: int
     ids: int
     repeated_ids: int
     ids_digest: int
+    order_type: str | None = field(default=None, compare=False)
+    sketch: bytes | None = field(default=None, compare=False)
 
     @property
     def all_ids(self) -> IdCount:
@@ -74,13 +92,17 @@ class Census:
 
 
 def usable_id(columns: CatalogueColumns) -> Column:
-    """The id as text; null where it is missing, blank or too long to be an id."""
+    """The id as text; null where it is missing, shows nothing or is too long to be an id."""
     return F.when(_id_fault(columns).isNull(), column(columns.id).cast("string"))
 
 
 def _id_fault(columns: CatalogueColumns) -> Column:
     text = column(columns.id).cast("string")
-    return F.when(text.isNull() | (F.trim(text) == ""), NO_ID).when(F.length(text) > MAX_ID_CHARACTERS, LONG_ID)
+    # Nearly every id begins with a visible character of ASCII, which is told without a pattern.
+    shows = (text >= "!") & (text < "\x7f")
+    return F.when(text.isNull() | (~shows & text.rlike(NOTHING_VISIBLE)), NO_ID).when(
+        F.length(text) > MAX_ID_CHARACTERS, LONG_ID
+    )
 
 
 def joined_text(names: Sequence[str], max_characters: int, markers: Sequence[str] = ()) -> Column:
@@ -106,20 +128,84 @@ def _cut(text: Column, max_characters: int) -> Column:
 
 
 def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
-    copies = source.select(usable_id(columns).alias("product_id")).groupBy("product_id").agg(F.count("*").alias("copies"))
+    """Count what stands in the source.
+
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
+    """
+    order = _order_texts(source, columns)
+    copies = source.select(usable_id(columns).alias("product_id"), *[value.alias(name) for name, value in order.items()])
+    copies = copies.groupBy("product_id").agg(F.count("*").alias("copies"), *[F.count(name).alias(name) for name in order])
+    repeated = F.col("product_id").isNotNull() & (F.col("copies") > 1)
     counted = copies.agg(
         F.sum("copies").alias("rows"),
         F.sum(F.when(F.col("product_id").isNull(), F.col("copies"))).alias("without_usable_id"),
         F.count("product_id").alias("ids"),
-        F.count(F.when(F.col("product_id").isNotNull() & (F.col("copies") > 1), 1)).alias("repeated"),
+        F.count(F.when(repeated, 1)).alias("repeated"),
         F.bit_xor(F.when(F.col("product_id").isNotNull(), F.xxhash64("product_id"))).alias("digest"),
+        F.hll_sketch_agg("product_id", SKETCH_SIZE).alias("sketch"),
+        *[F.sum(F.when(repeated, F.col(name))).alias(name) for name in order],
     ).collect()[0]
     rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
-    return Census(rows, without_usable_id, counted["ids"], counted["repeated"], digest)
+    order_type = _order_type(source, columns, counted.asDict()) if order and counted["repeated"] else None
+    return Census(
+        rows,
+        without_usable_id,
+        counted["ids"],
+        counted["repeated"],
+        digest,
+        order_type,
+        bytes(counted["sketch"] or b"") or None,
+    )
 
 
-def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census) -> DataFrame:
+def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Column]:
+    """Of an order column of texts: the value, and what it is as each of the types that it may be compared as."""
+    if not columns.order_by or not isinstance(source.schema[columns.order_by].dataType, StringType):
+        return {}
+    value = _order_text(columns.order_by)
+    return {"values": value, **{name: value.try_cast(kind) for name, kind in ORDER_TYPES.items()}}
+
+
+def _order_text(name: str) -> Column:
+    """The text without blanks around it; null for what says that there is no value."""
+    text = F.trim(column(name))
+    return F.when((text != "") & ~F.lower(text).isin("nan", "null", "none"), text)
+
+
+def _order_type(source: DataFrame, columns: CatalogueColumns, counted: Mapping[str, int | None]) -> str:
+    for name, kind in ORDER_TYPES.items():
+        if counted[name] == counted["values"]:
+            return kind
+    ids = _repeated_ids(source, columns)
+    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+    # Of texts of two kinds one of either is told.
+    texts = _order_texts(copies, columns)
+    examples = [
+        copies.filter(texts["values"].isNotNull() & texts[name].isNull()).select(texts["values"]).head() for name in ORDER_TYPES
+    ]
+    found = " beside ".join(dict.fromkeys(repr(row[0])[:100] for row in examples if row))
+    raise InputError(
+        f"Expected numbers or times throughout in the column {columns.order_by}, which tells the newest copy of an id, found {found}; "
+        f"correct --order-by, or cast the column in the source."
+    )
+
+
+def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
+    """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
+    rows = spark.createDataFrame([(now, before)], "now binary, before binary")
+    union = F.hll_sketch_estimate(F.hll_union("now", "before"))
+    both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
+    return max(both - other, 0) / max(one, 1), max(both - one, 0) / max(other, 1)
+
+
+def catalogue_rows(
+    source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census, measured: bool = False
+) -> DataFrame:
     """One row a usable id: product_id, text, text_hash and the carried columns.
+
+    Args:
+        measured: also LENGTHS, an array of the bytes of each text column as far as they are read; 0 for one without a text.
 
     Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
     """
@@ -127,7 +213,7 @@ def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters:
     if census.repeated_ids:
         ids = _repeated_ids(source, columns)
         once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
-        kept = _ranked_copies(source, columns).filter("copy_rank = 1").drop("copy_rank")
+        kept = _ranked_copies(source, columns, census).filter("copy_rank = 1").drop("copy_rank")
         usable = once.unionByName(kept)
     text = joined_text(columns.text, max_characters, columns.markers)
     return usable.select(
@@ -135,7 +221,12 @@ def catalogue_rows(source: DataFrame, columns: CatalogueColumns, max_characters:
         text.alias("text"),
         F.sha2(text, 256).alias("text_hash"),
         *[column(name) for name in columns.carry],
+        *([F.array(*[_length(name, max_characters) for name in columns.text]).alias(LENGTHS)] if measured else []),
     )
+
+
+def _length(name: str, max_characters: int) -> Column:
+    return F.least(F.coalesce(F.octet_length(F.trim(_cut(column(name), max_characters))), F.lit(0)), F.lit(max_characters))
 
 
 def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_characters: int) -> str:
@@ -147,6 +238,8 @@ def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_c
     where = source.location.given
     require_columns(source.frame, where, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, where, columns.text)
+    if columns.order_by:
+        require_columns(source.frame, where, order_by=([columns.order_by], (AtomicType,)))
     rows = source.frame.filter(usable_id(columns) == product_id)
     found = catalogue_rows(rows, columns, max_characters, take_census(rows, columns)).select("text").collect()
     if not found:
@@ -165,7 +258,7 @@ def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) 
     )
     if not census.repeated_ids:
         return rejects
-    older = _ranked_copies(source, columns).filter("copy_rank > 1").drop("copy_rank")
+    older = _ranked_copies(source, columns, census).filter("copy_rank > 1").drop("copy_rank")
     return rejects.unionByName(
         older.select(usable_id(columns).alias("product_id"), F.lit(OLDER_COPY).alias("reason"), _as_json(source).alias("row"))
     )
@@ -176,13 +269,23 @@ def _repeated_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
     return ids.groupBy("repeated_id").agg(F.count("*").alias("copies")).filter("copies > 1").select("repeated_id")
 
 
-def _ranked_copies(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+def _ranked_copies(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
     """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
     ids = _repeated_ids(source, columns)
     copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
-    newest = [column(columns.order_by).desc_nulls_last()] if columns.order_by else []
-    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(_as_json(source), 256))
+    newest = [_order_value(source, columns.order_by, census).desc_nulls_last()] if columns.order_by else []
+    # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
+    whole = F.to_json(F.struct(*map(column, source.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
+    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
     return copies.withColumn("copy_rank", F.row_number().over(order))
+
+
+def _order_value(source: DataFrame, name: str, census: Census) -> Column:
+    """What copies are compared by; null, which comes last, for what is no value."""
+    kind = source.schema[name].dataType
+    if isinstance(kind, StringType):
+        return _order_text(name).try_cast(census.order_type or "string")
+    return F.when(~F.isnan(column(name)), column(name)) if isinstance(kind, (FloatType, DoubleType)) else column(name)
 
 
 def _as_json(source: DataFrame) -> Column:

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.names import column
-from lib.rows import CatalogueColumns, Census, IdCount, catalogue_rows, usable_id
+from lib.rows import LENGTHS, CatalogueColumns, Census, IdCount, catalogue_rows, usable_id
 from lib.scratch import Scratch
 from lib.sources import Source
 from lib.tally import Group, count_groups
@@ -37,7 +37,7 @@ class Selection:
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:
     """Every row, in the source's own partitions where they are even: dealing out texts anew costs as much as reading them."""
-    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    rows = catalogue_rows(source.frame, columns, max_characters, census, measured=True)
     if not is_even(rows_by_partition(source), _cores(rows)):
         rows = rows.repartition(_tasks(rows, census.ids))
     return Selection(rows, IdCount(0, 0))
@@ -72,22 +72,24 @@ def select_changed(
         fresh = fresh.join(feed, usable_id(columns) == feed["changed_id"], "left_semi")
     for name in ("text_hash", *columns.carry):
         same = same & column(name, of="fresh").eqNullSafe(column(name, of="known"))
-    compared = _compared(catalogue_rows(fresh, columns, max_characters, census).drop("text"), known, same)
+    compared = _compared(catalogue_rows(fresh, columns, max_characters, census, measured=True).drop("text"), known, same)
     compared = scratch.keep(compared.unionByName(others) if others is not None else compared)
-    groups, unchanged = count_groups(compared.filter("unchanged"))
+    groups, unchanged = count_groups(compared.filter("unchanged"), len(columns.text))
     changed = compared.filter("NOT unchanged").select("product_id")
     count = census.ids - unchanged.ids
     if count <= MOST_IDS_TO_BROADCAST:
         changed = changed.hint("broadcast")
     # Of an id that is not in the feed and yet unknown the text is needed too.
-    rows = catalogue_rows(source.frame, columns, max_characters, census)
+    rows = catalogue_rows(source.frame, columns, max_characters, census, measured=True)
     return Selection(rows.join(changed, "product_id", "left_semi").repartition(_tasks(rows, count)), unchanged, groups)
 
 
 def _compared(fresh: DataFrame, known: DataFrame, same: Column) -> DataFrame:
     kept = [F.col(f"known.{name}") for name in ("category", "status", "confidence")]
     joined = fresh.alias("fresh").join(known.alias("known"), same, "left_outer")
-    return joined.select("fresh.product_id", F.col("known.product_id").isNotNull().alias("unchanged"), *kept)
+    # Of rows that a change feed does not name the texts are not read.
+    lengths = F.col(f"fresh.{LENGTHS}") if LENGTHS in fresh.columns else F.lit(None).cast("array<int>").alias(LENGTHS)
+    return joined.select("fresh.product_id", F.col("known.product_id").isNotNull().alias("unchanged"), *kept, lengths)
 
 
 def rows_by_partition(source: Source) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,25 @@ LOCAL = {
     # VACUUM lists folders in so many tasks: by default in ten thousand.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
 }
-ALWAYS = {
+# What the promises stand on: with another value rows are lost, or read as something else, without an error.
+PROMISED = {
     # Times are stored and compared in UTC, whatever the machine's clock is set to.
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.caseSensitive": "false",
+    # The value of a folder such as product_id=007 stays a text.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.sql.parquet.mergeSchema": "false",
+    "spark.sql.json.enablePartialResults": "false",
+    # A filter that the reader applies itself passes over what is broken in the rows that it leaves out.
+    "spark.sql.csv.filterPushdown.enabled": "false",
+    "spark.sql.json.filterPushdown.enabled": "false",
+    "spark.sql.legacy.charVarcharAsString": "false",
+    "spark.databricks.delta.schema.autoMerge.enabled": "false",
+}
+ALWAYS = {
     # Bounds what one Arrow batch brings into a Python worker, whatever the rows hold.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
@@ -57,8 +74,16 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
 
 
 def configure(spark: SparkSession) -> None:
-    """Set what every job relies on, and on one machine what saves seconds, unless the user has set it."""
+    """Set what every job stands on, whoever has set it otherwise, and what saves seconds, unless the user has set it."""
     given = dict(spark.sparkContext.getConf().getAll())
+    for name, value in PROMISED.items():
+        if given.get(name, value).lower() != value.lower():
+            print(
+                f"{name} is {value} in this job, not {given[name]}: what it promises stands on that",
+                file=sys.stderr,
+                flush=True,
+            )
+        spark.conf.set(name, value)
     local = LOCAL if str(spark.sparkContext.master).startswith("local") else {}
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from lib.errors import InputError
+from lib.redaction import redacted
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -94,8 +95,16 @@ def _converter(hint: Any) -> Any:
         return _names
     for kind in (int, float):
         if hint is kind or kind.__name__ in text:
-            return kind
+            return kind if kind is int else number
     return str
+
+
+def number(text: str) -> float:
+    """A number; what is none, NaN by its name, compares with nothing, and so would switch off what it limits."""
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError(text)
+    return value
 
 
 def _names(text: str) -> Names:
@@ -127,7 +136,11 @@ def _checked(name: str, value: Any, hint: Any, choices: Sequence[str] | None, pa
         return tuple(value)
     if convert is _names and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return _names(str(value))
-    fits = type(value) is convert or (convert is float and type(value) is int)
+    fits = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        if convert is number
+        else type(value) is convert
+    )
     if not fits or (choices and value not in choices):
         expected = (
             f"one of {', '.join(choices)}"
@@ -139,7 +152,7 @@ def _checked(name: str, value: Any, hint: Any, choices: Sequence[str] | None, pa
 
 
 def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return redacted(",".join(value) if isinstance(value, tuple) else str(value))
 
 
 def as_record(settings: JobSettings) -> Mapping[str, Any]:
@@ -149,7 +162,9 @@ def as_record(settings: JobSettings) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return list(value)
+        return [redacted(one) for one in value]
+    if isinstance(value, str):
+        return redacted(value)
     # JSON has no infinity.
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -6,23 +6,52 @@ like a product without a text.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
-import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, IntegralType, StringType
+from pyspark.sql.types import (
+    BinaryType,
+    BooleanType,
+    DataType,
+    DateType,
+    IntegralType,
+    NumericType,
+    StringType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from lib.errors import InputError
+from lib.file_checks import (
+    UTF_8,
+    check_encoding,
+    check_none_lacks,
+    check_quotes_closed,
+    checked_encoding,
+    columns_of_footers,
+    inspected,
+    whole_header,
+)
+from lib.listing import (
+    LISTED,
+    LITERAL_PATHS,
+    File,
+    changed_since,
+    check_same_files,
+    digest_of,
+    files_read_by,
+    files_under,
+    is_partitioned,
+    relations_of,
+)
 from lib.locations import Location, delta_table, exists, file_system, is_delta, rows_at
+from lib.names import column
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
@@ -30,51 +59,155 @@ SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "js
 COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 
+UNVERSIONED = "unversioned"
+
+
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read what does not describe itself. `columns` names the columns of a CSV without a header."""
+    """How to read what does not describe itself.
+
+    Attributes:
+        columns: names the columns of a CSV without a header.
+        encoding: of CSV and JSON files.
+        wanted: the columns that the job asks for; each file has to have them, in whatever order and case.
+    """
 
     format: str | None = None
     columns: tuple[str, ...] = ()
     delimiter: str = ","
+    encoding: str = UTF_8
+    wanted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A pinned input: reading `frame` twice gives the same rows, and `version` changes when they may have."""
+    """A pinned input: reading `frame` twice gives the same rows, and `version` changes when they may have.
+
+    Attributes:
+        reading: digest of all else that decides what is read: the options and the columns with their types.
+        files: the listing that `frame` reads and `version` digests; none for a Delta table.
+    """
 
     location: Location
     frame: DataFrame
     version: str
     format: str
+    reading: str = ""
+    files: tuple[File, ...] = ()
 
 
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
-    """Resolve a source and pin its version (Delta: the table's version; files: their names, sizes and times).
+    """Resolve a source and pin its version (Delta: the table's id and version; files: their names, sizes and times).
+
+    A view counts as changed each time: what it reads is not pinned by any of these.
 
     Raises:
-        InputError: nothing there, not a table, or not readable as one.
+        InputError: nothing there, not a table, not readable as one, or a file in it that differs from the others.
     """
     if not exists(spark, location):
         what = "a file, folder or table" if location.is_path else "a table, or a path"
         raise InputError(f"Expected {what} at {location.given}, found nothing; correct the path or the table's name.")
     if is_delta(spark, location):
-        return _read_delta(spark, location)
-    kind = _format_of(spark, location, options) if location.is_path else "table"
+        _check_whole_table(spark, location)
+        return _read_delta(spark, location, options)
+    if not location.is_path:
+        return _read_table(spark, location, options)
+    return _read_path(spark, location, options)
+
+
+def _check_whole_table(spark: SparkSession, location: Location) -> None:
+    if location.is_path:
+        system, log = file_system(spark, f"{location.uri}/_delta_log")
+        if not system.exists(log):
+            raise InputError(
+                f"Expected a whole table at {location.given}, found a folder inside a Delta table; give the table's path."
+            )
+
+
+def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
+    table = delta_table(spark, location)
+    version = table.history(1).select("version").collect()[0]["version"]
+    frame = _with_zone(rows_at(spark, location, version))
+    identity = table.detail().select("id").collect()[0]["id"]
+    return Source(location, frame, f"delta:{version}:{identity}", "delta", _reading(options, frame))
+
+
+def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
+    # The session may know the files of an earlier reading.
+    spark.catalog.refreshTable(location.sql)
+    frame = _with_zone(spark.read.table(location.sql))
+    files = files_read_by(frame)
+    listed = all(relation.location().getClass().getSimpleName() == LISTED for relation in relations_of(frame))
+    _check_columns_of_files(spark, frame, files, options, location)
+    is_table = spark.catalog.getTable(location.sql).tableType in ("MANAGED", "EXTERNAL")
+    pinned = files and listed and is_table and _is_plain(frame)
+    version = f"files:{digest_of(files)}" if pinned else UNVERSIONED
+    return Source(location, frame, version, "table", _reading(options, frame), tuple(files))
+
+
+def _is_plain(frame: DataFrame) -> bool:
+    """Whether every leaf of the plan is a reading of files."""
+    return len(list(relations_of(frame))) == frame._jdf.queryExecution().analyzed().collectLeaves().size()
+
+
+def _read_path(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
+    lines, files = files_under(spark, location)
+    kind = _format_of(files, location, options)
+    # Folders that are no columns are read through; those that are make Spark look for columns in every name.
+    layout = {} if is_partitioned(spark, files, location) else {"recursiveFileLookup": True}
     try:
-        frame = _read_files(spark, location, kind, options)
+        if kind == "parquet":
+            frame = _read_parquet(spark, location, files, layout, options)
+        elif kind == "csv":
+            frame = _read_csv(spark, location, lines, files, layout, options)
+        else:
+            frame = _read_json(spark, location, lines, files, layout, options)
     except AnalysisException as error:
         first = str(error).splitlines()[0]
         raise InputError(
             f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."
         ) from None
-    _check_quotes_closed(spark, frame, kind, location)
-    return Source(location, frame, _file_version(spark, frame), kind)
+    check_same_files(files_read_by(frame), files, location.given)
+    frame = _with_zone(_spelled(frame, options.wanted))
+    return Source(location, frame, f"files:{digest_of(files)}", kind, _reading(options, frame), tuple(files))
 
 
-def _read_delta(spark: SparkSession, location: Location) -> Source:
-    version = delta_table(spark, location).history(1).select("version").collect()[0]["version"]
-    return Source(location, rows_at(spark, location, version), f"delta:{version}", "delta")
+def _reading(options: ReadOptions, frame: DataFrame) -> str:
+    parts = [asdict(options), frame.schema.jsonValue()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _spelled(frame: DataFrame, wanted: Sequence[str]) -> DataFrame:
+    """The columns asked for under the case they are asked for in."""
+    there = {name.lower(): name for name in frame.columns}
+    renamed = {there[name.lower()]: name for name in wanted if name not in frame.columns and name.lower() in there}
+    return frame.withColumnsRenamed(renamed) if renamed else frame
+
+
+def _with_zone(frame: DataFrame) -> DataFrame:
+    """Times without a zone as UTC: a Delta table that holds them is closed to older readers."""
+    without = [field.name for field in frame.schema.fields if isinstance(field.dataType, TimestampNTZType)]
+    return frame.withColumns({name: column(name).cast("timestamp") for name in without}) if without else frame
+
+
+def check_unchanged(source: Source) -> None:
+    """Refuse what was read if the source has changed meanwhile: its rows may be of both states.
+
+    Raises:
+        InputError: a file has another size or time than when it was listed; the Delta table is another one.
+    """
+    spark, location = source.frame.sparkSession, source.location
+    if source.format == "delta":
+        found = delta_table(spark, location).detail().select("id").collect()[0]["id"]
+        changed = None if source.version.endswith(f":{found}") else f"{location.given} made anew"
+    else:
+        roots = [location.uri] if location.is_path else sorted({file.path.rpartition("/")[0] for file in source.files})
+        changed = changed_since(spark, source.files, roots)
+    if changed:
+        raise InputError(
+            f"Expected the source {location.given} to stay as it is during the run, found {changed} with other content than when it "
+            f"was listed; run again once it is delivered."
+        )
 
 
 def changed_rows(source: Source, since: str) -> DataFrame | None:
@@ -82,9 +215,11 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
 
     None where the table has no change feed over the whole way, or `since` is no older version of it.
     """
-    kind, _, version = since.partition(":")
-    pinned = source.version.partition(":")[2]
-    if kind != "delta" or source.format != "delta" or int(version) >= int(pinned):
+    if source.format != "delta" or since.count(":") != 2:
+        return None
+    kind, version, identity = since.split(":")
+    _, pinned, same = source.version.split(":")
+    if kind != "delta" or identity != same or int(version) >= int(pinned):
         return None
     spark, location = source.frame.sparkSession, source.location
     reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=int(version) + 1, endingVersion=pinned)
@@ -97,17 +232,16 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
     return changes
 
 
-def _format_of(spark: SparkSession, location: Location, options: ReadOptions) -> str:
+def _format_of(files: Sequence[File], location: Location, options: ReadOptions) -> str:
+    if not files:
+        raise InputError(f"Expected data files at {location.given}, found none; correct the path, or wait for the delivery.")
     if options.format:
         if options.format == "delta":
             raise InputError(
                 f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format."
             )
         return options.format
-    names = [status.getPath().getName() for status in _data_files(spark, location)]
-    if not names:
-        raise InputError(f"Expected data files at {location.given}, found none; correct the path, or wait for the delivery.")
-    found = {_suffix(name) for name in names}
+    found = {_suffix(file.path) for file in files}
     kinds = {SUFFIXES.get(suffix) for suffix in found}
     if len(kinds) != 1 or None in kinds:
         raise InputError(
@@ -117,114 +251,146 @@ def _format_of(spark: SparkSession, location: Location, options: ReadOptions) ->
     return str(kinds.pop())
 
 
-def _suffix(name: str) -> str:
-    suffixes = [suffix for suffix in PurePosixPath(name.lower()).suffixes if suffix not in COMPRESSIONS]
+def _suffix(path: str) -> str:
+    suffixes = [suffix for suffix in PurePosixPath(path.lower()).suffixes if suffix not in COMPRESSIONS]
     return suffixes[-1] if suffixes else "no suffix"
 
 
-def _data_files(spark: SparkSession, location: Location) -> Iterator[Any]:
-    """Hadoop's FileStatus of the data files at a path; like Spark, without what begins with _ or a dot."""
-    system, path = file_system(spark, location.uri)
-    if system.getFileStatus(path).isFile():
-        yield system.getFileStatus(path)
-        return
-    found = system.listFiles(path, True)
-    root = path.toString()
-    while found.hasNext():
-        status = found.next()
-        inner = PurePosixPath(status.getPath().toString().split(root, 1)[-1].lstrip("/"))
-        if not any(part.startswith(("_", ".")) for part in inner.parts):
-            yield status
-
-
-def _check_none_is_empty(spark: SparkSession, location: Location) -> None:
-    """Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off."""
-    for status in _data_files(spark, location):
-        if status.getLen() == 0:
+def _read_parquet(
+    spark: SparkSession, location: Location, files: Sequence[File], layout: Mapping[str, bool], options: ReadOptions
+) -> DataFrame:
+    for file in files:
+        # Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off.
+        if file.size == 0:
             raise InputError(
-                f"Expected whole Parquet files at {location.given}, found {status.getPath().getName()} with zero bytes; deliver it again."
+                f"Expected whole Parquet files at {location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
             )
+    reader = spark.read.options(**layout, **LITERAL_PATHS)
+    frame = reader.parquet(location.uri)
+    columns = _check_columns_of_files(spark, frame, files, options, location)
+    # By itself Spark takes the columns of some file.
+    return reader.option("mergeSchema", True).parquet(location.uri) if len(set(columns.values())) > 1 else frame
 
 
-def _read_files(spark: SparkSession, location: Location, kind: str, options: ReadOptions) -> DataFrame:
-    if kind == "table":
-        return spark.read.table(location.uri)
-    if kind == "parquet":
-        if location.is_path:
-            _check_none_is_empty(spark, location)
-        return spark.read.parquet(location.uri)
-    if kind == "json":
-        # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
-        return spark.read.options(mode="FAILFAST", primitivesAsString=True).json(location.uri)
-    reader = spark.read.options(
-        mode="FAILFAST",
-        header=not options.columns,
-        multiLine=True,
-        sep=options.delimiter,
-        quote='"',
-        escape='"',
-        unescapedQuoteHandling="RAISE_ERROR",
-        # With pruning a row with too many or too few fields passes, as long as its unwanted ones are at fault.
-        columnPruning=False,
-        # Texts of several megabytes are cut later, not refused here.
-        maxCharsPerColumn=-1,
-    )
-    if options.columns:
-        reader = reader.schema(text_schema(options.columns))
-    return reader.csv(location.uri)
+def _check_columns_of_files(
+    spark: SparkSession, frame: DataFrame, files: Sequence[File], options: ReadOptions, location: Location
+) -> Mapping[str, tuple[str, ...]]:
+    """The columns of each Parquet file that a frame reads, after checking that each has what the job asks for."""
+    columns: dict[str, tuple[str, ...]] = {}
+    if len(files) > 1:
+        for relation in relations_of(frame):
+            if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat" and (
+                relation.location().getClass().getSimpleName() == LISTED
+            ):
+                there = {file.path for file in files}
+                found = {path: names for path, names in columns_of_footers(spark, relation).items() if path in there}
+                folders = {str(name).lower() for name in relation.partitionSchema().fieldNames()}
+                check_none_lacks(found, [name for name in options.wanted if name.lower() not in folders], location.given)
+                columns |= found
+    return columns
 
 
-def _check_quotes_closed(spark: SparkSession, frame: DataFrame, kind: str, location: Location) -> None:
-    """Refuse a CSV file whose last quoted text never ends: Spark would take the rest of the file for that text."""
-    if kind != "csv":
-        return
-    lines = spark.read.text(_files_of(frame)).select("value", F.col("_metadata.file_path").alias("file"))
-    quotes = F.sum(F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))).alias("quotes")
-    # An odd number of quotes is rare, and mostly this fault; only then is the file parsed a second time.
-    suspects = [unquote(row["file"]) for row in lines.groupBy("file").agg(quotes).filter("quotes % 2 = 1").collect()]
-    if not suspects:
-        return
-    whole = spark.read.text(suspects, wholetext=True).select(F.col("_metadata.file_path").alias("file"), "value")
-    broken = whole.mapInPandas(_files_ending_in_quotes, "file string").collect()
-    if broken:
-        raise InputError(
-            f"Expected every quoted text to be closed in the CSV file {broken[0]['file']}, found one still open at its end; "
-            f"close it, and double each quote inside a quoted text."
-        )
-
-
-def _files_ending_in_quotes(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    csv.field_size_limit(1 << 30)
-    for batch in batches:
-        yield batch.loc[[_ends_in_quotes(text) for text in batch["value"]], ["file"]]
-
-
-def _ends_in_quotes(text: str) -> bool:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _read_json(
+    spark: SparkSession,
+    location: Location,
+    lines: DataFrame,
+    files: Sequence[File],
+    layout: Mapping[str, bool],
+    options: ReadOptions,
+) -> DataFrame:
+    encoding = _prepared_encoding(spark, options)
+    if len(files) > 1 or encoding != UTF_8:
+        wanted = _outside_folders(files, options.wanted)
+        told = inspected(lines, files, encoding, wanted)
+        check_encoding(spark, told, encoding)
+        # A file without a line lacks nothing.
+        full = [file for file in told if file.header is not None]
+        check_none_lacks({file.path: set(wanted) - set(file.lacks) for file in full}, wanted, location.given)
+    # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
+    reader = spark.read.options(mode="FAILFAST", primitivesAsString=True, **layout, **LITERAL_PATHS)
+    if encoding != UTF_8:
+        reader = reader.options(encoding=encoding, lineSep="\n")
     try:
-        for _ in rows:
-            pass
-    except csv.Error as error:
-        return "unexpected end of data" in str(error)
-    return False
+        return reader.json(location.uri)
+    except Exception:
+        # Spark's parser refuses bytes that are no text, but does not say where they are.
+        check_encoding(spark, inspected(lines, files, encoding, ()), encoding)
+        raise
 
 
-def _files_of(frame: DataFrame) -> list[str]:
-    """The files that `frame` reads, as paths: Spark gives them as encoded URIs, in which a blank is %20."""
-    return sorted(unquote(name) for name in frame.inputFiles())
+def _read_csv(
+    spark: SparkSession,
+    location: Location,
+    lines: DataFrame,
+    files: Sequence[File],
+    layout: Mapping[str, bool],
+    options: ReadOptions,
+) -> DataFrame:
+    """A CSV source, each file's columns by the names in its own header."""
+    encoding = _prepared_encoding(spark, options)
+    told = inspected(lines, files, encoding, ())
+    check_encoding(spark, told, encoding)
+    check_quotes_closed(spark, told, encoding, options.delimiter)
+    reader = spark.read.options(**_csv_options(options, encoding), **LITERAL_PATHS)
+    if options.columns:
+        return reader.schema(text_schema(options.columns)).options(**layout).csv(location.uri)
+    by_header: dict[str, list[str]] = {}
+    for file in told:
+        # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
+        goes_on = (file.header or "").count('"') % 2
+        header = whole_header(spark, file.path, encoding, options.delimiter) if goes_on else file.header or ""
+        by_header.setdefault(header, []).append(file.path)
+    names = {header: _names_of_header(spark, header, options) for header in by_header}
+    check_none_lacks(
+        {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
+    )
+    if len(by_header) == 1:
+        return reader.schema(text_schema(names.popitem()[1])).options(**layout).csv(location.uri)
+    # Files under one header are read together, those under several put side by side by name.
+    base = {} if layout else {"basePath": location.uri}
+    frames = [reader.schema(text_schema(names[header])).options(**base).csv(paths) for header, paths in by_header.items()]
+    union = frames[0]
+    for frame in frames[1:]:
+        union = union.unionByName(frame, allowMissingColumns=True)
+    return union
 
 
-def _file_version(spark: SparkSession, frame: DataFrame) -> str:
-    """Digest of names, sizes and times of the files that `frame` reads; their listing is pinned in its plan."""
-    paths = _files_of(frame)
-    if not paths:
-        return "unversioned"
-    digest = hashlib.sha256()
-    for name in paths:
-        system, path = file_system(spark, name)
-        status = system.getFileStatus(path)
-        digest.update(f"{name}\0{status.getLen()}\0{status.getModificationTime()}\n".encode())
-    return f"files:{digest.hexdigest()[:16]}"
+def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
+    return {
+        "mode": "FAILFAST",
+        "header": not options.columns,
+        "multiLine": True,
+        "sep": options.delimiter,
+        "encoding": encoding,
+        "quote": '"',
+        "escape": '"',
+        "unescapedQuoteHandling": "RAISE_ERROR",
+        # With pruning a row with too many or too few fields passes, as long as its unwanted ones are at fault.
+        "columnPruning": False,
+        # Texts of several megabytes are cut later, not refused here.
+        "maxCharsPerColumn": -1,
+    }
+
+
+def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
+    """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
+    lines: Any = spark.createDataFrame([(header,)], "value string")._jdf
+    jvm: Any = spark._jvm
+    reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
+    return list(reader._jreader.csv(getattr(lines, "as")(jvm.org.apache.spark.sql.Encoders.STRING())).columns())
+
+
+def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:
+    encoding = checked_encoding(spark, options.encoding)
+    # Spark's readers know eight encodings by themselves, and all of Java's by this setting.
+    spark.conf.set("spark.sql.legacy.javaCharsets", encoding != UTF_8)
+    return encoding
+
+
+def _outside_folders(files: Sequence[File], wanted: Sequence[str]) -> list[str]:
+    """Those of the columns that are no names of partition folders, key=value."""
+    keys = {part.partition("=")[0].lower() for file in files for part in PurePosixPath(file.path).parts[:-1] if "=" in part}
+    return [name for name in wanted if name.lower() not in keys]
 
 
 def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str], tuple[type[DataType], ...]]) -> None:
@@ -264,4 +430,13 @@ def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str =
 
 
 TEXT_TYPES: tuple[type[DataType], ...] = (StringType,)
+# What any reader of Delta tables knows; others, such as variants, close the table to older ones.
+CARRIED_TYPES: tuple[type[DataType], ...] = (
+    StringType,
+    NumericType,
+    BooleanType,
+    DateType,
+    TimestampType,
+    BinaryType,
+)
 ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)

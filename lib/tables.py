@@ -88,15 +88,29 @@ def _holds_anything(spark: SparkSession, location: Location) -> bool:
 def _check_schema(
     location: Location, found: StructType, wanted: StructType, may_lack: Collection[str], may_hold_more: bool
 ) -> None:
-    there = {f.name: f.dataType.simpleString() for f in found.fields}
+    # As Delta does, by names that do not differ by case alone.
+    there = {f.name.lower(): f.dataType.simpleString() for f in found.fields}
     expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
-    wrong = [f"{name} {kind}" for name, kind in expected.items() if there.get(name, kind if name in may_lack else None) != kind]
-    extra = [] if may_hold_more else [f"{name} {kind}" for name, kind in there.items() if name not in expected]
-    if wrong or extra:
-        parts = ([f"no {', '.join(wrong)}"] if wrong else []) + ([f"also {', '.join(extra)}"] if extra else [])
+    ours = {name.lower() for name in expected}
+    lacking = [f"{name} {kind}" for name, kind in expected.items() if name.lower() not in there and name not in may_lack]
+    other = {name: kind for name, kind in expected.items() if there.get(name.lower(), kind) != kind}
+    extra = (
+        [] if may_hold_more else [f"{f.name} {f.dataType.simpleString()}" for f in found.fields if f.name.lower() not in ours]
+    )
+    parts, advice = [], []
+    if lacking:
+        parts.append(f"no {', '.join(lacking)}")
+        advice.append("add carried columns with --mode full")
+    if other:
+        parts.append(", ".join(f"{name} as {there[name.lower()]}, which is {kind} now" for name, kind in other.items()))
+        advice.append("cast what has another type in the source, or leave it out of --carry")
+    if extra:
+        parts.append(f"also {', '.join(extra)}")
+        advice.append("carry what it holds beyond")
+    if parts:
         raise InputError(
             f"Expected the columns of this job (and the carried ones) in the existing table {location.given}, "
-            f"found {' and '.join(parts)}; choose another --target, or change --carry with --mode full."
+            f"found {' and '.join(parts)}; {', '.join(advice)}, or choose another --target."
         )
 
 

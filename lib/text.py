@@ -56,6 +56,12 @@ class TextSettings:
                 raise BundleError(f"Expected the text setting {name} to be a whole number above 0, found {value!r}.")
         if not all(isinstance(name, str) for name in self.fields):
             raise BundleError(f"Expected the text setting fields to be names, found {self.fields!r}.")
+        try:
+            pc.replace_substring_regex(pa.array([""]), self.separators, " ")
+        except (TypeError, ValueError) as error:
+            raise BundleError(
+                f"Expected the text setting separators to be an RE2 pattern, found {self.separators!r} ({error})."
+            ) from None
 
 
 def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:

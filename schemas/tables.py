@@ -103,13 +103,16 @@ RUNS = StructType(
         StructField("label_changes", MapType(StringType(), MapType(StringType(), LongType()))),
         StructField("held_because", ArrayType(StringType())),
         StructField("estimated_precision", DoubleType()),
+        StructField("guarded", MapType(StringType(), DoubleType())),
         StructField("rows_per_second", DoubleType()),
         StructField("seconds", MapType(StringType(), DoubleType())),
         StructField("settings", StringType(), nullable=False),
     ]
 )
 
-ADDED_TO_RUNS = frozenset({"seconds", "rows_missing", "review_share", "label_changes", "held_because", "estimated_precision"})
+ADDED_TO_RUNS = frozenset(
+    {"seconds", "rows_missing", "review_share", "label_changes", "held_because", "estimated_precision", "guarded"}
+)
 
 # What `runs.status` says.
 PUBLISHED = "published"

@@ -7,6 +7,18 @@ VENV=$ROOT/.venv
 PYTHON=$VENV/bin/python
 CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 
+# Only our code and the environment's runs, wherever the command is typed and whatever lies there. Python before 3.11 knows the
+# first of these as -I alone, which the calls below give.
+export PYTHONSAFEPATH=1
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
+
+# Java writes names of files in the locale's characters, and a question mark for others.
+if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
+    for utf8 in C.UTF-8 C.utf8 en_US.UTF-8; do
+        if [ "$(LC_ALL=$utf8 locale charmap 2>/dev/null)" = UTF-8 ]; then export LC_ALL=$utf8; break; fi
+    done
+fi
+
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $1"; exit "${2:-1}"; }
 
@@ -52,15 +64,15 @@ prepare_java() {
 prepare_python() {
     local python=${PYTHON3:-python3}
     command -v "$python" >/dev/null || fail "Expected Python 3.10 or newer, found none; install it (on Debian or Ubuntu: sudo apt-get install python3 python3-venv)." 2
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "Expected Python 3.10 or newer, found $("$python" --version 2>&1); install one, and name it in PYTHON3." 2
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
         if on_debian_as_root; then apt_install python3-venv; else
             fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv)." 2
         fi
     fi
     say "making $VENV"
-    "$python" -m venv "$VENV"
+    "$python" -I -m venv "$VENV"
 }
 
 # The locks are subsets of one another: what is installed may be more than what is asked for.
@@ -78,9 +90,9 @@ installed() {
 prepare_packages() {
     installed "$1" && return
     # Also where a killed set-up left half an environment.
-    { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -m pip --version >/dev/null 2>&1; } || prepare_python
+    { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+    "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
@@ -107,7 +119,7 @@ fetch_jars() {
 
 # Delta's jars lie beside Spark's own: no resolution at each start, no network for the second run.
 prepare_jars() {
-    SPARK_HOME=$("$PYTHON" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
+    SPARK_HOME=$("$PYTHON" -I -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
     export SPARK_HOME
     fetch_jars jars "$SPARK_HOME/jars" "Delta's jars"
 }

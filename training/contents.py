@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pyarrow as pa
 
-from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, sha256_of
+from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, digest_of_decisions, sha256_of
 from lib.text import Tokenizer
 from lib.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
@@ -87,16 +87,21 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest but for the metrics, which come from the bundle as saved, and the list of files."""
     now = datetime.now(timezone.utc)
+    deciding = {
+        "labels": list(data.labels),
+        "text": asdict(recipe.text),
+        "thresholds": asdict(thresholds),
+        "unfamiliarity": fitted_unfamiliarity(model.held_out_evidence()).as_json(),
+    }
+    digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, deciding)
     return {
         "format_version": FORMAT_VERSION,
         "name": place.name,
-        "version": f"{now:%Y%m%d}-{sha256_of(b''.join(files[name] for name in sorted(files)))[:8]}",
+        # What decides otherwise has another name, also where only a threshold differs.
+        "version": f"{now:%Y%m%d}-{digest[:8]}",
         "created_at": now.isoformat(timespec="seconds"),
-        "labels": list(data.labels),
-        "text": asdict(recipe.text),
+        **deciding,
         "vocabulary_size": model.tokenizer.vocabulary_size,
-        "thresholds": asdict(thresholds),
-        "unfamiliarity": fitted_unfamiliarity(model.held_out_evidence()).as_json(),
         "training": {
             "network": asdict(recipe.network),
             "fit": asdict(recipe.fit),

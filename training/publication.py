@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.bundle import CURRENT, MANIFEST, Bundle, load_bundle, sha256_of
+from lib.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha256_of
 from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import InputError
 
 STAGING_PREFIX = ".staging-"
+# The file that a training keeps locked in its staging folder, and after how long a folder without one is nobody's.
+OWNER = ".owner"
+OLD_SECONDS = 86_400
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write files and manifest into an empty folder; the manifest comes last and lists every file's digest."""
+    """Write files and manifest into an empty folder; the manifest lists every file's digest, and its own stands beside it."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     listed = {**manifest, "files": {name: sha256_of(content) for name, content in sorted(files.items())}}
-    (folder / MANIFEST).write_text(json.dumps(listed, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    content = (json.dumps(listed, ensure_ascii=False, indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    (folder / SEAL).write_text(sha256_of(content) + "\n", encoding="utf-8")
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a staging folder is what a killed training has left: a living one holds its lock, whatever the machine's clock says."""
+    try:
+        with (folder / OWNER).open() as owned:
+            fcntl.flock(owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Without a lock: one of an older version, or one that is being made this moment.
+        return time.time() - folder.stat().st_mtime > OLD_SECONDS if folder.exists() else False
 
 
 class Staging:
@@ -34,9 +54,11 @@ class Staging:
         try:
             self.parent.mkdir(parents=True, exist_ok=True)
             for left in self.parent.glob(STAGING_PREFIX + "*"):
-                # What a killed training left; nothing reads it.
-                shutil.rmtree(left)
+                if _is_left(left):
+                    shutil.rmtree(left, ignore_errors=True)
             self.folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self.parent))
+            self._owned = (self.folder / OWNER).open("w")
+            fcntl.flock(self._owned, fcntl.LOCK_EX)
         except OSError as error:
             raise InputError(
                 f"Expected a folder to write bundles into at {self.parent}, found {error.strerror}; correct --models."
@@ -47,6 +69,7 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._owned.close()
 
     def publish(self, version: str) -> Path:
         """Make the folder the version `version`.
@@ -58,6 +81,7 @@ class Staging:
         for engine in usable_engines():
             check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
         final = self.parent / version
+        (self.folder / OWNER).unlink()
         # mkdtemp gave it to this user alone; others read bundles too.
         self.folder.chmod(0o755)
         self.folder.rename(final)

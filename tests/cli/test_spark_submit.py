@@ -16,7 +16,7 @@ from tests.waiting import until
 
 
 def submit(*arguments: object, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
     done = subprocess.run(
         [str(ROOT / "spark-submit.sh"), *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, env=inherited
     )
@@ -87,7 +87,7 @@ def group_exists(group: int) -> bool:
 
 def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     command = [str(ROOT / "spark-submit.sh"), "train", "--labels", str(SAMPLES / "labels.csv"), "--epochs", "100000"]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
     # A session of its own, so that the signal reaches what a terminal's Ctrl-C would, and not the tests.
     running = subprocess.Popen(
         command,

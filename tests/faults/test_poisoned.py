@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.bundle import MANIFEST, SEAL, sha256_of
 from tests.faults.conftest import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
 
@@ -157,11 +158,13 @@ def changed_bundle(tiny: Path, folder: Path, change: Callable[[dict], None]) -> 
     version = (tiny / (tiny / "current").read_text().strip()).resolve()
     copy = folder / "bundle"
     shutil.copytree(version, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((copy / MANIFEST).read_text())
     manifest["_folder"] = copy
     change(manifest)
     del manifest["_folder"]
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    content = json.dumps(manifest).encode()
+    (copy / MANIFEST).write_bytes(content)
+    (copy / SEAL).write_text(sha256_of(content))
     return copy
 
 

@@ -206,7 +206,7 @@ def test_tables_by_name(spark, tmp_path) -> None:
         assert {name.removeprefix("delta.constraints.") for name in properties} >= kept
         spark.sql(f"INSERT INTO nightly.catalogue VALUES ('{mode}', 'yoga mat')")
         assert run("nightly.catalogue", "nightly.categorized", "--mode", mode) == 0
-    assert spark.table("nightly.categorized_runs").orderBy("started_at").collect()[0]["source_version"] == "delta:0"
+    assert spark.table("nightly.categorized_runs").orderBy("started_at").collect()[0]["source_version"].startswith("delta:0:")
     assert run("nightly.categorized", "nightly.categorized", "--carry", "title") == 2
 
 

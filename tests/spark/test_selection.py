@@ -9,7 +9,7 @@ import pytest
 from lib.categorization import _reconcile
 from lib.errors import GuardrailError
 from lib.locations import locate
-from lib.rows import CatalogueColumns, IdCount, count_of_ids, take_census
+from lib.rows import LENGTHS, CatalogueColumns, IdCount, count_of_ids, take_census
 from lib.scratch import Scratch
 from lib.selection import Selection, is_even, rows_by_partition, select_all, select_changed
 from lib.sources import Source, read_source
@@ -54,7 +54,7 @@ def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tm
 
 def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
     census = take_census(source.frame, COLUMNS)
-    known = select_all(source, COLUMNS, 4096, census).rows.drop("text").filter("product_id NOT IN ('p1', 'p7')")
+    known = select_all(source, COLUMNS, 4096, census).rows.drop("text", LENGTHS).filter("product_id NOT IN ('p1', 'p7')")
     other = spark.createDataFrame([("p9", "x"), ("gone", "y")], "product_id string, text_hash string")
     known = (
         known.filter("product_id != 'p9'")

@@ -26,7 +26,7 @@ from training.training import train
 def test_a_bundle_is_complete(tiny: Path) -> None:
     bundle = load_bundle(str(tiny))
     folder = tiny / (tiny / "current").read_text().strip()
-    listed = {*bundle.manifest["files"], "manifest.json"}
+    listed = {*bundle.manifest["files"], "manifest.json", "manifest.sha256"}
     assert listed == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     pictures = {f"evaluation/{name}.png" for name in ("confusion_matrix", "learning_curves", "reliability", "architecture")}
     assert pictures <= listed

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib.bundle import MANIFEST, TOKENIZER, load_bundle, resolve_bundle, sha256_of
+from lib.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of
 from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import BundleError
 from tests.conftest import SHIPPED
@@ -22,9 +22,11 @@ def version(tmp_path: Path) -> Path:
 
 
 def change_manifest(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change it as a program could that knows of the seal."""
     manifest = json.loads((version / MANIFEST).read_text())
     change(manifest)
     (version / MANIFEST).write_text(json.dumps(manifest))
+    (version / SEAL).write_text(sha256_of((version / MANIFEST).read_bytes()))
 
 
 def load_and_check(path: Path) -> None:
@@ -116,6 +118,67 @@ def test_vocabulary_that_does_not_fit(version: Path) -> None:
     (version / TOKENIZER).write_bytes(content)
     change_manifest(version, lambda m: m["files"].update({TOKENIZER: sha256_of(content)}))
     refused(version, because="Expected a vocabulary of")
+
+
+def test_a_manifest_changed_by_hand(version: Path) -> None:
+    text = (version / MANIFEST).read_text()
+    (version / MANIFEST).write_text(text.replace('"review_below": 0.9', '"review_below": 0.1'))
+    refused(version, because="as training wrote it")
+    # A bundle of an older version has no seal.
+    (version / SEAL).unlink()
+    assert load_bundle(str(version)).review_below[0] < 0.2
+
+
+def test_what_decides_has_a_digest_of_its_own(version: Path) -> None:
+    seen = {load_bundle(str(version)).decisions}
+    changes: list[Callable[[dict[str, Any]], object]] = [
+        lambda m: m["thresholds"].update(review_below=0.25),
+        lambda m: m["thresholds"].update(by_label={"Books": 0.9}),
+        lambda m: m["text"].update(lowercase=False),
+        lambda m: m["labels"].reverse(),
+    ]
+    for change in changes:
+        change_manifest(version, change)
+        seen.add(load_bundle(str(version)).decisions)
+    assert len(seen) == 5
+    change_manifest(version, lambda m: m.update(created_at="another day"))
+    assert load_bundle(str(version)).decisions in seen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["thresholds"].update(review_below=float("nan")),
+        lambda m: m["thresholds"].update(review_below=2),
+        lambda m: m["thresholds"].update(review_below=True),
+        lambda m: m["thresholds"].update(by_label={"Books": float("nan")}),
+        lambda m: m.update(golden=["a text"]),
+        lambda m: m.update(golden=[{"text": 5, "probabilities": [0.25] * 4}]),
+        lambda m: m.update(golden=[{"text": "x", "probabilities": "abcd"}]),
+        lambda m: m.update(golden=[{"text": "x", "probabilities": [[]] * 4}]),
+        lambda m: m.update(labels=[["Books"], ["Books"]]),
+        lambda m: m.update(labels=[{}, {}]),
+        lambda m: m["text"].update(max_characters="many"),
+        lambda m: m["text"].update(max_tokens=None),
+        lambda m: m["text"].update(separators="["),
+        lambda m: m["text"].update(fields=7),
+        lambda m: m["text"].update(normal_form="NFX"),
+        lambda m: m["files"].update({"model.onnx": 5}),
+        lambda m: m.update(vocabulary_size=True),
+    ],
+)
+def test_malformed_parts_are_refused(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    change_manifest(version, change)
+    refused(version, because="Expected")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, TOKENIZER])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "5", "\ufeff{}", "\x00"])
+def test_json_that_is_none(version: Path, name: str, text: str) -> None:
+    (version / name).write_text(text)
+    if name == TOKENIZER:
+        change_manifest(version, lambda m: m["files"].update({name: sha256_of(text.encode())}))
+    refused(version, because="Expected")
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "evaluation/../../../outside.txt"])

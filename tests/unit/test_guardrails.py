@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.guardrails import Limits, breaches
+from lib.guardrails import Limits, breaches, yardstick
 
 GOOD = {
     "rows_in": 10_000,
@@ -55,3 +55,48 @@ def test_what_cannot_be_compared_passes() -> None:
     assert breaches(odd, {"rows_in": 10_000, "rows_rejected": 0}, replace(Limits(), rows=1.0, drift=10.0)) == []
     # A few rows scored say nothing of the words of a catalogue.
     assert breaches({**GOOD, "rows_scored": 999, "out_of_vocabulary_share": 0.9}, GOOD, Limits()) == []
+
+
+# Per night: what else is guarded, and by what it is measured
+
+GUARDED = {"unclassifiable": 0.01, "empty:title": 0.0, "length:title": 40.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        ({"unclassifiable": 0.4}, "the share `unclassifiable` rose from 0.010 to 0.400 (limit +0.05)"),
+        ({"empty:title": 0.4}, "the share of empty texts in title rose from 0.000 to 0.400 (limit +0.1)"),
+        ({"length:title": 10.0}, "the mean length of texts in title changed by -75.0%, from 40 to 10 bytes (limit 50%)"),
+        ({"new ids": 0.6}, "60.0% of the ids are new (limit 50%)"),
+        ({"gone ids": 0.6}, "60.0% of the last good run's ids are gone (limit 50%)"),
+        ({"removed": 0.9}, "90.0% of the table's rows would be deleted (limit 80%)"),
+    ],
+)
+def test_each_guarded_figure(change: dict[str, float], phrase: str) -> None:
+    good = {**GOOD, "guarded": GUARDED}
+    (found,) = breaches({**GOOD, "guarded": {**GUARDED, **change}}, good, Limits())
+    assert found == phrase
+    assert breaches({**GOOD, "guarded": {**GUARDED, **change}}, {**GOOD, "rows_in": 5, "guarded": GUARDED}, Limits()) == (
+        [phrase] if "removed" in change else []
+    )
+
+
+def test_a_night_without_a_usable_id_is_held_whatever_its_size() -> None:
+    for rows in (1, 10_000):
+        assert breaches({**GOOD, "rows_in": rows, "rows_rejected": rows}, {}, Limits()) == [
+            f"none of the {rows:,} rows has a usable id"
+        ]
+
+
+def test_one_odd_good_run_moves_no_yardstick() -> None:
+    odd = {**GOOD, "rows_in": 3, "rows_rejected": 3, "review_share": 1.0, "category_shares": {"Toys": 1.0}}
+    usual = {**GOOD, "category_shares": {"Books": 0.75, "Home": 0.25}, "guarded": GUARDED}
+    for good in ([odd, usual], [odd, usual, usual, usual], [usual] * 7 + [odd] * 10):
+        found = yardstick(good, Limits())
+        assert (found["rows_in"], found["rows_rejected"], found["review_share"]) == (10_000, 100, 0.1)
+        assert found["category_shares"] == usual["category_shares"]
+        assert found["guarded"] == GUARDED
+    assert yardstick([odd] * 7 + [usual], Limits())["rows_in"] == 3
+    assert yardstick([odd, *[usual] * 3], Limits(runs=1))["rows_in"] == 3
+    assert yardstick([], Limits()) == {}

@@ -86,3 +86,22 @@ def test_settings_are_shown_and_recorded() -> None:
     settings = parse("--source", "x")
     assert "source        x" in describe(settings)
     assert as_record(settings)["text_columns"] == ["title"]
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN"])
+def test_what_is_no_number_is_refused(config, text: str) -> None:
+    with pytest.raises(InputError, match="invalid number value"):
+        parse("--source", "x", "--share", text)
+    with pytest.raises(InputError, match="Expected number for share"):
+        parse("--config", config(f'source = "x"\nshare = {text.lower()}\n'))
+
+
+def test_keys_are_neither_shown_nor_recorded() -> None:
+    signed = "https://host/x?sv=1&sig=SECRET&x-amz-signature=SECRET"
+    secrets = ("s3a://KEY:SEC/RET@bucket/a@b", "hdfs://user:SECRET@host:8020/x", signed)
+    settings = ExampleSettings(source=" ".join(secrets), text_columns=secrets)
+    for told in (describe(settings), str(as_record(settings))):
+        assert "SEC" not in told
+        assert "s3a://***@" in told
+    plain = "hdfs://host:8020/a@b abfss://container@account.dfs.core.windows.net/x s3a://bucket/a:b@c user@shop.com 5:3@2"
+    assert as_record(ExampleSettings(source=plain))["source"] == plain

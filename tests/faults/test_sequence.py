@@ -1,0 +1,123 @@
+"""What is published is what was planned on: nothing that came meanwhile is removed unseen, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib.command import run_command
+from lib.locations import delta_table, locate
+from tests.faults.conftest import Fault
+from tests.faults.nights import FIRST, OTHER, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
+
+
+@pytest.fixture
+def lake(spark, tmp_path: Path) -> Path:
+    assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake") == 0
+    write_source(tmp_path / "second.parquet", SECOND)
+    write_source(tmp_path / "other.parquet", OTHER)
+    return tmp_path / "lake"
+
+
+def rollback(lake: Path, to: object) -> int:
+    from jobs.rollback import RollbackSettings, main
+
+    return run_command(RollbackSettings, main, "rollback", ["--target", str(lake), "--to", str(to)])
+
+
+def copy_of_row(spark, lake: Path, fresh: str) -> None:
+    """Another writer's append: the row of product 1 under another id."""
+    row = (
+        spark.read.format("delta")
+        .load(str(lake))
+        .filter("product_id = '1'")
+        .selectExpr("* EXCEPT (product_id)", f"'{fresh}' product_id")
+    )
+    row.select(spark.read.format("delta").load(str(lake)).columns).write.format("delta").mode("append").save(str(lake))
+
+
+def test_another_writer_appends_before_a_full_run_commits(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    told = fault("another writer appends a row before a full run commits", "the run starts over; the row stays")
+    with at("publishing", lambda: copy_of_row(spark, lake, "by hand")):
+        assert run(tmp_path / "second.parquet", lake, "--mode", "full") == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND, "by hand": FIRST["1"]})
+    told.saw("started over, the row stands")
+
+
+def test_upkeep_and_another_run_before_a_full_run_commits(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    """A reads, upkeep follows, B reads and goes on to its commit, A commits, B commits."""
+    told = fault(
+        "a run that read before upkeep commits before a full run that read behind it", "the latter starts over; nothing is lost"
+    )
+    # Two small files, so that upkeep has something to do.
+    assert run(tmp_path / "other.parquet", lake) == 0
+
+    def upkeep_then_full() -> None:
+        delta_table(spark, locate(spark, str(lake))).optimize().executeCompaction()
+        with at("publishing", lambda: None):
+            inner.append(run(tmp_path / "second.parquet", lake, "--mode", "full"))
+
+    inner: list[int] = []
+    with at("publishing", upkeep_then_full):
+        assert run(write_source(tmp_path / "third.parquet", {**OTHER, "9": "lamp"}), lake) == 0
+    assert inner == [0]
+    assert hashes_in(spark, lake) == titles_hash({**FIRST, **SECOND, **OTHER, "9": "lamp"})
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 4
+    told.saw("started over, nothing lost")
+
+
+def test_a_rollback_while_a_full_run_publishes(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("`rollback` before a full run commits", "the run starts over; the row that was rolled back does not return")
+    first = ledger(spark, lake)[0][0]
+    assert run(tmp_path / "other.parquet", lake) == 0
+    with at("publishing", lambda: rollback(lake, first)):
+        assert run(tmp_path / "second.parquet", lake, "--mode", "full") == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+    told.saw("started over, the row is gone")
+
+
+def test_a_run_killed_before_its_ledger_row_and_then_rolled_back(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
+) -> None:
+    told = fault("a run that ended before its row in the ledger, then `rollback`", "both stand in the ledger")
+
+    def die() -> None:
+        raise RuntimeError("killed")
+
+    with at("recording", die):
+        assert run(tmp_path / "second.parquet", lake) == 1
+    assert rollback(lake, ledger(spark, lake)[0][0]) == 0
+    assert [status for _, status in ledger(spark, lake)] == ["published", "published", "rolled back"]
+    told.saw("both in the ledger")
+
+
+def test_a_night_held_while_another_is_released(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("another night is held, and the ledger lost, while one is released", "what was released stands, and is told")
+    strict = ("--guard-from-rows", "1", "--guard-rows", "0")
+    assert run(tmp_path / "second.parquet", lake, *strict) == 4
+    held = ledger(spark, lake)[-1][0]
+    with at("publishing", lambda: run(write_source(tmp_path / "x.parquet", {"9": "lamp", "8": "hose"}), lake, *strict)):
+        assert run("anything", lake, "--publish-anyway", held) == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+    told.saw("what was released stands, and is told")
+
+
+def test_a_run_that_stands_beside_other_changes_is_told(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys
+) -> None:
+    told = fault("another writer before every attempt of a run", "exit 1; what stands of the run is said, and in the ledger")
+    turns = iter("abcdef")
+    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
+        assert run(tmp_path / "second.parquet", lake) == 1
+    assert "the run's changes stand in its version" in capsys.readouterr().err
+    found = hashes_in(spark, lake)
+    assert found["5"] == titles_hash(SECOND)["5"]
+    stamped = {row["run_id"] for row in spark.read.format("delta").load(str(lake)).select("run_id").collect()}
+    assert stamped <= {run_id for run_id, _ in ledger(spark, lake)}
+    told.saw("exit 1, said and in the ledger")

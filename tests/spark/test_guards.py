@@ -1,0 +1,64 @@
+"""Guardrails look where the trouble is: at texts, ids and what would be removed, beside the median of the last good runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.rollback import RollbackSettings
+from jobs.rollback import main as rollback_main
+from lib.command import run_command
+from tests.faults.nights import FIRST, hashes_in, ledger, run, titles_hash, write_source
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+MANY = {f"p{i}": f"steel kettle {i}" for i in range(1500)}
+
+
+def test_a_catalogue_that_went_wrong_is_held(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(write_source(source, MANY), lake) == 0
+
+    def held(rows: dict[str, str | None], *phrases: str) -> None:
+        capsys.readouterr()
+        assert run(write_source(source, rows), lake, "--dry-run") == 4
+        said = capsys.readouterr().out
+        assert [phrase for phrase in phrases if phrase not in said] == []
+
+    empty = {i: None if int(i[1:]) % 5 < 2 else text for i, text in MANY.items()}
+    held(
+        empty,
+        "the share `unclassifiable` rose from 0.000 to 0.400",
+        "the share of empty texts in title rose from 0.000 to 0.400",
+    )
+    held({f"q{i}": text for i, text in MANY.items()}, "of the ids are new", "of the last good run's ids are gone")
+    held(dict.fromkeys(MANY, "kettle"), "the mean length of texts in title changed by -")
+    # Neither a small night that somebody let pass nor the way back to the empty table disarms them.
+    assert run(write_source(source, FIRST), lake, "--guard-rows", "inf", "--guard-ids", "inf", "--guard-drift", "inf") == 0
+    held(empty, "the share of empty texts")
+    assert run_command(RollbackSettings, rollback_main, "rollback", ["--target", str(lake), "--to", "0"]) == 0
+    held(empty, "the share of empty texts")
+    told = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").first()["guarded"]
+    assert (told["unclassifiable"], told["empty:title"]) == (0, 0)
+    assert 14 < told["length:title"] < 20
+
+
+def test_a_night_that_would_empty_the_table_is_held_whatever_its_size(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(write_source(source, FIRST), lake) == 0
+    assert run(write_source(source, {}, *[(None, text) for text in FIRST.values()]), lake, "--missing", "delete") == 4
+    assert "none of the 4 rows has a usable id; 100.0% of the table's rows would be deleted" in capsys.readouterr().err
+    for mode in ("incremental", "full"):
+        assert run(write_source(source, {"9": "lamp"}), lake, "--missing", "delete", "--mode", mode) == 4
+        assert "100.0% of the table's rows would be deleted (limit 80%)" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    held = ledger(spark, lake)[-1][0]
+    assert run(source, lake, "--dry-run", "--publish-anyway", held) == 2
+    assert "found both" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+@pytest.mark.parametrize("wrong", [("--guard-rows", "nan"), ("--guard-empty", "-1"), ("--guard-runs", "0")])
+def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    assert run(tmp_path / "in.parquet", tmp_path / "lake", *wrong) == 2

@@ -1,0 +1,93 @@
+"""What a night is compared with: whatever decides what is read, or how it is judged, makes another night."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lib.bundle import MANIFEST, SEAL, resolve_bundle
+from tests.conftest import SHIPPED
+from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def write_delta(spark, path: Path, rows: dict[str, str], feed: bool = False) -> Path:
+    properties = " TBLPROPERTIES (delta.enableChangeDataFeed = true)" if feed else ""
+    spark.sql(f"CREATE TABLE delta.`{path}` (product_id string, title string) USING delta{properties}")
+    frame = spark.createDataFrame(list(rows.items()), "product_id string, title string")
+    frame.write.format("delta").mode("append").save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("feed", [False, True])
+def test_a_delta_source_made_anew_is_another_source(spark, tmp_path: Path, feed: bool) -> None:
+    source, lake = tmp_path / "source", tmp_path / "lake"
+    assert run(write_delta(spark, source, FIRST, feed), lake) == 0
+    shutil.rmtree(source)
+    write_delta(spark, source, SECOND, feed)
+    if feed:
+        spark.sql(f"INSERT INTO delta.`{source}` VALUES ('9', 'lamp')")
+    assert run(source, lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND, **({"9": "lamp"} if feed else {})})
+
+
+def test_the_way_of_reading_belongs_to_the_night(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.csv", tmp_path / "lake"
+    source.write_text("lamp,1,chair\n")
+    assert run(source, lake, "--columns", "title,product_id,other") == 0
+    assert hashes_in(spark, lake) == titles_hash({"1": "lamp"})
+    assert run(source, lake, "--columns", "other,product_id,title") == 0
+    assert hashes_in(spark, lake) == titles_hash({"1": "chair"})
+    capsys.readouterr()
+    assert run(source, lake, "--columns", "other,product_id,title") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(source, lake, "--columns", "title,product_id,other") == 0
+    assert hashes_in(spark, lake) == titles_hash({"1": "lamp"})
+
+
+def test_a_view_that_is_replaced_is_read_anew(spark, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    write_source(tmp_path / "in.parquet", FIRST)
+    select = f"SELECT product_id, {{}} AS title FROM parquet.`{tmp_path}/in.parquet`"
+    spark.sql("CREATE OR REPLACE VIEW night_view AS " + select.format("title"))
+    try:
+        assert run("night_view", lake) == 0
+        spark.sql("CREATE OR REPLACE VIEW night_view AS " + select.format("'wooden chair'"))
+        assert run("night_view", lake) == 0
+    finally:
+        spark.sql("DROP VIEW night_view")
+    assert hashes_in(spark, lake) == titles_hash(dict.fromkeys(FIRST, "wooden chair"))
+
+
+def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Path, capsys) -> None:
+    """Also where the bundle has no seal, as those of older versions."""
+    models, lake = tmp_path / "models", tmp_path / "lake"
+    shutil.copytree(SHIPPED, models)
+    source = write_source(tmp_path / "in.parquet", FIRST)
+    assert run(source, lake, model=models) == 0
+    folder = resolve_bundle(str(models))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["thresholds"]["review_below"] = 0.1
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert run(source, lake, model=models) == 3
+    assert "as training wrote it" in capsys.readouterr().err
+    (folder / SEAL).unlink()
+    for mode in ("incremental", "full"):
+        assert run(source, lake, "--mode", mode, model=models) == 3
+        assert "thresholds under that name" in capsys.readouterr().err
+    assert len(ledger(spark, lake)) == 1
+
+
+def test_a_change_feed_that_was_vacuumed_is_done_without(spark, tmp_path: Path, capsys) -> None:
+    source, lake = write_delta(spark, tmp_path / "source", FIRST, feed=True), tmp_path / "lake"
+    assert run(source, lake) == 0
+    spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = '3'")
+    shutil.rmtree(source / "_change_data")
+    capsys.readouterr()
+    assert run(source, lake) == 0
+    assert "all rows are compared" in capsys.readouterr().out
+    assert hashes_in(spark, lake) == titles_hash({**FIRST, "3": "garden chair"})
