@@ -61,7 +61,7 @@ class TrainSettings(JobSettings):
     )
     elsewhere_columns: Names = option("their text columns (default: those of the labels)", default=())
     embedding: int = option("size of a word's embedding", default=48)
-    units: int = option("units of the LSTM, in each direction", default=32)
+    units: int = option("units of the LSTM, in each direction", default=16)
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64)
     bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)

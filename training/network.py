@@ -20,7 +20,7 @@ class NetworkSettings:
     """Sizes of the layers, and the dropout between them."""
 
     embedding: int = 48
-    units: int = 32
+    units: int = 16
     bidirectional: bool = True
     dense: int = 64
     # Whole embedding channels are dropped: single values of neighbouring words would make up for each other.
