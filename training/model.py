@@ -149,7 +149,7 @@ def build_model(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What both parts are fitted to. bag: None without a bag."""
+    """What the parts are fitted to. bag: None without a bag."""
 
     data: FitData
     bag: BagData | None
