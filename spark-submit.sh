@@ -65,6 +65,6 @@ case $job in
     *) prepare run ;;
 esac
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
-    case "$*" in *[!\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
+    case "$*" in *[!$'\t\n'\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
 fi
 exec "$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

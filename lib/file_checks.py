@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ def checked_encoding(spark: SparkSession, name: str) -> str:
         fits = _ASCII.encode(known) == _ASCII.encode("ascii")
         # Either language has names that the other lacks.
         java = str(charset.forName(name if charset.isSupported(name) else known).name())
+        # Python reads by Java's name later.
+        fits = fits and codecs.lookup(java).name == known
     except Exception:  # LookupError in Python, py4j's error for each of Java's
         fits, java = False, ""
     if not fits:
@@ -64,7 +67,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
 
     Args:
         lines: the files read as text.
-        wanted: names to look for between quotes, as JSON writes them.
+        wanted: names of keys to look for, as JSON writes them, in whatever case.
     """
     value = F.col("value")
     at = F.struct(F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
@@ -72,8 +75,10 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
     quotes = F.sum(F.length("value") - F.length(F.replace(value, F.lit('"'), F.lit(""))))
     bad = F.max(~F.is_valid_utf8(value)) if encoding == UTF_8 else F.lit(False)
     header = F.min_by(F.when(F.trim(value) != "", value), F.when(F.trim(value) != "", F.col("at")))
-    has = [F.max(F.contains(value, F.lit(f'"{name}"'))).alias(f"has_{i}") for i, name in enumerate(wanted)]
-    found = rows.groupBy("file").agg(header.alias("header"), quotes.alias("quotes"), bad.alias("bad"), *has).collect()
+    has = [F.max(value.rlike(f'(?i)"{re.escape(name)}"\\s*:')).alias(f"has_{i}") for i, name in enumerate(wanted)]
+    # An aggregate of objects: without one Spark sorts all lines by file, since strings have no room of fixed size.
+    hashed = F.collect_list(F.lit(None).cast("int")).alias("_")
+    found = rows.groupBy("file").agg(header.alias("header"), quotes.alias("quotes"), bad.alias("bad"), hashed, *has).collect()
     by_path = {path_in_metadata(row["file"]): row for row in found}
     told = []
     for file in files:

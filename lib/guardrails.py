@@ -85,7 +85,7 @@ def breaches(run: Mapping[str, Any], good: Mapping[str, Any], limits: Limits) ->
         run, good: records for the ledger. What a record of an older version lacks is not compared.
     """
     found = _whatever_its_size(run, limits)
-    if good.get("rows_in", 0) < limits.from_rows:
+    if not good.get("rows_in") or good["rows_in"] < limits.from_rows:
         return found
     found += _guarded(run.get("guarded") or {}, good.get("guarded") or {}, limits)
     rows = run["rows_in"] / good["rows_in"] - 1

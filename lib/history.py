@@ -131,13 +131,19 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     standing = _not_undone(changes)
     sketch = next((commit.note.get("ids_sketch") for commit in standing if commit.note), None)
     version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
-    return TableState(version, last, good, decisions, runs, sketch, sequence_of(changes))
+    return TableState(version, last, good, decisions, runs, sketch, sequence_of(commits))
 
 
 def sequence_of(commits: Sequence[Commit]) -> int:
-    """The number of the newest transaction of ours. Older versions counted by the table's versions, and noted none."""
+    """The number of the newest transaction of ours, or one above it.
+
+    Older versions counted by the table's versions, and noted none. Where our commits are older than the history that the table
+    keeps, its version stands for them: each of ours raised both. Delta would pass over a transaction of a lower number.
+    """
     newest = next((commit for commit in commits if commit.note is not None), None)
-    return int((newest.note or {}).get("sequence", newest.version)) if newest else 0
+    if newest is None:
+        return commits[0].version if commits else 0
+    return int((newest.note or {}).get("sequence", newest.version))
 
 
 def _not_undone(changes: Sequence[Commit]) -> list[Commit]:

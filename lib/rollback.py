@@ -43,10 +43,11 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
     if not commits:
         raise InputError(f"Expected a table at {where}, found none; correct --target.")
     wanted = _wanted(commits, to, where)
+    # Also where nothing is left to restore: a rollback that was killed before its row is typed again.
+    recover(spark, tables, state_of(commits).last_good)
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
         return None
-    recover(spark, tables, state_of(commits).last_good)
     restored = state_of([commit for commit in commits if commit.version <= wanted.version])
     record = {
         **EMPTY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -133,9 +133,7 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
-    order = _order_texts(source, columns)
-    copies = source.select(usable_id(columns).alias("product_id"), *[value.alias(name) for name, value in order.items()])
-    copies = copies.groupBy("product_id").agg(F.count("*").alias("copies"), *[F.count(name).alias(name) for name in order])
+    copies = source.select(usable_id(columns).alias("product_id")).groupBy("product_id").agg(F.count("*").alias("copies"))
     repeated = F.col("product_id").isNotNull() & (F.col("copies") > 1)
     counted = copies.agg(
         F.sum("copies").alias("rows"),
@@ -144,10 +142,9 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
         F.count(F.when(repeated, 1)).alias("repeated"),
         F.bit_xor(F.when(F.col("product_id").isNotNull(), F.xxhash64("product_id"))).alias("digest"),
         F.hll_sketch_agg("product_id", SKETCH_SIZE).alias("sketch"),
-        *[F.sum(F.when(repeated, F.col(name))).alias(name) for name in order],
     ).collect()[0]
     rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
-    order_type = _order_type(source, columns, counted.asDict()) if order and counted["repeated"] else None
+    order_type = _order_type(source, columns) if counted["repeated"] else None
     return Census(
         rows,
         without_usable_id,
@@ -173,14 +170,19 @@ def _order_text(name: str) -> Column:
     return F.when((text != "") & ~F.lower(text).isin("nan", "null", "none"), text)
 
 
-def _order_type(source: DataFrame, columns: CatalogueColumns, counted: Mapping[str, int | None]) -> str:
+def _order_type(source: DataFrame, columns: CatalogueColumns) -> str | None:
+    """What the copies of an id are ordered as, where the order column holds texts."""
+    texts = _order_texts(source, columns)
+    if not texts:
+        return None
+    ids = _repeated_ids(source, columns)
+    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+    # Only here: the cast of a text that is none costs more than all else of the census.
+    counted = copies.agg(*[F.count(value).alias(name) for name, value in texts.items()]).collect()[0]
     for name, kind in ORDER_TYPES.items():
         if counted[name] == counted["values"]:
             return kind
-    ids = _repeated_ids(source, columns)
-    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
     # Of texts of two kinds one of either is told.
-    texts = _order_texts(copies, columns)
     examples = [
         copies.filter(texts["values"].isNotNull() & texts[name].isNull()).select(texts["values"]).head() for name in ORDER_TYPES
     ]

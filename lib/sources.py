@@ -60,6 +60,8 @@ COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 
 UNVERSIONED = "unversioned"
+# Spark's classes that read text, and what they read.
+TEXT_FORMATS = {"CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class ReadOptions:
     Attributes:
         columns: names the columns of a CSV without a header.
         encoding: of CSV and JSON files.
-        wanted: the columns that the job asks for; each file has to have them, in whatever order and case.
+        wanted: the columns that the job asks for, the id or the label first. Each file has to have them, in whatever order and
+            case; of JSON lines, which leave out what has no value, each file has to have the first and one of the others.
     """
 
     format: str | None = None
@@ -136,6 +139,7 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     # The session may know the files of an earlier reading.
     spark.catalog.refreshTable(location.sql)
     frame = _with_zone(spark.read.table(location.sql))
+    _refuse_text_formats(frame, location)
     files = files_read_by(frame)
     listed = all(relation.location().getClass().getSimpleName() == LISTED for relation in relations_of(frame))
     _check_columns_of_files(spark, frame, files, options, location)
@@ -143,6 +147,17 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     pinned = files and listed and is_table and _is_plain(frame)
     version = f"files:{digest_of(files)}" if pinned else UNVERSIONED
     return Source(location, frame, version, "table", _reading(options, frame), tuple(files))
+
+
+def _refuse_text_formats(frame: DataFrame, location: Location) -> None:
+    """A table over text files is read as its definition says: columns by position, and what does not fit as null."""
+    for relation in relations_of(frame):
+        kind = relation.fileFormat().getClass().getSimpleName()
+        if kind in TEXT_FORMATS:
+            raise InputError(
+                f"Expected a table of Delta or Parquet files at {location.given}, found one that reads {TEXT_FORMATS[kind]}; give the "
+                f"path of its files, whose columns are then read by name."
+            )
 
 
 def _is_plain(frame: DataFrame) -> bool:
@@ -305,7 +320,10 @@ def _read_json(
         check_encoding(spark, told, encoding)
         # A file without a line lacks nothing.
         full = [file for file in told if file.header is not None]
-        check_none_lacks({file.path: set(wanted) - set(file.lacks) for file in full}, wanted, location.given)
+        there = {file.path: set(wanted) - set(file.lacks) for file in full}
+        one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
+        check_none_lacks(there, wanted[:1], location.given)
+        check_none_lacks(one_of_others, wanted[1:], location.given)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
     reader = spark.read.options(mode="FAILFAST", primitivesAsString=True, **layout, **LITERAL_PATHS)
     if encoding != UTF_8:
@@ -335,7 +353,8 @@ def _read_csv(
     if options.columns:
         return reader.schema(text_schema(options.columns)).options(**layout).csv(location.uri)
     by_header: dict[str, list[str]] = {}
-    for file in told:
+    empty = [file.path for file in told if file.header is None]
+    for file in [file for file in told if file.header is not None] or told[:1]:
         # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
         goes_on = (file.header or "").count('"') % 2
         header = whole_header(spark, file.path, encoding, options.delimiter) if goes_on else file.header or ""
@@ -344,6 +363,8 @@ def _read_csv(
     check_none_lacks(
         {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
     )
+    # They have no row, but belong to what is read.
+    next(iter(by_header.values())).extend(path for path in empty if path not in by_header.get("", ()))
     if len(by_header) == 1:
         return reader.schema(text_schema(names.popitem()[1])).options(**layout).csv(location.uri)
     # Files under one header are read together, those under several put side by side by name.
