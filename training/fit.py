@@ -30,6 +30,8 @@ FINAL_RATE = 0.02
 
 # Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
 STEPS, EPOCHS = 1_500, (10, 40)
+# Of more labels than these, each wants as many steps.
+LABELS_OF_STEPS = 16
 
 
 def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]) -> int:
@@ -39,7 +41,7 @@ def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the network is fitted. epochs: None for so many that there are STEPS steps."""
+    """How the network is fitted. epochs: None for so many that there are STEPS steps, and more of many labels."""
 
     epochs: int | None = None
     batch: int = 64
@@ -53,8 +55,9 @@ class FitSettings:
     field_dropout: float = 0.4
     seed: int = 7
 
-    def epochs_for(self, texts: int) -> int:
-        return self.epochs or epochs_for_steps(STEPS, texts, self.batch, EPOCHS)
+    def epochs_for(self, texts: int, labels: int) -> int:
+        steps = STEPS * max(1, labels / LABELS_OF_STEPS)
+        return self.epochs or epochs_for_steps(round(steps), texts, self.batch, EPOCHS)
 
 
 @dataclass
@@ -224,7 +227,7 @@ def fit_network(
     Raises:
         CategorizerError: the loss is no longer a number.
     """
-    epochs = settings.epochs_for(len(data.train))
+    epochs = settings.epochs_for(len(data.train), data.labels)
     network = _compiled(data, network_settings, settings, epochs)
     callbacks: list[Any] = [_Progress(epochs, say), keras.callbacks.TerminateOnNaN()]
     if tensorboard:

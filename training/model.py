@@ -134,7 +134,7 @@ def build_model(
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
         plans.append(_plan(data, every, recipe, unlabelled, vectors))
     tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None)]
-    tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train))
+    tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train), len(data.labels))
     few = tokens < MIN_TOKENS_FOR_PROCESSES or tensorboard is not None
     found = run_together(tasks, say, 1 if few else processes)
     each = len(tasks) // len(plans)

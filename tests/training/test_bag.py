@@ -23,7 +23,7 @@ from lib.text import TextSettings, Tokenizer, tokens_of
 from tests.conftest import ROOT
 from tests.waiting import until
 from training.bag import bag_data, build_bag_vocabulary, expansion, fit_bag, quantized
-from training.fit import FitData, epochs_for_steps
+from training.fit import FitData, FitSettings, epochs_for_steps
 from training.recipe import BagSettings
 from training.workers import Say, prefixed, run_together
 
@@ -80,6 +80,11 @@ def test_rounded_rows_are_small_integers_times_a_power_of_two() -> None:
 @pytest.mark.parametrize(("texts", "expected"), [(100, 40), (1_600, 40), (6_400, 15), (64_000, 10)])
 def test_few_texts_get_more_passes(texts: int, expected: int) -> None:
     assert epochs_for_steps(1_500, texts, 64, (10, 40)) == expected
+
+
+def test_many_labels_get_more_passes_of_the_lstm() -> None:
+    assert [FitSettings().epochs_for(6_400, labels) for labels in (4, 16, 32, 300)] == [15, 15, 30, 40]
+    assert FitSettings(epochs=3).epochs_for(6_400, 300) == 3
 
 
 def fitted(**settings):
