@@ -75,7 +75,9 @@ class TrainSettings(JobSettings):
     refit: bool = option(
         "fit again on the train and the validation side together, once confidences are calibrated", default=True
     )
-    epochs: int | None = option("passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)", default=None)
+    epochs: int | None = option(
+        "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)", default=None
+    )
     batch: int = option("texts in a batch", default=64)
     learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3)
     word_dropout: float = option("share of words hidden while fitting", default=0.3)

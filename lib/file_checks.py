@@ -67,7 +67,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
 
     Args:
         lines: the files read as text.
-        wanted: names of keys to look for, as JSON writes them, in whatever case.
+        wanted: names of keys to look for, as JSON writes them.
     """
     value = F.col("value")
     at = F.struct(F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
@@ -75,7 +75,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
     quotes = F.sum(F.length("value") - F.length(F.replace(value, F.lit('"'), F.lit(""))))
     bad = F.max(~F.is_valid_utf8(value)) if encoding == UTF_8 else F.lit(False)
     header = F.min_by(F.when(F.trim(value) != "", value), F.when(F.trim(value) != "", F.col("at")))
-    has = [F.max(value.rlike(f'(?i)"{re.escape(name)}"\\s*:')).alias(f"has_{i}") for i, name in enumerate(wanted)]
+    has = [F.max(value.rlike(f'"{re.escape(name)}"\\s*:')).alias(f"has_{i}") for i, name in enumerate(wanted)]
     # An aggregate of objects: without one Spark sorts all lines by file, since strings have no room of fixed size.
     hashed = F.collect_list(F.lit(None).cast("int")).alias("_")
     found = rows.groupBy("file").agg(header.alias("header"), quotes.alias("quotes"), bad.alias("bad"), hashed, *has).collect()

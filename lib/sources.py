@@ -353,8 +353,7 @@ def _read_csv(
     if options.columns:
         return reader.schema(text_schema(options.columns)).options(**layout).csv(location.uri)
     by_header: dict[str, list[str]] = {}
-    empty = [file.path for file in told if file.header is None]
-    for file in [file for file in told if file.header is not None] or told[:1]:
+    for file in told:
         # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
         goes_on = (file.header or "").count('"') % 2
         header = whole_header(spark, file.path, encoding, options.delimiter) if goes_on else file.header or ""
@@ -363,8 +362,6 @@ def _read_csv(
     check_none_lacks(
         {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
     )
-    # They have no row, but belong to what is read.
-    next(iter(by_header.values())).extend(path for path in empty if path not in by_header.get("", ()))
     if len(by_header) == 1:
         return reader.schema(text_schema(names.popitem()[1])).options(**layout).csv(location.uri)
     # Files under one header are read together, those under several put side by side by name.

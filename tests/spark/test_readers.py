@@ -91,6 +91,29 @@ def test_a_file_that_does_not_fit_is_named(spark, tmp_path: Path, contents: Cont
         titles(spark, delivered(tmp_path / "in", contents))
 
 
+def test_json_lines_leave_out_what_has_no_value(spark, tmp_path: Path) -> None:
+    contents = {
+        "a.json": '{"product_id": "1", "title": "lamp", "price": "3"}\n',
+        "b.json": '{"product_id" : "2", "title": "chair"}\n',
+    }
+    assert titles(spark, delivered(tmp_path / "in", contents), "price") == {"1": "lamp", "2": "chair"}
+
+
+def test_a_table_over_csv_is_refused(spark, tmp_path: Path) -> None:
+    delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n", "b.csv": "title,product_id\nchair,2\n"})
+    spark.sql(
+        f"CREATE TABLE night_csv (product_id STRING, title STRING) USING csv OPTIONS (header true) LOCATION '{tmp_path}/in'"
+    )
+    spark.sql("CREATE VIEW night_view AS SELECT * FROM night_csv")
+    try:
+        for name in ("night_csv", "night_view"):
+            with pytest.raises(InputError, match="found one that reads CSV"):
+                read_source(spark, locate(spark, name), ReadOptions(wanted=("product_id", "title")))
+    finally:
+        spark.sql("DROP VIEW night_view")
+        spark.sql("DROP TABLE night_csv")
+
+
 def test_parquet_files_by_their_footers(spark, tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
     parquet(tmp_path / "in" / "b.parquet", product_id=["2"], price=[5])
