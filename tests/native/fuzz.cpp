@@ -15,7 +15,7 @@ extern "C" {
 int categorizer_best_instruction_set();
 void *categorizer_network(int64_t, int64_t, int64_t, const float *const *, const float *const *, int64_t, const float *,
                           const float *, int64_t, const float *, const float *, int64_t, int64_t, const int8_t *, const float *,
-                          const float *, int);
+                          const float *, const float *, int);
 void categorizer_free_network(void *);
 int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, const int32_t *, const float *,
                               const int64_t *, float *, float *);
@@ -69,7 +69,8 @@ static void fuzz_network() {
     const int64_t bag_width = between(0, 1) ? between(1, 40) : 0, bag_features = between(1, 30);
     std::vector<int8_t> table(bag_features * bag_width);
     for (int8_t &value : table) value = (int8_t)between(-127, 127);
-    const std::vector<float> scales = numbers(bag_features, 0.1f), bag_output = numbers(bag_width * labels, 0.1f);
+    const std::vector<float> scales = numbers(bag_features, 0.1f), bag_slopes = numbers(bag_width, 1),
+                             bag_output = numbers(bag_width * labels, 0.1f);
     std::vector<int64_t> bag_offsets{0};
     for (int64_t row = 0; row < rows; row++) bag_offsets.push_back(bag_offsets.back() + between(0, longest));
     std::vector<int32_t> features(bag_offsets.back());
@@ -84,7 +85,7 @@ static void fuzz_network() {
         void *network = categorizer_network(vocabulary, units, directions, input_starts.data(), recurrent_starts.data(), dense,
                                             dense_weights.data(), dense_bias.data(), labels, output_weights.data(),
                                             output_bias.data(), bag_features, bag_width, table.data(), scales.data(),
-                                            bag_output.data(), set);
+                                            bag_slopes.data(), bag_output.data(), set);
         check(network != nullptr, "a network");
         check(score(network, ids, features) == 0, "probabilities");
         for (int64_t row = 0; row < rows; row++) {
