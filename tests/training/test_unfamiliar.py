@@ -13,7 +13,7 @@ import pytest
 from jobs.explain import ExplainSettings
 from jobs.explain import main as explain_main
 from jobs.predict import predictions
-from lib.bundle import MANIFEST, load_bundle
+from lib.bundle import MANIFEST, SEAL, load_bundle, sha256_of
 from lib.command import run_command
 from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import BundleError
@@ -52,7 +52,7 @@ def test_threads_and_batches_do_not_matter(tiny: Path) -> None:
 def test_logits_are_what_the_softmax_sees(tiny: Path) -> None:
     bundle = load_bundle(str(tiny))
     size = bundle.tokenizer.vocabulary_size
-    network = joined_network(build_network(size, 4, NetworkSettings(embedding=6, units=5, dense=7)), None, (2.0,))
+    network = joined_network(build_network(size, 4, NetworkSettings(embedding=6, units=5, dense=7)), 2.0, None)
     ids = bundle.tokenizer.ids_of(texts_for(bundle, 20))
     logits = network_logits(network, ids)
     found = np.exp(logits - evidence_of(logits)[:, None])
@@ -79,6 +79,7 @@ def change_manifest(folder: Path, change) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / SEAL).write_text(sha256_of((folder / MANIFEST).read_bytes()))
 
 
 @pytest.mark.parametrize("engine", usable_engines())
@@ -100,7 +101,7 @@ def test_golden_rows_without_evidence_are_refused(copy: Path) -> None:
 def test_a_bundle_of_an_older_format_has_none(copy: Path) -> None:
     def older(manifest) -> None:
         manifest.pop("unfamiliarity")
-        manifest["format_version"] = 3
+        manifest["format_version"] = 2
 
     change_manifest(copy, older)
     bundle = load_bundle(str(copy))

@@ -112,7 +112,7 @@ def test_the_bag_s_table_gives_what_was_fitted() -> None:
     settings = BagSettings(width=8, min_count_subword=1)
     data = bags.bag_data(DATA.texts, fit_data, tokenizer, settings)
     network = bags._Network(data.vocabulary.size, 2, settings, 3, steps=8, epochs=1, vectors=6)
-    texts = bags._matrix(data.train, data.vocabulary.size)
+    texts = bags.matrix_of(data.train, data.vocabulary.size)
     for _ in range(8):
         batch = bags._batch(texts @ data.expand, 0.2, np.random.default_rng(1))
         network.step(*batch, data.train_labels, texts[:, :122] @ data.vectors)
@@ -120,9 +120,9 @@ def test_the_bag_s_table_gives_what_was_fitted() -> None:
     assert np.abs(projection).max() > 1e-3
     # As it is summed up while it is fitted: rows of words and of their parts, and the vectors' part beside them.
     summed = texts @ data.expand @ network.table.numpy() + texts[:, :122] @ data.vectors @ projection
-    output, bias = network.output()
-    found = bags._folded(network, data).logits(data.train)
-    np.testing.assert_allclose(found, np.maximum(summed, 0) @ output + bias, rtol=0, atol=1e-5)
+    fitted = network.fitted(data)
+    expected = np.maximum(summed, 0) @ fitted.output + fitted.bias
+    np.testing.assert_allclose(fitted.logits(data.train), expected, rtol=0, atol=1e-5)
     # A word that training never saw has nothing but its parts and its vector.
     assert data.expand[SEEN + 1, SEEN + 1] > 0
     assert data.expand[SEEN + 2, SEEN + 2] == 0
