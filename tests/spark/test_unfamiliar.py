@@ -86,14 +86,15 @@ def test_a_bundle_without_the_number(spark, source, tmp_path, capsys, older) -> 
 
 @pytest.fixture
 def older(tiny: Path, tmp_path: Path) -> Path:
-    """A bundle as format 3 had it."""
+    """A bundle as a format before 4 had it, without a seal."""
     import json
     import shutil
 
     folder = Path(shutil.copytree(tiny / (tiny / "current").read_text().strip(), tmp_path / "older"))
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["unfamiliarity"]
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 3}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 2}))
+    (folder / "manifest.sha256").unlink()
     return folder
 
 

@@ -172,7 +172,6 @@ def test_the_bundle_tells_of_its_vectors_and_all_engines_agree(tmp_path: Path, s
     assert f"f.vec.gz (SHA-256 `{'ab' * 32}`), 9,999 rows of 12 numbers; 61 words of the vocabulary have one" in card
     assert "CC BY" in card
     bundle = load_bundle(str(trained.folder))
-    assert bundle.manifest["format_version"] == 3
     assert bundle.tokenizer.words[-1] == "zzyzx"
     texts = pa.array([*sample_data.texts.to_pylist(), "zzyzx", "zzyzx kettle", "never heard of"])
     ids = bundle.tokenizer.ids_of(texts)
