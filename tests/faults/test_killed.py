@@ -138,12 +138,15 @@ def test_terminated(spark, first_night: Path, tmp_path: Path, fault: Callable[[s
     folder = tmp_path / "night"
     folder.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
-    environment = {**inherited, "CATALOG_FAULT": f"hold:{folder}", "PYTHONPATH": f"{ROOT / 'tests/faults/workers'}:{ROOT}"}
+    environment = {**inherited, "CATALOG_FAULT": f"hold:{folder}"}
     running = subprocess.Popen(
         [
             str(ROOT / "spark-submit.sh"),
             "--master",
             "local[2]",
+            # The script forgets PYTHONPATH, as it shall; this one reaches the workers alone.
+            "--conf",
+            f"spark.executorEnv.PYTHONPATH={ROOT / 'tests/faults/workers'}:{ROOT}",
             "categorize",
             *arguments(tmp_path / "in.parquet", first_night, model=SHIPPED),
         ],
