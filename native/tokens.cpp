@@ -117,7 +117,7 @@ class Bag {
     int64_t word_characters() const { return word_characters_; }
 
   private:
-    // place: where it was last put among the features of all texts; before a text's first one, it is new to that text.
+    // place: where it was last put among the features of all texts.
     struct Word {
         int32_t place;
         float square;
@@ -226,7 +226,9 @@ class Bag {
     static double weight_of(int32_t count) { return count == 1 ? 1.0 : 1.0 + std::log((double)count); }
 
     static void count(Work &work, int32_t &place, int32_t feature) {
-        if (place >= (int32_t)work.first) {
+        // A foreign text leaves places behind it that the next text's features take.
+        const bool seen = place >= (int32_t)work.first && place < (int32_t)work.features.size() && work.features[place] == feature;
+        if (seen) {
             work.counts[place]++;
             return;
         }
