@@ -9,11 +9,10 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -102,21 +101,30 @@ def check_encoding(spark: SparkSession, files: Iterable[TextFile], encoding: str
     # Every byte is a character of these.
     if not suspects or encoding.startswith("iso-8859-1"):
         return
-    lines = spark.read.format("text").options(**LITERAL_PATHS).load(suspects)
-    rows = lines.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
-
-    def undecodable(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            values = zip(batch.column("file").to_pylist(), batch.column("value").to_pylist(), strict=True)
-            bad = {file for file, value in values if not _decodes(value, encoding)}
-            yield pa.record_batch({"file": pa.array(sorted(bad), pa.string())})
-
-    found = sorted(path_in_metadata(row["file"]) for row in rows.mapInArrow(undecodable, "file string").distinct().collect())  # type: ignore[arg-type]
+    found = _files_with(_content(spark, suspects), lambda line: not _decodes(line, encoding))
     if found:
         raise InputError(
             f"Expected text in {encoding.upper()} in {found[0]}, found bytes that are none in its line "
             f"{_bad_line(spark, found[0], encoding)}; convert the file, or say --encoding."
         )
+
+
+def _content(spark: SparkSession, paths: str | Sequence[str], whole: bool = False) -> DataFrame:
+    """The bytes of each line of text files, or of each file, as `value`, and the file's path in its metadata as `file`."""
+    lines = spark.read.format("text").options(wholetext=whole, **LITERAL_PATHS).load(paths)  # type: ignore[arg-type]
+    return lines.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
+
+
+def _files_with(content: DataFrame, fault: Callable[[bytes], bool]) -> list[str]:
+    """The paths of the files in which a value of `_content` has the fault, in their order."""
+
+    def faulty(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            values = zip(batch.column("file").to_pylist(), batch.column("value").to_pylist(), strict=True)
+            yield pa.record_batch({"file": pa.array(sorted({file for file, value in values if fault(value)}), pa.string())})
+
+    rows = content.mapInArrow(faulty, "file string").distinct().collect()  # type: ignore[arg-type]
+    return sorted(path_in_metadata(row["file"]) for row in rows)
 
 
 def _decodes(value: bytes, encoding: str) -> bool:
@@ -133,8 +141,7 @@ def _bad_line(spark: SparkSession, path: str, encoding: str) -> int:
     before = spark.conf.get(name)
     spark.conf.set(name, str(1 << 40))
     try:
-        lines = spark.read.format("text").options(**LITERAL_PATHS).load(path).select(F.col("value").cast("binary"))
-        numbered = enumerate((bytes(row["value"]) for row in lines.toLocalIterator()), 1)
+        numbered = enumerate((bytes(row["value"]) for row in _content(spark, path).toLocalIterator()), 1)
         return next(number for number, value in numbered if not _decodes(value, encoding))
     finally:
         spark.conf.set(name, before or "")
@@ -146,18 +153,12 @@ def check_quotes_closed(spark: SparkSession, files: Iterable[TextFile], encoding
     suspects = [file.path for file in files if file.quotes % 2]
     if not suspects:
         return
-    whole = spark.read.format("text").options(wholetext=True, **LITERAL_PATHS).load(suspects)
-    whole = whole.select(F.col("_metadata.file_path").alias("file"), F.col("value").cast("binary"))
-
-    def files_ending_in_quotes(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for batch in batches:
-            yield batch.loc[[_ends_in_quotes(bytes(text).decode(encoding), delimiter) for text in batch["value"]], ["file"]]
-
-    broken = whole.mapInPandas(files_ending_in_quotes, "file string").collect()
+    content = _content(spark, suspects, whole=True)
+    broken = _files_with(content, lambda text: _ends_in_quotes(text.decode(encoding), delimiter))
     if broken:
         raise InputError(
-            f"Expected every quoted text to be closed in the CSV file {path_in_metadata(broken[0]['file'])}, found one still open at "
-            f"its end; close it, and double each quote inside a quoted text."
+            f"Expected every quoted text to be closed in the CSV file {broken[0]}, found one still open at its end; close it, and "
+            f"double each quote inside a quoted text."
         )
 
 
@@ -172,8 +173,7 @@ def _ends_in_quotes(text: str, delimiter: str) -> bool:
 
 def whole_header(spark: SparkSession, path: str, encoding: str, delimiter: str) -> str:
     """The header of a CSV file whose names hold line breaks, on one line, each break as a blank."""
-    whole = spark.read.format("text").options(wholetext=True, **LITERAL_PATHS).load(path).select(F.col("value").cast("binary"))
-    text = bytes(whole.collect()[0]["value"]).decode(encoding)
+    text = bytes(_content(spark, path, whole=True).collect()[0]["value"]).decode(encoding)
     names = next(_records(text, delimiter))
     line = io.StringIO()
     csv.writer(line, delimiter=delimiter if len(delimiter) == 1 else ",").writerow([" ".join(n.split("\n")) for n in names])
