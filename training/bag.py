@@ -209,13 +209,14 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
     width = None if data.vectors is None else data.vectors.shape[1]
     network = _Network(size, data.labels, settings, seed, math.ceil(rows / settings.batch), epochs, width)
     every, random = matrix_of(data.train, size), np.random.default_rng(seed)
+    vectors = None if data.vectors is None else every[:, : len(data.vectors)] @ data.vectors
     for epoch in range(epochs):
         started, order = time.monotonic(), random.permutation(rows)
         found = [
             network.step(
                 *_batch(every[some] @ data.expand, settings.feature_dropout, random),
                 data.train_labels[some],
-                None if data.vectors is None else every[some][:, : len(data.vectors)] @ data.vectors,
+                None if vectors is None else vectors[some],
             )
             for some in np.array_split(order, network.steps)
         ]

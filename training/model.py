@@ -162,12 +162,13 @@ def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Arra
     words, more = _words(data, sides.train, recipe), _unlabelled(data, sides, recipe, unlabelled)
     own = Tokenizer(words, recipe.text)
     embeddings, pretrained_on = _embeddings(data, sides, own, more, recipe)
-    tokenizer, rows = own, None
+    tokenizer, rows, told = own, None, None
     if vectors is not None:
         texts = [data.texts.take(pa.array(sides.train)), *([] if more is None else [more])]
         further = words_with_vectors(vectors, words, texts, recipe.text, recipe.vector_words)
         tokenizer = Tokenizer([*words, *further], recipe.text)
         rows = rows_of(vectors, tokenizer.words)
+        told = record_of(vectors, rows, own.vocabulary_size)
     ids = tokenizer.ids_of(data.texts)
     fit_data = FitData(
         ids,
@@ -183,8 +184,7 @@ def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Arra
         own_words=own.vocabulary_size,
     )
     bag = bag_data(data.texts, fit_data, tokenizer, recipe.bag) if recipe.bag else None
-    told = vectors and rows is not None and record_of(vectors, rows, own.vocabulary_size)
-    return _Plan(fit_data, bag, tokenizer, pretrained_on, told or None)
+    return _Plan(fit_data, bag, tokenizer, pretrained_on, told)
 
 
 def _tasks(plan: _Plan, recipe: Recipe, tensorboard: str | None) -> list[Callable[[Say], FittedWeights | FittedBag]]:
