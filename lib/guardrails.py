@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, median_high
 from typing import Any
@@ -56,7 +56,6 @@ def yardstick(good: Sequence[Mapping[str, Any]], limits: Limits) -> Mapping[str,
     rows = median_high(run["rows_in"] for run in window)
     # The shares of a small run that somebody let pass say little of the others.
     window = [run for run in window if run["rows_in"] >= limits.from_rows] or window
-    of: Callable[[str], float | None] = lambda name: _median(run.get(name) for run in window)  # noqa: E731
     shares = [run["category_shares"] for run in window if run.get("category_shares")]
     by_name = (
         {name: median(share.get(name, 0.0) for share in shares) for name in sorted(set().union(*shares))} if shares else {}
@@ -69,7 +68,10 @@ def yardstick(good: Sequence[Mapping[str, Any]], limits: Limits) -> Mapping[str,
         "rows_rejected": rows * (_median(map(_rejected, window)) or 0.0),
         "category_shares": {name: share / total for name, share in by_name.items()} if total else None,
         "guarded": {key: _median((run.get("guarded") or {}).get(key) for run in window) for key in keys},
-        **{name: of(name) for name in ("review_share", "out_of_vocabulary_share", "mean_confidence")},
+        **{
+            name: _median(run.get(name) for run in window)
+            for name in ("review_share", "out_of_vocabulary_share", "mean_confidence")
+        },
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -147,8 +147,3 @@ def _check_no_table_inside(spark: SparkSession, folders: Iterable[PurePosixPath]
                 raise InputError(
                     f"Expected data files at {location.given}, found {what} in its folder {folder}; give that folder's path."
                 )
-
-
-def names_by_case(names: Iterable[str]) -> Mapping[str, str]:
-    """Names by their lower case, since Spark's columns do not differ by case alone."""
-    return {name.lower(): name for name in names}

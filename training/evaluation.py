@@ -17,7 +17,6 @@ from lib.text import TokenIds
 from lib.unfamiliarity import UNFAMILIAR_SHARE, is_above
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
-Float64s = npt.NDArray[np.float64]
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
 LENGTH_CLASSES = (10, 30, 100)
 

@@ -36,8 +36,8 @@ class BagSettings:
 
     width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
     itself, and are averaged. linear: whether a linear classifier (training.linear) stands beside them, of at most linear_width
-    more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of them that are kept, the most frequent. epochs: None for
-    so many that there are BAG_STEPS steps.
+    more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of
+    them that are kept, the most frequent. epochs: None for so many that there are BAG_STEPS steps.
     """
 
     width: int | None = None
