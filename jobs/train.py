@@ -75,6 +75,9 @@ class TrainSettings(JobSettings):
     refit: bool = option(
         "fit again on the train and the validation side together, once confidences are calibrated", default=True
     )
+    logit_adjustment: float = option(
+        "how much likelier a rare label is made; 0 for the most right rows, more for more rare labels found", default=0.5
+    )
     epochs: int | None = option(
         "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)", default=None
     )
@@ -113,6 +116,8 @@ class TrainSettings(JobSettings):
                 raise InputError(
                     f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it."
                 )
+        if not 0 <= self.logit_adjustment <= 1:
+            raise InputError(f"Expected --logit-adjustment from 0 to 1, found {self.logit_adjustment}; correct it.")
         if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
             raise InputError("Expected --validation-share above 0 and with --test-share together below 0.9; correct them.")
         if not self.test_share and not self.folds:
@@ -253,6 +258,7 @@ def recipe_of(s: TrainSettings) -> Recipe:
         review=ReviewSettings(below, below_by_label, s.target_precision, s.threshold_by_label, s.precision_confidence),
         bag=bag_of(s) if s.bag else None,
         refit=s.refit,
+        logit_adjustment=s.logit_adjustment,
         folds=s.folds,
         baselines=s.baselines,
     )

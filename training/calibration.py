@@ -121,6 +121,33 @@ def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, .
     return tuple(float(value) for value in np.exp(found.x))
 
 
+def rarity_of(label_ids: Int64s, labels: int) -> Float32s:
+    """How rare each label is, ln(texts / texts of it), float32 [labels]; 0 of a label without texts, of which nothing is known.
+
+    Args:
+        label_ids: int64 [rows], of the texts that a network was fitted to.
+    """
+    counts = np.bincount(label_ids, minlength=labels)
+    return np.where(counts > 0, np.log(len(label_ids) / np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+def with_adjustment(
+    logits: Sequence[Float32s], factors: Sequence[float], adjustment: float, label_ids: Int64s
+) -> tuple[float, ...]:
+    """The factors with `adjustment` as the one of the last part, then all times one number, for the lowest log loss.
+
+    "Logit adjustment" (Menon et al. 2021): the label that is likeliest is the best guess for the most right rows, yet a
+    network that is fitted to many labels then hardly ever names a rare one. The factors between the parts stay as they were
+    fitted without it.
+
+    Args:
+        logits: of each part and, last, the labels' rarity, float32 [rows, labels], on texts the parts were not fitted to.
+    """
+    whole = (*factors, adjustment)
+    (scale,) = fit_factors([summed(logits, whole).astype(np.float32)], label_ids)
+    return tuple(scale * factor for factor in whole)
+
+
 def threshold_for_precision(confidence: Float32s, correct: Bools, target: float) -> Threshold:
     """The lowest confidence from which on at least `target` of these very rows are right: a point estimate.
 

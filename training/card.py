@@ -119,13 +119,16 @@ def _class_line(label: str, row: Mapping[str, Any]) -> str:
 
 
 def _bag(manifest: Mapping[str, Any]) -> str:
-    bag, factors = manifest["training"].get("bag"), manifest["training"].get("factors", {})
+    bag, factors = manifest["training"].get("bag"), dict(manifest["training"].get("factors", {}))
+    rarity = factors.pop("rarity", None)
+    adjusted = f"; to each label's logit {rarity:.2f} × ln(texts / its texts) is added" if rarity else ""
     if not bag:
-        return ""
+        return adjusted
     return (
         "; beside the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU"
         f"{' and a linear classifier' if 'linear' in factors else ''} → the same softmax (logits times "
         f"{', '.join(f'{factor:.2f} ({part})' for part, factor in factors.items())})"
+        f"{adjusted}"
     )
 
 

@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from lib.arrays import Float32s
+from lib.arrays import Float64s
 from training.bag import BagData, FittedBag, matrix_of
 from training.recipe import BagSettings
 
@@ -19,6 +18,8 @@ from training.recipe import BagSettings
 MOST_CELLS = 3e9
 # Of a label without texts: what a sure no gives.
 NO_MARGIN = -1.0
+# Of a label's margins: one that no text has does not vary at all.
+SMALLEST_SPREAD = 1e-6
 
 
 def worth_fitting(data: BagData, settings: BagSettings) -> bool:
@@ -30,8 +31,7 @@ def worth_fitting(data: BagData, settings: BagSettings) -> bool:
 def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[str], None]) -> FittedBag:
     """A support vector classifier for each label against the others, as a bag whose hidden layer has no ReLU.
 
-    Of more labels than `settings.linear_width` the weights are kept as a product of two narrower matrices, the nearest to
-    them (Eckart and Young 1936).
+    Of more labels than `settings.linear_width` the weights are kept as a product of two narrower matrices.
     """
     began = time.monotonic()
     texts = matrix_of(data.train, data.vocabulary.size) @ data.expand
@@ -40,11 +40,15 @@ def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[s
         # What is not quite the optimum after a thousand passes classifies no worse.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(texts, data.train_labels)
-    weights = data.expand @ _by_label(classifier, data.labels)
-    bias = np.full(data.labels, NO_MARGIN, np.float32)
+    weights = _by_label(classifier, data.labels)
+    bias = np.full(data.labels, NO_MARGIN)
     bias[classifier.classes_] = _two_sided(classifier.intercept_[:, None])[:, 0]
-    table, output = narrowed(weights.astype(np.float32), settings.linear_width)
-    fitted = FittedBag(data.vocabulary, table, output, bias, np.ones(table.shape[1], np.float32))
+    table, output = data.expand @ weights, np.eye(data.labels)
+    if data.labels > settings.linear_width:
+        into, output, shift = narrowed(texts @ weights, settings.linear_width)
+        table, bias = table @ into, bias + shift
+    slopes = np.ones(table.shape[1], np.float32)
+    fitted = FittedBag(data.vocabulary, table.astype(np.float32), output.astype(np.float32), bias.astype(np.float32), slopes)
     shown = ""
     if len(data.validation_labels):
         right = fitted.logits(data.validation).argmax(axis=1) == data.validation_labels
@@ -53,22 +57,33 @@ def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[s
     return fitted
 
 
-def _by_label(classifier: LinearSVC, labels: int) -> npt.NDArray[np.float64]:
+def _by_label(classifier: LinearSVC, labels: int) -> Float64s:
     """float64 [features, labels]."""
     weights = np.zeros((classifier.coef_.shape[1], labels))
     weights[:, classifier.classes_] = _two_sided(classifier.coef_).T
     return weights
 
 
-def _two_sided(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _two_sided(rows: Float64s) -> Float64s:
     """A row for each class: of two classes scikit-learn keeps the second's alone."""
     return np.concatenate([-rows, rows]) if len(rows) == 1 else rows
 
 
-def narrowed(weights: Float32s, width: int) -> tuple[Float32s, Float32s]:
-    """Two matrices, [features, at most width] and [at most width, labels], whose product is nearest to `weights`."""
-    if weights.shape[1] <= width:
-        return weights, np.eye(weights.shape[1], dtype=np.float32)
-    _, directions = np.linalg.eigh(weights.T.astype(np.float64) @ weights)
-    kept = directions[:, -width:].astype(np.float32)
-    return weights @ kept, np.ascontiguousarray(kept.T)
+def narrowed(margins: Float64s, width: int) -> tuple[Float64s, Float64s, Float64s]:
+    """What keeps most of the margins of a text in `width` numbers: margins @ into @ output + shift is nearest to the margins.
+
+    Their principal components, of each label's margins divided by the root of their standard deviation: with the margins as
+    they are, rare labels would be lost first, whose margins hardly vary; with all of one deviation, frequent ones as soon.
+
+    Args:
+        margins: of the texts that the classifier is fitted to, without its intercepts, float64 [rows, labels].
+
+    Returns:
+        into: float64 [labels, width]; output: float64 [width, labels]; shift: float64 [labels].
+    """
+    mean = margins.mean(axis=0)
+    scale = np.sqrt(np.maximum(margins.std(axis=0), SMALLEST_SPREAD))
+    even = (margins - mean) / scale
+    _, directions = np.linalg.eigh(even.T @ even)
+    into, output = directions[:, -width:] / scale[:, None], directions[:, -width:].T * scale
+    return into, output, mean - mean @ into @ output

@@ -18,7 +18,16 @@ from lib.errors import InputError
 from lib.fields import markers_of
 from lib.text import FIRST_WORD_ID, Tokenizer
 from training.bag import BagData, FittedBag, bag_data, beside, fit_bag
-from training.calibration import evidence_of, fit_factors, mixed, network_logits, network_probabilities, summed
+from training.calibration import (
+    evidence_of,
+    fit_factors,
+    mixed,
+    network_logits,
+    network_probabilities,
+    rarity_of,
+    summed,
+    with_adjustment,
+)
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
@@ -35,6 +44,7 @@ MIN_TOKENS_FOR_PROCESSES = 1_000_000
 
 
 PARTS = "LSTM", "bag", "linear"
+RARITY = "rarity"
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Parts:
     """A fitted LSTM and classifiers fitted to the bag of features, each by itself.
 
     bags: the bag's network and the linear classifier, as far as they are asked for; pretrained_on: texts the embeddings started
-    from; vectors: what is told of the word vectors of others, None without.
+    from; vectors: what is told of the word vectors of others, None without; rarity: of each label, float32 [labels], added to
+    every text's logits, None where the recipe does not ask for it.
     """
 
     lstm: Fitted
@@ -50,17 +61,19 @@ class Parts:
     tokenizer: Tokenizer
     pretrained_on: int
     vectors: Mapping[str, Any] | None
+    rarity: Float32s | None
 
     def logits(self, texts: pa.Array) -> tuple[Float32s, ...]:
         """Of each part, float32 [rows, labels]; texts have words."""
         ids = self.tokenizer.ids_of(texts)
         of_lstm = network_logits(self.lstm.network, ids)
-        return (of_lstm, *(bag.logits(ids.bag) for bag in self.bags if ids.bag))
+        of_rarity = [] if self.rarity is None else [np.broadcast_to(self.rarity, of_lstm.shape)]
+        return (of_lstm, *(bag.logits(ids.bag) for bag in self.bags if ids.bag), *of_rarity)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the parts, in the order of their logits."""
-        return PARTS[: 1 + len(self.bags)]
+        return (*PARTS[: 1 + len(self.bags)], *([] if self.rarity is None else [RARITY]))
 
 
 @dataclass(frozen=True)
@@ -88,9 +101,11 @@ class Model:
 
     @cached_property
     def network(self) -> keras.Model:
-        bag = beside(self.parts.bags, self.factors[1:]) if self.parts.bags else None
+        bags, rarity = self.parts.bags, self.parts.rarity
+        bag = beside(bags, self.factors[1 : 1 + len(bags)]) if bags else None
         weights = (bag.table, bag.output, bag.bias, bag.slopes) if bag else None
-        return joined_network(self.fitted.network, self.factors[0], weights)
+        adjustment = None if rarity is None else rarity * np.float32(self.factors[-1])
+        return joined_network(self.fitted.network, self.factors[0], weights, adjustment)
 
     def with_factors(self, factors: Sequence[float]) -> Model:
         """The same parts with these factors instead."""
@@ -142,7 +157,10 @@ def build_model(
         _parts(plan, recipe, found[i * each : (i + 1) * each]) for i, plan in ((0, plans[0]), (len(plans) - 1, plans[-1]))
     )
     held_out = first.logits(data.texts.take(pa.array(sides.validation)))
-    factors = fit_factors(held_out, data.label_ids[sides.validation])
+    of_parts = held_out[: 1 + len(first.bags)]
+    factors = fit_factors(of_parts, data.label_ids[sides.validation])
+    if recipe.logit_adjustment:
+        factors = with_adjustment(held_out, factors, recipe.logit_adjustment, data.label_ids[sides.validation])
     # What is drawn are the curves of the fit that was looked at with texts it did not see.
     return Model(replace(last, lstm=replace(last.lstm, curves=first.lstm.curves)), factors, held_out)
 
@@ -216,7 +234,8 @@ def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
     network = build_network(plan.data.vocabulary_size, plan.data.labels, recipe.network)
     network.set_weights(weights.weights)
     tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bags[0].vocabulary if bags else None)
-    return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on, plan.vectors)
+    rarity = rarity_of(plan.data.label_ids[plan.data.train], plan.data.labels) if recipe.logit_adjustment else None
+    return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on, plan.vectors, rarity)
 
 
 def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:

@@ -54,7 +54,7 @@ def _behind(ids: keras.KerasTensor, embedded: keras.KerasTensor, labels: int, se
     return keras.Model(ids, probabilities, name="categorizer")
 
 
-def joined_network(lstm: keras.Model, factor: float, bag: BagWeights | None) -> keras.Model:
+def joined_network(lstm: keras.Model, factor: float, bag: BagWeights | None, adjustment: Float32s | None = None) -> keras.Model:
     """The fitted LSTM and the bag as one network: the LSTM's logits times its factor and the bag's, added, through one softmax.
 
     Its inputs are the LSTM's ids and, with a bag, `features` int32 and `weights` float32 [rows, features], filled up with 0.
@@ -62,12 +62,15 @@ def joined_network(lstm: keras.Model, factor: float, bag: BagWeights | None) -> 
 
     Args:
         bag: table [features, width], output weights [width, labels], bias [labels] and slopes [width] of the hidden layer below zero.
+        adjustment: of each label's logit, float32 [labels], None for none.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     x = ids
     for layer in lstm.layers[1:-1]:
         x = layer(x)
     kernel, bias = (weights * np.float32(factor) for weights in lstm.layers[-1].get_weights())
+    if adjustment is not None:
+        bias = bias + adjustment
     if bag is None:
         return _with_output(
             keras.Model(ids, keras.layers.Dense(len(bias), activation="softmax", name="probabilities")(x)), kernel, bias

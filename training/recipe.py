@@ -43,7 +43,7 @@ class BagSettings:
     width: int | None = None
     networks: int = 2
     linear: bool = True
-    linear_width: int = 128
+    linear_width: int = 512
     linear_c: float = 0.5
     pairs: int = 20_000
     min_texts_pair: int = 2
@@ -91,6 +91,8 @@ class Recipe:
     bag: BagSettings | None = BagSettings()
     # Whether the parts are fitted again on the train and the validation side together, once they are calibrated.
     refit: bool = True
+    # How much of a label's rarity is added to its logit, 0 for nothing: rare labels are named more often, and right less often.
+    logit_adjustment: float = 0.5
     # Folds of a cross-validation beside the one split; 0 for none.
     folds: int = 0
     baselines: bool = True

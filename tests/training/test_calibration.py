@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from lib.bag import Bag, BagVocabulary
 from lib.text import TokenIds
 from training.bag import FittedBag, beside
-from training.calibration import fit_factors, mixed, network_probabilities, threshold_for_precision
+from training.calibration import (
+    fit_factors,
+    mixed,
+    network_probabilities,
+    rarity_of,
+    threshold_for_precision,
+    with_adjustment,
+)
 from training.network import NetworkSettings, build_network, joined_network
 
 
@@ -54,11 +61,37 @@ def test_few_texts_do_not_move_the_factors_far() -> None:
     assert all(0.1 < factor < 3 for factor in fit_factors([sure, -sure], np.array([0, 1])))
 
 
+def test_rarity_grows_as_texts_get_fewer_and_nothing_is_known_of_none() -> None:
+    rarity = rarity_of(np.array([0, 0, 0, 0, 0, 0, 2, 2]), 4)
+    np.testing.assert_allclose(rarity, [np.log(8 / 6), 0, np.log(4), 0], rtol=1e-6)
+
+
+def test_the_adjustment_names_rare_labels_more_often_and_stays_calibrated() -> None:
+    random = np.random.default_rng(5)
+    prior = np.log([0.8, 0.15, 0.05])
+    logits = prior + random.normal(scale=1.5, size=(20_000, 3))
+    labels = np.array([random.choice(3, p=row / row.sum()) for row in softmax(logits).astype(float)])
+    rarity = np.broadcast_to(rarity_of(labels, 3), logits.shape)
+    parts, factors = [2 * logits, rarity], (0.5,)
+    plain, adjusted = mixed(parts[:1], factors), mixed(parts, with_adjustment(parts, factors, 0.5, labels))
+
+    def recall(probabilities: np.ndarray) -> np.ndarray:
+        return np.array([(probabilities.argmax(axis=1) == label)[labels == label].mean() for label in range(3)])
+
+    assert (recall(adjusted)[1:] > recall(plain)[1:]).all()
+    assert recall(adjusted).mean() > recall(plain).mean() + 0.02
+    right = adjusted.argmax(axis=1) == labels
+    assert adjusted.max(axis=1).mean() == pytest.approx(right.mean(), abs=0.05)
+
+
 def test_the_factors_go_into_the_network() -> None:
     network, texts = small_network()
     plain = np.log(network_probabilities(network, texts))
     joined = joined_network(network, 10.0, None)
     np.testing.assert_allclose(network_probabilities(joined, texts), softmax(plain * 10), atol=1e-5)
+    adjustment = np.array([0.5, 0, -2], np.float32)
+    joined = joined_network(network, 10.0, None, adjustment)
+    np.testing.assert_allclose(network_probabilities(joined, texts), softmax(plain * 10 + adjustment), atol=1e-5)
 
 
 def test_a_network_with_bags_is_the_sum_of_its_parts() -> None:

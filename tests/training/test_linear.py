@@ -72,10 +72,18 @@ def test_when_it_is_fitted(settings, label_ids, labels, worth) -> None:
 
 def test_many_labels_share_a_narrower_table() -> None:
     random = np.random.default_rng(3)
-    weights = (random.normal(size=(50, 4)) @ random.normal(size=(4, 20))).astype(np.float32)
-    table, output = narrowed(weights, 4)
-    assert (table.shape, output.shape) == ((50, 4), (4, 20))
-    np.testing.assert_allclose(table @ output, weights, atol=1e-4)
-    same, identity = narrowed(weights, 20)
-    assert same is weights
-    np.testing.assert_array_equal(identity, np.eye(20))
+    margins = random.normal(size=(50, 4)) @ random.normal(size=(4, 20)) + random.normal(size=20)
+    # A label that no text has.
+    margins[:, 7] = 0
+    into, output, shift = narrowed(margins, 4)
+    assert (into.shape, output.shape) == ((20, 4), (4, 20))
+    np.testing.assert_allclose(margins @ into @ output + shift, margins, atol=1e-9)
+
+
+def test_a_narrower_table_finds_the_same_labels() -> None:
+    wide = fit_linear(data_of(TEXTS, LABELS, 3), SETTINGS, 7, lambda line: None)
+    data = data_of(TEXTS, LABELS, 3)
+    # The margins of three labels against each other vary in two directions, nearly.
+    narrow = fit_linear(data, replace(SETTINGS, linear_width=2), 7, lambda line: None)
+    assert narrow.table.shape[1] == 2
+    assert narrow.logits(data.train).argmax(axis=1).tolist() == wide.logits(data.train).argmax(axis=1).tolist()
