@@ -27,6 +27,8 @@ TRAINING = [
     "keras>=3.8",
     "matplotlib>=3.9",
     "onnx>=1.17",
+    # Proposes the recipes of `train --search`.
+    "optuna>=4.2",
     "scikit-learn>=1.5",
     "tensorboard>=2.18",
     # Wrong labels by confident learning: small, pure Python, on scikit-learn.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import dataclass
@@ -78,6 +79,10 @@ class TrainSettings(JobSettings):
     logit_adjustment: float = option(
         "how much likelier a rare label is made; 0 for the most right rows, more for more rare labels found", default=0.5
     )
+    search: float = option(
+        "minutes in which other settings are tried first, on folds of the train and the validation side; 0 for none",
+        default=0.0,
+    )
     epochs: int | None = option(
         "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)", default=None
     )
@@ -118,6 +123,8 @@ class TrainSettings(JobSettings):
                 )
         if not 0 <= self.logit_adjustment <= 1:
             raise InputError(f"Expected --logit-adjustment from 0 to 1, found {self.logit_adjustment}; correct it.")
+        if not 0 <= self.search < math.inf:
+            raise InputError(f"Expected --search as a number of minutes from 0, found {self.search}; correct it.")
         if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
             raise InputError("Expected --validation-share above 0 and with --test-share together below 0.9; correct them.")
         if not self.test_share and not self.folds:
@@ -259,6 +266,7 @@ def recipe_of(s: TrainSettings) -> Recipe:
         bag=bag_of(s) if s.bag else None,
         refit=s.refit,
         logit_adjustment=s.logit_adjustment,
+        search_minutes=s.search,
         folds=s.folds,
         baselines=s.baselines,
     )

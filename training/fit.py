@@ -41,9 +41,13 @@ def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the network is fitted. epochs: None for so many that there are STEPS steps, and more of many labels."""
+    """How the network is fitted.
+
+    epochs: None for `epochs_factor` times so many that there are STEPS steps, and more of many labels.
+    """
 
     epochs: int | None = None
+    epochs_factor: float = 1.0
     batch: int = 64
     # Falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
     learning_rate: float = 2e-3
@@ -57,7 +61,7 @@ class FitSettings:
 
     def epochs_for(self, texts: int, labels: int) -> int:
         steps = STEPS * max(1, labels / LABELS_OF_STEPS)
-        return self.epochs or epochs_for_steps(round(steps), texts, self.batch, EPOCHS)
+        return self.epochs or max(round(self.epochs_factor * epochs_for_steps(round(steps), texts, self.batch, EPOCHS)), 1)
 
 
 @dataclass

@@ -43,7 +43,7 @@ from training.workers import Say, prefixed, run_together
 MIN_TOKENS_FOR_PROCESSES = 1_000_000
 
 
-PARTS = "LSTM", "bag", "linear"
+PARTS = LSTM, BAG, LINEAR = "LSTM", "bag", "linear"
 RARITY = "rarity"
 
 
@@ -144,29 +144,39 @@ def build_model(
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
     """
-    plans = [_plan(data, sides, recipe, unlabelled, vectors)]
+    plans = [plan_of(data, sides, recipe, unlabelled, vectors)]
     if recipe.refit:
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
-        plans.append(_plan(data, every, recipe, unlabelled, vectors))
-    tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None)]
-    tokens = int(plans[0].data.ids.lengths.sum()) * recipe.fit.epochs_for(len(sides.train), len(data.labels))
-    few = tokens < MIN_TOKENS_FOR_PROCESSES or tensorboard is not None
+        plans.append(plan_of(data, every, recipe, unlabelled, vectors))
+    tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None).values()]
+    few = tensorboard is not None or not worth_processes(plans[0], recipe)
     found = run_together(tasks, say, 1 if few else processes)
     each = len(tasks) // len(plans)
     first, last = (
         _parts(plan, recipe, found[i * each : (i + 1) * each]) for i, plan in ((0, plans[0]), (len(plans) - 1, plans[-1]))
     )
     held_out = first.logits(data.texts.take(pa.array(sides.validation)))
-    of_parts = held_out[: 1 + len(first.bags)]
-    factors = fit_factors(of_parts, data.label_ids[sides.validation])
-    if recipe.logit_adjustment:
-        factors = with_adjustment(held_out, factors, recipe.logit_adjustment, data.label_ids[sides.validation])
+    factors = factors_for(
+        held_out[: 1 + len(first.bags)], first.rarity, data.label_ids[sides.validation], recipe.logit_adjustment
+    )
     # What is drawn are the curves of the fit that was looked at with texts it did not see.
     return Model(replace(last, lstm=replace(last.lstm, curves=first.lstm.curves)), factors, held_out)
 
 
+def factors_for(parts: Sequence[Float32s], rarity: Float32s | None, label_ids: Int64s, adjustment: float) -> tuple[float, ...]:
+    """Of each part's logits and, where there is an adjustment, of the labels' rarity.
+
+    Args:
+        parts: logits of each, float32 [rows, labels], for texts that it was not fitted to; label_ids: of these, int64 [rows].
+    """
+    factors = fit_factors(parts, label_ids)
+    if rarity is None or not adjustment:
+        return factors
+    return with_adjustment([*parts, np.broadcast_to(rarity, parts[0].shape)], factors, adjustment, label_ids)
+
+
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What the parts are fitted to. bag: None without a bag."""
 
     data: FitData
@@ -176,7 +186,14 @@ class _Plan:
     vectors: Mapping[str, Any] | None
 
 
-def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None) -> _Plan:
+def plan_of(
+    data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None
+) -> Plan:
+    """What the parts are fitted to, for a split; unlabelled, vectors: as in `build_model`.
+
+    Raises:
+        InputError: no word occurs often enough.
+    """
     words, more = _words(data, sides.train, recipe), _unlabelled(data, sides, recipe, unlabelled)
     own = Tokenizer(words, recipe.text)
     embeddings, pretrained_on = _embeddings(data, sides, own, more, recipe)
@@ -202,18 +219,46 @@ def _plan(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Arra
         own_words=own.vocabulary_size,
     )
     bag = bag_data(data.texts, fit_data, tokenizer, recipe.bag) if recipe.bag else None
-    return _Plan(fit_data, bag, tokenizer, pretrained_on, told)
+    return Plan(fit_data, bag, tokenizer, pretrained_on, told)
 
 
-def _tasks(plan: _Plan, recipe: Recipe, tensorboard: str | None) -> list[Callable[[Say], FittedWeights | FittedBag]]:
+def worth_processes(plan: Plan, recipe: Recipe) -> bool:
+    """Whether its fits take longer than it takes to start processes for them."""
+    epochs = recipe.fit.epochs_for(len(plan.data.train), plan.data.labels)
+    return int(plan.data.ids.lengths.sum()) * epochs >= MIN_TOKENS_FOR_PROCESSES
+
+
+def parts_of(plan: Plan, recipe: Recipe) -> tuple[str, ...]:
+    """Those that the recipe asks for, of PARTS."""
+    return tuple(_tasks(plan, recipe, None))
+
+
+def logits_of_part(plan: Plan, recipe: Recipe, part: str, texts: Sequence[pa.Array], say: Say) -> list[Float32s]:
+    """Fit one part alone; its logits for each of `texts`, arrays of strings, float32 [rows, labels].
+
+    Raises:
+        CategorizerError: the fit failed.
+    """
+    fitted = _tasks(plan, recipe, None)[part](say)
+    if isinstance(fitted, FittedWeights):
+        network = _network(plan, recipe, fitted)
+        return [network_logits(network, plan.tokenizer.ids_of(one)) for one in texts]
+    bags = (Tokenizer(plan.tokenizer.words, recipe.text, fitted.vocabulary).ids_of(one).bag for one in texts)
+    return [fitted.logits(bag) for bag in bags if bag]
+
+
+def _tasks(plan: Plan, recipe: Recipe, tensorboard: str | None) -> dict[str, Callable[[Say], FittedWeights | FittedBag]]:
+    """By part, the fit of each that the recipe asks for."""
     which = "" if len(plan.data.validation) else "all texts, "
-    lstm = partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}LSTM ")
+    tasks: dict[str, Callable[[Say], FittedWeights | FittedBag]] = {
+        LSTM: partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}LSTM ")
+    }
     if plan.bag is None or recipe.bag is None:
-        return [lstm]
-    bag = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")
-    if not worth_fitting(plan.bag, recipe.bag):
-        return [lstm, bag]
-    return [lstm, bag, partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}linear classifier ")]
+        return tasks
+    tasks[BAG] = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")
+    if worth_fitting(plan.bag, recipe.bag):
+        tasks[LINEAR] = partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}linear classifier ")
+    return tasks
 
 
 def _fit_lstm(
@@ -229,10 +274,15 @@ def _fit_bag(
     return fit(data, settings, seed, prefixed(say, prefix)).for_scoring(settings.scored_pairs, settings.scored_subwords)
 
 
-def _parts(plan: _Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
-    weights, bags = found[0], tuple(found[1:])
+def _network(plan: Plan, recipe: Recipe, weights: FittedWeights) -> keras.Model:
     network = build_network(plan.data.vocabulary_size, plan.data.labels, recipe.network)
     network.set_weights(weights.weights)
+    return network
+
+
+def _parts(plan: Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
+    weights, bags = found[0], tuple(found[1:])
+    network = _network(plan, recipe, weights)
     tokenizer = Tokenizer(plan.tokenizer.words, recipe.text, bags[0].vocabulary if bags else None)
     rarity = rarity_of(plan.data.label_ids[plan.data.train], plan.data.labels) if recipe.logit_adjustment else None
     return Parts(Fitted(network, weights.curves, weights.seconds), bags, tokenizer, plan.pretrained_on, plan.vectors, rarity)

@@ -37,7 +37,8 @@ class BagSettings:
     width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
     itself, and are averaged. linear: whether a linear classifier (training.linear) stands beside them, of at most linear_width
     more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of
-    them that are kept, the most frequent. epochs: None for so many that there are BAG_STEPS steps.
+    them that are kept, the most frequent. epochs: None for `epochs_factor` times
+    so many that there are BAG_STEPS steps.
     """
 
     width: int | None = None
@@ -52,6 +53,7 @@ class BagSettings:
     scored_pairs: int = 20_000
     scored_subwords: int = 20_000
     epochs: int | None = None
+    epochs_factor: float = 1.0
     batch: int = 64
     learning_rate: float = 2e-3
     # A word, a pair or a subword is left out with this probability, so that no single one decides.
@@ -60,7 +62,7 @@ class BagSettings:
     label_smoothing: float = 0.05
 
     def epochs_for(self, texts: int) -> int:
-        return self.epochs or epochs_for_steps(BAG_STEPS, texts, self.batch, BAG_EPOCHS)
+        return self.epochs or max(round(self.epochs_factor * epochs_for_steps(BAG_STEPS, texts, self.batch, BAG_EPOCHS)), 1)
 
     def width_for(self, labels: int) -> int:
         """Of few labels such that with those of the linear classifier there are as many columns as the engine sums at once."""
@@ -93,6 +95,8 @@ class Recipe:
     refit: bool = True
     # How much of a label's rarity is added to its logit, 0 for nothing: rare labels are named more often, and right less often.
     logit_adjustment: float = 0.5
+    # Minutes in which other settings are tried first (training.search); 0 for none.
+    search_minutes: float = 0
     # Folds of a cross-validation beside the one split; 0 for none.
     folds: int = 0
     baselines: bool = True

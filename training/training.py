@@ -38,6 +38,7 @@ from training.promise import promise_text
 from training.promotion import promotion
 from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
+from training.search import search
 from training.sides import split_data
 from training.split import Split, folds_by_group
 from training.vectors import WordVectors
@@ -81,6 +82,11 @@ def train(
     """
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
+    searched = None
+    if recipe.search_minutes:
+        rows = np.sort(np.concatenate([split.train, split.validation]))
+        searched = search(data, groups, rows, recipe, unlabelled, vectors, say)
+        recipe = searched.recipe
     baselines = _baselines_asked_for(data, recipe, say)
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say, vectors) if recipe.folds else None
     model = build_model(data, split, recipe, unlabelled, tensorboard, say, vectors=vectors)
@@ -98,6 +104,7 @@ def train(
     with Staging(place.models, place.name) as staging:
         files = model_files(model)
         manifest = manifest_of(files, data, split, model, thresholds, recipe, place)
+        manifest["training"]["search"] = searched.record if searched else None
         # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
         write_bundle(staging.folder, manifest, files)
         bundle = load_bundle(str(staging.folder))
@@ -119,7 +126,7 @@ def train(
     say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
     better = better_text(manifest["metrics"]["better_baselines"])
     if better:
-        say(f"{better}; {_what_to_try(unlabelled, vectors)}.")
+        say(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}.")
     judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
     promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
@@ -254,10 +261,11 @@ def _comparison_text(evidence: Evidence) -> str:
     return "\n".join([*lines, ""]) + "\n" if lines else ""
 
 
-def _what_to_try(unlabelled: pa.Array | None, vectors: WordVectors | None) -> str:
+def _what_to_try(recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None) -> str:
+    search = "" if recipe.search_minutes else ", other settings (--search 60)"
     more_words = "" if unlabelled is not None else ", the catalogue to learn words from (--unlabelled)"
     more_words += "" if vectors is not None else ", word vectors of the texts' language (--vectors)"
-    return f"try more labelled texts, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
+    return f"try more labelled texts{search}, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
 
 
 def _confidence_text(metrics: Mapping[str, Any]) -> str:
