@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -223,6 +223,22 @@ def check_unchanged(source: Source) -> None:
             f"Expected the source {location.given} to stay as it is during the run, found {changed} with other content than when it "
             f"was listed; run again once it is delivered."
         )
+
+
+def at_version(source: Source, version: str) -> Source | None:
+    """The source as it was at a version that an earlier reading has pinned; None if that cannot be read any more."""
+    if source.version == version != UNVERSIONED:
+        return source
+    if source.format != "delta" or version.count(":") != 2 or version.split(":")[2] != source.version.split(":")[2]:
+        return None
+    spark = source.frame.sparkSession
+    try:
+        frame = _with_zone(rows_at(spark, source.location, int(version.split(":")[1])))
+        files = [file_system(spark, path) for path in frame.inputFiles()]
+    except Exception:  # its part of the log is gone
+        return None
+    # The log may name files that VACUUM has removed.
+    return replace(source, frame=frame, version=version) if all(system.exists(path) for system, path in files) else None
 
 
 def changed_rows(source: Source, since: str) -> DataFrame | None:

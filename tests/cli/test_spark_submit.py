@@ -69,7 +69,7 @@ def test_wrong_use_starts_nothing(tmp_path: Path, arguments: tuple[str, ...], be
     assert because in done.stderr
 
 
-@pytest.mark.parametrize("job", ["categorize", "train", "evaluate", "predict", "explain", "maintain", "rollback"])
+@pytest.mark.parametrize("job", ["categorize", "train", "evaluate", "predict", "explain", "maintain", "replay", "rollback"])
 def test_help_of_every_job(tmp_path: Path, job: str) -> None:
     done = submit(job, "--help", cwd=tmp_path)
     assert done.returncode == 0
