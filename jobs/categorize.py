@@ -25,6 +25,7 @@ from lib.session import spark_session
 from lib.settings import JobSettings, Names, as_record, option
 from lib.sources import FORMATS, ReadOptions, read_source
 from lib.tables import tables_of
+from lib.verification import verify
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class CategorizeSettings(JobSettings):
     )
     dry_run: bool = option(
         "score and report, labels that would change and guardrails included, but write nothing", default=False
+    )
+    verify: bool = option(
+        "afterwards compare the whole table with the whole source, also where there was nothing to do; exit 4 where they part",
+        default=False,
     )
     publish_anyway: str | None = option(
         "publish the run of this id that the guardrails held back, and nothing else", default=None
@@ -86,6 +91,10 @@ class CategorizeSettings(JobSettings):
                 )
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
+        if self.verify and (self.dry_run or self.publish_anyway):
+            raise InputError(
+                "Expected --verify with a night that is published, found --dry-run or --publish-anyway; leave it out."
+            )
 
 
 def main(settings: CategorizeSettings) -> int:
@@ -118,6 +127,14 @@ def main(settings: CategorizeSettings) -> int:
         print(outcome_text(outcome, tables))
         if settings.preview and not settings.dry_run:
             print(preview_text(spark, tables, columns, settings.preview))
+        if settings.verify:
+            found = verify(spark, source, tables, bundle, plan, outcome)
+            if found.faults:
+                raise GuardrailError(
+                    f"Expected {tables.categorized.given} to be what the source and the bundle give, found {found}; run again with --mode full, "
+                    "and report this unless another hand has changed the table."
+                )
+            print(found)
     return GuardrailError.exit_code if outcome.breaches else 0
 
 

@@ -41,9 +41,9 @@ from lib.sources import (
     require_columns,
     require_text,
 )
-from lib.tables import Tables, check_targets, create_tables
+from lib.tables import Tables, check_targets, create_tables, with_added_columns
 from lib.tally import Group, count_groups, rows_in
-from schemas.tables import ADDED_TO_CATEGORIZED, CATEGORIZED, UNFAMILIAR, categorized_schema
+from schemas.tables import CATEGORIZED, UNFAMILIAR, categorized_schema
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
@@ -220,9 +220,7 @@ def _present(spark: SparkSession, tables: Tables, state: TableState, carried: Se
     """The table as the run has found it, in today's columns; without rows where there is no table yet."""
     if state.version < 0:
         return spark.createDataFrame([], categorized_schema(carried))
-    present = rows_at(spark, tables.categorized, state.version)
-    lacking = [field for field in CATEGORIZED if field.name in ADDED_TO_CATEGORIZED and field.name not in present.columns]
-    return present.withColumns({field.name: F.lit(None).cast(field.dataType) for field in lacking}) if lacking else present
+    return with_added_columns(rows_at(spark, tables.categorized, state.version))
 
 
 def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:

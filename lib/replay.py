@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.bundle import Bundle, load_bundle
-from lib.engines import checked_engine
+from lib.engines import PROBABILITY_TOLERANCE, checked_engine
 from lib.errors import BundleError, InputError
 from lib.fields import columns_and_markers
 from lib.file_checks import UTF_8
@@ -27,8 +27,8 @@ from schemas.tables import CATEGORIZED, HELD
 
 # What says when a row was written, not what it is.
 STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
-# Engines agree with the reference to this; an unfamiliarity is a rank, which moves further.
-TOLERANCE, RANK_TOLERANCE = 1e-3, 1e-2
+# An unfamiliarity is a rank, which moves further than a probability.
+RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _derived(
 
 
 def _same(name: str, one: Any, other: Any) -> bool:
-    tolerance = RANK_TOLERANCE if name == "unfamiliarity" else TOLERANCE
+    tolerance = RANK_TOLERANCE if name == "unfamiliarity" else PROBABILITY_TOLERANCE
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(name, value, other[key]) for key, value in one.items())
     if isinstance(one, float) and isinstance(other, float) and name in CATEGORIZED.names:

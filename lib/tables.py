@@ -19,6 +19,7 @@ from lib.locations import Location, delta_table, exists, file_system, is_delta
 from schemas.tables import (
     ADDED_TO_CATEGORIZED,
     ADDED_TO_RUNS,
+    CATEGORIZED,
     CATEGORIZED_CONSTRAINTS,
     REJECTED,
     RUNS,
@@ -142,6 +143,12 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
 def feeds_changes(spark: SparkSession, location: Location) -> bool:
     """Whether a Delta table records its row-level changes."""
     return dict(delta_table(spark, location).detail().collect()[0]["properties"]).get(CHANGE_DATA_FEED) == "true"
+
+
+def with_added_columns(rows: DataFrame) -> DataFrame:
+    """Rows of `categorized` with the columns that a table of an older version lacks, null."""
+    lacking = [field for field in CATEGORIZED if field.name in ADDED_TO_CATEGORIZED and field.name not in rows.columns]
+    return rows.withColumns({field.name: F.lit(None).cast(field.dataType) for field in lacking}) if lacking else rows
 
 
 def append(rows: DataFrame, location: Location) -> None:

@@ -20,6 +20,8 @@ ENGINE_CHOICES = (AUTO, *ENGINES)
 GOLDEN_TOLERANCE = {"native": 1e-3, "onnx": 1e-4, "keras": 1e-4}
 # Evidence, of several units, may differ by so many times as much.
 EVIDENCE_TOLERANCE = 10
+# To which two engines agree on a probability.
+PROBABILITY_TOLERANCE = max(GOLDEN_TOLERANCE.values())
 
 __all__ = [
     "AUTO",
@@ -27,6 +29,7 @@ __all__ = [
     "ENGINE_CHOICES",
     "ENGINE_FILES",
     "GOLDEN_TOLERANCE",
+    "PROBABILITY_TOLERANCE",
     "Engine",
     "build_engine",
     "check_golden_rows",

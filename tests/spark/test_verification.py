@@ -1,0 +1,79 @@
+"""`categorize --verify`: the whole table against the whole source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.bundle import load_bundle
+from lib.locations import locate
+from lib.plan import Outcome, Plan
+from lib.rows import CatalogueColumns
+from lib.sources import read_source
+from lib.tables import tables_of
+from lib.verification import verify
+from tests.conftest import SHIPPED
+from tests.faults.nights import FIRST, SECOND, run, write_source
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def test_a_table_that_another_hand_has_changed_is_found(spark, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", FIRST, (None, "lamp"), ("1", "copy")), tmp_path / "lake"
+    assert run(source, lake, "--verify") == 0
+    assert "verified: 4 rows are as source and bundle give them, 4 of them scored anew" in capsys.readouterr().out
+    write_source(source, {**SECOND, "7": "", "8": "!!!"})
+    assert run(source, lake, "--verify") == 0
+    assert run(source, lake, "--verify") == 0
+    said = capsys.readouterr().out
+    assert "nothing to do" in said
+    # The product that the source no longer holds stays.
+    assert said.count("verified: 8 rows") == 2
+    table = f"delta.`{lake}`"
+    review = "CASE status WHEN 'review' THEN 'categorized' ELSE 'review' END"
+    for change in (
+        f"UPDATE {table} SET status = {review}, reason = CASE status WHEN 'review' THEN NULL ELSE 'x' END WHERE product_id = '1'",
+        f"UPDATE {table} SET missing_since = scored_at, model_version = 'other/1' WHERE product_id = '2'",
+        f"INSERT INTO {table} SELECT * FROM {table} WHERE product_id = '3'",
+        f"UPDATE {table} SET scores = NULL, category = NULL, status = 'unclassifiable', reason = 'x' WHERE product_id = '5'",
+        f"DELETE FROM {table} WHERE product_id = '6'",
+        f"UPDATE {table} SET text_hash = 'x' WHERE product_id = '8'",
+    ):
+        spark.sql(change)
+    # The night would mend what it sees; here nothing is written.
+    plan = Plan(CatalogueColumns("product_id", ("title",)), "incremental", "native", {})
+    tables, read = tables_of(locate(spark, str(lake))), read_source(spark, locate(spark, str(source)))
+    assert verify(spark, read, tables, load_bundle(str(SHIPPED)), plan, Outcome(None)).faults == {
+        "of the source are not in the table": (1, "6"),
+        "have another text or other carried values than in the source": (1, "8"),
+        "were scored by another model": (1, "2"),
+        "are in the source and marked as missing": (1, "2"),
+        "have a category, status or confidence that does not follow from their scores": (1, "1"),
+        "stand there more than once": (1, "3"),
+        "get another category or confidence now": (1, "5"),
+    }
+
+
+def test_products_that_are_gone_are_as_missing_says(spark, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", FIRST), tmp_path / "lake"
+    assert run(source, lake) == 0
+    write_source(source, SECOND)
+    assert run(source, lake, "--verify", "--missing", "mark") == 0
+    spark.sql(f"UPDATE delta.`{lake}` SET missing_since = NULL WHERE product_id = '4'")
+    capsys.readouterr()
+    # What has changed behind the last night is mended, or told.
+    assert run(source, lake, "--verify", "--missing", "mark") == 0
+    assert run(source, lake, "--verify", "--missing", "delete") == 0
+    assert "verified: 5 rows" in capsys.readouterr().out
+    # A category is not compared with the source, so a night passes over one that another hand has changed.
+    spark.sql(f"UPDATE delta.`{lake}` SET category = 'Books' WHERE product_id = '1'")
+    assert run(source, lake, "--verify", "--missing", "delete") == 4
+    assert "1 rows have a category, status or confidence that does not follow from their scores" in capsys.readouterr().err
+
+
+def test_it_belongs_to_a_night(tmp_path: Path, capsys) -> None:
+    source = write_source(tmp_path / "in.parquet", FIRST)
+    for other in (("--dry-run",), ("--publish-anyway", "x")):
+        assert run(source, tmp_path / "lake", "--verify", *other) == 2
+        assert "Expected --verify with a night that is published" in capsys.readouterr().err
