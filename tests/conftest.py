@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from lib.scoring import Clock
 
+from tests.fault_table import add_marked
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SAMPLES = ROOT / "samples"
@@ -51,6 +53,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences")
     parser.addoption("--cluster", action="store_true", help="run the tests on a real HDFS and YARN too")
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(what, expected, seen): the test's row in docs/faults.md (tests/fault_table.py)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    for marker in item.iter_markers("fault"):
+        if call.when == "call" and not report.skipped:
+            add_marked(*marker.args, passed=report.passed)
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,11 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.fault(
+    "typed in a folder with a `numpy.py`, a `jobs/` and a `lib/` of its own, under `LC_ALL=C`, into a target with an accent",
+    "only our code runs; the name stays whole",
+    "only our code ran, name whole",
+)
 def test_only_our_code_runs_and_names_stay_whole_in_any_locale(trapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -51,6 +56,11 @@ def test_single_texts_run_our_code_alone(trapped: Path, monkeypatch: pytest.Monk
     assert not (trapped / "seen").exists()
 
 
+@pytest.mark.fault(
+    "a bare name as target, and no catalogue that would hold it",
+    "exit 2 and a sentence",
+    "exit 2 and a sentence",
+)
 def test_a_bare_name_is_no_table_where_no_catalogue_holds_it(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("product_id,title\n1,lamp\n")
     done = submit(
@@ -61,6 +71,11 @@ def test_a_bare_name_is_no_table_where_no_catalogue_holds_it(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]
 
 
+@pytest.mark.fault(
+    "keys in the address of a source",
+    "redacted in all that is printed or kept",
+    "redacted everywhere",
+)
 def test_keys_in_an_address_are_told_to_nobody(tmp_path: Path) -> None:
     source = "s3a://AKIAKEY:verysecret@bucket/catalogue"
     done = submit("categorize", "--source", source, "--target", "./out", "--model", SHIPPED, "--debug", cwd=tmp_path)

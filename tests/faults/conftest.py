@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fault_table import FAULTS, Fault
+
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
-
-
-@dataclass
-class Fault:
-    what: str
-    expected: str
-    seen: list[str] = field(default_factory=list)
-
-    def saw(self, seen: str) -> None:
-        self.seen.append(seen)
-
-
-FAULTS: list[Fault] = []
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, write_source
 
 DAY = 86_400

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT, SHIPPED
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import (
     FIRST,
     SECOND,

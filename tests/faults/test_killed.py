@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SHIPPED
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, write_source
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.bundle import MANIFEST, SEAL, sha256_of
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
 
 

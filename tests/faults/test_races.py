@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.scoring import Clock
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, at, commit_at_once, hashes_in, ledger, run, titles_hash, write_source
 
 PHASES = ("planned", "scored", "rejected", "publishing")

@@ -9,7 +9,7 @@ import pytest
 
 from lib.command import run_command
 from lib.locations import delta_table, locate
-from tests.faults.conftest import Fault
+from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
 
 

@@ -24,6 +24,11 @@ def write_delta(spark, path: Path, rows: dict[str, str], feed: bool = False) -> 
 
 
 @pytest.mark.parametrize("feed", [False, True])
+@pytest.mark.fault(
+    "a Delta source removed and written anew, at version 0 again, with and without a change feed",
+    "another table is another source: all rows are compared",
+    "all rows compared",
+)
 def test_a_delta_source_made_anew_is_another_source(spark, tmp_path: Path, feed: bool) -> None:
     source, lake = tmp_path / "source", tmp_path / "lake"
     assert run(write_delta(spark, source, FIRST, feed), lake) == 0
@@ -35,6 +40,11 @@ def test_a_delta_source_made_anew_is_another_source(spark, tmp_path: Path, feed:
     assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND, **({"9": "lamp"} if feed else {})})
 
 
+@pytest.mark.fault(
+    "`--columns` corrected over the same file",
+    "another night, read anew",
+    "read anew, and nothing to do the second time",
+)
 def test_the_way_of_reading_belongs_to_the_night(spark, tmp_path: Path, capsys) -> None:
     source, lake = tmp_path / "in.csv", tmp_path / "lake"
     source.write_text("lamp,1,chair\n")
@@ -49,6 +59,11 @@ def test_the_way_of_reading_belongs_to_the_night(spark, tmp_path: Path, capsys) 
     assert hashes_in(spark, lake) == titles_hash({"1": "lamp"})
 
 
+@pytest.mark.fault(
+    "the source is a view that is replaced over the same files",
+    "read anew",
+    "read anew",
+)
 def test_a_view_that_is_replaced_is_read_anew(spark, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     write_source(tmp_path / "in.parquet", FIRST)
@@ -63,6 +78,11 @@ def test_a_view_that_is_replaced_is_read_anew(spark, tmp_path: Path) -> None:
     assert hashes_in(spark, lake) == titles_hash(dict.fromkeys(FIRST, "wooden chair"))
 
 
+@pytest.mark.fault(
+    "a threshold edited in the manifest under the same version",
+    "exit 3; the table as it was",
+    "exit 3, table as it was",
+)
 def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Path, capsys) -> None:
     """Also where the bundle has no seal, as those of older versions."""
     models, lake = tmp_path / "models", tmp_path / "lake"
@@ -82,6 +102,11 @@ def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Pat
     assert len(ledger(spark, lake)) == 1
 
 
+@pytest.mark.fault(
+    "the source's change feed is vacuumed",
+    "all rows are compared, and that is said",
+    "all rows compared, said",
+)
 def test_a_change_feed_that_was_vacuumed_is_done_without(spark, tmp_path: Path, capsys) -> None:
     source, lake = write_delta(spark, tmp_path / "source", FIRST, feed=True), tmp_path / "lake"
     assert run(source, lake) == 0

@@ -66,6 +66,11 @@ def titles(spark, source: object, *more: str, **options: Any) -> dict[str, str]:
         {"product_id=1/a.csv": "title\nlamp\n", "product_id=2/a.csv": "title\nchair\n"},
     ],
 )
+@pytest.mark.fault(
+    "files of one source with columns in another order or case, with a byte order mark, quoted line ends or deeper folders",
+    "columns by name, file by file",
+    "read by name",
+)
 def test_files_that_differ_are_read_by_name(spark, tmp_path: Path, contents: Contents) -> None:
     assert titles(spark, delivered(tmp_path / "in", contents)) == {"1": "lamp", "2": "chair"}
 
@@ -85,6 +90,11 @@ def test_files_that_differ_are_read_by_name(spark, tmp_path: Path, contents: Con
             "a.json, found bytes that are none in its line 2",
         ),
     ],
+)
+@pytest.mark.fault(
+    "a file of the source without a column that the job asks for, or with bytes that are no text",
+    "the file is named, and the line; nothing is read",
+    "file and line named",
 )
 def test_a_file_that_does_not_fit_is_named(spark, tmp_path: Path, contents: Contents, named: str) -> None:
     with pytest.raises(InputError, match=named):
@@ -114,6 +124,11 @@ def test_a_table_over_csv_is_refused(spark, tmp_path: Path) -> None:
         spark.sql("DROP TABLE night_csv")
 
 
+@pytest.mark.fault(
+    "one Parquet file of two without the text column",
+    "the file is named",
+    "file named",
+)
 def test_parquet_files_by_their_footers(spark, tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
     parquet(tmp_path / "in" / "b.parquet", product_id=["2"], price=[5])
@@ -144,6 +159,11 @@ def test_a_table_by_name_has_its_files_checked_too(spark, tmp_path: Path) -> Non
 # Paths
 
 
+@pytest.mark.fault(
+    "a source `night[12]` beside `night1`",
+    "a path is a path",
+    "read as it is named",
+)
 def test_a_path_is_no_pattern(spark, tmp_path: Path) -> None:
     delivered(tmp_path / "csv" / "night1", {"a.csv": "title,product_id\nwrong,one\n"})
     delivered(tmp_path / "night1", {"a.json": '{"id": "1", "name": "wrong"}\n'})
@@ -154,6 +174,11 @@ def test_a_path_is_no_pattern(spark, tmp_path: Path) -> None:
     assert titles(spark, tmp_path / "night[12]") == {"1": "lamp"}
 
 
+@pytest.mark.fault(
+    "a Delta table among the files of a source",
+    "refused by name",
+    "refused",
+)
 def test_a_table_among_files_is_not_read_without_its_log(spark, tmp_path: Path) -> None:
     lake = tmp_path / "shop" / "catalogue"
     frame = spark.createDataFrame([("1", "lamp", "x")], "product_id string, title string, part string")
@@ -192,6 +217,11 @@ def test_encodings_that_cannot_be_read(spark, tmp_path: Path, encoding: str, bec
 # Ids
 
 
+@pytest.mark.fault(
+    "an id in a partition folder, `product_id=007`",
+    "the id stays a text",
+    "id 007",
+)
 def test_ids_stay_text(spark, tmp_path: Path) -> None:
     contents = {"product_id=007/a.csv": "title\nlamp\n", "product_id=1e3/a.csv": "title\nchair\n"}
     assert titles(spark, delivered(tmp_path / "in", contents)) == {"007": "lamp", "1e3": "chair"}
@@ -265,6 +295,11 @@ def test_carried_names_that_cannot_be(carry: str) -> None:
 # What the promises stand on
 
 
+@pytest.mark.fault(
+    "Spark's `ignoreCorruptFiles` in somebody's defaults",
+    "set aside, and said",
+    "set aside, said",
+)
 def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> None:
     class Given:
         def __init__(self) -> None:
@@ -284,6 +319,11 @@ def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> No
 # Ids that another hand has written twice
 
 
+@pytest.mark.fault(
+    "an id twice in the target, by another hand",
+    "exit 2 on the first night, with the command that mends it",
+    "exit 2, mended by that command",
+)
 def test_an_id_twice_in_the_table_is_found_at_once(spark, tmp_path: Path, capsys) -> None:
     lake = tmp_path / "lake"
     source = delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n2,chair\n"})
@@ -303,6 +343,11 @@ def test_an_id_twice_in_the_table_is_found_at_once(spark, tmp_path: Path, capsys
 # A source that changes under the reader
 
 
+@pytest.mark.fault(
+    "a file of the source grows while a run reads it",
+    "exit 2; the table as it was",
+    "exit 2, table as it was",
+)
 def test_a_file_that_grows_under_the_run_ends_it(spark, tmp_path: Path, capsys) -> None:
     lines = '{"product_id": "1", "title": "lamp"}\n{"product_id": "2", "title": "chair"}\n'
     source = delivered(tmp_path / "in", {"a.json": lines})
