@@ -16,6 +16,7 @@ from lib.errors import GuardrailError, InputError
 from lib.fields import columns_and_markers
 from lib.file_checks import UTF_8
 from lib.guardrails import Limits
+from lib.isolation import MOST_FATAL
 from lib.loading import release
 from lib.locations import locate
 from lib.plan import MISSING, MODES, Outcome, Plan
@@ -75,6 +76,9 @@ class CategorizeSettings(JobSettings):
     guard_removed: float = option("guardrail: share of the table's rows that --missing delete removes", default=Limits.removed)
     guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs)
     guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=Limits.from_rows)
+    fatal_texts: int = option(
+        "texts at which the engine's compiled code dies that are rejected at most; more end the run", default=MOST_FATAL
+    )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
@@ -89,6 +93,8 @@ class CategorizeSettings(JobSettings):
                 raise InputError(
                     f"Expected --{name.replace('_', '-')} of at least {least}, found {getattr(self, name)}; correct it."
                 )
+        if self.fatal_texts < 0:
+            raise InputError(f"Expected --fatal-texts of at least 0, found {self.fatal_texts}; correct it.")
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
         if self.verify and (self.dry_run or self.publish_anyway):
@@ -118,6 +124,7 @@ def main(settings: CategorizeSettings) -> int:
         settings.change_data_feed,
         settings.dry_run,
         _unfamiliar(settings, bundle),
+        settings.fatal_texts,
     )
     with spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)

@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -18,7 +19,7 @@ from lib.bundle import Bundle
 from lib.errors import BundleError, GuardrailError, InputError
 from lib.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
 from lib.history import TableState, read_state
-from lib.isolation import WORKER_DIED, check_survival
+from lib.isolation import WORKER_DIED, FatalTexts, fatal_texts
 from lib.loading import append_rejects, hold_back, load, mend_ledger, recover
 from lib.locations import check_place, file_count, rows_at, storage_uri
 from lib.names import column
@@ -27,7 +28,7 @@ from lib.plan import Outcome, Plan
 from lib.publication import VANISHED, Candidate, TableMoved, is_conflict
 from lib.records import base_record, figures, label_changes
 from lib.redaction import redacted
-from lib.rows import LENGTHS, Census, IdCount, shares_of_ids, take_census, usable_id
+from lib.rows import LENGTHS, Census, IdCount, of_ids, shares_of_ids, take_census, usable_id
 from lib.scoring import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
@@ -60,11 +61,11 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
     carried = check_input(spark, source, tables, plan)
+    fatal: dict[str, str] = {}
     for attempt in range(MOST_ATTEMPTS):
         try:
             check_targets(spark, tables, carried, replaces=plan.mode == "full")
-            with Scratch() as scratch:
-                return _attempt(spark, source, tables, bundle, plan, carried, scratch)
+            return _surviving(spark, source, tables, bundle, plan, carried, fatal)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 if isinstance(error, TableMoved):
@@ -72,6 +73,26 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
                     mend_ledger(spark, tables, plan.dry_run)
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def _surviving(
+    spark: SparkSession,
+    source: Source,
+    tables: Tables,
+    bundle: Bundle,
+    plan: Plan,
+    carried: Sequence[StructField],
+    fatal: dict[str, str],
+) -> Outcome:
+    """One attempt, begun again without the texts at which the engine's compiled code dies. `fatal`: these, which is added to."""
+    while True:
+        try:
+            with Scratch() as scratch:
+                return _attempt(spark, source, tables, bundle, plan, carried, scratch, tuple(fatal))
+        except FatalTexts as found:
+            named = ", ".join(f"{name!r} ({signal})" for name, signal in found.signals.items())
+            print(f"the engine {plan.engine} died at the product {named}: rejected, and the rest is scored again", flush=True)
+            fatal |= found.signals
 
 
 def _attempt(
@@ -82,8 +103,12 @@ def _attempt(
     plan: Plan,
     carried: Sequence[StructField],
     scratch: Scratch,
+    fatal: Sequence[str],
 ) -> Outcome:
-    """One attempt. `scratch` lets go of what it keeps on disk meanwhile."""
+    """One attempt. `scratch` lets go of what it keeps on disk meanwhile.
+
+    fatal: ids whose texts the engine does not survive.
+    """
     identity = identity_of(source, bundle, plan)
     state = read_state(spark, tables.categorized)
     _check_same_bundle(state, tables, bundle)
@@ -91,7 +116,13 @@ def _attempt(
     if state.last and state.last.get("identity") == identity:
         return Outcome(None, recovered, plan.dry_run)
     started = time.time()
+    whole, rows_of_fatal = source, None
+    if fatal:
+        others, rows_of_fatal = of_ids(source.frame, plan.columns, fatal)
+        source = replace(source, frame=others)
     census = take_census(source.frame, plan.columns)
+    if rows_of_fatal is not None:
+        census = replace(census, rows=census.rows + rows_of_fatal.count())
     if census.rows == 0:
         raise InputError(f"Expected rows in {source.location.given}, found none; wait for the delivery, or correct --source.")
     if not plan.dry_run:
@@ -112,7 +143,10 @@ def _attempt(
         groups, ids = count_scored(scored, bundle, len(plan.columns.text), plan.unfamiliar)
     except Exception as error:
         if WORKER_DIED in str(error):
-            check_survival(selection.rows, bundle, plan.engine, source.location.given)
+            most = plan.fatal_texts - len(fatal)
+            signals = fatal_texts(selection.rows, bundle, plan.engine, source.location.given, most)
+            if signals:
+                raise FatalTexts(signals) from None
         raise
     seconds = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
     reached("scored")
@@ -126,12 +160,12 @@ def _attempt(
         "seconds": seconds,
     }
     candidate = _candidate(
-        scored, present if has_rows else None, source, bundle, plan, record, identity, state, census.sketch, scratch
+        scored, present if has_rows else None, whole, bundle, plan, record, identity, state, census.sketch, scratch
     )
     record["guarded"] |= _shares_of_ids(spark, census, state, plan)
     found = breaches(record, good, plan.limits)
     if not plan.dry_run:
-        append_rejects(spark, source, tables, plan, census, record)
+        append_rejects(spark, source, tables, plan, census, record, rows_of_fatal)
     check_unchanged(source)
     if plan.dry_run:
         return Outcome(record, dry_run=True, breaches=found)

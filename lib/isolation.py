@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -16,21 +16,34 @@ from lib.scoring import broadcast_payload, scorer_for
 # What Spark says of a worker that died instead of failing.
 WORKER_DIED = "Python worker exited unexpectedly"
 MOST_NAMED = 5
+# Texts of a night that are rejected for it; with more of them the engine is at fault, not the texts.
+MOST_FATAL = 10
 
 Score = Callable[[pa.Array], object]
 
 
 class EngineDied(CategorizerError):
-    """The engine's compiled code died on a text."""
+    """The engine's compiled code died on more texts than are rejected for it."""
 
 
-def check_survival(rows: DataFrame, bundle: Bundle, engine: str, where: str) -> None:
+class FatalTexts(Exception):
+    """The engine's compiled code died on some texts. `signals`: product id -> the signal."""
+
+    def __init__(self, signals: Mapping[str, str]) -> None:
+        super().__init__(f"fatal texts: {', '.join(signals)}")
+        self.signals = signals
+
+
+def fatal_texts(rows: DataFrame, bundle: Bundle, engine: str, where: str, most: int) -> dict[str, str]:
     """Score every batch in a process of its own, and halve those that die until single texts are left.
 
     Args:
         rows: product_id and text.
+        most: texts that may be found.
+    Returns:
+        Product id -> signal. Where there are none, the workers died of something else, such as want of memory.
     Raises:
-        EngineDied: names the products. Without it the workers died of something else, such as want of memory.
+        EngineDied: more of them; names some.
     """
     broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
 
@@ -43,13 +56,14 @@ def check_survival(rows: DataFrame, bundle: Bundle, engine: str, where: str) -> 
                 yield pa.record_batch({"product_id": [i for i, _ in found], "signal": [s for _, s in found]})
 
     probed = rows.select("product_id", "text").mapInArrow(fatal, "product_id string, signal string")  # type: ignore[arg-type]
-    found = probed.head(MOST_NAMED)
-    if found:
-        named = ", ".join(f"{row['product_id']!r} ({row['signal']})" for row in found)
+    found = {row["product_id"]: row["signal"] for row in probed.head(most + 1)}
+    if len(found) > most:
+        named = ", ".join(f"{name!r} ({signal})" for name, signal in list(found.items())[:MOST_NAMED])
         raise EngineDied(
-            f"Expected the engine {engine} to survive every text of {where}, found it dying at the product {named}; nothing was "
-            f"published: take the row out or give another --engine, and report it."
+            f"Expected the engine {engine} to die on at most {most} texts of {where} (--fatal-texts), found more, among them the product "
+            f"{named}; nothing was published: take the rows out or give another --engine, and report it."
         )
+    return found
 
 
 def _fatal_rows(score: Score, batch: pa.RecordBatch) -> Iterator[tuple[str, str]]:

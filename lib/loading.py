@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
@@ -15,22 +15,30 @@ from lib.maintenance import pack_if_scattered
 from lib.phases import reached
 from lib.plan import Outcome, Plan
 from lib.publication import Candidate, held_candidate, hold, publish
-from lib.rows import Census, rejected_rows
+from lib.rows import Census, rejected_rows, rows_rejected_for
 from lib.sources import Source
 from lib.tables import Tables, append, create_tables, ledger_knows, write_ledger
 from lib.times import iso
-from schemas.tables import HELD, PUBLISHED, REJECTED
+from schemas.tables import FATAL_TEXT, HELD, PUBLISHED, REJECTED
 
 # Versions of the table between two looks at how many files it has.
 PACKED_EVERY = 16
 
 
 def append_rejects(
-    spark: SparkSession, source: Source, tables: Tables, plan: Plan, census: Census, record: Mapping[str, Any]
+    spark: SparkSession,
+    source: Source,
+    tables: Tables,
+    plan: Plan,
+    census: Census,
+    record: Mapping[str, Any],
+    fatal: DataFrame | None,
 ) -> None:
-    """Before the commit: a reader who goes by the ledger sees whole runs."""
+    """Before the commit: a reader who goes by the ledger sees whole runs. fatal: rows of the source whose texts the engine does not survive."""
     if census.rows_rejected:
         rejects = rejected_rows(source.frame, plan.columns, census)
+        if fatal is not None:
+            rejects = rejects.unionByName(rows_rejected_for(fatal, plan.columns, FATAL_TEXT))
         stamped = rejects.withColumns({"run_id": F.lit(record["run_id"]), "rejected_at": F.current_timestamp()})
         append(stamped.select(*REJECTED.names), tables.rejected)
     reached("rejected")

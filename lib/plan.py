@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.guardrails import Limits
+from lib.isolation import MOST_FATAL
 from lib.rows import CatalogueColumns
 
 MODES = ("incremental", "full")
@@ -18,7 +19,8 @@ class Plan:
     """All that decides what a run does; the same plan on the same source version gives the same rows.
 
     missing: what happens to products that the source no longer holds. dry_run: write nothing. unfamiliar: share of the texts
-    that go to review for being the most unlike the training texts; None for none.
+    that go to review for being the most unlike the training texts; None for none. fatal_texts: so many at which the engine's
+    compiled code dies are rejected; more of them end the run.
     """
 
     columns: CatalogueColumns
@@ -30,6 +32,7 @@ class Plan:
     change_data_feed: bool = False
     dry_run: bool = False
     unfamiliar: float | None = None
+    fatal_texts: int = MOST_FATAL
 
 
 @dataclass(frozen=True)

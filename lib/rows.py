@@ -251,6 +251,17 @@ def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_c
     return str(found[0]["text"])
 
 
+def of_ids(source: DataFrame, columns: CatalogueColumns, ids: Sequence[str]) -> tuple[DataFrame, DataFrame]:
+    """The rows of all other ids, or of none, and the rows of these few ids."""
+    theirs = F.coalesce(usable_id(columns).isin(list(ids)), F.lit(False))
+    return source.filter(~theirs), source.filter(theirs)
+
+
+def rows_rejected_for(source: DataFrame, columns: CatalogueColumns, reason: str) -> DataFrame:
+    """All of these rows, which have usable ids, in the columns of `rejected_rows`."""
+    return source.select(usable_id(columns).alias("product_id"), F.lit(reason).alias("reason"), _as_json(source).alias("row"))
+
+
 def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
     """Rows without a usable id and older copies: product_id, reason, row (as JSON, its texts cut)."""
     rejects = source.filter(_id_fault(columns).isNotNull()).select(

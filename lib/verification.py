@@ -11,14 +11,14 @@ from pyspark.sql import functions as F
 from lib.bundle import Bundle
 from lib.engines import PROBABILITY_TOLERANCE
 from lib.history import commit_of_run, commits_of
-from lib.locations import rows_at
+from lib.locations import delta_table, rows_at
 from lib.names import column
 from lib.plan import Outcome, Plan
-from lib.rows import catalogue_rows, take_census
+from lib.rows import catalogue_rows, of_ids, take_census
 from lib.scoring import is_unfamiliar, with_category, with_scores
 from lib.sources import Source
 from lib.tables import Tables, with_added_columns
-from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
+from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
 
 # Rows that are scored anew. That the rest follow from their own scores is checked of all.
 SCORED_ANEW = 1000
@@ -48,8 +48,10 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     published = commit_of_run(commits, outcome.record["run_id"]) if outcome.record else None
     version = published.version if published else commits[0].version
     table = with_added_columns(rows_at(spark, tables.categorized, version))
+    run = next((commit.run["run_id"] for commit in commits if commit.version <= version and commit.run), "")
+    rows = of_ids(source.frame, plan.columns, _fatal(spark, tables, run))[0]
     most = bundle.tokenizer.settings.max_characters
-    fresh = catalogue_rows(source.frame, plan.columns, most, take_census(source.frame, plan.columns))
+    fresh = catalogue_rows(rows, plan.columns, most, take_census(rows, plan.columns))
     both = _beside(fresh.drop("text"), table)
     faults = _counted(both, _faults_of_rows(bundle, plan))
     twice = table.groupBy("product_id").count().filter("count > 1")
@@ -60,6 +62,12 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
         _scored_anew(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
     )
     return Verified(table.count(), chosen.count(), faults)
+
+
+def _fatal(spark: SparkSession, tables: Tables, run: str) -> list[str]:
+    """Ids that the run has rejected since the engine did not survive their texts: what stands of them is of an older text."""
+    rejected = delta_table(spark, tables.rejected).toDF().filter((F.col("reason") == FATAL_TEXT) & (F.col("run_id") == run))
+    return [row["product_id"] for row in rejected.select("product_id").distinct().collect()]
 
 
 def _beside(fresh: DataFrame, table: DataFrame) -> DataFrame:

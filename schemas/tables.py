@@ -32,6 +32,7 @@ UNFAMILIAR = "unfamiliar"
 NO_ID = "no id"
 LONG_ID = "id too long"
 OLDER_COPY = "older copy of the id"
+FATAL_TEXT = "the engine died on the text"
 
 CATEGORIZED = StructType(
     [

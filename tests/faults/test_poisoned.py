@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lib.bundle import MANIFEST, SEAL, sha256_of
+from schemas.tables import FATAL_TEXT, OLDER_COPY
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
 
@@ -307,13 +308,33 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
 
 
 def test_a_text_that_crashes_the_engine(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("a text that makes the native engine die of SIGSEGV", "exit 1, the product's id named; the table as it was")
-    source = write_source(tmp_path / "b.parquet", {**SECOND, "bad one": "a text with poison inside"})
-    night = Night(tmp_path / "night", "", arguments(source, lake), master="local[2,2]", fault="crash:poison")
+    told = fault(
+        "a text that makes the native engine die of SIGSEGV",
+        "rejected with its reason, all copies of it; the rest is published",
+    )
+    poison = "a text with poison inside"
+    source = write_source(
+        tmp_path / "b.parquet", {**SECOND, "bad one": poison}, ("bad one", f"{poison}, again"), ("1", "a copy")
+    )
+    night = Night(tmp_path / "night", "", arguments(source, lake, "--verify"), master="local[2,2]", fault="crash:poison")
+    assert night.end() == 0, night.said()
+    assert "died at the product 'bad one' (SIGSEGV): rejected" in night.said()
+    assert "in 8 = categorized 5 + rejected 3" in night.said()
+    assert set(hashes_in(spark, lake)) == {*FIRST, *SECOND}
+    rejected = spark.read.format("delta").load(f"{lake}_rejected").groupBy("product_id", "reason").count().collect()
+    assert sorted(map(tuple, rejected)) == [("1", OLDER_COPY, 1), ("bad one", FATAL_TEXT, 2)]
+    told.saw("rejected with its reason, the rest published")
+
+
+def test_more_fatal_texts_than_are_rejected(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault("more such texts than `--fatal-texts` allows", "exit 1, ids named; the table as it was")
+    source = write_source(tmp_path / "b.parquet", {**SECOND, "bad": "a text with poison", "worse": "poison in a text"})
+    more = arguments(source, lake, "--fatal-texts", "1")
+    night = Night(tmp_path / "night", "", more, master="local[2,2]", fault="crash:poison")
     assert night.end() == 1
-    assert "'bad one'" in night.said(), night.said()
+    assert "'bad' (SIGSEGV)" in night.said(), night.said()
     assert hashes_in(spark, lake) == titles_hash(FIRST)
-    told.saw("exit 1, id named, table as it was")
+    told.saw("exit 1, ids named, table as it was")
 
 
 def can_mount() -> bool:
