@@ -24,7 +24,13 @@ INPUT_FAULTS = (
         "Expected one JSON object a line, found a line that is none",
     ),
     (
-        ("CANNOT_READ_FILE_FOOTER", "is not a Parquet file", "CANNOT_READ_FOOTER", "FAILED_READ_FILE.CANNOT_READ"),
+        (
+            "CANNOT_READ_FILE_FOOTER",
+            "is not a Parquet file",
+            "CANNOT_READ_FOOTER",
+            "FAILED_READ_FILE.CANNOT_READ",
+            "readParquetFooters",
+        ),
         "Expected Parquet files, found one that is damaged or is none",
     ),
     (
@@ -38,6 +44,10 @@ INPUT_FAULTS = (
             "SchemaColumnConvertNotSupportedException",
         ),
         "Expected all files of the source to have one schema, found files that differ",
+    ),
+    (
+        ("FAILED_READ_FILE.NO_HINT",),
+        "Expected files that can be read to their end, found one that is damaged, or whose disk is",
     ),
 )
 

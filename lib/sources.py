@@ -15,6 +15,7 @@ from typing import Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import (
     BinaryType,
     BooleanType,
@@ -367,7 +368,7 @@ def _read_csv(
     check_quotes_closed(spark, told, encoding, options.delimiter)
     reader = spark.read.options(**_csv_options(options, encoding), **LITERAL_PATHS)
     if options.columns:
-        return reader.schema(text_schema(options.columns)).options(**layout).csv(location.uri)
+        return _csv_frame(reader.options(**layout), options.columns, location.uri)
     by_header: dict[str, list[str]] = {}
     for file in told:
         # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
@@ -379,14 +380,21 @@ def _read_csv(
         {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
     )
     if len(by_header) == 1:
-        return reader.schema(text_schema(names.popitem()[1])).options(**layout).csv(location.uri)
+        return _csv_frame(reader.options(**layout), names.popitem()[1], location.uri)
     # Files under one header are read together, those under several put side by side by name.
     base = {} if layout else {"basePath": location.uri}
-    frames = [reader.schema(text_schema(names[header])).options(**base).csv(paths) for header, paths in by_header.items()]
+    frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
     return union
+
+
+def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> DataFrame:
+    """The parser takes a file's first line break for those of all its records: where that is a line feed inside of quotes, or of
+    another kind than those behind it, the carriage returns of the others stay with the last column."""
+    frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
+    return frame.withColumn(names[-1], F.rtrim(column(names[-1]), F.lit("\r"))) if names else frame
 
 
 def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:

@@ -75,6 +75,18 @@ def test_files_that_differ_are_read_by_name(spark, tmp_path: Path, contents: Con
     assert titles(spark, delivered(tmp_path / "in", contents)) == {"1": "lamp", "2": "chair"}
 
 
+@pytest.mark.fault(
+    "a CSV file without a header whose first line break is a line feed inside of quotes, and whose rows end in CRLF",
+    "the carriage returns are none of the last column's values",
+    "ids as they are written",
+)
+def test_line_breaks_in_quotes_do_not_decide_where_rows_end(spark, tmp_path: Path) -> None:
+    names = ("title", "product_id")
+    delivered(tmp_path / "in", {"a.csv": '"two\nlines",1\r\nlamp,2\r\nchair,3\r\n', "b.csv": "shirt,4\ncup,5\r\n"})
+    found = titles(spark, tmp_path / "in", columns=names)
+    assert found == {"1": "two\nlines", "2": "lamp", "3": "chair", "4": "shirt", "5": "cup"}
+
+
 @pytest.mark.parametrize(
     ("contents", "named"),
     [
