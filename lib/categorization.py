@@ -112,7 +112,7 @@ def _attempt(
     identity = identity_of(source, bundle, plan)
     state = read_state(spark, tables.categorized)
     _check_same_bundle(state, tables, bundle)
-    recovered = None if plan.dry_run else recover(spark, tables, state.last_good)
+    recovered = None if plan.dry_run else recover(spark, tables, state.runs)
     if state.last and state.last.get("identity") == identity:
         return Outcome(None, recovered, plan.dry_run)
     started = time.time()

@@ -74,6 +74,7 @@ class TableState:
 
     last: the note of the run whose rows these are, if nothing else has changed them.
     last_good: the record of the newest run in the history, whatever happened behind it; empty if there is none.
+    runs: the records of all runs in the history, newest first.
     good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
     sketch: of the ids that the newest of them has read (lib.rows.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
@@ -87,6 +88,7 @@ class TableState:
     good: Sequence[Mapping[str, Any]] = ()
     sketch: str | None = None
     sequence: int = 0
+    runs: Sequence[Mapping[str, Any]] = ()
 
 
 def encoded(note: Mapping[str, Any]) -> str:
@@ -124,14 +126,14 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     # A change that came between what the run had read and its commit is in the table, but not in the run.
     if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
         last = None
-    good = next((commit.run for commit in changes if commit.run), {})
+    every = [commit.run for commit in changes if commit.run]
     # Oldest first, so that the newest is kept.
     known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
     decisions = {str(model): str(digest) for model, digest in known if model and digest}
     standing = _not_undone(changes)
     sketch = next((commit.note.get("ids_sketch") for commit in standing if commit.note), None)
     version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
-    return TableState(version, last, good, decisions, runs, sketch, sequence_of(commits))
+    return TableState(version, last, every[0] if every else {}, decisions, runs, sketch, sequence_of(commits), every)
 
 
 def sequence_of(commits: Sequence[Commit]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -23,6 +24,8 @@ from schemas.tables import FATAL_TEXT, HELD, PUBLISHED, REJECTED
 
 # Versions of the table between two looks at how many files it has.
 PACKED_EVERY = 16
+# Runs at most whose rows are looked for; of a ledger that is lost the rest is in the table's history.
+MOST_MENDED = 8
 
 
 def append_rejects(
@@ -80,7 +83,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     commits = commits_of(spark, tables.categorized)
     published = commit_of_run(commits, held_run)
     if published:
-        return Outcome(None, recover(spark, tables, published.run))
+        return Outcome(None, recover(spark, tables, [published.run]))
     mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
     if candidate is None or candidate.run_id != held_run:
@@ -100,16 +103,27 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     return Outcome(record)
 
 
-def recover(spark: SparkSession, tables: Tables, run: Mapping[str, Any]) -> str | None:
-    """Write the ledger row of a run that was published and stopped before it could; its commit carries the row."""
-    if not run or ledger_knows(spark, tables, str(run["run_id"]), str(run["status"])):
+def recover(spark: SparkSession, tables: Tables, runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Write the ledger rows of runs that were published and stopped before they could; their commits carry the rows.
+
+    Args:
+        runs: of the table's history, newest first. It ends at the first that the ledger knows: what mended that one has
+            mended those before it.
+    Returns:
+        The newest that was written; None if none was.
+    """
+    lost = list(
+        takewhile(lambda run: not ledger_knows(spark, tables, str(run["run_id"]), str(run["status"])), runs[:MOST_MENDED])
+    )
+    if not lost:
         return None
     create_tables(spark, tables, ())
-    write_ledger(spark, tables, run, replace=True)
-    return str(run["run_id"])
+    for run in reversed(lost):
+        write_ledger(spark, tables, run, replace=True)
+    return str(lost[0]["run_id"])
 
 
 def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
-    """Before a job adds to the table's history: whose commit was the last one, stopped before its row, is told first."""
+    """Before a job adds to the table's history: whose commit stopped before its row is told first."""
     if not dry_run:
-        recover(spark, tables, read_state(spark, tables.categorized).last_good)
+        recover(spark, tables, read_state(spark, tables.categorized).runs)

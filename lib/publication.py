@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import CategorizerError
-from lib.history import APPLICATION, NOTE_KEY, commit_of_run, commits_of, encoded, noted
+from lib.history import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
 from lib.locations import Location, delta_table, rows_at
 from lib.names import column, quoted
 from lib.phases import reached
@@ -27,6 +28,15 @@ CONFLICTS = (
     "MetadataChangedException",
     "ProtocolChangedException",
 )
+
+
+class Step(Enum):
+    """Behind an attempt to commit."""
+
+    DONE = "published on what was read"
+    AGAIN = "only upkeep came between: try again on the newest version"
+    MOVED = "others have changed rows: plan anew"
+    FAILED = "an error, and nothing of the run stands"
 
 
 class TableMoved(CategorizerError):
@@ -59,8 +69,8 @@ class Candidate:
 def publish(candidate: Candidate, tables: Tables) -> None:
     """Commit a candidate, once, whatever else goes on.
 
-    A commit that replaces the table's rows is made on the version that was read, or not at all. Delta lets a merge through whose
-    changes do not overlap with another run's, though it has not seen them. So each commit carries a transaction of a sequence that
+    A commit that replaces the table's rows is made on the version that was read, or not at all. A merge is begun only where nothing
+    has changed since then; Delta lets it through if what comes behind its beginning does not overlap. So each commit carries a transaction of a sequence that
     all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
 
     Raises:
@@ -74,6 +84,10 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     conflict: Exception | None = None
     for _ in range(MOST_TRIES):
         conflict = None
+        if candidate.mode != "full" and changed_since(commits_of(spark, tables.categorized), version):
+            # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
+            commits = []
+            break
         try:
             with noted(spark, {**candidate.note, "sequence": number}, number):
                 _write(spark, candidate, tables.categorized, version, number)
@@ -82,22 +96,44 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             # The commit may stand, though the client was told otherwise: the history knows.
             conflict = error
         commits = [commit for commit in commits_of(spark, tables.categorized) if commit.version > read_version]
-        stands = commit_of_run(commits, candidate.run_id)
-        others = [commit for commit in commits if commit.changes_rows and commit is not stands]
-        if stands and not any(commit.version < stands.version for commit in others):
+        step = step_behind(commits, candidate.run_id, conflict)
+        if step is Step.DONE:
             return
-        if conflict and not is_conflict(conflict):
+        if step is Step.FAILED:
+            assert conflict
             raise conflict
-        if stands or others:
-            # Also where the commit stands: by another hand's change the rows that it left alone are not those it had read.
+        if step is Step.MOVED:
             break
         # Only upkeep came between: the rows are those that were read.
         version = commits[0].version if commits else version
+    stands = commit_of_run(commits, candidate.run_id)
     left = f"; the run's changes stand in its version {stands.version}, beside theirs" if stands else ""
     raise TableMoved(
         f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
         f"another hand at work on it meanwhile{left}; run again."
     ) from conflict
+
+
+def changed_since(commits: Sequence[Commit], version: int) -> bool:
+    """Whether rows have changed since a version. commits: newest first."""
+    return any(commit.changes_rows for commit in commits if commit.version > version)
+
+
+def step_behind(commits: Sequence[Commit], run_id: str, conflict: Exception | None) -> Step:
+    """What to do behind an attempt to commit, by what stands in the history.
+
+    Args:
+        commits: since the version that was read, newest first.
+        conflict: what the client was told, None for a success.
+    """
+    stands = commit_of_run(commits, run_id)
+    others = [commit for commit in commits if commit.changes_rows and commit is not stands]
+    if stands and not any(commit.version < stands.version for commit in others):
+        return Step.DONE
+    if conflict and not is_conflict(conflict):
+        return Step.FAILED
+    # Also where the commit stands: by another hand's change the rows that it left alone are not those it had read.
+    return Step.MOVED if stands or others else Step.AGAIN
 
 
 def is_conflict(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -12,7 +12,7 @@ from lib.errors import CategorizerError, InputError
 from lib.history import Commit, commit_of_run, commits_of, noted, sequence_of, state_of
 from lib.loading import recover
 from lib.locations import delta_table
-from lib.tables import Tables, write_ledger
+from lib.tables import Tables
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK
 
@@ -44,7 +44,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
         raise InputError(f"Expected a table at {where}, found none; correct --target.")
     wanted = _wanted(commits, to, where)
     # Also where nothing is left to restore: a rollback that was killed before its row is typed again.
-    recover(spark, tables, state_of(commits).last_good)
+    recover(spark, tables, state_of(commits).runs)
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
         return None
@@ -75,23 +75,27 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
         raise InputError(
             f"Expected the files of version {wanted.version} of {where}, found some gone (vacuumed); choose a younger one with --to."
         ) from None
-    write_ledger(spark, tables, record)
-    _check_nothing_undone_unseen(spark, tables, commits[0].version)
+    now = commits_of(spark, tables.categorized)
+    # Our own row is one of them; whose commit came between may have stopped before its row.
+    recover(spark, tables, state_of(now).runs)
+    _check_nothing_undone_unseen(tables, now, commits[0].version)
     return record
 
 
-def _check_nothing_undone_unseen(spark: SparkSession, tables: Tables, read_version: int) -> None:
-    newer = [
-        commit for commit in commits_of(spark, tables.categorized) if commit.changes_rows and commit.version > read_version
-    ]
-    # Oldest last; the newest of them that restored is this one.
-    ours = next(i for i, commit in enumerate(newer) if "restored" in (commit.note or {}))
-    if newer[ours + 1 :]:
-        between = newer[ours + 1]
+def _check_nothing_undone_unseen(tables: Tables, commits: Sequence[Commit], read_version: int) -> None:
+    between = undone_unseen(commits, read_version)
+    if between:
         raise CategorizerError(
             f"Expected {tables.categorized.given} to stay as it was read until it was brought back, found version {between.version} "
             f"published meanwhile, which is undone too; rollback --to {between.version} brings that back."
         )
+
+
+def undone_unseen(commits: Sequence[Commit], read_version: int) -> Commit | None:
+    """The newest commit that came between what a rollback had read and its own, which is the newest that restored."""
+    newer = [commit for commit in commits if commit.changes_rows and commit.version > read_version]
+    ours = next(i for i, commit in enumerate(newer) if "restored" in (commit.note or {}))
+    return newer[ours + 1] if newer[ours + 1 :] else None
 
 
 def _wanted(commits: list[Commit], to: str, where: str) -> Commit:
