@@ -257,7 +257,7 @@ def test_a_better_baseline_is_named_on_the_screen_and_in_the_card(tmp_path: Path
     sentence = f"{better[0]['model']} is better than the LSTM on the test side by more than chance"
     (line,) = [line for line in said if line.startswith(sentence)]
     assert line.endswith(
-        "try more labelled texts, more passes over them (--epochs), the catalogue to learn words from (--unlabelled), word "
+        "try more labelled texts, other settings (--search 60), more passes over them (--epochs), the catalogue to learn words from (--unlabelled), word "
         "vectors of the texts' language (--vectors) or a larger network (--units, --embedding)."
     )
     assert sentence in (poor.folder / "README.md").read_text()
