@@ -7,8 +7,9 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -62,10 +63,11 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     """
     carried = check_input(spark, source, tables, plan)
     fatal: dict[str, str] = {}
+    once = partial(_attempt, spark, source, tables, bundle, plan, carried)
     for attempt in range(MOST_ATTEMPTS):
         try:
             check_targets(spark, tables, carried, replaces=plan.mode == "full")
-            return _surviving(spark, source, tables, bundle, plan, carried, fatal)
+            return _surviving(once, plan.engine, fatal)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 if isinstance(error, TableMoved):
@@ -75,23 +77,15 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     raise AssertionError("the last attempt returns or raises")
 
 
-def _surviving(
-    spark: SparkSession,
-    source: Source,
-    tables: Tables,
-    bundle: Bundle,
-    plan: Plan,
-    carried: Sequence[StructField],
-    fatal: dict[str, str],
-) -> Outcome:
+def _surviving(once: Callable[[Scratch, Sequence[str]], Outcome], engine: str, fatal: dict[str, str]) -> Outcome:
     """One attempt, begun again without the texts at which the engine's compiled code dies. `fatal`: these, which is added to."""
     while True:
         try:
             with Scratch() as scratch:
-                return _attempt(spark, source, tables, bundle, plan, carried, scratch, tuple(fatal))
+                return once(scratch, tuple(fatal))
         except FatalTexts as found:
             named = ", ".join(f"{name!r} ({signal})" for name, signal in found.signals.items())
-            print(f"the engine {plan.engine} died at the product {named}: rejected, and the rest is scored again", flush=True)
+            print(f"the engine {engine} died at the product {named}: rejected, and the rest is scored again", flush=True)
             fatal |= found.signals
 
 

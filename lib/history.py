@@ -73,7 +73,6 @@ class TableState:
     """A table at one of its versions (-1: there is none).
 
     last: the note of the run whose rows these are, if nothing else has changed them.
-    last_good: the record of the newest run in the history, whatever happened behind it; empty if there is none.
     runs: the records of all runs in the history, newest first.
     good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
     sketch: of the ids that the newest of them has read (lib.rows.Census), in base 64.
@@ -83,12 +82,16 @@ class TableState:
 
     version: int
     last: Mapping[str, Any] | None
-    last_good: Mapping[str, Any]
     decisions: Mapping[str, str] = field(default_factory=dict)
     good: Sequence[Mapping[str, Any]] = ()
     sketch: str | None = None
     sequence: int = 0
     runs: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def last_good(self) -> Mapping[str, Any]:
+        """The record of the newest run in the history, whatever happened behind it; empty if there is none."""
+        return self.runs[0] if self.runs else {}
 
 
 def encoded(note: Mapping[str, Any]) -> str:
@@ -133,7 +136,7 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     standing = _not_undone(changes)
     sketch = next((commit.note.get("ids_sketch") for commit in standing if commit.note), None)
     version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
-    return TableState(version, last, every[0] if every else {}, decisions, runs, sketch, sequence_of(commits), every)
+    return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every)
 
 
 def sequence_of(commits: Sequence[Commit]) -> int:

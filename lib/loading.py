@@ -15,7 +15,7 @@ from lib.history import commit_of_run, commits_of, read_state
 from lib.maintenance import pack_if_scattered
 from lib.phases import reached
 from lib.plan import Outcome, Plan
-from lib.publication import Candidate, held_candidate, hold, publish
+from lib.publication import Candidate, changed_since, held_candidate, hold, publish
 from lib.rows import Census, rejected_rows, rows_rejected_for
 from lib.sources import Source
 from lib.tables import Tables, append, create_tables, ledger_knows, write_ledger
@@ -92,7 +92,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
         )
     read = candidate.note["read_version"]
-    if any(commit.changes_rows for commit in commits if commit.version > read):
+    if changed_since(commits, read):
         raise InputError(
             f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it; run the night again."
         )

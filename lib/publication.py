@@ -84,9 +84,8 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     conflict: Exception | None = None
     for _ in range(MOST_TRIES):
         conflict = None
-        if candidate.mode != "full" and changed_since(commits_of(spark, tables.categorized), version):
-            # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
-            commits = []
+        # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
+        if candidate.mode != "full" and changed_since(commits := commits_of(spark, tables.categorized), version):
             break
         try:
             with noted(spark, {**candidate.note, "sequence": number}, number):

@@ -55,7 +55,7 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     both = _beside(fresh.drop("text"), table)
     faults = _counted(both, _faults_of_rows(bundle, plan))
     twice = table.groupBy("product_id").count().filter("count > 1")
-    faults |= _counted(twice, {"stand there more than once": F.lit(True)}, "product_id")
+    faults |= _counted(twice, {"stand there more than once": F.lit(True)})
     chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
     chosen = chosen.limit(SCORED_ANEW).select("product_id")
     faults |= _counted(
@@ -103,12 +103,8 @@ def _follows(bundle: Bundle, plan: Plan) -> Column:
     """Whether category, confidence and status are those of the row's own scores, under the bundle's thresholds."""
     scores, confidence = F.col("row.scores"), F.col("row.confidence")
     best = F.array_max(F.map_values(scores))
-    thresholds = F.create_map(
-        *[part for pair in zip(bundle.labels, bundle.review_below, strict=True) for part in (F.lit(pair[0]), F.lit(pair[1]))]
-    )
-    unsure = confidence < F.get(
-        F.map_values(thresholds), F.array_position(F.map_keys(thresholds), F.col("row.category")) - 1
-    ).cast("float")
+    labels, thresholds = (F.array(*map(F.lit, values)) for values in (bundle.labels, bundle.review_below))
+    unsure = confidence < F.get(thresholds, F.array_position(labels, F.col("row.category")) - 1).cast("float")
     review = unsure | is_unfamiliar(plan.unfamiliar, "row.unfamiliarity")
     status = F.when(scores.isNull(), UNCLASSIFIABLE).when(review, REVIEW).otherwise(CATEGORIZED_STATUS)
     decided = scores.isNull() | ((confidence == best) & (F.element_at(scores, F.col("row.category")) == best))
@@ -134,12 +130,12 @@ def _otherwise() -> Column:
     return F.coalesce(moved, F.lit(False)) | other
 
 
-def _counted(rows: DataFrame, faults: Mapping[str, Column], name: str = "product_id") -> dict[str, tuple[int, str]]:
+def _counted(rows: DataFrame, faults: Mapping[str, Column]) -> dict[str, tuple[int, str]]:
     """Of each fault, how many rows have it and the least id among them; without those that none has."""
     counts = [
         one
         for fault in faults.values()
-        for one in (F.count_if(F.coalesce(fault, F.lit(False))), F.min(F.when(fault, F.col(name))))
+        for one in (F.count_if(F.coalesce(fault, F.lit(False))), F.min(F.when(fault, F.col("product_id"))))
     ]
     found = rows.agg(*counts).collect()[0]
     return {what: (found[2 * i], str(found[2 * i + 1])) for i, what in enumerate(faults) if found[2 * i]}

@@ -140,15 +140,20 @@ def _search(manifest: Mapping[str, Any]) -> str:
     tried = f"{sum(found['trials'].values())} trials on folds of the train and the validation side"
     if not found["settings"]:
         return f" A search ({tried}) found no settings that are better by more than the spread."
-    settings = "; ".join(
-        f"{part}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in own.items())
-        for part, own in found["settings"].items()
-    )
     ahead = found["ahead_by"]
     return (
-        f" A search ({tried}) chose {settings}; on other folds of these sides that is ahead of what was asked for by "
+        f" A search ({tried}) chose {settings_text(found['settings'])}; on other folds of these sides that is ahead of what was asked for by "
         f"{ahead['mean']:.4f} ± {ahead['spread']:.4f} of weighted F1. Of figures over folds below, the search has seen the texts."
     )
+
+
+def settings_text(by_part: Mapping[str, Mapping[str, float]]) -> str:
+    """Of what a search has found for some parts."""
+    return "; ".join(f"{part}: {settings_of_part(settings)}" for part, settings in by_part.items())
+
+
+def settings_of_part(settings: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in settings.items())
 
 
 def _thresholds(review: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from training.near_duplicates import Groups
 from training.recipe import Recipe
 from training.split import TEST, Split, deal, folds_by_group, split_of
 from training.vectors import WordVectors
+from training.workers import silent
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def cross_validate(
     unknown: list[float] = []
     for fold in range(recipe.folds):
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
-        model = build_model(data, sides, recipe, unlabelled, say=_silent, vectors=vectors)
+        model = build_model(data, sides, recipe, unlabelled, say=silent, vectors=vectors)
         held_out = data.texts.take(pa.array(sides.test))
         probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out))
         unknown.append(unknown_words(model.tokenizer.ids_of(held_out)))
@@ -100,10 +101,6 @@ def cross_validate(
     right = probabilities.argmax(axis=1) == data.label_ids
     error = expected_calibration_error(probabilities.max(axis=1), right)
     return CrossValidation(probabilities, f1, error, tuple(factors), every, float(np.mean(unknown)))
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def fold_sides(

@@ -21,6 +21,7 @@ from lib.arrays import Float32s, Int64s
 from lib.errors import CategorizerError
 from training.baselines import summary
 from training.calibration import rarity_of, summed
+from training.card import settings_of_part, settings_text
 from training.cross_validation import fold_sides
 from training.dataset import LabelledTexts
 from training.model import BAG, LINEAR, LSTM, Plan, factors_for, logits_of_part, parts_of, plan_of, worth_processes
@@ -28,7 +29,7 @@ from training.near_duplicates import Groups
 from training.recipe import Recipe
 from training.split import folds_by_group
 from training.vectors import WordVectors
-from training.workers import Say, run_together
+from training.workers import Say, run_together, silent
 
 FOLDS = 3
 # Trials drawn at random before those that follow what was found.
@@ -95,7 +96,7 @@ class _Folds:
             CategorizerError: a fit failed.
         """
         tasks = [partial(logits_of_part, fold.plan, recipe, part, fold.texts) for fold in self.folds]
-        return [(one[0], one[1]) for one in run_together(tasks, _silent, self.processes)]
+        return [(one[0], one[1]) for one in run_together(tasks, silent, self.processes)]
 
     def f1(self, adjustment: float, instead: Mapping[str, list[Logits]] | None = None) -> Float32s:
         """Weighted F1 of each fold, of the sum of the parts, some of them others instead."""
@@ -144,7 +145,7 @@ def search(
         say(f"search: {sum(trials.values())} trials, none was better{_too_short(trials, once)}; the recipe stays.")
         return Found(recipe, record)
     ahead, kept = _confirmed(folds(recipe.fit.seed + 2), recipe, found)
-    text = "; ".join(f"{part}: {_shown(settings)}" for part, settings in kept.items())
+    text = settings_text(kept)
     mean, spread = float(ahead.mean()), float(ahead.std(ddof=1))
     better = mean > spread
     say(
@@ -228,7 +229,7 @@ def _tried(
         spent[part] += clock() - started
         if value > best[part]:
             best[part], found[part] = value, settings
-        say(f"search: {part} {trials[part]}: weighted F1 {value:.4f}, as asked for {asked:.4f}  {_shown(settings)}")
+        say(f"search: {part} {trials[part]}: weighted F1 {value:.4f}, as asked for {asked:.4f}  {settings_of_part(settings)}")
 
 
 def _confirmed(folds: _Folds, recipe: Recipe, found: Mapping[str, Settings]) -> tuple[Float32s, dict[str, Settings]]:
@@ -269,15 +270,7 @@ def _suggested(trial: optuna.Trial, part: str) -> Settings:
     return {name: trial.suggest_float(name, low, high, log=log) for name, (low, high, log) in SPACE[part].items()}
 
 
-def _shown(settings: Settings) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in settings.items())
-
-
 def _too_short(trials: Mapping[str, int], seconds: float) -> str:
     if all(count for count in trials.values()):
         return ""
     return f" (fitting the recipe once to the {FOLDS} folds takes {seconds / 60:.1f} minutes; three times that is the least)"
-
-
-def _silent(line: str) -> None:
-    pass

@@ -51,6 +51,10 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
         speaker.join()
 
 
+def silent(line: str) -> None:
+    """To be told what nobody is to hear."""
+
+
 def _cores() -> int:
     """That this process may use, where the system says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, takewhile
+from itertools import takewhile
 
-from lib.history import Commit, TableState, state_of
+from lib.history import Commit, TableState, sequence_of, state_of
 from lib.publication import MOST_TRIES, Step, changed_since, step_behind
 from lib.rollback import undone_unseen
 from schemas.tables import PUBLISHED, ROLLED_BACK
@@ -210,17 +210,13 @@ def rollback(table: Table, to: int) -> Writer:
         **(restored.last or {}),
         "read_version": read,
         "restored": to,
-        "sequence": table_sequence(commits) + 1,
+        "sequence": sequence_of(commits) + 1,
         "run": {"run_id": f"back{to}", "status": ROLLED_BACK},
     }
     table.add("RESTORE", table.rows(to), note, None, rewrites=True)
     yield
     recover(table, table.state)
     return 1 if undone_unseen(table.commits, read) else 0
-
-
-def table_sequence(commits: Sequence[Commit]) -> int:
-    return state_of(commits).sequence
 
 
 def maintain(table: Table) -> Writer:
@@ -276,31 +272,22 @@ def beginning(choices: Choices) -> Table:
     return table
 
 
-@dataclass
-class Ended:
-    """What came of one way: exit codes by writer, None for one that died, and the version each had when it ended."""
-
-    codes: dict[str, int | None]
-
-
-def interleaved(table: Table, writers: Mapping[str, Writer], choices: Choices) -> Ended:
-    """The writers' steps in some order; one of them may die at one of its steps."""
+def interleaved(table: Table, writers: Mapping[str, Writer], choices: Choices) -> dict[str, int | None]:
+    """The writers' steps in some order, one of whom may die at one of its steps; their exit codes, None for one that died."""
     running = dict(writers)
-    ended = Ended({})
+    codes: dict[str, int | None] = {}
     may_die = True
-    for _ in count():
-        if not running:
-            return ended
+    while running:
         names = list(running)
         name = names[choices.one_of(len(names))] if len(names) > 1 else names[0]
         if may_die and choices.one_of(2):
             may_die = False
             running.pop(name).close()
-            ended.codes[name] = None
+            codes[name] = None
             continue
         try:
             next(running[name])
         except StopIteration as end:
-            ended.codes[name] = int(end.value)
+            codes[name] = int(end.value)
             del running[name]
-    raise AssertionError
+    return codes

@@ -56,12 +56,12 @@ def test_every_order_of_two_writers(one: str, other: str) -> None:
     def program(choices: Choices) -> None:
         table = beginning(choices)
         first = table.version
-        ended = interleaved(table, {name: WRITERS[name](table) for name in (one, other)}, choices)
+        codes = interleaved(table, {name: WRITERS[name](table) for name in (one, other)}, choices)
         table.answers_to_lose = 0
-        check(table, first, ended.codes)
+        check(table, first, codes)
         # The next night mends what is left to mend, and says so.
         assert to_its_end(run(table, "next", {"1": "z"}, "incremental")) == 0
-        check(table, first, ended.codes)
+        check(table, first, codes)
         check_ledger(table)
 
     assert every_way(program) > 10
