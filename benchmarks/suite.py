@@ -1,6 +1,6 @@
 """How good the recipe of `train` is over data sets that differ, beside linear models and fastText.
 
-    CATALOG_DATA=folder benchmarks/suite [--only NAME ...] [--models NAME ...] [--curves] [--folds 3]
+    CATALOG_DATA=folder benchmarks/suite [--only NAME ...] [--models NAME ...] [--sizes SIZE ...] [--folds 3]
 
 Every model is fitted with its defaults on the same rows of the same folds, which near-duplicates do not cross and which are
 other folds than those of the other benchmarks. Two fits run at a time, with a thread each. Results are added to
@@ -48,7 +48,7 @@ from training.split import Split  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks" / "suite"
 # Apart from the seeds of every training and of the other benchmarks.
 SEED = 202
-SIZES = (500, 2_000, 8_000)
+SIZES = ("500", "2000", "8000", ALL)
 # To be raised when a baseline changes, so that those kept in the results are fitted again.
 BASELINES_VERSION = 1
 
@@ -171,7 +171,9 @@ def arguments_of_command() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=DATA_SETS, default=list(DATA_SETS), metavar="NAME")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
-    parser.add_argument("--curves", action="store_true", help=f"also fitted to {', '.join(map(str, SIZES))} texts")
+    parser.add_argument(
+        "--sizes", nargs="+", choices=SIZES, default=[ALL], metavar="SIZE", help=f"texts to fit to: {', '.join(SIZES)}"
+    )
     parser.add_argument("--folds", type=int, default=3)
     return parser.parse_args()
 
@@ -182,7 +184,7 @@ def main() -> None:
     kept = PAGE.with_suffix(".json")
     results: dict[str, dict[str, list[Any]]] = json.loads(kept.read_text()) if kept.exists() else {}
     found: dict[tuple[str, str], dict[int, Any]] = {}
-    sizes: list[int | None] = [None, *SIZES] if asked.curves else [None]
+    sizes = [None if size == ALL else int(size) for size in asked.sizes]
 
     def known(name: str, size: int | None, fold: int) -> dict[str, Any] | None:
         before = results.get(name, {}).get(str(size or ALL), [])

@@ -50,7 +50,7 @@ def page(results: Results) -> str:
     lines = [
         "# The suite",
         "",
-        "    CATALOG_DATA=folder benchmarks/suite [--only NAME ...] [--models NAME ...] [--curves]",
+        "    CATALOG_DATA=folder benchmarks/suite [--only NAME ...] [--models NAME ...] [--sizes SIZE ...]",
         "",
         "Every model with its defaults, fitted to the same texts of the same folds, which near-duplicates do not cross; mean ± spread "
         "(standard deviation) over the folds. “LSTM ahead by” is the mean ± spread of the difference, fold by fold, between the LSTM and the "
