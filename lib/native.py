@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.arrays import Float32s, Int8s, Int32s, Int64s, UInt32s
+from lib.arrays import Float32s, Float64s, Int8s, Int32s, Int64s, UInt32s
 from lib.bag import LONGEST, SHORTEST, WORD_CHARACTERS, Bag, BagVocabulary
 from lib.errors import InputError
 
@@ -50,6 +50,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "free_tokenizer": (None, [_POINTER]),
     "ids": (_LONG, [_POINTER, _POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER, _POINTERS, _POINTER]),
     "read_bag": (None, [_POINTER, _POINTER, _POINTER]),
+    "score": (_INT, [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _LONG, *[_POINTER] * 4]),
 }
 
 
@@ -123,6 +124,19 @@ class BagLayer:
         shapes = (self.scales.shape, self.slopes.shape, self.output.shape)
         finite = all(np.isfinite(array).all() for array in (self.scales, self.slopes, self.output))
         return width > 0 and shapes == ((features,), (width,), (width, labels)) and finite
+
+
+class NativeScores(NamedTuple):
+    """Of texts [rows]: probabilities, float32 [rows, labels]; evidence, float32 [rows]; ids of each and how many of them mean
+    an unknown word, int32 [rows], -1 for a text with a foreign character, whose probabilities are NaN; the seconds that ids and
+    network took, float64 [2].
+    """
+
+    probabilities: Float32s
+    evidence: Float32s
+    tokens: Int32s
+    unknown_tokens: Int32s
+    seconds: Float64s
 
 
 class NativeNetwork:
@@ -212,11 +226,35 @@ class NativeNetwork:
         fault = self._library.categorizer_probabilities(
             self._network, ids.ctypes.data, offsets.ctypes.data, rows, *addresses, out.ctypes.data, evidence.ctypes.data
         )
+        self._check(fault, rows)
+        return out, evidence
+
+    def scores_of(self, tokenizer: NativeTokenizer, texts: pa.Array) -> NativeScores:
+        """Probabilities of texts, of which a few at a time become ids and go through the network.
+
+        Args:
+            texts: strings [rows], no null.
+        Raises:
+            IndexError: the tokenizer gives an id or a feature that the network does not have.
+        """
+        if tokenizer.has_bag != self._has_bag:
+            raise IndexError("a bag of features that the other half lacks")
+        rows = len(texts)
+        starts, content = _buffers(texts)
+        out, evidence = np.empty((rows, self._labels), np.float32), np.empty(rows, np.float32)
+        tokens, unknown, seconds = np.empty(rows, np.int32), np.empty(rows, np.int32), np.empty(2)
+        fault = self._library.categorizer_score(
+            *(tokenizer.address, self._network, content, starts.ctypes.data, rows, out.ctypes.data, self._labels),
+            *(array.ctypes.data for array in (evidence, tokens, unknown, seconds)),
+        )
+        self._check(fault, rows)
+        return NativeScores(out, evidence, tokens, unknown, seconds)
+
+    def _check(self, fault: int, rows: int) -> None:
         if fault == 1:
             raise IndexError(f"an id outside the vocabulary of {self._vocabulary}, or a feature outside the bag")
         if fault:
             raise MemoryError(f"no room to score {rows} texts")
-        return out, evidence
 
     def __del__(self) -> None:
         if getattr(self, "_network", None):
@@ -233,7 +271,7 @@ def _addresses(arrays: Sequence[npt.NDArray[Any]]) -> Any:
 
 
 class NativeTokenizer:
-    """Texts to ids in one pass over their bytes; see native/tokens.cpp."""
+    """Texts to ids; see native/tokens.cpp. `has_bag`: whether to their features, too."""
 
     def __init__(
         self,
@@ -268,7 +306,7 @@ class NativeTokenizer:
             first_id,
             unknown_id,
         )
-        self._has_bag = bag is not None
+        self.has_bag = bag is not None
         if not self._tokenizer or (bag and not self._set_bag(bag)):
             raise MemoryError("no room for the vocabulary")
 
@@ -281,6 +319,11 @@ class NativeTokenizer:
         words = idf.ctypes.data, len(idf), bag.unknown_idf, pairs.ctypes.data, len(pairs)
         subwords = content, offsets.ctypes.data, len(bag.subwords), SHORTEST, LONGEST, WORD_CHARACTERS
         return bool(self._library.categorizer_set_bag(self._tokenizer, *words, *subwords))
+
+    @property
+    def address(self) -> int:
+        """For the library, as long as this object lives."""
+        return int(self._tokenizer)
 
     def ids_of(self, texts: pa.Array) -> tuple[Int32s, Int64s, Bag | None]:
         """Ids of all texts one behind the other, and how many each has, int64 [rows]: -1 for a text with a foreign character.
@@ -309,7 +352,7 @@ class NativeTokenizer:
         )
         if count < 0:
             raise MemoryError(f"no room for the ids of {len(texts)} texts")
-        return ids[:count], lengths, self._read(bag, bag_size.value, bag_lengths) if self._has_bag else None
+        return ids[:count], lengths, self._read(bag, bag_size.value, bag_lengths) if self.has_bag else None
 
     def _read(self, bag: ctypes.c_void_p, size: int, lengths: Int64s) -> Bag:
         features, weights = np.empty(size, np.int32), np.empty(size, np.float32)

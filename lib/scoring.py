@@ -67,23 +67,19 @@ class Scorer:
 
     def scores_of(self, texts: pa.Array) -> pa.StructArray:
         """The columns of schemas.tables.SCORE for each text, in the order given."""
-        began = perf_counter()
-        ids = self._bundle.tokenizer.ids_of(texts)
-        tokenized = perf_counter()
-        probabilities, evidence = self._engine.probabilities_and_evidence(ids)
-        self.seconds["text"] += tokenized - began
-        self.seconds["network"] += perf_counter() - tokenized
-        scored = ids.lengths > 0
-        # Ties go to the label that comes first, on every machine.
-        ranked = np.argsort(-np.nan_to_num(probabilities), axis=1, kind="stable")
+        found = self._engine.scores_of(self._bundle.tokenizer, texts)
+        for part, seconds in found.seconds.items():
+            self.seconds[part] += seconds
+        probabilities, scored = found.probabilities, found.tokens > 0
+        best, second = first_and_second(probabilities)
         ends = np.concatenate(([0], np.cumsum(scored * probabilities.shape[1]))).astype(np.int32)
         columns = {
-            "label": np.where(scored, ranked[:, 0], NO_LABEL).astype(np.int32),
-            "runner_up": np.where(scored, ranked[:, 1], NO_LABEL).astype(np.int32),
+            "label": np.where(scored, best, NO_LABEL).astype(np.int32),
+            "runner_up": np.where(scored, second, NO_LABEL).astype(np.int32),
             "scores": pa.ListArray.from_arrays(pa.array(ends), pa.array(probabilities[scored].ravel())),
-            "tokens": ids.lengths.astype(np.int32),
-            "unknown_tokens": ids.out_of_vocabulary().astype(np.int32),
-            "unfamiliarity": self._unfamiliarity(evidence, scored),
+            "tokens": found.tokens,
+            "unknown_tokens": found.unknown_tokens,
+            "unfamiliarity": self._unfamiliarity(found.evidence, scored),
         }
         return pa.StructArray.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
 
@@ -91,6 +87,18 @@ class Scorer:
         """Null for a text without words, and under a bundle that is older than the number."""
         known = self._bundle.unfamiliarity
         return pa.array(known.of(evidence), mask=~scored) if known else pa.nulls(len(evidence), pa.float32())
+
+
+def first_and_second(probabilities: Float32s) -> tuple[Any, Any]:
+    """The labels [rows] of the greatest and of the second greatest probability of each text; any for a text of NaN.
+
+    Ties go to the label that comes first, on every machine.
+    """
+    rows = np.arange(len(probabilities))
+    others = np.array(probabilities)
+    best = others.argmax(axis=1)
+    others[rows, best] = -1
+    return best, others.argmax(axis=1)
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}

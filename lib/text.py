@@ -64,6 +64,11 @@ class TextSettings:
             ) from None
 
 
+def plain_strings(texts: pa.Array) -> pa.Array:
+    """Texts as the compiled half reads them: nulls as blanks, and with 32-bit offsets, whatever Spark was told to send."""
+    return pc.fill_null(texts, "").cast(pa.string())
+
+
 def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     """Tokens of each text.
 
@@ -153,16 +158,14 @@ class Tokenizer:
         Args:
             texts: strings [rows]; null counts as blank.
         """
-        native = self._native
-        if native is None:
-            return self._ids_by_arrow(texts)
-        # Spark sends large strings where it is told to; the compiled code reads 32-bit offsets.
-        texts = pc.fill_null(texts, "").cast(pa.string())
-        ids, lengths, bag = native.ids_of(texts)
+        if self.compiled is None:
+            return self.ids_by_arrow(texts)
+        texts = plain_strings(texts)
+        ids, lengths, bag = self.compiled.ids_of(texts)
         foreign = np.flatnonzero(lengths < 0)
         if not len(foreign):
             return TokenIds(ids, _offsets(lengths), bag)
-        others = self._ids_by_arrow(texts.take(pa.array(foreign)))
+        others = self.ids_by_arrow(texts.take(pa.array(foreign)))
         if len(foreign) == len(texts):
             return others
         ours = np.flatnonzero(lengths >= 0)
@@ -182,14 +185,15 @@ class Tokenizer:
         return frozenset(self.words)
 
     @cached_property
-    def _native(self) -> NativeTokenizer | None:
+    def compiled(self) -> NativeTokenizer | None:
         """What reads most texts, several times as fast; None without the library, or where separators see more than a character."""
         if library() is None or not CHARACTER_CLASS.fullmatch(self.settings.separators):
             return None
         most = self.settings.max_characters, self.settings.max_tokens
         return NativeTokenizer(self._lookup, _characters(self.settings), *most, FIRST_WORD_ID, OOV_ID, self.bag)
 
-    def _ids_by_arrow(self, texts: pa.Array) -> TokenIds:
+    def ids_by_arrow(self, texts: pa.Array) -> TokenIds:
+        """What `ids_of` gives, without the compiled half."""
         return self.ids_of_tokens(tokens_of(texts, self.settings))
 
     def ids_of_tokens(self, tokens: pa.ListArray) -> TokenIds:

@@ -7,6 +7,8 @@
 // - recurrent weights and states are int16 with int32 sums. The weights' scale, one a column, is such that no sum can
 //   overflow: the product is exact, on every processor the same, and the rounding before it is 1/32767 of a state.
 // - a text leaves the loop at its own end, and the backward direction begins there.
+#include "categorizer.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -29,9 +31,11 @@ constexpr size_t ALIGNMENT = 64;
 // Values of a bag's row that are summed at a time: a cache line, and a multiple of what fills the registers of any set.
 constexpr int64_t BAG_BLOCK = 64;
 constexpr float STATE_SCALE = 16383.0f;
-constexpr float TANH_P0 = 0.9999956873010691f, TANH_P1 = 0.12302184653198286f, TANH_P2 = 0.002276990454002226f,
-                TANH_P3 = 3.930019764749762e-06f;
-constexpr float TANH_Q1 = 0.45634033126692075f, TANH_Q2 = 0.02107218701574899f, TANH_Q3 = 0.00014235100966976947f;
+// e^-x and e^-2x are powers of two.
+constexpr float SIGMOID_EXPONENT = -1.4426950408889634f, TANH_EXPONENT = 2 * SIGMOID_EXPONENT;
+// See power_of_two in lstm_steps.inc.
+constexpr float LEAST_POWER = -120.0f, GREATEST_POWER = 30.0f, WHOLE = 12582912.0f;
+constexpr float POWER_0 = 1.0000026f, POWER_1 = 0.6930038f, POWER_2 = 0.24144304f, POWER_3 = 0.05201095f, POWER_4 = 0.013534444f;
 
 template <class T> struct Aligned {
     using value_type = T;
@@ -100,10 +104,13 @@ namespace {
 #define LANES 8
 #define ROWS 3
 #define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm256_madd_epi16((__m256i)(states), (__m256i)(weights))
-#define BETWEEN(low, x, high) (Floats) _mm256_min_ps(_mm256_max_ps(x, low), high)
+#define BOUNDED(x) (Floats) _mm256_min_ps(_mm256_max_ps(x, all(LEAST_POWER)), all(GREATEST_POWER))
+#define FRACTION(x) (x) - (Floats)_mm256_floor_ps(x)
+#define SCALED(y, x, r) (Floats)((Ints)(y) + ((Ints)_mm256_cvtps_epi32((x) - (r)) << 23))
 #define STORE_ROUNDED(to, x)                                                                                            \
     const __m256i rounded = _mm256_cvtps_epi32(x);                                                                      \
     store(to, _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)))
+#define WIDENED(from) (Ints) _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(from)))
 #include "lstm_steps.inc"
 } // namespace
 #if defined(__clang__)
@@ -124,8 +131,11 @@ namespace {
 #define ROWS 4
 #define MULTIPLY_PAIRS(sum, states, weights) \
     sum = (Ints)_mm512_dpwssd_epi32((__m512i)(sum), (__m512i)(states), (__m512i)(weights))
-#define BETWEEN(low, x, high) (Floats) _mm512_min_ps(_mm512_max_ps(x, low), high)
+#define BOUNDED(x) (Floats) _mm512_min_ps(x, all(GREATEST_POWER))
+#define FRACTION(x) (Floats) _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF)
+#define SCALED(y, x, r) (Floats) _mm512_scalef_ps(y, x)
 #define STORE_ROUNDED(to, x) store(to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)))
+#define WIDENED(from) (Ints) _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(from)))
 #include "lstm_steps.inc"
 } // namespace
 #if defined(__clang__)
@@ -141,11 +151,21 @@ namespace {
 #if defined(__x86_64__)
 // What every x86-64 has: SSE2.
 #define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm_madd_epi16((__m128i)(states), (__m128i)(weights))
-#define BETWEEN(low, x, high) (Floats) _mm_min_ps(_mm_max_ps(x, low), high)
+#define BOUNDED(x) (Floats) _mm_min_ps(_mm_max_ps(x, all(LEAST_POWER)), all(GREATEST_POWER))
+// A sum with WHOLE has no room for a fraction: it is rounded. Of a whole number the fraction may be 1.
+#define FRACTION(x) (x) - (((x) - 0.5f + WHOLE) - WHOLE)
+#define SCALED(y, x, r) (Floats)((Ints)(y) + ((Ints)_mm_cvtps_epi32((x) - (r)) << 23))
 #define STORE_ROUNDED(to, x)                                                                                            \
     const __m128i rounded = _mm_cvtps_epi32(x);                                                                         \
     const int64_t four = _mm_cvtsi128_si64(_mm_packs_epi32(rounded, rounded));                                          \
     store(to, four)
+INLINE __m128i four_bytes(const int8_t *from) {
+    int32_t four;
+    __builtin_memcpy(&four, from, sizeof four);
+    const __m128i bytes = _mm_cvtsi32_si128(four), twice = _mm_unpacklo_epi8(bytes, bytes);
+    return _mm_srai_epi32(_mm_unpacklo_epi16(twice, twice), 24);
+}
+#define WIDENED(from) (Ints) four_bytes(from)
 #else
 typedef int32_t FourInts __attribute__((vector_size(16)));
 
@@ -154,11 +174,17 @@ INLINE FourInts plain_pairs(FourInts states, FourInts weights) {
     return ((states << 16) >> 16) * ((weights << 16) >> 16) + (states >> 16) * (weights >> 16);
 }
 #define MULTIPLY_PAIRS(sum, states, weights) sum += plain_pairs(states, weights)
-#define BETWEEN(low, x, high) ((x) < (low) ? (low) : (x) > (high) ? (high) : (x))
+#define BOUNDED(x) ((x) < LEAST_POWER ? all(LEAST_POWER) : (x) > GREATEST_POWER ? all(GREATEST_POWER) : (x))
+#define FRACTION(x) (x) - (((x) - 0.5f + WHOLE) - WHOLE)
+// The conversion cuts off: it wants a number above 0, and a half more.
+#define SCALED(y, x, r) \
+    (Floats)((Ints)(y) + ((__builtin_convertvector((x) - (r) - LEAST_POWER + 0.5f, Ints) + (int)LEAST_POWER) << 23))
 typedef int16_t FourShorts __attribute__((vector_size(8)));
 #define STORE_ROUNDED(to, x)                                                                                            \
     const Floats away = (x) + ((x) < 0.0f ? all(-0.5f) : all(0.5f));                                                    \
     store(to, __builtin_convertvector(__builtin_convertvector(away, Ints), FourShorts))
+typedef int8_t FourBytes __attribute__((vector_size(4)));
+#define WIDENED(from) __builtin_convertvector(load<FourBytes>(from), Ints)
 #endif
 #define ISA plain
 #define LANES 4
@@ -213,11 +239,8 @@ class Network {
     // False if an id lies outside the vocabulary, or a feature outside the bag; nothing is written then.
     bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags, float *out,
                        float *evidence) const {
-        for (int64_t at = offsets[0]; at < offsets[rows]; at++)
-            if (ids[at] < 0 || ids[at] >= vocabulary_) return false;
-        if (has_bag())
-            for (int64_t at = bags.offsets[0]; at < bags.offsets[rows]; at++)
-                if (bags.features[at] < 0 || bags.features[at] >= bag_features_) return false;
+        if (!all_below(ids + offsets[0], ids + offsets[rows], vocabulary_)) return false;
+        if (has_bag() && !all_below(bags.features + bags.offsets[0], bags.features + bags.offsets[rows], bag_features_)) return false;
         std::fill_n(out, rows * labels_, NAN);
         std::fill_n(evidence, rows, NAN);
         const std::vector<Text> texts = longest_first(ids, offsets, rows, bags);
@@ -230,6 +253,7 @@ class Network {
             // Texts of the same ids stand together; the first of them goes through the network.
             if (i == 0 || !same(texts[i], texts[i - 1])) group.push_back(&texts[i]);
             if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
+            for (const Text *text : group) prefetch_bag(*text);
             last_states(group, space, last.data());
             for (size_t row = 0; row < group.size(); row++)
                 evidence[group[row]->row] =
@@ -252,8 +276,8 @@ class Network {
         const int64_t padded = padded_units(), lanes = set_.lanes;
         // Where unit u of a gate stands in a row of 4 x padded units.
         const auto place = [=](int64_t gate, int64_t u) { return u / lanes * 4 * lanes + gate * lanes + u % lanes; };
-        // tanh_quotient gives a sigmoid of twice its argument; 0.5 is exact.
-        const auto factor = [](int64_t gate) { return gate == 2 ? 1.0f : 0.5f; };
+        // The steps want exponents of two.
+        const auto factor = [](int64_t gate) { return gate == 2 ? TANH_EXPONENT : SIGMOID_EXPONENT; };
         Buffer<float> rows(vocabulary_ * 4 * padded), scales(4 * padded);
         for (int64_t word = 0; word < vocabulary_; word++)
             for (int64_t gate = 0; gate < 4; gate++)
@@ -294,6 +318,12 @@ class Network {
         int64_t feature_count;
     };
 
+    static bool all_below(const int32_t *from, const int32_t *to, int64_t limit) {
+        uint32_t greatest = 0;
+        for (; from < to; from++) greatest = std::max(greatest, (uint32_t)*from);
+        return greatest < limit;
+    }
+
     // Texts of the same ids differ in the parts of their unknown words.
     static bool same(const Text &a, const Text &b) {
         return a.length == b.length && a.hash == b.hash && a.feature_count == b.feature_count &&
@@ -307,13 +337,14 @@ class Network {
         texts.reserve(rows);
         for (int64_t row = 0; row < rows; row++) {
             Text text{ids + offsets[row], offsets[row + 1] - offsets[row], 0, row, nullptr, nullptr, 0};
-            for (int64_t at = 0; at < text.length; at++) text.hash = (text.hash ^ (uint64_t)text.ids[at]) * 0x9E3779B97F4A7C15u;
+            // Of a few ids: texts that are the same have to come together, others may.
+            for (int64_t at = 0; at < text.length; at += 1 + text.length / 16)
+                text.hash = (text.hash ^ (uint64_t)text.ids[at]) * 0x9E3779B97F4A7C15u;
             if (has_bag()) {
                 text.features = bags.features + bags.offsets[row];
                 text.weights = bags.weights + bags.offsets[row];
                 text.feature_count = bags.offsets[row + 1] - bags.offsets[row];
-                for (int64_t at = 0; at < text.feature_count; at++)
-                    text.hash = (text.hash ^ (uint64_t)text.features[at]) * 0x9E3779B97F4A7C15u;
+                text.hash = (text.hash ^ (uint64_t)text.feature_count) * 0x9E3779B97F4A7C15u;
             }
             if (text.length > 0) texts.push_back(text);
         }
@@ -322,6 +353,13 @@ class Network {
             return a.hash != b.hash ? a.hash < b.hash : a.row < b.row;
         });
         return texts;
+    }
+
+    // A text's rows of the bag's table lie anywhere in megabytes: they come nearer while the LSTM runs.
+    void prefetch_bag(const Text &text) const {
+        for (int64_t i = 0; i < text.feature_count; i++)
+            for (int64_t at = 0; at < bag_width_; at += BAG_BLOCK)
+                __builtin_prefetch(bag_table_.data() + text.features[i] * bag_width_ + at, 0, 2);
     }
 
     // to: [row][direction][units]
@@ -374,16 +412,10 @@ class Network {
 
 } // namespace
 
-#pragma GCC visibility push(default)
-extern "C" {
-
-// The instruction sets are numbered from the plainest up to this processor's best.
 int categorizer_best_instruction_set() { return best_instruction_set(); }
 
 const char *categorizer_instruction_set_name(int number) { return number >= 0 && number <= 2 ? NAMES[number] : nullptr; }
 
-// Null if memory does not suffice or the instruction set is not this processor's. All numbers have to be finite.
-// bag_width: 0 without a bag; bag_output: [bag_width][labels].
 void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions, const float *const *inputs,
                           const float *const *recurrent, int64_t dense, const float *dense_weights, const float *dense_bias,
                           int64_t labels, const float *output_weights, const float *output_bias, int64_t bag_features,
@@ -401,10 +433,6 @@ void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions,
 
 void categorizer_free_network(void *network) { delete static_cast<Network *>(network); }
 
-// Text i is ids[offsets[i]] to ids[offsets[i + 1] - 1], with features from bag_offsets[i] on likewise, where the network has
-// a bag; out: [rows][labels]; evidence: [rows], the logarithm of the sum of the exponentials of a text's logits. Both are NaN
-// for a text without ids.
-// Gives 0, 1 if an id or a feature lies outside the network's, 2 if memory does not suffice.
 int categorizer_probabilities(const void *network, const int32_t *ids, const int64_t *offsets, int64_t rows,
                               const int32_t *features, const float *feature_weights, const int64_t *bag_offsets, float *out,
                               float *evidence) {
@@ -415,5 +443,3 @@ int categorizer_probabilities(const void *network, const int32_t *ids, const int
         return 2;
     }
 }
-}
-#pragma GCC visibility pop

@@ -1,7 +1,17 @@
-// Texts to token ids, and to the features of lib/bag.py, in one pass over their bytes: what lib/text.py does with pyarrow,
-// for texts whose characters can be looked at one by one. A table says what becomes of each character; a text with another
-// one is left to pyarrow.
+// Texts to token ids, and to the features of lib/bag.py: what lib/text.py does with pyarrow, for texts whose characters can be
+// looked at one by one. A table says what becomes of each character; a text with another one is left to pyarrow.
+//
+// What makes it fast:
+// - a text is first translated, so that a byte of it is zero where words part: where words begin and end is then read from
+//   a mask of 64 bytes;
+// - all words of a text are hashed before the first is looked up, so that the slots are on their way from memory;
+// - most pairs of words are no feature, which a small table of bits says of nearly all of them.
+#include "categorizer.h"
+
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +19,10 @@
 #include <memory>
 #include <new>
 #include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace {
 
@@ -20,22 +34,42 @@ constexpr int32_t NOT_FOUND = -1;
 // In a pair: what stands before a text's first word and behind its last.
 constexpr int32_t EDGE = 0;
 
-// Words are hashed in chunks of eight bytes; what lies behind a word's end in its last chunk has to be zero.
+// Words are hashed in chunks of eight bytes. What is behind a word's end has to be readable, and is masked.
 constexpr size_t CHUNK = 8;
+// Bytes whose mask is made at a time.
+constexpr size_t BLOCK = 64;
+// Texts that are turned into ids before they go through the network: what they need meanwhile stays in the cache.
+constexpr int64_t TEXTS_AT_A_TIME = 256;
 
-uint64_t chunk_of(const char *word) {
+uint64_t chunk_of(const char *word, size_t length) {
     uint64_t chunk;
     std::memcpy(&chunk, word, CHUNK);
-    return chunk;
+    return length < CHUNK ? chunk & ~(~0ull << 8 * length) : chunk;
 }
 
 uint64_t hash_of(const char *word, size_t length) {
     uint64_t hash = length;
-    for (size_t at = 0; at < length; at += CHUNK) {
-        hash = (hash ^ chunk_of(word + at)) * 0x9E3779B97F4A7C15u;
+    size_t at = 0;
+    do {
+        hash = (hash ^ chunk_of(word + at, length - at)) * 0x9E3779B97F4A7C15u;
         hash ^= hash >> 32;
-    }
+        at += CHUNK;
+    } while (at < length);
     return hash;
+}
+
+// The bytes that are not zero, the first as the lowest bit.
+uint64_t mask_of(const char *block) {
+    uint64_t mask = 0;
+#if defined(__SSE2__)
+    for (size_t at = 0; at < BLOCK; at += 16) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(block + at));
+        mask |= (uint64_t)(uint16_t)~_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) << at;
+    }
+#else
+    for (size_t at = 0; at < BLOCK; at++) mask |= (uint64_t)(block[at] != 0) << at;
+#endif
+    return mask;
 }
 
 class Vocabulary {
@@ -48,25 +82,25 @@ class Vocabulary {
         size_t slots = 16;
         while (2 * slots < 3 * (size_t)count) slots *= 2;
         slots_.assign(slots, Slot{0, 0, NOT_FOUND});
-        std::vector<char> word;
         for (int64_t i = 0; i < count; i++) {
+            const char *word = words_.data() + starts_[i];
             const size_t length = starts_[i + 1] - starts_[i];
             longest_ = std::max(longest_, length);
-            word.assign(length + CHUNK, 0);
-            std::copy_n(words + starts_[i], length, word.begin());
-            size_t at = hash_of(word.data(), length) & (slots - 1);
+            size_t at = hash_of(word, length) & (slots - 1);
             while (slots_[at].word != NOT_FOUND) at = (at + 1) & (slots - 1);
-            slots_[at] = {chunk_of(word.data()), (uint32_t)length, (int32_t)i};
+            slots_[at] = {chunk_of(word, length), (uint32_t)length, (int32_t)i};
         }
     }
 
     size_t longest() const { return longest_; }
 
-    // The word's number; `word` is filled up with zeros to a whole chunk.
-    int32_t find(const char *word, size_t length) const {
+    void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
+
+    // The word's number. `hash`: hash_of it.
+    int32_t find(const char *word, size_t length, uint64_t hash) const {
         const size_t mask = slots_.size() - 1;
-        const uint64_t chunk = chunk_of(word);
-        for (size_t at = hash_of(word, length) & mask; slots_[at].word != NOT_FOUND; at = (at + 1) & mask) {
+        const uint64_t chunk = chunk_of(word, length);
+        for (size_t at = hash & mask; slots_[at].word != NOT_FOUND; at = (at + 1) & mask) {
             const Slot &slot = slots_[at];
             if (slot.chunk == chunk && slot.length == length &&
                 (length <= CHUNK || std::memcmp(words_.data() + starts_[slot.word], word, length) == 0))
@@ -88,6 +122,19 @@ class Vocabulary {
     size_t longest_ = 0;
 };
 
+// A word in a translated text. `hash`: of one that is short enough to be known.
+struct Word {
+    const char *from;
+    size_t length;
+    uint64_t hash;
+};
+
+// The features of texts, one text behind the other, each with its weight.
+struct Features {
+    std::vector<int32_t> features;
+    std::vector<float> weights;
+};
+
 // Which features a text has, and their weights; see lib/bag.py.
 class Bag {
   public:
@@ -97,10 +144,11 @@ class Bag {
         : unknown_square_(unknown_idf * unknown_idf), unknown_idf_(unknown_idf), first_subword_(ids + pair_count),
           subwords_(subwords, subword_offsets, subword_count), shortest_(shortest), longest_(longest),
           word_characters_(word_characters) {
-        for (int64_t i = 0; i < ids; i++) words_.push_back({NO_PLACE, idf[i] * idf[i]});
+        for (int64_t i = 0; i < ids; i++) squares_.push_back(idf[i] * idf[i]);
+        for (size_t i = 0; i < often_.size(); i++) often_[i] = 1.0 + std::log(std::max<double>(i, 1));
         size_t slots = 16;
         while (2 * slots < 3 * (size_t)pair_count) slots *= 2;
-        pairs_.assign(slots, Pair{NO_PAIR, 0, NO_PLACE});
+        pairs_.assign(slots, Pair{NO_PAIR, 0});
         size_t bits = 64;
         while (bits < 16 * (size_t)pair_count) bits *= 2;
         perhaps_.assign(bits / 64, 0);
@@ -108,26 +156,21 @@ class Bag {
             const uint64_t key = key_of(pairs[2 * i], pairs[2 * i + 1]), hash = hash_of_key(key);
             size_t at = hash & (slots - 1);
             while (pairs_[at].key != NO_PAIR) at = (at + 1) & (slots - 1);
-            pairs_[at] = {key, (int32_t)(ids + i), NO_PLACE};
+            pairs_[at] = {key, (int32_t)(ids + i)};
             const size_t bit = (hash >> 32) & (bits - 1);
             perhaps_[bit / 64] |= 1ull << bit % 64;
         }
     }
 
-    int64_t word_characters() const { return word_characters_; }
-
   private:
-    // place: where it was last put among the features of all texts.
-    struct Word {
-        int32_t place;
-        float square;
-    };
     struct Pair {
         uint64_t key;
         int32_t feature;
-        int32_t place;
     };
-    // The features of an unknown word, which occurs `count` times.
+    struct Candidate {
+        uint64_t key, hash;
+    };
+    // An unknown word, which occurs `count` times, and where the features of its subwords are.
     struct Parts {
         uint64_t word;
         size_t first, end;
@@ -135,118 +178,133 @@ class Bag {
     };
 
   public:
-    // What one thread needs while it goes through texts.
+    // What one thread needs while it goes through texts of at most `most` words.
     struct Work {
-        explicit Work(const Bag &bag) : words(bag.words_), pairs(bag.pairs_) {}
-        std::vector<Word> words;
-        std::vector<Pair> pairs;
+        Work(const Bag &bag, size_t most)
+            : places(bag.first_subword_, 0), features(2 * most + 1), counts(2 * most + 1), candidates(most + 1),
+              subwords((bag.word_characters_ + 2) * (bag.longest_ - bag.shortest_ + 1)),
+              marked(4 * bag.word_characters_ + 2 + CHUNK), ends(bag.word_characters_ + 3) {}
+        // Where each word and pair was last put among a text's features.
+        std::vector<uint32_t> places;
+        // The distinct words and pairs of a text, `size` of them, and how often it has each.
+        std::vector<int32_t> features, counts;
+        size_t size = 0;
+        std::vector<Candidate> candidates;
+        // Its unknown words, and the features of their subwords.
         std::vector<Parts> parts;
-        std::vector<size_t> ends;
+        std::vector<int32_t> part_features;
+        std::vector<Word> subwords;
+        // A word between the marks of its ends, and where each of its characters begins and the last ends.
         std::vector<char> marked;
-        std::vector<int32_t> features;
-        // Of each feature: how often the text has it.
-        std::vector<int32_t> counts;
-        std::vector<float> weights;
-        // A pair whose slot is on its way from memory.
-        uint64_t pending = NO_PAIR, hash = 0;
-        size_t first = 0;
+        std::vector<uint32_t> ends;
     };
 
-    void begin(Work &work) const {
+    // Adds a text's features to `to` and gives their number. ids: of its words, which are `words`.
+    int64_t add(const Word *words, const int32_t *ids, int64_t count, int32_t unknown_id, Work &work, Features &to) const {
+        work.size = 0;
         work.parts.clear();
-        work.first = work.features.size();
-        work.pending = NO_PAIR;
+        work.part_features.clear();
+        for (int64_t i = 0; i < count; i++) {
+            if (ids[i] != unknown_id)
+                add_one(work, ids[i]);
+            else
+                add_unknown(work, words[i]);
+        }
+        double sum = 0;
+        for (size_t at = 0; at < work.size; at++) {
+            const double often = often_of(work.counts[at]);
+            sum += squares_[work.features[at]] * often * often;
+        }
+        for (const Parts &parts : work.parts) sum += unknown_square_ * often_of(parts.count) * often_of(parts.count);
+        const double scale = 1 / std::sqrt(std::max(sum, 1e-12));
+        add_pairs(ids, count, unknown_id, work);
+        const size_t first = to.features.size(), all = work.size + work.part_features.size();
+        to.features.insert(to.features.end(), work.features.begin(), work.features.begin() + work.size);
+        to.features.insert(to.features.end(), work.part_features.begin(), work.part_features.end());
+        to.weights.resize(first + all);
+        float *weights = to.weights.data() + first;
+        for (size_t at = 0; at < work.size; at++) weights[at] = (float)(often_of(work.counts[at]) * scale);
+        weights += work.size;
+        for (const Parts &parts : work.parts) {
+            const double subwords = (double)std::max<size_t>(parts.end - parts.first, 1);
+            std::fill(weights + parts.first, weights + parts.end,
+                      (float)(unknown_idf_ * often_of(parts.count) / std::sqrt(subwords) * scale));
+        }
+        return (int64_t)all;
     }
 
-    void add_known(Work &work, int32_t id) const { count(work, work.words[id].place, id); }
+  private:
+    static constexpr uint64_t NO_PAIR = ~0ull;
+
+    // tf of a feature that a text has so often.
+    double often_of(int32_t count) const { return count < (int32_t)often_.size() ? often_[count] : 1.0 + std::log((double)count); }
+
+    // Without a branch: whether a text has had a word before is what no processor can foresee.
+    static void add_one(Work &work, int32_t feature) {
+        uint32_t *place = &work.places[feature];
+        int32_t *features = work.features.data(), *counts = work.counts.data();
+        // A place that another text has left is this one's, or of another feature.
+        const size_t old = *place < work.size ? *place : 0;
+        const bool seen = (old < work.size) & (features[old] == feature);
+        const size_t at = seen ? old : work.size;
+        features[at] = feature;
+        counts[at] = (seen ? counts[at] : 0) + 1;
+        *place = (uint32_t)at;
+        work.size += !seen;
+    }
 
     // Of neighbours; a text's first and last word have EDGE beside them.
-    void add_pair(Work &work, int32_t before, int32_t id, int32_t unknown_id) const {
-        if (before == unknown_id || id == unknown_id) return;
-        const uint64_t key = key_of(before, id), hash = hash_of_key(key);
-        // Most pairs are none, and this says so of nearly all of them from a table that stays in the cache.
-        const size_t bit = (hash >> 32) & (64 * perhaps_.size() - 1);
-        if (!(perhaps_[bit / 64] >> bit % 64 & 1)) return;
-        __builtin_prefetch(&work.pairs[hash & (work.pairs.size() - 1)]);
-        add_pending(work);
-        work.pending = key;
-        work.hash = hash;
+    void add_pairs(const int32_t *ids, int64_t count, int32_t unknown_id, Work &work) const {
+        if (count == 0) return;
+        const size_t last_slot = pairs_.size() - 1, last_bit = 64 * perhaps_.size() - 1;
+        const uint64_t *perhaps = perhaps_.data();
+        const Pair *pairs = pairs_.data();
+        Candidate *candidates = work.candidates.data();
+        size_t found = 0;
+        int32_t before = EDGE;
+        for (int64_t i = 0; i <= count; i++) {
+            const int32_t id = i < count ? ids[i] : EDGE;
+            const uint64_t key = key_of(before, id), hash = hash_of_key(key);
+            const size_t bit = (hash >> 32) & last_bit;
+            candidates[found] = {key, hash};
+            found += (perhaps[bit / 64] >> bit % 64 & 1) & (before != unknown_id) & (id != unknown_id);
+            before = id;
+        }
+        for (size_t i = 0; i < found; i++) __builtin_prefetch(&pairs[candidates[i].hash & last_slot]);
+        for (size_t i = 0; i < found; i++)
+            for (size_t at = candidates[i].hash & last_slot; pairs[at].key != NO_PAIR; at = (at + 1) & last_slot)
+                if (pairs[at].key == candidates[i].key) {
+                    add_one(work, pairs[at].feature);
+                    break;
+                }
     }
 
-    // `word`: all of it, or more than word_characters of its characters.
-    void add_unknown(Work &work, const char *word, size_t length) const {
-        mark(work, word, length);
-        const uint64_t hash = hash_of_marked(work);
+    void add_unknown(Work &work, const Word &word) const {
+        const int64_t characters = mark(work, word);
+        const char *marked = work.marked.data();
+        const uint32_t *ends = work.ends.data();
+        const uint64_t hash = hash_of(marked, ends[characters]);
         for (Parts &parts : work.parts)
             if (parts.word == hash) {
                 parts.count++;
                 return;
             }
-        const size_t characters = work.ends.size() - 1, first = work.features.size();
-        char padded[MOST_SUBWORD_BYTES + CHUNK];
+        Word *subwords = work.subwords.data();
+        size_t count = 0;
         for (int64_t n = shortest_; n <= longest_; n++)
-            for (size_t i = 0; i + n <= characters; i++) {
-                const size_t from = work.ends[i], bytes = work.ends[i + n] - from;
-                if (bytes > subwords_.longest() || bytes > MOST_SUBWORD_BYTES) continue;
-                std::memcpy(padded, work.marked.data() + from, bytes);
-                std::memset(padded + bytes, 0, CHUNK);
-                const int32_t found = subwords_.find(padded, bytes);
-                if (found != NOT_FOUND) work.features.push_back((int32_t)(first_subword_ + found));
+            for (int64_t i = 0; i + n <= characters; i++) {
+                const char *from = marked + ends[i];
+                const size_t bytes = ends[i + n] - ends[i];
+                const uint64_t hash = hash_of(from, bytes);
+                subwords_.prefetch(hash);
+                subwords[count++] = {from, bytes, hash};
             }
-        work.counts.resize(work.features.size(), 1);
-        work.parts.push_back({hash, first, work.features.size(), 1});
-    }
-
-    // Gives the number of the text's features.
-    int64_t end(Work &work) const {
-        add_pending(work);
-        double squares = 0;
-        for (size_t at = work.first; at < work.features.size(); at++) {
-            const double often = weight_of(work.counts[at]);
-            if (work.features[at] < (int32_t)words_.size()) squares += words_[work.features[at]].square * often * often;
+        const size_t first = work.part_features.size();
+        for (size_t i = 0; i < count; i++) {
+            const int32_t found = subwords_.find(subwords[i].from, subwords[i].length, subwords[i].hash);
+            if (found != NOT_FOUND) work.part_features.push_back((int32_t)(first_subword_ + found));
         }
-        for (const Parts &parts : work.parts) squares += unknown_square_ * weight_of(parts.count) * weight_of(parts.count);
-        const double norm = std::sqrt(std::max(squares, 1e-12));
-        for (size_t at = work.first; at < work.features.size(); at++)
-            work.weights.push_back((float)(weight_of(work.counts[at]) / norm));
-        for (const Parts &parts : work.parts) {
-            const double known = (double)std::max<size_t>(parts.end - parts.first, 1);
-            const double weight = unknown_idf_ * weight_of(parts.count) / std::sqrt(known) / norm;
-            std::fill(work.weights.begin() + parts.first, work.weights.begin() + parts.end, (float)weight);
-        }
-        return (int64_t)(work.features.size() - work.first);
-    }
-
-  private:
-    static constexpr uint64_t NO_PAIR = ~0ull;
-    static constexpr int32_t NO_PLACE = -1;
-    static constexpr size_t MOST_SUBWORD_BYTES = 64;
-
-    // Of a feature that a text has so often.
-    static double weight_of(int32_t count) { return count == 1 ? 1.0 : 1.0 + std::log((double)count); }
-
-    static void count(Work &work, int32_t &place, int32_t feature) {
-        // A foreign text leaves places behind it that the next text's features take.
-        const bool seen = place >= (int32_t)work.first && place < (int32_t)work.features.size() && work.features[place] == feature;
-        if (seen) {
-            work.counts[place]++;
-            return;
-        }
-        place = (int32_t)work.features.size();
-        work.features.push_back(feature);
-        work.counts.push_back(1);
-    }
-
-    void add_pending(Work &work) const {
-        if (work.pending == NO_PAIR) return;
-        const size_t mask = work.pairs.size() - 1;
-        for (size_t at = work.hash & mask; work.pairs[at].key != NO_PAIR; at = (at + 1) & mask) {
-            Pair &pair = work.pairs[at];
-            if (pair.key != work.pending) continue;
-            count(work, pair.place, pair.feature);
-            break;
-        }
-        work.pending = NO_PAIR;
+        work.parts.push_back({hash, first, work.part_features.size(), 1});
     }
 
     static uint64_t key_of(int32_t first, int32_t second) { return (uint64_t)(uint32_t)first << 32 | (uint32_t)second; }
@@ -258,33 +316,31 @@ class Bag {
         return key ^ key >> 32;
     }
 
-    // FNV-1a.
-    static uint64_t hash_of_marked(const Work &work) {
-        uint64_t hash = 0xCBF29CE484222325u;
-        for (const char byte : work.marked) hash = (hash ^ (unsigned char)byte) * 0x100000001B3u;
-        return hash;
-    }
-
-    // The word between the marks of its ends, and where each of its characters begins and the last ends.
-    void mark(Work &work, const char *word, size_t length) const {
-        work.marked.assign(1, '<');
-        work.ends.assign(1, 0);
-        work.ends.push_back(1);
-        int64_t characters = 0;
+    // Fills `marked` and `ends`, and gives the number of characters, those of the marks included.
+    int64_t mark(Work &work, const Word &word) const {
+        char *marked = work.marked.data();
+        uint32_t *ends = work.ends.data(), size = 1;
+        int64_t characters = 1;
+        marked[0] = '<';
+        ends[0] = 0;
+        ends[1] = 1;
         size_t at = 0;
-        while (at < length && characters < word_characters_) {
-            do work.marked.push_back(word[at++]);
-            while (at < length && ((unsigned char)word[at] & 0xC0) == 0x80);
-            work.ends.push_back(work.marked.size());
-            characters++;
+        while (at < word.length && characters <= word_characters_) {
+            do marked[size++] = word.from[at++];
+            while (at < word.length && ((unsigned char)word.from[at] & 0xC0) == 0x80);
+            ends[++characters] = size;
         }
-        if (at < length) return;
-        work.marked.push_back('>');
-        work.ends.push_back(work.marked.size());
+        if (at == word.length) {
+            marked[size++] = '>';
+            ends[++characters] = size;
+        }
+        return characters;
     }
 
-    std::vector<Word> words_;
-    float unknown_square_, unknown_idf_;
+    // Of each word's idf.
+    std::vector<float> squares_;
+    std::array<double, 256> often_;
+    double unknown_square_, unknown_idf_;
     int64_t first_subword_;
     std::vector<Pair> pairs_;
     // A bit for each of some hashes: no pair has a hash whose bit is 0.
@@ -301,65 +357,142 @@ class Tokenizer {
           most_tokens_(most_tokens), first_id_(first_id), unknown_id_(unknown_id) {
         for (size_t i = 0; i < 0x80; i++)
             ascii_[i] = i < characters_.size() && characters_[i] < 0x80 ? (unsigned char)characters_[i] : UNUSUAL;
+        all_usual_ = std::find(std::begin(ascii_), std::end(ascii_), UNUSUAL) == std::end(ascii_);
     }
 
-    // Writes at most most_tokens ids from `ids` on and gives their number, or -1 if a foreign character stands before the
-    // end of the last of them. What follows it cannot change them.
-    // With a bag, what it is to know of the text is in `work` afterwards; of a foreign text that means nothing.
-    int64_t ids_of(const unsigned char *text, const unsigned char *end, char *word, int32_t *ids, Bag::Work *work) const {
-        end = cut(text, end);
-        const size_t longest = longest_kept();
-        int64_t count = 0;
-        while (count < most_tokens_) {
-            size_t length = 0;
-            while (text < end) {
-                if (const unsigned char plain = *text < 0x80 ? ascii_[*text] : UNUSUAL; plain != UNUSUAL) {
-                    text++;
-                    if (plain != SEPARATOR) {
-                        // A word too long to be known, or taken apart whole, may be of any length: its tail is not kept.
-                        word[length] = (char)plain;
-                        length += length <= longest;
-                        continue;
-                    }
-                } else {
-                    uint32_t character = decode(text, end);
-                    character = character < characters_.size() ? characters_[character] : FOREIGN;
-                    if (character == FOREIGN) return -1;
-                    if (character != SEPARATOR) {
-                        if (length <= longest) length += encode(character, word + length);
-                        continue;
-                    }
-                }
-                if (length > 0) break;
-            }
-            if (length == 0) break;
-            std::memset(word + length, 0, CHUNK);
-            const int32_t found = length <= vocabulary_.longest() ? vocabulary_.find(word, length) : NOT_FOUND;
-            ids[count] = found == NOT_FOUND ? unknown_id_ : first_id_ + found;
-            if (work && found != NOT_FOUND) bag_->add_known(*work, ids[count]);
-            if (work && found == NOT_FOUND) bag_->add_unknown(*work, word, length);
-            if (work) bag_->add_pair(*work, count ? ids[count - 1] : EDGE, ids[count], unknown_id_);
-            count++;
+    ~Tokenizer() { delete spare_.load(); }
+
+    // What one thread needs while it goes through texts.
+    struct Work {
+        explicit Work(const Tokenizer &of) : words(of.most_tokens_), bag(of.bag_ ? new Bag::Work(*of.bag_, of.most_tokens_) : nullptr) {}
+        std::vector<Word> words;
+        // The translated text. Of its own size, since clearing it would take longer than filling it.
+        std::unique_ptr<char[]> plain;
+        size_t room = 0;
+        std::unique_ptr<Bag::Work> bag;
+    };
+
+    // Work of this tokenizer, while it is alive; from the thread before, where none has it.
+    class Borrowed {
+      public:
+        explicit Borrowed(const Tokenizer &of) : of_(of), work_(of.spare_.exchange(nullptr)) {
+            if (!work_) work_.reset(new Work(of));
         }
-        if (work && count) bag_->add_pair(*work, ids[count - 1], EDGE, unknown_id_);
+        ~Borrowed() { delete of_.spare_.exchange(work_.release()); }
+        Work &operator*() const { return *work_; }
+
+      private:
+        const Tokenizer &of_;
+        std::unique_ptr<Work> work_;
+    };
+
+    // Writes at most most_tokens ids from `ids` on and gives their number, or -1 if a foreign character stands before the
+    // end of the last of them. What follows it cannot change them. With a bag, the text's features are added to `features`;
+    // there are none of a foreign text.
+    int64_t ids_of(const unsigned char *text, const unsigned char *end, Work &work, int32_t *ids, Features &features,
+                   int64_t &feature_count) const {
+        const int64_t count = words_of(text, cut(text, end), work);
+        feature_count = 0;
+        if (count < 0) return -1;
+        for (int64_t i = 0; i < count; i++) {
+            const Word &word = work.words[i];
+            const int32_t found =
+                word.length <= vocabulary_.longest() ? vocabulary_.find(word.from, word.length, word.hash) : NOT_FOUND;
+            ids[i] = found == NOT_FOUND ? unknown_id_ : first_id_ + found;
+        }
+        if (bag_) feature_count = bag_->add(work.words.data(), ids, count, unknown_id_, *work.bag, features);
         return count;
     }
 
-    int64_t most_tokens() const { return most_tokens_; }
-    // Room for a word one character longer than what is kept, and for the zeros behind it.
-    size_t word_room() const { return longest_kept() + 4 + CHUNK; }
+    // Ids that a text of so many bytes can have: words and what parts them take turns.
+    int64_t most_ids(int64_t bytes) const { return std::min(most_tokens_, (bytes + 1) / 2); }
 
-    const Bag *bag() const { return bag_.get(); }
-    void set_bag(std::unique_ptr<Bag> bag) { bag_ = std::move(bag); }
-
-  private:
-    // Bytes of a word that are looked at: a character is of four at most.
-    size_t longest_kept() const {
-        return bag_ ? std::max<size_t>(vocabulary_.longest(), 4 * bag_->word_characters()) : vocabulary_.longest();
+    int32_t unknown_id() const { return unknown_id_; }
+    bool has_bag() const { return bag_ != nullptr; }
+    void set_bag(std::unique_ptr<Bag> bag) {
+        delete spare_.exchange(nullptr);
+        bag_ = std::move(bag);
     }
 
+  private:
     // In `ascii_`: to be looked up in `characters_`.
     static constexpr unsigned char UNUSUAL = 0xFF;
+
+    // A text while it is translated.
+    struct Translation {
+        const unsigned char *at, *end;
+        char *plain;
+        size_t size;
+        // Whether it ends at a foreign character.
+        bool foreign;
+    };
+
+    // Fills work.words and gives their number; -1 for a foreign text.
+    int64_t words_of(const unsigned char *text, const unsigned char *end, Work &work) const {
+        // A character of one byte becomes one of four at most. Whole blocks and chunks are read from any place on.
+        const size_t room = 4 * (size_t)(end - text) + 2 * BLOCK;
+        if (work.room < room) {
+            work.plain.reset(new char[room]);
+            work.room = room;
+        }
+        Translation of{text, end, work.plain.get(), 0, false};
+        int64_t count = 0;
+        size_t start = 0;
+        uint64_t inside = 0;
+        for (size_t done = 0; count < most_tokens_; done += BLOCK) {
+            translate(of, done + BLOCK);
+            const size_t fresh = of.size > done ? std::min(of.size - done, BLOCK) : 0;
+            if (fresh < BLOCK) std::memset(of.plain + done + fresh, 0, BLOCK - fresh);
+            const uint64_t letters = mask_of(of.plain + done);
+            uint64_t edges = letters ^ (letters << 1 | inside);
+            inside = letters >> (BLOCK - 1);
+            // Where a foreign character stands no word ends.
+            if (of.foreign && fresh < BLOCK) edges &= ~(~0ull << fresh);
+            for (; edges && count < most_tokens_; edges &= edges - 1) {
+                const size_t edge = done + (size_t)__builtin_ctzll(edges);
+                if (of.plain[edge]) {
+                    start = edge;
+                    continue;
+                }
+                Word &word = work.words[count++];
+                word = {of.plain + start, edge - start, 0};
+                if (word.length > vocabulary_.longest()) continue;
+                word.hash = hash_of(word.from, word.length);
+                vocabulary_.prefetch(word.hash);
+            }
+            if (fresh < BLOCK) return of.foreign && count < most_tokens_ ? -1 : count;
+        }
+        return count;
+    }
+
+    // Goes on until there are `size` bytes, or the text ends.
+    void translate(Translation &of, size_t size) const {
+        while (of.size < size && of.at < of.end) {
+            uint64_t chunk = ~0ull;
+            if (all_usual_ && of.end - of.at >= (ptrdiff_t)CHUNK) std::memcpy(&chunk, of.at, CHUNK);
+            if (!(chunk & 0x8080808080808080u)) {
+                for (size_t i = 0; i < CHUNK; i++) of.plain[of.size + i] = (char)ascii_[of.at[i]];
+                of.at += CHUNK;
+                of.size += CHUNK;
+                continue;
+            }
+            const unsigned char plain = *of.at < 0x80 ? ascii_[*of.at] : UNUSUAL;
+            if (plain != UNUSUAL) {
+                of.plain[of.size++] = (char)plain;
+                of.at++;
+                continue;
+            }
+            uint32_t character = decode(of.at, of.end);
+            character = character < characters_.size() ? characters_[character] : FOREIGN;
+            if (character == FOREIGN) {
+                of.foreign = true;
+                of.end = of.at;
+                return;
+            }
+            if (character == SEPARATOR) of.plain[of.size++] = 0;
+            if (character != SEPARATOR) of.size += encode(character, of.plain + of.size);
+        }
+    }
 
     // The end of the first most_characters of a text.
     const unsigned char *cut(const unsigned char *text, const unsigned char *end) const {
@@ -414,17 +547,15 @@ class Tokenizer {
     std::unique_ptr<Bag> bag_;
     std::vector<uint32_t> characters_;
     unsigned char ascii_[0x80];
+    // Whether every character of ASCII becomes one of ASCII.
+    bool all_usual_;
     int64_t most_characters_, most_tokens_;
     int32_t first_id_, unknown_id_;
+    mutable std::atomic<Work *> spare_{nullptr};
 };
 
 } // namespace
 
-#pragma GCC visibility push(default)
-extern "C" {
-
-// characters: what becomes of each character below `known`: the one to take for it, 0 for one that parts words,
-// 0xFFFFFFFF for one that makes its text foreign. Null if memory does not suffice.
 void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
                             int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id) {
     try {
@@ -434,7 +565,6 @@ void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t c
     }
 }
 
-// Gives the tokenizer a bag of features. idf: of each id; pairs: ids, two by two. False if memory does not suffice.
 int categorizer_set_bag(void *tokenizer, const float *idf, int64_t ids, float unknown_idf, const int32_t *pairs, int64_t pair_count,
                         const char *subwords, const int64_t *subword_offsets, int64_t subword_count, int64_t shortest,
                         int64_t longest, int64_t word_characters) {
@@ -450,36 +580,22 @@ int categorizer_set_bag(void *tokenizer, const float *idf, int64_t ids, float un
 
 void categorizer_free_tokenizer(void *tokenizer) { delete static_cast<Tokenizer *>(tokenizer); }
 
-// Text i is texts[starts[i]] to texts[starts[i + 1] - 1], in UTF-8. Its ids follow those of text i - 1 in `ids`, which
-// holds `room` of them; their number goes to lengths[i], -1 for a foreign text, which leaves none. With a bag, the number of
-// its features goes to bag_lengths[i], and *bag is to be read and freed by categorizer_read_bag.
-// Gives the number of ids, -1 if `ids` has too little room for them, -2 if memory does not suffice.
 int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t *starts, int64_t rows, int32_t *ids, int64_t room,
                         int64_t *lengths, int64_t *bag_lengths, void **bag, int64_t *bag_size) {
     const Tokenizer &of = *static_cast<const Tokenizer *>(tokenizer);
     const unsigned char *bytes = reinterpret_cast<const unsigned char *>(texts);
     try {
-        std::vector<char> word(of.word_room());
-        std::unique_ptr<Bag::Work> work(of.bag() ? new Bag::Work(*of.bag()) : nullptr);
+        const Tokenizer::Borrowed work(of);
+        std::unique_ptr<Features> features(new Features);
         int64_t count = 0;
         for (int64_t row = 0; row < rows; row++) {
-            // Words and what parts them take turns.
-            const int64_t most = std::min<int64_t>(of.most_tokens(), (starts[row + 1] - starts[row] + 1) / 2);
-            if (count + most > room) return -1;
-            if (work) of.bag()->begin(*work);
-            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], word.data(), ids + count, work.get());
+            if (count + of.most_ids(starts[row + 1] - starts[row]) > room) return -1;
+            lengths[row] = of.ids_of(bytes + starts[row], bytes + starts[row + 1], *work, ids + count, *features, bag_lengths[row]);
             count += std::max<int64_t>(lengths[row], 0);
-            if (!work) continue;
-            bag_lengths[row] = of.bag()->end(*work);
-            if (lengths[row] >= 0) continue;
-            work->features.resize(work->first);
-            work->counts.resize(work->first);
-            work->weights.resize(work->first);
-            bag_lengths[row] = 0;
         }
-        if (work) {
-            *bag_size = (int64_t)work->features.size();
-            *bag = work.release();
+        if (of.has_bag()) {
+            *bag_size = (int64_t)features->features.size();
+            *bag = features.release();
         }
         return count;
     } catch (const std::bad_alloc &) {
@@ -487,11 +603,53 @@ int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t 
     }
 }
 
-// Moves what categorizer_ids left of its bag to arrays of that size.
 void categorizer_read_bag(void *bag, int32_t *features, float *weights) {
-    std::unique_ptr<Bag::Work> work(static_cast<Bag::Work *>(bag));
-    std::copy(work->features.begin(), work->features.end(), features);
-    std::copy(work->weights.begin(), work->weights.end(), weights);
+    const std::unique_ptr<Features> of(static_cast<Features *>(bag));
+    std::copy(of->features.begin(), of->features.end(), features);
+    std::copy(of->weights.begin(), of->weights.end(), weights);
 }
+
+int categorizer_score(const void *tokenizer, const void *network, const char *texts, const int32_t *starts, int64_t rows,
+                      float *out, int64_t labels, float *evidence, int32_t *tokens, int32_t *unknown_tokens, double *seconds) {
+    using Clock = std::chrono::steady_clock;
+    const auto since = [](Clock::time_point began) { return std::chrono::duration<double>(Clock::now() - began).count(); };
+    const Tokenizer &of = *static_cast<const Tokenizer *>(tokenizer);
+    const unsigned char *bytes = reinterpret_cast<const unsigned char *>(texts);
+    seconds[0] = seconds[1] = 0;
+    try {
+        const Tokenizer::Borrowed work(of);
+        Features features;
+        std::vector<int32_t> ids;
+        std::vector<int64_t> offsets, bag_offsets;
+        for (int64_t first = 0; first < rows; first += TEXTS_AT_A_TIME) {
+            const auto began = Clock::now();
+            const int64_t end = std::min(rows, first + TEXTS_AT_A_TIME);
+            features.features.clear();
+            features.weights.clear();
+            offsets.assign(1, 0);
+            bag_offsets.assign(1, 0);
+            for (int64_t row = first; row < end; row++) {
+                const int64_t before = offsets.back();
+                const size_t room = (size_t)(before + of.most_ids(starts[row + 1] - starts[row]));
+                if (ids.size() < room) ids.resize(2 * room);
+                int64_t feature_count = 0;
+                const int64_t count =
+                    of.ids_of(bytes + starts[row], bytes + starts[row + 1], *work, ids.data() + before, features, feature_count);
+                tokens[row] = (int32_t)count;
+                offsets.push_back(before + std::max<int64_t>(count, 0));
+                bag_offsets.push_back(bag_offsets.back() + feature_count);
+                unknown_tokens[row] = (int32_t)std::count(ids.begin() + before, ids.begin() + offsets.back(), of.unknown_id());
+            }
+            seconds[0] += since(began);
+            const auto tokenized = Clock::now();
+            const int fault = categorizer_probabilities(network, ids.data(), offsets.data(), end - first, features.features.data(),
+                                                        features.weights.data(), bag_offsets.data(), out + first * labels,
+                                                        evidence + first);
+            if (fault) return fault;
+            seconds[1] += since(tokenized);
+        }
+        return 0;
+    } catch (const std::bad_alloc &) {
+        return 2;
+    }
 }
-#pragma GCC visibility pop

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from lib.arrays import Float32s, Int64s
+from lib.arrays import Float32s, Int32s, Int64s
 from lib.bundle import Bundle
 from lib.errors import BundleError
-from lib.text import TokenIds
+from lib.text import TokenIds, Tokenizer
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """What an engine says of texts.
+
+    probabilities: float32 [rows, labels]; evidence: float32 [rows]; both NaN for a text without tokens. tokens, unknown_tokens:
+    int32 [rows]. seconds: what it took to turn texts into ids (`text`), and these into probabilities (`network`).
+    """
+
+    probabilities: Float32s
+    evidence: Float32s
+    tokens: Int32s
+    unknown_tokens: Int32s
+    seconds: Mapping[str, float]
 
 
 class Engine(Protocol):
@@ -30,6 +48,17 @@ class Engine(Protocol):
         without tokens, and for all texts where the bundle is older than that number.
         """
         raise NotImplementedError
+
+    def scores_of(self, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
+        """Of texts, strings [rows]; null counts as blank."""
+        began = perf_counter()
+        ids = tokenizer.ids_of(texts)
+        tokenized = perf_counter()
+        probabilities, evidence = self.probabilities_and_evidence(ids)
+        seconds = {"text": tokenized - began, "network": perf_counter() - tokenized}
+        return TextScores(
+            probabilities, evidence, ids.lengths.astype(np.int32), ids.out_of_vocabulary().astype(np.int32), seconds
+        )
 
 
 def check_bag(bundle: Bundle, found: int) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from lib.arrays import Float32s, Int64s
 from lib.bag import Bag
 from lib.bundle import ONNX_MODEL, Bundle
-from lib.engines.engine import Engine, check_bag
+from lib.engines.engine import Engine, TextScores, check_bag
 from lib.engines.onnx_weights import Array, weights_of
 from lib.errors import BundleError
 from lib.native import BagLayer, NativeNetwork
-from lib.text import TokenIds
+from lib.text import TokenIds, Tokenizer, plain_strings
 
 # Embedding x kernel + bias of every word, in float32: what a worker can hold beside all else in 400 MB.
 MAX_INPUT_BYTES = 160 << 20
@@ -61,6 +63,37 @@ class NativeEngine(Engine):
         with ThreadPoolExecutor(self._threads) as pool:
             parts = list(pool.map(lambda rows: self._part(texts, *rows), self._parts(texts.offsets)))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def scores_of(self, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
+        """A few texts at a time, on each of the threads; those with a foreign character as every engine scores texts."""
+        compiled = tokenizer.compiled
+        if compiled is None:
+            return super().scores_of(tokenizer, texts)
+        texts = plain_strings(texts)
+        bounds = np.linspace(0, len(texts), self._threads + 1).astype(int).tolist()
+        parts = [texts.slice(first, end - first) for first, end in pairwise(bounds)]
+        if self._threads == 1:
+            found = [self._network.scores_of(compiled, texts)]
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                found = list(pool.map(lambda part: self._network.scores_of(compiled, part), parts))
+        text, network = np.sum([part.seconds for part in found], axis=0).tolist()
+        scores = TextScores(
+            np.concatenate([part.probabilities for part in found]),
+            np.concatenate([part.evidence for part in found]),
+            np.concatenate([part.tokens for part in found]),
+            np.concatenate([part.unknown_tokens for part in found]),
+            {"text": text, "network": network},
+        )
+        foreign = np.flatnonzero(scores.tokens < 0)
+        return self._with_foreign(scores, foreign, tokenizer, texts) if len(foreign) else scores
+
+    def _with_foreign(self, scores: TextScores, rows: Int64s, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
+        """`scores`, with those of `rows`, which the compiled tokenizer could not read, put in."""
+        theirs = super().scores_of(tokenizer, texts.take(pa.array(rows)))
+        for name in ("probabilities", "evidence", "tokens", "unknown_tokens"):
+            getattr(scores, name)[rows] = getattr(theirs, name)
+        return replace(scores, seconds={part: value + theirs.seconds[part] for part, value in scores.seconds.items()})
 
     def _parts(self, offsets: Int64s) -> Iterator[tuple[int, int]]:
         """The first text and the end of a part for each thread, of about as many tokens."""

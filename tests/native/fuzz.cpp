@@ -2,6 +2,9 @@
 // the process at the first read or write outside a buffer, overflow or misaligned access.
 //
 //     fuzz ROUNDS SEED
+#include "../../native/categorizer.h"
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -10,23 +13,6 @@
 #include <random>
 #include <string>
 #include <vector>
-
-extern "C" {
-int categorizer_best_instruction_set();
-void *categorizer_network(int64_t, int64_t, int64_t, const float *const *, const float *const *, int64_t, const float *,
-                          const float *, int64_t, const float *, const float *, int64_t, int64_t, const int8_t *, const float *,
-                          const float *, const float *, int);
-void categorizer_free_network(void *);
-int categorizer_probabilities(const void *, const int32_t *, const int64_t *, int64_t, const int32_t *, const float *,
-                              const int64_t *, float *, float *);
-void *categorizer_tokenizer(const char *, const int64_t *, int64_t, const uint32_t *, int64_t, int64_t, int64_t, int32_t, int32_t);
-int categorizer_set_bag(void *, const float *, int64_t, float, const int32_t *, int64_t, const char *, const int64_t *, int64_t,
-                        int64_t, int64_t, int64_t);
-void categorizer_free_tokenizer(void *);
-int64_t categorizer_ids(const void *, const char *, const int32_t *, int64_t, int32_t *, int64_t, int64_t *, int64_t *, void **,
-                        int64_t *);
-void categorizer_read_bag(void *, int32_t *, float *);
-}
 
 static std::mt19937 randomness;
 
@@ -123,6 +109,46 @@ static std::string bytes(int64_t most) {
     return text;
 }
 
+// A text alone gets the same probabilities as among others, and as many ids as the tokenizer gives.
+static void fuzz_score(const void *tokenizer, int64_t vocabulary, int64_t features, const std::vector<char> &texts,
+                       const std::vector<int32_t> &starts, const std::vector<int64_t> &lengths) {
+    const int64_t units = between(1, 20), labels = between(1, 5), dense = between(1, 8), width = features ? between(1, 10) : 0;
+    const std::vector<float> inputs = numbers(vocabulary * 4 * units, 1), recurrent = numbers(units * 4 * units, 1),
+                             dense_weights = numbers(units * dense, 1), dense_bias = numbers(dense, 1),
+                             output_weights = numbers(dense * labels, 1), output_bias = numbers(labels, 1),
+                             scales = numbers(features, 0.1f), slopes = numbers(width, 1), output = numbers(width * labels, 0.1f);
+    std::vector<int8_t> table(features * width);
+    for (int8_t &value : table) value = (int8_t)between(-127, 127);
+    const float *input_start = inputs.data(), *recurrent_start = recurrent.data();
+    void *network = categorizer_network(vocabulary, units, 1, &input_start, &recurrent_start, dense, dense_weights.data(),
+                                        dense_bias.data(), labels, output_weights.data(), output_bias.data(), features, width,
+                                        table.data(), scales.data(), slopes.data(), output.data(),
+                                        (int)between(0, categorizer_best_instruction_set()));
+    check(network != nullptr, "a network");
+    const int64_t rows = lengths.size();
+    double seconds[2];
+    const auto score = [&](const int32_t *from, int64_t count, std::vector<float> &out, std::vector<int32_t> &tokens) {
+        std::vector<float> evidence(count);
+        std::vector<int32_t> unknown(count);
+        out.resize(count * labels);
+        tokens.resize(count);
+        check(categorizer_score(tokenizer, network, texts.data(), from, count, out.data(), labels, evidence.data(), tokens.data(),
+                                unknown.data(), seconds) == 0,
+              "scores");
+        for (int64_t row = 0; row < count; row++) check(unknown[row] >= 0 && unknown[row] <= std::max(tokens[row], 0), "unknown words");
+    };
+    std::vector<float> together, alone;
+    std::vector<int32_t> tokens, one;
+    score(starts.data(), rows, together, tokens);
+    for (int64_t row = 0; row < rows; row++) {
+        check(tokens[row] == lengths[row], "as many ids");
+        score(starts.data() + row, 1, alone, one);
+        check(std::memcmp(alone.data(), together.data() + row * labels, labels * sizeof(float)) == 0, "the same alone");
+        check(std::isnan(alone[0]) == (tokens[row] <= 0), "no number for a text without ids");
+    }
+    categorizer_free_network(network);
+}
+
 static void fuzz_tokenizer() {
     std::string words;
     std::vector<int64_t> word_offsets{0};
@@ -183,6 +209,7 @@ static void fuzz_tokenizer() {
         check(bag_size == 0, "lengths that add up");
     }
     check(found >= 0 && found <= room, "ids within their room");
+    fuzz_score(tokenizer, count + 2, has_bag ? count + 2 + pair_count + subword_count : 0, exact, starts, lengths);
     for (int64_t i = 0; i < found; i++) check(ids[i] >= 1 && ids[i] < count + 2, "ids of the vocabulary");
     // Less room than the texts may need: refused, or kept to.
     std::vector<int32_t> tight(room / 2);

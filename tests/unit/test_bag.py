@@ -23,7 +23,7 @@ VOCABULARY = bag_vocabulary(CONTENT, FIRST_WORD_ID, 5)
 
 
 def bags(*texts: str) -> list[dict[int, float]]:
-    bag = Tokenizer(WORDS, TextSettings(), VOCABULARY)._ids_by_arrow(pa.array(texts)).bag
+    bag = Tokenizer(WORDS, TextSettings(), VOCABULARY).ids_by_arrow(pa.array(texts)).bag
     assert bag is not None
     ends = zip(bag.offsets[:-1], bag.offsets[1:], strict=True)
     return [dict(zip(bag.features[a:b].tolist(), bag.weights[a:b].tolist(), strict=True)) for a, b in ends]
@@ -51,7 +51,7 @@ def test_an_unknown_word_is_its_known_subwords() -> None:
 def test_the_first_and_the_last_word_make_pairs_with_the_edge() -> None:
     vocabulary = bag_vocabulary({**CONTENT, "pairs": [0, 4, 4, 0, 2, 4]}, FIRST_WORD_ID, 5)
     texts = pa.array(["cup", "steel cup", "cup steel", "", "teapot cup"])
-    bag = Tokenizer(WORDS, TextSettings(), vocabulary)._ids_by_arrow(texts).bag
+    bag = Tokenizer(WORDS, TextSettings(), vocabulary).ids_by_arrow(texts).bag
     assert bag is not None
     found = [set(one.tolist()) & {5, 6, 7} for one in np.split(bag.features, bag.offsets[1:-1])]
     assert found == [{5, 6}, {6, 7}, {5}, set(), {6}]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import lib.engines
 from lib.bag import Bag, BagVocabulary
 from lib.engines import build_engine, checked_engine
+from lib.engines.engine import Engine
 from lib.engines.native import NativeEngine
 from lib.errors import InputError
 from lib.native import BagLayer, NativeNetwork, instruction_sets, library
@@ -169,6 +170,35 @@ def test_a_text_s_probabilities_do_not_depend_on_its_batch_by_a_bit(shipped) -> 
         assert (together[-20:] == together[:20]).all()
 
 
+def test_texts_to_scores_are_ids_of_texts_to_probabilities_by_a_bit(shipped) -> None:
+    """More texts than go through the two halves at a time, with foreign ones, copies, blanks and nulls among them."""
+    random = np.random.default_rng(4)
+    words = np.array([*shipped.tokenizer.words[:3000], "zzyzx", "quux-12", "e\u0301", "½", "手机"], dtype=object)
+    texts = [" ".join(random.choice(words, random.integers(0, 60))) for _ in range(700)]
+    texts = pa.array([*texts, None, "", " ", *texts[:5], "手机 kettle"], pa.string())
+    for threads in (1, 3):
+        engine = NativeEngine(shipped, threads)
+        found, expected = engine.scores_of(shipped.tokenizer, texts), Engine.scores_of(engine, shipped.tokenizer, texts)
+        for name in ("probabilities", "evidence", "tokens", "unknown_tokens"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+        assert set(found.seconds) == {"text", "network"}
+        assert min(found.seconds.values()) > 0
+    assert (found.tokens[-9:-6] == 0).all()
+    sliced = engine.scores_of(shipped.tokenizer, texts.slice(3).cast(pa.large_string()))
+    np.testing.assert_array_equal(sliced.probabilities, found.probabilities[3:])
+    nothing = engine.scores_of(shipped.tokenizer, texts[:0])
+    assert nothing.probabilities.shape == (0, len(shipped.labels))
+
+
+def test_a_tokenizer_of_another_bundle(shipped) -> None:
+    engine = NativeEngine(shipped, 1)
+    with pytest.raises(IndexError, match="a bag of features that the other half lacks"):
+        engine.scores_of(Tokenizer(shipped.tokenizer.words, shipped.tokenizer.settings), pa.array(["kettle"]))
+    more = Tokenizer((*shipped.tokenizer.words, "zzyzx"), shipped.tokenizer.settings, shipped.tokenizer.bag)
+    with pytest.raises(IndexError, match="an id outside the vocabulary"):
+        engine.scores_of(more, pa.array(["zzyzx"]))
+
+
 def test_float32_and_every_instruction_set_agree(shipped) -> None:
     random = np.random.default_rng(5)
     words = np.array([*shipped.tokenizer.words[:3000], "zzyzx", "quux"], dtype=object)
@@ -228,14 +258,14 @@ ANY_TEXT = st.lists(
 @example(["e\u0301 é", None, "", "½ ² ™ tm"], 4096, 200, "NFKC", True)
 def test_tokens_are_those_of_pyarrow(texts, most_characters, most_tokens, form, lowercase) -> None:
     tokenizer = Tokenizer(WORDS, TextSettings(form, lowercase, max_characters=most_characters, max_tokens=most_tokens))
-    assert tokenizer._native is not None
+    assert tokenizer.compiled is not None
     array = pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
-    found, expected = tokenizer.ids_of(array), tokenizer._ids_by_arrow(array)
+    found, expected = tokenizer.ids_of(array), tokenizer.ids_by_arrow(array)
     assert found.offsets.tolist() == expected.offsets.tolist()
     assert found.ids.tolist() == expected.ids.tolist()
     assert tokenizer.ids_of(array.cast(pa.large_string())).ids.tolist() == expected.ids.tolist()
     # A slice begins in the middle of its buffers.
-    assert tokenizer.ids_of(array[1:]).ids.tolist() == tokenizer._ids_by_arrow(array[1:]).ids.tolist()
+    assert tokenizer.ids_of(array[1:]).ids.tolist() == tokenizer.ids_by_arrow(array[1:]).ids.tolist()
 
 
 BAG = BagVocabulary(
@@ -254,7 +284,7 @@ BAG = BagVocabulary(
 def test_bags_are_those_of_python(texts, most_characters, most_tokens) -> None:
     tokenizer = Tokenizer(WORDS, TextSettings(max_characters=most_characters, max_tokens=most_tokens), BAG)
     array = pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
-    found, expected = tokenizer.ids_of(array), tokenizer._ids_by_arrow(array)
+    found, expected = tokenizer.ids_of(array), tokenizer.ids_by_arrow(array)
     assert found.offsets.tolist() == expected.offsets.tolist()
     assert bags_of(found) == bags_of(expected)
 
@@ -268,7 +298,7 @@ def bags_of(texts: TokenIds) -> list[list[tuple[int, float]]]:
 
 def test_separators_that_look_further_than_a_character_are_left_to_pyarrow() -> None:
     tokenizer = Tokenizer(["ab"], TextSettings(separators=r"--+| +"))
-    assert tokenizer._native is None
+    assert tokenizer.compiled is None
     assert tokenizer.ids_of(pa.array(["ab--ab c-d"])).ids.tolist() == [2, 2, 1]
 
 
@@ -277,9 +307,9 @@ def test_most_real_texts_are_read_by_the_compiled_tokenizer(shipped, real_data) 
 
     rows = pd.read_parquet(real_data / "catalog.parquet")
     texts = pa.array(rows["title"].fillna("") + " " + rows["description"].fillna(""), pa.string())
-    _, lengths, _ = shipped.tokenizer._native.ids_of(texts)
+    _, lengths, _ = shipped.tokenizer.compiled.ids_of(texts)
     assert (lengths < 0).mean() < 0.01
-    found, expected = shipped.tokenizer.ids_of(texts), shipped.tokenizer._ids_by_arrow(texts)
+    found, expected = shipped.tokenizer.ids_of(texts), shipped.tokenizer.ids_by_arrow(texts)
     assert (found.ids == expected.ids).all()
     assert (found.offsets == expected.offsets).all()
 
