@@ -45,7 +45,9 @@ class TrainSettings(JobSettings):
     max_rows: int = option("labelled rows the driver takes in at most", default=1_000_000)
     max_bytes: int = option("bytes of text the driver takes in at most", default=1 << 30)
     vocabulary: int = option("words in the vocabulary at most", default=20_000)
-    min_count: int = option("times a word has to occur in the training texts", default=2)
+    min_count: int | None = option(
+        "times a word has to occur in the training texts (default: 1 where they are few, else 2)", default=None
+    )
     max_tokens: int = option("tokens of a text that are read", default=200)
     pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)

@@ -109,7 +109,8 @@ def build_bag_vocabulary(
     frequency = np.bincount(once % size, minlength=size)
     idf = (np.log((1 + rows) / (1 + frequency)) + 1).astype(np.float32)
     pairs, counts = _frequent_pairs(texts, size, settings)
-    vocabulary = BagVocabulary(idf, math.log(1 + rows) + 1, pairs, _frequent_subwords(tokens, settings))
+    subwords = _frequent_subwords(tokens, settings.subwords, settings.min_count_subword_for(rows))
+    vocabulary = BagVocabulary(idf, math.log(1 + rows) + 1, pairs, subwords)
     return vocabulary, (np.log((1 + rows) / (1 + counts)) + 1).astype(np.float32)
 
 
@@ -128,14 +129,14 @@ def _frequent_pairs(texts: TokenIds, size: int, settings: BagSettings) -> tuple[
     return np.stack([found[kept] // size, found[kept] % size], axis=1).astype(np.int32), counts[kept]
 
 
-def _frequent_subwords(tokens: pa.ListArray, settings: BagSettings) -> tuple[str, ...]:
+def _frequent_subwords(tokens: pa.ListArray, most: int, min_count: int) -> tuple[str, ...]:
     words = tokens.flatten().value_counts()
     counts: Counter[str] = Counter()
     for word, count in zip(words.field(0).to_pylist(), words.field(1).to_pylist(), strict=True):
         for subword in set(subwords_of(marked(word))):
             counts[subword] += count
-    frequent = sorted((-count, subword) for subword, count in counts.items() if count >= settings.min_count_subword)
-    return tuple(subword for _, subword in frequent[: settings.subwords])
+    frequent = sorted((-count, subword) for subword, count in counts.items() if count >= min_count)
+    return tuple(subword for _, subword in frequent[:most])
 
 
 def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float32s, own: int) -> csr_matrix:

@@ -289,13 +289,14 @@ def _parts(plan: Plan, recipe: Recipe, found: Sequence[Any]) -> Parts:
 
 
 def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:
-    words = build_vocabulary(data.texts.take(pa.array(train)), recipe.text, recipe.vocabulary, recipe.min_count)
+    min_count = recipe.min_count_for(len(train))
+    words = build_vocabulary(data.texts.take(pa.array(train)), recipe.text, recipe.vocabulary, min_count)
     # Markers are words like any other, but never too rare to be known.
     markers = markers_of(recipe.text.fields)
     words = [word for word in words if word not in markers]
     if not words:
         raise InputError(
-            f"Expected words that occur at least {recipe.min_count} times in the training texts, found none; "
+            f"Expected words that occur at least {min_count} times in the training texts, found none; "
             "add texts, or lower --min-count."
         )
     return [*markers, *words]

@@ -26,6 +26,9 @@ class ReviewSettings:
     precision_confidence: float = 0.95
 
 
+# Of fewer texts than these, words and parts of words count that stand there once less often: at 500 and 2,000 texts that is worth
+# up to two points, at all of them as much lost as won (decision 17).
+FEW_TEXTS = 4_000
 # Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
 BAG_STEPS, BAG_EPOCHS = 1_000, (12, 60)
 
@@ -37,8 +40,8 @@ class BagSettings:
     width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
     itself, and are averaged. linear: whether a linear classifier (training.linear) stands beside them, of at most linear_width
     more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of
-    them that are kept, the most frequent. epochs: None for `epochs_factor` times
-    so many that there are BAG_STEPS steps.
+    them that are kept, the most frequent. min_count_subword: None for 2 where texts are few, else 3. epochs: None for
+    `epochs_factor` times so many that there are BAG_STEPS steps.
     """
 
     width: int | None = None
@@ -49,7 +52,7 @@ class BagSettings:
     pairs: int = 20_000
     min_texts_pair: int = 2
     subwords: int = 200_000
-    min_count_subword: int = 3
+    min_count_subword: int | None = None
     scored_pairs: int = 20_000
     scored_subwords: int = 20_000
     epochs: int | None = None
@@ -63,6 +66,9 @@ class BagSettings:
 
     def epochs_for(self, texts: int) -> int:
         return self.epochs or max(round(self.epochs_factor * epochs_for_steps(BAG_STEPS, texts, self.batch, BAG_EPOCHS)), 1)
+
+    def min_count_subword_for(self, texts: int) -> int:
+        return self.min_count_subword or (2 if texts < FEW_TEXTS else 3)
 
     def width_for(self, labels: int) -> int:
         """Of few labels such that with those of the linear classifier there are as many columns as the engine sums at once."""
@@ -81,7 +87,8 @@ class Recipe:
     network: NetworkSettings
     fit: FitSettings
     vocabulary: int
-    min_count: int
+    # None for 1 where texts are few, else 2.
+    min_count: int | None
     # Whether the embeddings start from co-occurrence rather than at random.
     pretrain: bool
     test_share: float
@@ -100,6 +107,9 @@ class Recipe:
     # Folds of a cross-validation beside the one split; 0 for none.
     folds: int = 0
     baselines: bool = True
+
+    def min_count_for(self, texts: int) -> int:
+        return self.min_count or (1 if texts < FEW_TEXTS else 2)
 
 
 @dataclass(frozen=True)

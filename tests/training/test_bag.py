@@ -21,6 +21,7 @@ from lib.engines import build_engine, usable_engines
 from lib.errors import CategorizerError
 from lib.text import TextSettings, Tokenizer, tokens_of
 from tests.conftest import ROOT
+from tests.recipes import tiny_recipe
 from tests.waiting import until
 from training.bag import bag_data, build_bag_vocabulary, expansion, fit_bag, quantized
 from training.fit import FitData, FitSettings, epochs_for_steps
@@ -48,6 +49,15 @@ def test_pairs_and_subwords_are_the_frequent_ones() -> None:
     # Every word stands there three times; ties are in alphabetical order.
     assert vocabulary.subwords == ("<cu", "<cup", "<cup>")
     assert vocabulary_of(BagSettings(min_count_subword=4))[0].subwords == ()
+
+
+def test_of_few_texts_every_word_counts() -> None:
+    recipe = tiny_recipe()
+    usual, own = replace(recipe, min_count=None), replace(recipe, min_count=5)
+    assert [usual.min_count_for(texts) for texts in (10, 3_999, 4_000)] == [1, 1, 2]
+    assert own.min_count_for(10) == 5
+    assert [BagSettings().min_count_subword_for(texts) for texts in (10, 3_999, 4_000)] == [2, 2, 3]
+    assert BagSettings(min_count_subword=7).min_count_subword_for(10) == 7
 
 
 def test_a_word_is_itself_and_its_subwords() -> None:

@@ -10,6 +10,7 @@ from lib.bag import Bag, BagVocabulary
 from lib.text import TokenIds
 from training.bag import FittedBag, beside
 from training.calibration import (
+    USUAL_FACTORS,
     fit_factors,
     mixed,
     network_probabilities,
@@ -59,6 +60,15 @@ def test_a_part_that_knows_nothing_gets_next_to_no_factor() -> None:
 def test_few_texts_do_not_move_the_factors_far() -> None:
     sure = np.array([[9.0, 0.0], [0.0, 9.0]], np.float32)
     assert all(0.1 < factor < 3 for factor in fit_factors([sure, -sure], np.array([0, 1])))
+
+
+def test_few_texts_leave_three_parts_at_the_factors_that_are_usual() -> None:
+    random = np.random.default_rng(6)
+    parts = [random.normal(scale=2, size=(5_000, 4)) for _ in range(3)]
+    labels = np.array([random.choice(4, p=row / row.sum()) for row in softmax(1.2 * parts[0] + 0.1 * parts[2]).astype(float)])
+    few = fit_factors([part[:10] for part in parts], labels[:10])
+    assert np.abs(np.log(few) - np.log(USUAL_FACTORS)).max() < 1
+    assert fit_factors(parts, labels)[0] == pytest.approx(1.2, rel=0.1)
 
 
 def test_rarity_grows_as_texts_get_fewer_and_nothing_is_known_of_none() -> None:
