@@ -170,25 +170,30 @@ def spark_ml(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame
     return apply
 
 
-def linear_svc(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
+def linear_svc(characters: bool) -> Peer:
     """scikit-learn's TF-IDF and LinearSVC, as the evaluation has them, in an iterator pandas UDF; the confidence is the margin."""
-    from sklearn.svm import LinearSVC
 
-    from training.baselines import tfidf_pipeline
+    def peer(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.svm import LinearSVC
 
-    labelled = labelled_texts(data_folder(), BUNDLE.tokenizer.settings)
-    texts = labelled.texts.to_pylist()
-    pipeline = tfidf_pipeline(LinearSVC(C=0.5), texts).fit(texts, labelled.label_ids)
-    shared = spark.sparkContext.broadcast(pipeline)
+        from training.baselines import tfidf_pipeline, words_and_characters
 
-    @pandas_udf(ANSWER)
-    def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        model = shared.value
-        loads.add(1)
-        for texts in batches:
-            yield frame_of(model.decision_function(texts).astype(np.float32))
+        labelled = labelled_texts(data_folder(), BUNDLE.tokenizer.settings)
+        texts, classifier = labelled.texts.to_pylist(), LinearSVC(C=0.5)
+        pipeline = make_pipeline(words_and_characters(texts), classifier) if characters else tfidf_pipeline(classifier, texts)
+        shared = spark.sparkContext.broadcast(pipeline.fit(texts, labelled.label_ids))
 
-    return lambda rows: rows.select("product_id", score("text").alias("answer"))
+        @pandas_udf(ANSWER)
+        def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+            model = shared.value
+            loads.add(1)
+            for texts in batches:
+                yield frame_of(model.decision_function(texts).astype(np.float32))
+
+        return lambda rows: rows.select("product_id", score("text").alias("answer"))
+
+    return peer
 
 
 def fast_text(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
@@ -249,7 +254,11 @@ PEERS: dict[str, tuple[str, Peer]] = {
     "mlflow": ("Keras in MLflow's spark_udf", mlflow_keras),
     "predict_batch": ("Keras in predict_batch_udf", predict_batch_keras),
     "spark_ml": ("Spark ML TF-IDF + logistic regression", spark_ml),
-    "linear_svc": ("scikit-learn TF-IDF + LinearSVC, pandas UDF", linear_svc),
+    "linear_svc": ("scikit-learn TF-IDF + LinearSVC, pandas UDF", linear_svc(characters=False)),
+    "linear_svc_characters": (
+        "scikit-learn TF-IDF of words and characters + LinearSVC, pandas UDF",
+        linear_svc(characters=True),
+    ),
     "fasttext": ("fastText, pandas UDF", fast_text),
     "keras": ("ours, engine keras", ours("keras")),
     "onnx": ("ours, engine onnx", ours("onnx")),

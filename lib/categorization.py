@@ -19,7 +19,7 @@ from pyspark.sql.types import AtomicType, StructField
 from lib.bundle import Bundle
 from lib.errors import BundleError, GuardrailError, InputError
 from lib.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
-from lib.history import TableState, read_state
+from lib.history import SKETCH, TableState, read_state
 from lib.isolation import WORKER_DIED, FatalTexts, fatal_texts
 from lib.loading import append_rejects, hold_back, load, mend_ledger, recover
 from lib.locations import check_place, file_count, rows_at, storage_uri
@@ -387,7 +387,7 @@ def _candidate(
         "sequence": state.sequence + 1,
         "ids_once": True,
         "decisions": bundle.decisions,
-        "ids_sketch": base64.b64encode(sketch).decode() if sketch else None,
+        SKETCH: base64.b64encode(sketch).decode() if sketch else None,
         "run": record,
     }
     return Candidate(rows, mode, plan.missing, note)

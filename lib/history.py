@@ -39,6 +39,8 @@ TRANSACTION = "spark.databricks.delta.write.txnAppId"
 TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
 # The one sequence of transactions that all runs of a table share.
 APPLICATION = "catalog-categorizer"
+# In a note. Earlier versions kept a sketch of the ids themselves, as ids_sketch: with one of hashes it has nothing in common.
+SKETCH = "hashes_sketch"
 # By which a run without a changed row leaves its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000
@@ -75,7 +77,7 @@ class TableState:
     last: the note of the run whose rows these are, if nothing else has changed them.
     runs: the records of all runs in the history, newest first.
     good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
-    sketch: of the ids that the newest of them has read (lib.rows.Census), in base 64.
+    sketch: of the hashes of the ids that the newest of them has read (lib.rows.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
     decisions: by version of a model, lib.bundle.Bundle.decisions as the newest run with it had them.
     """
@@ -134,7 +136,7 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
     decisions = {str(model): str(digest) for model, digest in known if model and digest}
     standing = _not_undone(changes)
-    sketch = next((commit.note.get("ids_sketch") for commit in standing if commit.note), None)
+    sketch = next((commit.note.get(SKETCH) for commit in standing if commit.note), None)
     version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
     return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every)
 
