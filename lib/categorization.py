@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType, StructField
+from pyspark.sql.types import StructField
 
 from lib.bundle import Bundle
 from lib.errors import BundleError, GuardrailError, InputError
 from lib.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
 from lib.history import SKETCH, TableState, read_state
+from lib.identity import basis_of, identity_of
+from lib.input_checks import check_input
 from lib.isolation import WORKER_DIED, FatalTexts, fatal_texts
 from lib.loading import append_rejects, hold_back, load, mend_ledger, recover
-from lib.locations import check_place, file_count, rows_at, storage_uri
+from lib.locations import file_count, rows_at
 from lib.names import column
 from lib.phases import reached
 from lib.plan import Outcome, Plan
@@ -33,22 +31,51 @@ from lib.rows import LENGTHS, Census, IdCount, of_ids, shares_of_ids, take_censu
 from lib.scoring import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.scratch import Scratch
 from lib.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
-from lib.sources import (
-    CARRIED_TYPES,
-    ID_TYPES,
-    UNVERSIONED,
-    Source,
-    changed_rows,
-    check_unchanged,
-    require_columns,
-    require_text,
-)
+from lib.sources import Source, changed_rows, check_unchanged
 from lib.tables import Tables, check_targets, create_tables, with_added_columns
 from lib.tally import Group, count_groups, rows_in
-from schemas.tables import CATEGORIZED, UNFAMILIAR, categorized_schema
+from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works on, the same in all of its attempts. carried: the fields of the columns that it carries along."""
+
+    spark: SparkSession
+    source: Source
+    tables: Tables
+    bundle: Bundle
+    plan: Plan
+    carried: Sequence[StructField]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attempt finds before it scores.
+
+    state: the table's; present: its rows, None where it holds none; source: without the rows of `fatal`; fatal: those whose
+    texts the engine does not survive, None for none; census: of all rows of the source.
+    """
+
+    started: float
+    state: TableState
+    present: DataFrame | None
+    source: Source
+    census: Census
+    fatal: DataFrame | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scored rows, kept on disk, and what they count. seconds: where the time went."""
+
+    rows: DataFrame
+    groups: Sequence[Group]
+    ids: IdCount
+    seconds: Mapping[str, float]
 
 
 def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan) -> Outcome:
@@ -61,13 +88,12 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
         GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
-    carried = check_input(spark, source, tables, plan)
+    run = Run(spark, source, tables, bundle, plan, check_input(spark, source, tables, plan))
     fatal: dict[str, str] = {}
-    once = partial(_attempt, spark, source, tables, bundle, plan, carried)
     for attempt in range(MOST_ATTEMPTS):
         try:
-            check_targets(spark, tables, carried, replaces=plan.mode == "full")
-            return _surviving(once, plan.engine, fatal)
+            check_targets(spark, tables, run.carried, replaces=plan.mode == "full")
+            return _surviving(run, fatal)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 if isinstance(error, TableMoved):
@@ -77,40 +103,62 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
     raise AssertionError("the last attempt returns or raises")
 
 
-def _surviving(once: Callable[[Scratch, Sequence[str]], Outcome], engine: str, fatal: dict[str, str]) -> Outcome:
+def _surviving(run: Run, fatal: dict[str, str]) -> Outcome:
     """One attempt, begun again without the texts at which the engine's compiled code dies. `fatal`: these, which is added to."""
     while True:
         try:
             with Scratch() as scratch:
-                return once(scratch, tuple(fatal))
+                return _attempt(run, scratch, tuple(fatal))
         except FatalTexts as found:
             named = ", ".join(f"{name!r} ({signal})" for name, signal in found.signals.items())
-            print(f"the engine {engine} died at the product {named}: rejected, and the rest is scored again", flush=True)
+            print(
+                f"the engine {run.plan.engine} died at the product {named}: rejected, and the rest is scored again", flush=True
+            )
             fatal |= found.signals
 
 
-def _attempt(
-    spark: SparkSession,
-    source: Source,
-    tables: Tables,
-    bundle: Bundle,
-    plan: Plan,
-    carried: Sequence[StructField],
-    scratch: Scratch,
-    fatal: Sequence[str],
-) -> Outcome:
-    """One attempt. `scratch` lets go of what it keeps on disk meanwhile.
+def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
+    """Write, audit, publish: check, select, score, audit, publish, record, of which only the last two are seen by readers.
 
-    fatal: ids whose texts the engine does not survive.
+    Args:
+        scratch: lets go of what it keeps on disk meanwhile. fatal: ids whose texts the engine does not survive.
     """
-    identity = identity_of(source, bundle, plan)
-    state = read_state(spark, tables.categorized)
-    _check_same_bundle(state, tables, bundle)
-    recovered = None if plan.dry_run else recover(spark, tables, state.runs)
+    state = read_state(run.spark, run.tables.categorized)
+    _check_same_bundle(state, run.tables, run.bundle)
+    recovered = None if run.plan.dry_run else recover(run.spark, run.tables, state.runs)
+    identity = identity_of(run.source, run.bundle, run.plan)
     if state.last and state.last.get("identity") == identity:
-        return Outcome(None, recovered, plan.dry_run)
-    started = time.time()
-    whole, rows_of_fatal = source, None
+        return Outcome(None, recovered, run.plan.dry_run)
+    found = _look(run, state, fatal)
+    selection = _select(run, found, scratch)
+    reached("planned")
+    scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
+    reached("scored")
+    _reconcile(scored.ids, selection, found.census, found.source)
+    record = _record(run, found, selection, scored)
+    candidate = _candidate(run, found, scored.rows, record, identity, scratch)
+    record["guarded"] |= _shares_of_ids(run, found)
+    good = yardstick(found.state.good, run.plan.limits)
+    faults = breaches(record, good, run.plan.limits)
+    if not run.plan.dry_run:
+        append_rejects(run.spark, found.source, run.tables, run.plan, found.census, record, found.fatal)
+    check_unchanged(found.source)
+    if run.plan.dry_run:
+        return Outcome(record, dry_run=True, breaches=faults)
+    if faults:
+        raise hold_back(candidate, run.tables, record, faults, good.get("runs", 0))
+    load(candidate, run.tables, record)
+    return Outcome(record, recovered)
+
+
+def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
+    """The source counted, and the table as it stands, created if there is none.
+
+    Raises:
+        InputError: no rows, or an id twice in the table.
+    """
+    started, source, plan = time.time(), run.source, run.plan
+    rows_of_fatal = None
     if fatal:
         others, rows_of_fatal = of_ids(source.frame, plan.columns, fatal)
         source = replace(source, frame=others)
@@ -120,111 +168,10 @@ def _attempt(
     if census.rows == 0:
         raise InputError(f"Expected rows in {source.location.given}, found none; wait for the delivery, or correct --source.")
     if not plan.dry_run:
-        create_tables(spark, tables, carried, plan.change_data_feed)
+        create_tables(run.spark, run.tables, run.carried, plan.change_data_feed)
         if state.version < 0:
-            state = read_state(spark, tables.categorized)
-    present = _present(spark, tables, state, carried)
-    # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
-    has_rows = state.version >= 0 and file_count(spark, tables.categorized) > 0
-    if has_rows and not (state.last or {}).get("ids_once"):
-        present = _each_id_once(present, tables, plan)
-    selection = _select(source, present if has_rows else None, bundle, plan, census, state, scratch)
-    selected = time.time()
-    reached("planned")
-    clock = Clock(spark.sparkContext)
-    scored = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
-    try:
-        groups, ids = count_scored(scored, bundle, len(plan.columns.text), plan.unfamiliar)
-    except Exception as error:
-        if WORKER_DIED in str(error):
-            most = plan.fatal_texts - len(fatal)
-            signals = fatal_texts(selection.rows, bundle, plan.engine, source.location.given, most)
-            if signals:
-                raise FatalTexts(signals) from None
-        raise
-    seconds = {"counting": selected - started, "scoring": time.time() - selected, **clock.seconds}
-    reached("scored")
-    _reconcile(ids, selection, census, source)
-    good = yardstick(state.good, plan.limits)
-    record = {
-        **base_record(started, source, bundle, plan, census),
-        **figures(groups, selection.groups, good, plan.columns.text),
-        "label_changes": label_changes(scored, present, bundle) if has_rows and not _is_last_model(bundle, state) else None,
-        "rows_per_second": rows_in(groups) / max(time.time() - started, 1e-9),
-        "seconds": seconds,
-    }
-    candidate = _candidate(
-        scored, present if has_rows else None, whole, bundle, plan, record, identity, state, census.sketch, scratch
-    )
-    record["guarded"] |= _shares_of_ids(spark, census, state, plan)
-    found = breaches(record, good, plan.limits)
-    if not plan.dry_run:
-        append_rejects(spark, source, tables, plan, census, record, rows_of_fatal)
-    check_unchanged(source)
-    if plan.dry_run:
-        return Outcome(record, dry_run=True, breaches=found)
-    if found:
-        raise hold_back(candidate, tables, record, found, good.get("runs", 0))
-    load(candidate, tables, record)
-    return Outcome(record, recovered)
-
-
-def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:
-    """Check columns and places, before any row is read; gives the carried columns' fields."""
-    columns, frame, where = plan.columns, source.frame, source.location.given
-    check_place(spark, tables.categorized)
-    check_carried_names(columns.carry)
-    require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, CARRIED_TYPES))
-    require_text(frame, where, columns.text)
-    if columns.order_by:
-        require_columns(frame, where, order_by=([columns.order_by], (AtomicType,)))
-    ours = {storage_uri(spark, location) for location in (tables.categorized, tables.rejected, tables.runs)}
-    if storage_uri(spark, source.location) in ours:
-        raise InputError(f"Expected a target apart from the source, found {where} as both; choose another --target.")
-    return [frame.schema[name] for name in columns.carry]
-
-
-def check_carried_names(names: Sequence[str]) -> None:
-    """Refuse carried columns that the table could not hold, or that would be taken for one of a run's own.
-
-    Raises:
-        InputError: names of ours in any case, a name twice, or a character that Delta does not take.
-    """
-    ours = {*CATEGORIZED.names, "text", "score", VANISHED, LENGTHS}
-    lower = [name.lower() for name in names]
-    taken = [name for name in names if name.lower() in ours]
-    if taken:
-        raise InputError(
-            f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
-        )
-    twice = sorted({name for name in names if lower.count(name.lower()) > 1})
-    if twice:
-        raise InputError(f"Expected each column once in --carry, found {', '.join(twice)}; correct it.")
-    odd = [name for name in names if set(name) & set(" ,;{}()\n\t=")]
-    if odd:
-        raise InputError(
-            f"Expected carried columns with names that a Delta table takes, without blanks and , ; {{ }} ( ) =, found "
-            f"{', '.join(map(repr, odd))}; rename them in the source."
-        )
-
-
-def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
-    """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
-    reading = [redacted(source.location.uri), source.version, source.reading]
-    parts = [*reading, bundle.digest, repr(plan.columns), plan.missing, *_unfamiliar(plan)]
-    if source.version == UNVERSIONED:
-        parts.append(uuid.uuid4().hex)
-    return _digest(parts)
-
-
-def _basis(source: Source, bundle: Bundle, plan: Plan) -> str:
-    """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
-    return _digest([source.reading, bundle.digest, repr(plan.columns), *_unfamiliar(plan)])
-
-
-def _unfamiliar(plan: Plan) -> list[str]:
-    """For a digest; nothing where it is not asked for, so that tables of older versions stay known."""
-    return [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]
+            state = read_state(run.spark, run.tables.categorized)
+    return Found(started, state, _present(run, state), source, census, rows_of_fatal)
 
 
 def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
@@ -240,15 +187,13 @@ def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> Non
         )
 
 
-def _digest(parts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _present(spark: SparkSession, tables: Tables, state: TableState, carried: Sequence[StructField]) -> DataFrame:
-    """The table as the run has found it, in today's columns; without rows where there is no table yet."""
-    if state.version < 0:
-        return spark.createDataFrame([], categorized_schema(carried))
-    return with_added_columns(rows_at(spark, tables.categorized, state.version))
+def _present(run: Run, state: TableState) -> DataFrame | None:
+    """The table's rows as the run has found them, in today's columns and each id once; None where it holds none."""
+    # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
+    if state.version < 0 or not file_count(run.spark, run.tables.categorized):
+        return None
+    present = with_added_columns(rows_at(run.spark, run.tables.categorized, state.version))
+    return present if (state.last or {}).get("ids_once") else _each_id_once(present, run.tables, run.plan)
 
 
 def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
@@ -270,45 +215,38 @@ def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
     return present.withColumn("copy_rank", F.row_number().over(newest)).filter("copy_rank = 1").drop("copy_rank")
 
 
-def _select(
-    source: Source,
-    present: DataFrame | None,
-    bundle: Bundle,
-    plan: Plan,
-    census: Census,
-    state: TableState,
-    scratch: Scratch,
-) -> Selection:
-    most = bundle.tokenizer.settings.max_characters
+def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
+    plan, present = run.plan, found.present
+    most = run.bundle.tokenizer.settings.max_characters
     if plan.mode == "incremental" and present is not None:
         # A product that comes back is written anew: it is no longer missing.
-        known = present.filter((F.col("model_version") == bundle.model_version) & F.col("missing_since").isNull())
+        known = present.filter((F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull())
         # Rows that another share would send to review, or would not, are scored again.
         known = known.filter(is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
         kept = ("product_id", "text_hash", "category", "status", "confidence", *plan.columns.carry)
         known = known.select(*[column(name) for name in kept])
-        if _is_last_model(bundle, state) or not known.isEmpty():
-            feed = _feed(source, bundle, plan, state, scratch)
-            return select_changed(source, plan.columns, most, census, known, scratch, feed)
-    return select_all(source, plan.columns, most, census)
+        if _is_last_model(run.bundle, found.state) or not known.isEmpty():
+            feed = _feed(run, found, scratch)
+            return select_changed(found.source, plan.columns, most, found.census, known, scratch, feed)
+    return select_all(found.source, plan.columns, most, found.census)
 
 
 def _is_last_model(bundle: Bundle, state: TableState) -> bool:
     return bool(state.last_good.get("model_version") == bundle.model_version)
 
 
-def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch: Scratch) -> DataFrame | None:
+def _feed(run: Run, found: Found, scratch: Scratch) -> DataFrame | None:
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
-    last = state.last or {}
-    run = last.get("run", {})
-    if last.get("basis") != _basis(source, bundle, plan) or run.get("source") != redacted(source.location.uri):
+    source, last = found.source, found.state.last or {}
+    before = last.get("run", {})
+    if last.get("basis") != basis_of(source, run.bundle, run.plan) or before.get("source") != redacted(source.location.uri):
         return None
-    changes = changed_rows(source, str(run["source_version"]))
+    changes = changed_rows(source, str(before["source_version"]))
     if changes is None:
         return None
     try:
         ids = scratch.keep(
-            changes.select(usable_id(plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct()
+            changes.select(usable_id(run.plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct()
         )
         # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
         return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
@@ -321,11 +259,48 @@ def _feed(source: Source, bundle: Bundle, plan: Plan, state: TableState, scratch
         return None
 
 
-def _shares_of_ids(spark: SparkSession, census: Census, state: TableState, plan: Plan) -> dict[str, float]:
+def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratch: Scratch) -> Scored:
+    """The selected rows with their scores, counted in the pass that scores them.
+
+    Args:
+        more_fatal: texts at most that may be named as fatal.
+    Raises:
+        FatalTexts: texts at which the engine's compiled code dies; their ids are named.
+    """
+    bundle, plan, selected = run.bundle, run.plan, time.time()
+    clock = Clock(run.spark.sparkContext)
+    rows = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
+    try:
+        groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar)
+    except Exception as error:
+        if WORKER_DIED in str(error):
+            signals = fatal_texts(selection.rows, bundle, plan.engine, found.source.location.given, more_fatal)
+            if signals:
+                raise FatalTexts(signals) from None
+        raise
+    seconds = {"counting": selected - found.started, "scoring": time.time() - selected, **clock.seconds}
+    return Scored(rows, groups, ids, seconds)
+
+
+def _record(run: Run, found: Found, selection: Selection, scored: Scored) -> dict[str, Any]:
+    """What the ledger will say of the run."""
+    good = yardstick(found.state.good, run.plan.limits)
+    before = None if _is_last_model(run.bundle, found.state) else found.present
+    return {
+        **base_record(found.started, found.source, run.bundle, run.plan, found.census),
+        **figures(scored.groups, selection.groups, good, run.plan.columns.text),
+        "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
+        "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
+        "seconds": dict(scored.seconds),
+    }
+
+
+def _shares_of_ids(run: Run, found: Found) -> dict[str, float]:
     """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
-    if not census.sketch or not state.sketch or census.ids < plan.limits.from_rows:
+    now, before = found.census.sketch, found.state.sketch
+    if not now or not before or found.census.ids < run.plan.limits.from_rows:
         return {}
-    new, gone = shares_of_ids(spark, census.sketch, base64.b64decode(state.sketch))
+    new, gone = shares_of_ids(run.spark, now, base64.b64decode(before))
     return {NEW_IDS: new, GONE_IDS: gone}
 
 
@@ -349,19 +324,10 @@ def _reconcile(scored: IdCount, selection: Selection, census: Census, source: So
         )
 
 
-def _candidate(
-    scored: DataFrame,
-    present: DataFrame | None,
-    source: Source,
-    bundle: Bundle,
-    plan: Plan,
-    record: dict[str, Any],
-    identity: str,
-    state: TableState,
-    sketch: bytes | None,
-    scratch: Scratch,
-) -> Candidate:
-    rows = categorized_rows(scored, bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
+def _candidate(run: Run, found: Found, scored: DataFrame, record: dict[str, Any], identity: str, scratch: Scratch) -> Candidate:
+    """What could be published; `record` is told how many products are missing, and what share would be removed."""
+    plan, present, source = run.plan, found.present, run.source
+    rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
     mode = plan.mode
     if present is not None:
@@ -382,12 +348,12 @@ def _candidate(
         mode = "note"
     note = {
         "identity": identity,
-        "basis": _basis(source, bundle, plan),
-        "read_version": state.version,
-        "sequence": state.sequence + 1,
+        "basis": basis_of(source, run.bundle, plan),
+        "read_version": found.state.version,
+        "sequence": found.state.sequence + 1,
         "ids_once": True,
-        "decisions": bundle.decisions,
-        SKETCH: base64.b64encode(sketch).decode() if sketch else None,
+        "decisions": run.bundle.decisions,
+        SKETCH: base64.b64encode(found.census.sketch).decode() if found.census.sketch else None,
         "run": record,
     }
     return Candidate(rows, mode, plan.missing, note)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lib.categorization import check_carried_names
 from lib.errors import InputError
+from lib.input_checks import check_carried_names
 from lib.locations import locate
 from lib.rows import CatalogueColumns, catalogue_rows, take_census, usable_id
 from lib.session import PROMISED, configure
