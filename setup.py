@@ -86,7 +86,7 @@ setup(
     version="0.1.0",
     description="Gives every row of a product catalogue a category with a confidence: an LSTM on Spark, kept in Delta",
     python_requires=">=3.10",
-    packages=["jobs", "lib", "lib.engines", "schemas", "training"],
+    packages=["jobs", "lib", "lib.model.engines", "schemas", "training"],
     install_requires=SPARK + SCORING,
     ext_modules=[NATIVE],
     cmdclass={"build_ext": BuildNative},

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from benchmarks.data import data_folder, labelled_texts, texts_from_elsewhere, unlabelled_texts  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
-from lib.bundle import load_bundle  # noqa: E402
+from lib.model.bundle import load_bundle  # noqa: E402
 from training.baselines import BASELINES, MAJORITY  # noqa: E402
 from training.calibration import calibration_table, coverage_table  # noqa: E402
 from training.card import elsewhere_table, mean_and_spread  # noqa: E402

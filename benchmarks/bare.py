@@ -20,13 +20,13 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from lib.bundle import ONNX_MODEL, TOKENIZER, Bundle, load_bundle  # noqa: E402
-from lib.engines.engine import score_in_micro_batches  # noqa: E402
-from lib.engines.native import NativeEngine  # noqa: E402
-from lib.engines.onnx import MICRO_BATCH, OnnxEngine  # noqa: E402
-from lib.native import instruction_sets  # noqa: E402
-from lib.scoring import Scorer, payload_of  # noqa: E402
-from lib.text import TokenIds  # noqa: E402
+from lib.model.bundle import ONNX_MODEL, TOKENIZER, Bundle, load_bundle  # noqa: E402
+from lib.model.engines.engine import score_in_micro_batches  # noqa: E402
+from lib.model.engines.native import NativeEngine  # noqa: E402
+from lib.model.engines.onnx import MICRO_BATCH, OnnxEngine  # noqa: E402
+from lib.model.native import instruction_sets  # noqa: E402
+from lib.model.text import TokenIds  # noqa: E402
+from lib.scoring.udf import Scorer, payload_of  # noqa: E402
 
 ROUNDS = 5
 

@@ -29,18 +29,18 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.data import data_folder, write_distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import BUNDLE, session  # noqa: E402
-from lib import phases  # noqa: E402
-from lib.categorization import categorize  # noqa: E402
-from lib.engines import AUTO, checked_engine  # noqa: E402
-from lib.locations import locate  # noqa: E402
-from lib.plan import Plan  # noqa: E402
-from lib.publication import in_large_files  # noqa: E402
-from lib.rows import CatalogueColumns, Census, take_census  # noqa: E402
-from lib.scoring import categorized_rows, with_scores  # noqa: E402
-from lib.selection import select_all  # noqa: E402
+from lib import failpoints  # noqa: E402
+from lib.model.engines import AUTO, checked_engine  # noqa: E402
+from lib.scoring.catalogue import CatalogueColumns, Census, take_census  # noqa: E402
+from lib.scoring.plan import Plan  # noqa: E402
+from lib.scoring.run import categorize  # noqa: E402
+from lib.scoring.selection import select_all  # noqa: E402
+from lib.scoring.udf import categorized_rows, with_scores  # noqa: E402
 from lib.session import configure  # noqa: E402
-from lib.sources import Source, read_source  # noqa: E402
-from lib.tables import tables_of  # noqa: E402
+from lib.tables.locations import locate  # noqa: E402
+from lib.tables.publish import in_large_files  # noqa: E402
+from lib.tables.sources import Source, read_source  # noqa: E402
+from lib.tables.target import tables_of  # noqa: E402
 from training.pictures import png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "checks"
@@ -72,7 +72,7 @@ def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
         nonlocal last
         reached[phase], last = time.monotonic() - last, time.monotonic()
 
-    phases.observers.append(observer)
+    failpoints.observers.append(observer)
     source = read_source(spark, locate(spark, str(texts)))
     if variant in ("checked", FIRST_NIGHT):
         record = categorize(spark, source, tables_of(locate(spark, str(target))), BUNDLE, plan).record
@@ -119,7 +119,7 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
                 print(f"round {number + 1}, {variant}: {runs[variant][-1]['seconds']:.1f} s", flush=True)
     seconds = {variant: median(run["seconds"] for run in found) for variant, found in runs.items()}
     share = 1 - seconds["unchecked"] / seconds["checked"]
-    names = [phase for phase in phases.PHASES if phase in runs["checked"][0]["phases"]]
+    names = [phase for phase in failpoints.PHASES if phase in runs["checked"][0]["phases"]]
     spent = {phase: median(run["phases"][phase] for run in runs["checked"]) for phase in names}
     return {
         "model_version": BUNDLE.model_version,

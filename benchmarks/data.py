@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lib.fields import markers_of
-from lib.text import TextSettings
+from lib.model.fields import markers_of
+from lib.model.text import TextSettings
 from training.dataset import LabelledTexts, clean
 
 ELECTRONICS = ("CPUs", "Digital Cameras", "Mobile Phones", "TVs")
@@ -37,12 +37,12 @@ def write_page(page: Path, result: dict[str, Any], text: str, picture: bytes) ->
 
 
 def joined(rows: pd.DataFrame) -> list[str]:
-    """Title and description as lib.rows.joined_text joins them."""
+    """Title and description as lib.scoring.catalogue.joined_text joins them."""
     return (rows["title"].fillna("") + " " + rows["description"].fillna("")).str.strip(" ").tolist()
 
 
 def joined_columns(rows: pd.DataFrame, columns: Sequence[str], settings: TextSettings) -> list[str]:
-    """The text columns joined, cut and marked as lib.rows.joined_text does it in Spark."""
+    """The text columns joined, cut and marked as lib.scoring.catalogue.joined_text does it in Spark."""
     markers = markers_of(settings.fields) or ("",) * len(columns)
 
     def part(text: str | None, marker: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.data import joined_columns
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.dataset import LabelledTexts, clean
 
 # Of the rows of a data set too large to be fitted whole in every fold.

@@ -32,8 +32,8 @@ from pyspark.sql import functions as F  # noqa: E402
 from pyspark.sql.functions import pandas_udf  # noqa: E402
 
 from benchmarks.data import data_folder, labelled_texts  # noqa: E402
-from lib.bundle import KERAS_MODEL, load_bundle  # noqa: E402
-from lib.scoring import Clock, with_scores  # noqa: E402
+from lib.model.bundle import KERAS_MODEL, load_bundle  # noqa: E402
+from lib.scoring.udf import Clock, with_scores  # noqa: E402
 
 BUNDLE = load_bundle(str(ROOT / "models" / "ecommerce"))
 ANSWER = "label int, confidence float"

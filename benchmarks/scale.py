@@ -31,7 +31,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.data import data_folder, distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import descendants  # noqa: E402
-from lib.bundle import load_bundle  # noqa: E402
+from lib.model.bundle import load_bundle  # noqa: E402
 from training.pictures import png  # noqa: E402
 
 MODEL = ROOT / "models" / "ecommerce"

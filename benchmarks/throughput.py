@@ -89,7 +89,7 @@ def two_bare_processes(texts: Path, rows: int) -> float:
 
 def flops_per_row(texts: list[str]) -> float:
     """Of the recurrent product alone: two for each of 4 x units x units weights, a direction, a token."""
-    from lib.engines.onnx_weights import weights_of
+    from lib.model.engines.onnx_weights import weights_of
 
     directions, columns, units = weights_of(BUNDLE.files["model.onnx"])["R"].shape
     return float(BUNDLE.tokenizer.ids_of(pa.array(texts)).lengths.mean()) * 2 * directions * columns * units

@@ -29,8 +29,8 @@ from benchmarks.data import data_folder  # noqa: E402
 from benchmarks.datasets import DATA_SETS, INTENTS, read_data_set  # noqa: E402
 from benchmarks.folds import in_processes  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
-from lib.text import TextSettings  # noqa: E402
-from lib.unfamiliarity import fitted_unfamiliarity, is_above  # noqa: E402
+from lib.model.text import TextSettings  # noqa: E402
+from lib.model.unfamiliarity import fitted_unfamiliarity, is_above  # noqa: E402
 from training.dataset import LabelledTexts, clean  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "unfamiliar"

@@ -8,25 +8,25 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 
-from lib.bundle import Bundle, load_bundle
-from lib.categorization import categorize
 from lib.command import run_command
-from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import GuardrailError, InputError
-from lib.fields import columns_and_markers
-from lib.file_checks import UTF_8
-from lib.guardrails import Limits
-from lib.isolation import MOST_FATAL
-from lib.loading import release
-from lib.locations import locate
-from lib.plan import MISSING, MODES, Outcome, Plan
-from lib.report import outcome_text, preview_text
-from lib.rows import CatalogueColumns
+from lib.model.bundle import Bundle, load_bundle
+from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
+from lib.model.fields import columns_and_markers
+from lib.scoring.catalogue import CatalogueColumns
+from lib.scoring.crashes import MOST_FATAL
+from lib.scoring.guardrails import Limits
+from lib.scoring.load import release
+from lib.scoring.plan import MISSING, MODES, Outcome, Plan
+from lib.scoring.report import outcome_text, preview_text
+from lib.scoring.run import categorize
+from lib.scoring.verification import verify
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, as_record, option
-from lib.sources import FORMATS, ReadOptions, read_source
-from lib.tables import tables_of
-from lib.verification import verify
+from lib.tables.file_checks import UTF_8
+from lib.tables.locations import locate
+from lib.tables.sources import FORMATS, ReadOptions, read_source
+from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.bundle import load_bundle
 from lib.command import run_command
-from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
-from lib.evaluation import estimates_text, evaluate
-from lib.fields import columns_and_markers
-from lib.file_checks import UTF_8
-from lib.locations import locate
-from lib.metrics import metrics_table
+from lib.model.bundle import load_bundle
+from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
+from lib.model.fields import columns_and_markers
+from lib.model.metrics import metrics_table
+from lib.scoring.evaluation import estimates_text, evaluate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.sources import FORMATS, ReadOptions, read_source
+from lib.tables.file_checks import UTF_8
+from lib.tables.locations import locate
+from lib.tables.sources import FORMATS, ReadOptions, read_source
 
 
 @dataclass(frozen=True)

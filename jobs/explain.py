@@ -13,14 +13,14 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lib.bundle import load_bundle
 from lib.command import run_command
-from lib.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.errors import InputError
-from lib.explanation import explain, explanation_text
-from lib.fields import columns_and_markers, marked_text
+from lib.model.bundle import load_bundle
+from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
+from lib.model.explanation import explain, explanation_text
+from lib.model.fields import columns_and_markers, marked_text
+from lib.model.text import TextSettings
 from lib.settings import JobSettings, Names, option
-from lib.text import TextSettings
 
 # From this very file: under spark-submit every other module comes out of the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -72,10 +72,10 @@ def main(settings: ExplainSettings) -> int:
 def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
     """The text that `categorize` would score for this id."""
     # Imported here, so that a text is explained without Spark.
-    from lib.locations import locate
-    from lib.rows import CatalogueColumns, text_of_id
+    from lib.scoring.catalogue import CatalogueColumns, text_of_id
     from lib.session import spark_session
-    from lib.sources import ReadOptions, read_source
+    from lib.tables.locations import locate
+    from lib.tables.sources import ReadOptions, read_source
 
     assert settings.source is not None
     assert settings.id is not None

@@ -9,12 +9,12 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
-from lib.loading import mend_ledger
-from lib.locations import locate
-from lib.maintenance import RETAIN_HOURS, maintain
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.tables import tables_of
+from lib.tables.ledger import mend_ledger
+from lib.tables.locations import locate
+from lib.tables.maintenance import RETAIN_HOURS, maintain
+from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)

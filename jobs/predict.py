@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lib.bundle import Bundle, load_bundle
 from lib.command import run_command
-from lib.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
-from lib.fields import marked_text
+from lib.model.bundle import Bundle, load_bundle
+from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
+from lib.model.fields import marked_text
 from lib.settings import JobSettings, option
 
 LINES_AT_ONCE = 1024

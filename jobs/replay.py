@@ -11,13 +11,13 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
-from lib.engines import AUTO, ENGINE_CHOICES
 from lib.errors import GuardrailError, InputError
-from lib.locations import locate
-from lib.replay import replay, replay_text
+from lib.model.engines import AUTO, ENGINE_CHOICES
+from lib.scoring.replay import replay, replay_text
 from lib.session import spark_session
 from lib.settings import JobSettings, option
-from lib.tables import tables_of
+from lib.tables.locations import locate
+from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)

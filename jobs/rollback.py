@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from lib.bundle import move_current
 from lib.command import run_command
 from lib.errors import InputError
-from lib.locations import locate
-from lib.rollback import rollback
+from lib.model.bundle import move_current
 from lib.session import spark_session
 from lib.settings import JobSettings, option
-from lib.tables import tables_of
+from lib.tables.locations import locate
+from lib.tables.rollback import rollback
+from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)

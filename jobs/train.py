@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from lib.command import run_command
 from lib.errors import InputError
-from lib.fields import columns_and_markers
-from lib.file_checks import UTF_8
-from lib.locations import locate
+from lib.model.fields import columns_and_markers
+from lib.model.text import TextSettings
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.sources import FORMATS, SUFFIXES, ReadOptions, check_unchanged, read_source
-from lib.text import TextSettings
+from lib.tables.file_checks import UTF_8
+from lib.tables.locations import locate
+from lib.tables.sources import FORMATS, SUFFIXES, ReadOptions, check_unchanged, read_source
 
 if TYPE_CHECKING:
     from training.recipe import BagSettings, Recipe

@@ -1,1 +1,1 @@
-"""What runs on the driver and on executors: text, bundle, engines, scoring, tables."""
+"""What runs on the driver and on executors, in three rooms: model, tables and scoring."""

@@ -1,4 +1,4 @@
-// What lib/native.py calls through ctypes. Nothing here throws.
+// What lib/model/native.py calls through ctypes. Nothing here throws.
 #pragma once
 
 #include <cstdint>

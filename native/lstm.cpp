@@ -1,4 +1,4 @@
-// The LSTM classifier on whole batches of token ids: the engine `native` (lib/engines/native.py) calls it through ctypes.
+// The LSTM classifier on whole batches of token ids: the engine `native` (lib/model/engines/native.py) calls it through ctypes.
 //
 // What makes it fast:
 // - embedding x kernel + bias is multiplied out beforehand to one row of 4 x units a word, so the input half of a step is
@@ -72,7 +72,7 @@ struct InstructionSet {
     void (*add_rows)(const int32_t *rows, const float *weights, int64_t count, const int8_t *table, int64_t width, float *sums);
 };
 
-// A bag of features beside the LSTM (lib/bag.py): the rows of a text's features are summed, and go through a hidden layer of
+// A bag of features beside the LSTM (lib/model/bag.py): the rows of a text's features are summed, and go through a hidden layer of
 // their own.
 struct BagTable {
     int64_t features, width;

@@ -1,4 +1,4 @@
-// Texts to token ids, and to the features of lib/bag.py: what lib/text.py does with pyarrow, for texts whose characters can be
+// Texts to token ids, and to the features of lib/model/bag.py: what lib/model/text.py does with pyarrow, for texts whose characters can be
 // looked at one by one. A table says what becomes of each character; a text with another one is left to pyarrow.
 //
 // What makes it fast:
@@ -135,7 +135,7 @@ struct Features {
     std::vector<float> weights;
 };
 
-// Which features a text has, and their weights; see lib/bag.py.
+// Which features a text has, and their weights; see lib/model/bag.py.
 class Bag {
   public:
     // Features: the ids of words, of which there are `ids`; then the pairs; then the subwords.

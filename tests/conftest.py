@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from lib.scoring import Clock
+    from lib.scoring.udf import Clock
 
 from tests.fault_table import add_marked
 
@@ -103,7 +103,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 @pytest.fixture
 def clocks(spark: object, monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
     """The clocks of the runs in this process, oldest first: they count what was scored."""
-    from lib.scoring import Clock
+    from lib.scoring.udf import Clock
 
     seen: list[Clock] = []
 
@@ -111,13 +111,13 @@ def clocks(spark: object, monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
         seen.append(Clock(context))
         return seen[-1]
 
-    monkeypatch.setattr("lib.categorization.Clock", watched)
+    monkeypatch.setattr("lib.scoring.run.Clock", watched)
     return seen
 
 
 @pytest.fixture(scope="session")
 def shipped() -> object:
-    from lib.bundle import load_bundle
+    from lib.model.bundle import load_bundle
 
     return load_bundle(str(SHIPPED))
 
@@ -127,7 +127,7 @@ def sample_data() -> object:
     """samples/labels.csv as training sees it."""
     import pandas as pd
 
-    from lib.text import TextSettings
+    from lib.model.text import TextSettings
     from training.dataset import clean
 
     return clean(pd.read_csv(SAMPLES / "labels.csv"), TextSettings(), "samples/labels.csv")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.fit import FitSettings
 from training.network import NetworkSettings
 from training.recipe import BagSettings, Place, Recipe

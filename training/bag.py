@@ -1,4 +1,4 @@
-"""The bag of features beside the LSTM (lib/bag.py): its vocabulary, its fit, and its export.
+"""The bag of features beside the LSTM (lib/model/bag.py): its vocabulary, its fit, and its export.
 
 A small feed-forward network over sums of rows: features x table → ReLU → softmax, as fastText with a hidden layer (Joulin et
 al. 2017, "Bag of Tricks for Efficient Text Classification"; subwords as Bojanowski et al. 2017). While it is fitted, a known
@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import tensorflow as tf
 from scipy.sparse import csr_matrix
 
-from lib.arrays import Float32s, Int8s, Int32s, Int64s
-from lib.bag import Bag, BagVocabulary, marked, neighbours, subwords_of
 from lib.errors import CategorizerError
-from lib.text import FIRST_WORD_ID, OOV_ID, TokenIds, Tokenizer, tokens_of
+from lib.model.arrays import Float32s, Int8s, Int32s, Int64s
+from lib.model.bag import Bag, BagVocabulary, marked, neighbours, subwords_of
+from lib.model.text import FIRST_WORD_ID, OOV_ID, TokenIds, Tokenizer, tokens_of
 from training.fit import FitData, progress
 from training.recipe import BagSettings
 

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
-from lib.arrays import Float32s, Int64s
-from lib.metrics import classification_metrics, confusion_matrix
-from lib.text import TextSettings
+from lib.model.arrays import Float32s, Int64s
+from lib.model.metrics import classification_metrics, confusion_matrix
+from lib.model.text import TextSettings
 from training.dataset import LabelledTexts, joined_tokens
 from training.split import Split
 
@@ -168,7 +168,7 @@ def summary(truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> dict[str
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Of lib.metrics.classification_metrics, what one line of a comparison shows."""
+    """Of lib.model.metrics.classification_metrics, what one line of a comparison shows."""
     return {name: metrics[name] for name in ("accuracy", "f1_weighted", "f1_macro")}
 
 

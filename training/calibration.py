@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from lib.arrays import Float32s, Int64s
-from lib.engines.engine import score_in_micro_batches
-from lib.text import TokenIds
+from lib.model.arrays import Float32s, Int64s
+from lib.model.engines.engine import score_in_micro_batches
+from lib.model.text import TokenIds
 from training.promise import Promise, promised_threshold
 from training.recipe import ReviewSettings
 

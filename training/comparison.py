@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from lib.arrays import Int64s
+from lib.model.arrays import Int64s
 from training.baselines import MAJORITY, summary
 
 RESAMPLES = 1_000

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import pyarrow as pa
 
-from lib.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, digest_of_decisions, sha256_of
-from lib.text import Tokenizer
-from lib.unfamiliarity import fitted_unfamiliarity
+from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, digest_of_decisions, sha256_of
+from lib.model.text import Tokenizer
+from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
 from training.dataset import LabelledTexts

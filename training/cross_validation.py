@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.arrays import Float32s, Int64s
+from lib.model.arrays import Float32s, Int64s
 from training.baselines import fitted_baselines, summary
 from training.calibration import expected_calibration_error
 from training.card import LSTM

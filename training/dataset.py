@@ -15,11 +15,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
-from lib.fields import markers_of
-from lib.names import column
-from lib.rows import joined_text
-from lib.sources import ID_TYPES, Source, require_columns, require_text
-from lib.text import TextSettings, tokens_of
+from lib.identifiers import column
+from lib.model.fields import markers_of
+from lib.model.text import TextSettings, tokens_of
+from lib.scoring.catalogue import joined_text
+from lib.tables.sources import ID_TYPES, Source, require_columns, require_text
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 
 

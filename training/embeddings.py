@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import svds
 
-from lib.arrays import Float32s, Int32s
-from lib.text import FIRST_WORD_ID, PAD_ID, TokenIds
+from lib.model.arrays import Float32s, Int32s
+from lib.model.text import FIRST_WORD_ID, PAD_ID, TokenIds
 
 # Words apart at most; a pair d words apart counts 1/d.
 WINDOW = 5

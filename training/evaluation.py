@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lib.arrays import Float32s, Int64s
-from lib.bundle import Bundle
-from lib.engines import build_engine
-from lib.metrics import classification_metrics, confusion_matrix
-from lib.text import TokenIds
-from lib.unfamiliarity import UNFAMILIAR_SHARE, is_above
+from lib.model.arrays import Float32s, Int64s
+from lib.model.bundle import Bundle
+from lib.model.engines import build_engine
+from lib.model.metrics import classification_metrics, confusion_matrix
+from lib.model.text import TokenIds
+from lib.model.unfamiliarity import UNFAMILIAR_SHARE, is_above
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
 
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
@@ -27,7 +27,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     Args:
         texts: strings [rows]; true_labels: one for each. A label the bundle does not know counts as a miss.
     Returns:
-        lib.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
+        lib.model.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
         `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
         precisions: point estimates, with thresholds chosen on these very rows); `unfamiliar`: the share of the rows that
         `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from lib.arrays import Float32s, Int32s, Int64s
 from lib.errors import CategorizerError
-from lib.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
+from lib.model.arrays import Float32s, Int32s, Int64s
+from lib.model.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
 from training.network import NetworkSettings, build_network, folded, network_with_vectors, round_embeddings
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.

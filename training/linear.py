@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from lib.arrays import Float64s
+from lib.model.arrays import Float64s
 from training.bag import BagData, FittedBag, matrix_of
 from training.recipe import BagSettings
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lib.arrays import Float32s, Int64s
 from lib.errors import InputError
-from lib.fields import markers_of
-from lib.text import FIRST_WORD_ID, Tokenizer
+from lib.model.arrays import Float32s, Int64s
+from lib.model.fields import markers_of
+from lib.model.text import FIRST_WORD_ID, Tokenizer
 from training.bag import BagData, FittedBag, bag_data, beside, fit_bag
 from training.calibration import (
     evidence_of,

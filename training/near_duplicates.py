@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lib.arrays import Int64s, UInt32s
-from lib.text import TextSettings, tokens_of
+from lib.model.arrays import Int64s, UInt32s
+from lib.model.text import TextSettings, tokens_of
 
 SIMILARITY = 0.5
 SHINGLE_WORDS = 3

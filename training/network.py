@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from lib.arrays import Float32s
-from lib.text import OOV_ID, PAD_ID
+from lib.model.arrays import Float32s
+from lib.model.text import OOV_ID, PAD_ID
 
 BagWeights = tuple[Float32s, Float32s, Float32s, Float32s]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.arrays import Float32s
 from lib.errors import InputError
-from lib.text import FIRST_WORD_ID, TextSettings
+from lib.model.arrays import Float32s
+from lib.model.text import FIRST_WORD_ID, TextSettings
 from training.fit import build_vocabulary, counted_words
 from training.vectors import WordVectors, read_vectors
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from lib.arrays import Float32s
+from lib.model.arrays import Float32s
 
 # The thresholds that may be picked, strictest first: even steps of the logit from 0.9997 down to 0.018, and last of all 0,
 # above which every row lies. They must not depend on the labels. Beyond 0.9997 engines may differ (1e-4).

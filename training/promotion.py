@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lib.bundle import Bundle
+from lib.model.bundle import Bundle
 from training.card import LSTM, TEST_SIDE
 from training.recipe import Place
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha256_of
-from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import InputError
+from lib.model.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha256_of
+from lib.model.engines import build_engine, check_golden_rows, usable_engines
 
 STAGING_PREFIX = ".staging-"
 # The file that a training keeps locked in its staging folder, and after how long a folder without one is nobody's.

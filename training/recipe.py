@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.fit import FitSettings, epochs_for_steps
 from training.network import NetworkSettings
 

@@ -17,8 +17,8 @@ import numpy as np
 import optuna
 import pyarrow as pa
 
-from lib.arrays import Float32s, Int64s
 from lib.errors import CategorizerError
+from lib.model.arrays import Float32s, Int64s
 from training.baselines import summary
 from training.calibration import rarity_of, summed
 from training.card import settings_of_part, settings_text

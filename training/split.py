@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lib.arrays import Int64s
 from lib.errors import InputError
+from lib.model.arrays import Int64s
 from training.near_duplicates import Groups
 
 TRAIN, VALIDATION, TEST = range(3)

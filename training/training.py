@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.bundle import Bundle, load_bundle, move_current
 from lib.errors import InputError
-from lib.metrics import metrics_table
+from lib.model.bundle import Bundle, load_bundle, move_current
+from lib.model.metrics import metrics_table
 from training.baselines import (
     BASELINES,
     MAJORITY,

@@ -17,9 +17,9 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from lib.arrays import Float32s
 from lib.errors import InputError
-from lib.text import TextSettings, tokens_of
+from lib.model.arrays import Float32s
+from lib.model.text import TextSettings, tokens_of
 
 # A line of 1,000 numbers has some 12,000 bytes. A file without line ends is no text, and must not be read as one line.
 LONGEST_LINE = 1 << 20

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 import pyarrow as pa
 from cleanlab.filter import find_label_issues
 
-from lib.arrays import Float32s, Int64s
+from lib.model.arrays import Float32s, Int64s
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from jobs.categorize import CategorizeSettings, main
-from lib import phases
+from lib import failpoints
 from lib.command import run_command
 
 folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
-assert stops <= set(phases.PHASES)
+assert stops <= set(failpoints.PHASES)
 
 
 def stop(phase: str) -> None:
@@ -32,5 +32,5 @@ def stop(phase: str) -> None:
         raise RuntimeError("the connection was lost")
 
 
-phases.observers.append(stop)
+failpoints.observers.append(stop)
 sys.exit(run_command(CategorizeSettings, main, "categorize", sys.argv[3:]))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.categorize import CategorizeSettings, main
-from lib import phases
+from lib import failpoints
 from lib.command import run_command
 from tests.conftest import FOR_FEW_ROWS, ROOT, SHIPPED
 from tests.waiting import until
@@ -72,11 +72,11 @@ def at(phase: str, action: Callable[[], object], times: int = 1) -> Iterator[Non
             left[0] -= 1
             action()
 
-    phases.observers.append(observer)
+    failpoints.observers.append(observer)
     try:
         yield
     finally:
-        phases.observers.remove(observer)
+        failpoints.observers.remove(observer)
 
 
 def titles_hash(rows: Mapping[str, str | None]) -> dict[str, str]:

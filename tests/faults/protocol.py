@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from lib.history import Commit, TableState, sequence_of, state_of
-from lib.publication import MOST_TRIES, Step, changed_since, step_behind
-from lib.rollback import undone_unseen
+from lib.tables.commits import Commit, TableState, sequence_of, state_of
+from lib.tables.publish import MOST_TRIES, Step, changed_since, step_behind
+from lib.tables.rollback import undone_unseen
 from schemas.tables import PUBLISHED, ROLLED_BACK
 
 MOST_ATTEMPTS = 3

@@ -24,13 +24,13 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pyarrow as pa
 
 import jobs.categorize as categorize_job
-from lib.bundle import Bundle, load_bundle
-from lib.history import commits_of
-from lib.locations import locate
-from lib.phases import PHASES
-from lib.rollback import rollback
-from lib.scoring import Scorer, payload_of
-from lib.tables import tables_of
+from lib.failpoints import PHASES
+from lib.model.bundle import Bundle, load_bundle
+from lib.scoring.udf import Scorer, payload_of
+from lib.tables.commits import commits_of
+from lib.tables.locations import locate
+from lib.tables.rollback import rollback
+from lib.tables.target import tables_of
 from tests.conftest import FOR_FEW_ROWS
 from tests.faults.nights import at, run, write_source
 

@@ -14,9 +14,9 @@ from pyspark.sql.types import StringType
 
 from lib.command import input_fault
 from lib.errors import InputError
-from lib.locations import locate
-from lib.rows import CatalogueColumns, catalogue_rows, rejected_rows, take_census
-from lib.sources import ID_TYPES, ReadOptions, check_unchanged, read_source, require_columns, require_text
+from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, rejected_rows, take_census
+from lib.tables.locations import locate
+from lib.tables.sources import ID_TYPES, ReadOptions, check_unchanged, read_source, require_columns, require_text
 from tests.faults.inputs import Delivery, draw, text_of
 
 pytestmark = pytest.mark.usefixtures("spark")

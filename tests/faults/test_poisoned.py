@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.bundle import MANIFEST, SEAL, sha256_of
+from lib.model.bundle import MANIFEST, SEAL, sha256_of
 from schemas.tables import FATAL_TEXT, OLDER_COPY
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
@@ -275,10 +275,10 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     )
     from dataclasses import replace
 
-    from lib.locations import locate
-    from lib.plan import Outcome
-    from lib.report import outcome_text
-    from lib.tables import tables_of
+    from lib.scoring.plan import Outcome
+    from lib.scoring.report import outcome_text
+    from lib.tables.locations import locate
+    from lib.tables.target import tables_of
     from tests.recipes import tiny_place, tiny_recipe
     from training.training import train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.scoring import Clock
+from lib.scoring.udf import Clock
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, at, commit_at_once, hashes_in, ledger, run, titles_hash, write_source
 
@@ -102,9 +102,9 @@ def test_upkeep_inside_a_run(
     told = fault(
         f"`maintain` while a run is at the phase `{phase}`", "the run publishes what it has scored; nothing is scored twice"
     )
-    from lib.locations import locate
-    from lib.maintenance import maintain
-    from lib.tables import tables_of
+    from lib.tables.locations import locate
+    from lib.tables.maintenance import maintain
+    from lib.tables.target import tables_of
 
     # Two small files to pack: a night of changes behind the first.
     assert run(tmp_path / "other.parquet", lake) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.command import run_command
-from lib.locations import delta_table, locate
+from lib.tables.locations import delta_table, locate
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
 
@@ -128,7 +128,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
         "exit 1; what stands of the run is said, and in the ledger",
     )
     # That moment is too short to be hit: the look is taken to have been before the other writer.
-    monkeypatch.setattr("lib.publication.changed_since", lambda commits, version: False)
+    monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
     turns = iter("abcdef")
     with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
         assert run(tmp_path / "second.parquet", lake) == 1

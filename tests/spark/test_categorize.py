@@ -11,7 +11,7 @@ import pytest
 
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
-from lib.locations import delta_table, locate
+from lib.tables.locations import delta_table, locate
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
 

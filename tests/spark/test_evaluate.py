@@ -8,11 +8,11 @@ import pytest
 
 from jobs.evaluate import EvaluateSettings, main
 from lib.command import run_command
-from lib.engines import build_engine
 from lib.errors import InputError
-from lib.evaluation import estimates_text, evaluate
-from lib.locations import locate
-from lib.sources import Source, read_source
+from lib.model.engines import build_engine
+from lib.scoring.evaluation import estimates_text, evaluate
+from lib.tables.locations import locate
+from lib.tables.sources import Source, read_source
 from tests.conftest import SAMPLES, SHIPPED
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.bundle import MANIFEST, SEAL, resolve_bundle
+from lib.model.bundle import MANIFEST, SEAL, resolve_bundle
 from tests.conftest import SHIPPED
 from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
 

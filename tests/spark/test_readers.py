@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.errors import InputError
-from lib.input_checks import check_carried_names
-from lib.locations import locate
-from lib.rows import CatalogueColumns, catalogue_rows, take_census, usable_id
+from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
+from lib.scoring.input_checks import check_carried_names
 from lib.session import PROMISED, configure
-from lib.sources import ReadOptions, read_source
+from lib.tables.locations import locate
+from lib.tables.sources import ReadOptions, read_source
 from tests.faults.nights import at, hashes_in, ledger, run, titles_hash
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -376,7 +376,7 @@ def test_a_file_that_grows_under_the_run_ends_it(spark, tmp_path: Path, capsys) 
 
 def test_the_listing_that_is_read_is_the_one_that_is_digested(spark, tmp_path: Path, monkeypatch) -> None:
     """A file that grows between the reader's listing and any other one does not pass for read."""
-    from lib import sources
+    from lib.tables import sources
 
     path = delivered(tmp_path / "in", {"a.json": '{"product_id": "1", "title": "lamp"}\n'})
     first = read_source(spark, locate(spark, str(path)))

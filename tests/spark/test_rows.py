@@ -6,7 +6,15 @@ import json
 import pytest
 from pyspark.testing import assertDataFrameEqual
 
-from lib.rows import MAX_ID_CHARACTERS, CatalogueColumns, Census, catalogue_rows, count_of_ids, rejected_rows, take_census
+from lib.scoring.catalogue import (
+    MAX_ID_CHARACTERS,
+    CatalogueColumns,
+    Census,
+    catalogue_rows,
+    count_of_ids,
+    rejected_rows,
+    take_census,
+)
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 COLUMNS = CatalogueColumns("id", ("title", "description"), ("price",), "changed")

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.engines import build_engine
-from lib.scoring import Payload, categorized_rows, payload_of, scorer_for, with_category, with_scores
+from lib.model.engines import build_engine
+from lib.scoring.udf import Payload, categorized_rows, payload_of, scorer_for, with_category, with_scores
 from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, NO_TEXT, NO_WORDS, REVIEW, UNCLASSIFIABLE
 
 TEXTS = ["stainless steel kettle", "novel by a prize winning author", "usb cable", "cotton shirt", "", "?!", "kettle"]

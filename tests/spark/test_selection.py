@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lib.categorization import _reconcile
 from lib.errors import GuardrailError
-from lib.locations import locate
-from lib.rows import LENGTHS, CatalogueColumns, IdCount, count_of_ids, take_census
-from lib.scratch import Scratch
-from lib.selection import Selection, is_even, rows_by_partition, select_all, select_changed
-from lib.sources import Source, read_source
-from lib.tally import Group
+from lib.scoring.catalogue import LENGTHS, CatalogueColumns, IdCount, count_of_ids, take_census
+from lib.scoring.counts import Group
+from lib.scoring.run import _reconcile
+from lib.scoring.scratch import Scratch
+from lib.scoring.selection import Selection, is_even, rows_by_partition, select_all, select_changed
+from lib.tables.locations import locate
+from lib.tables.sources import Source, read_source
 
 COLUMNS = CatalogueColumns("product_id", ("text",))
 

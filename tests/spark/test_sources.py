@@ -8,8 +8,8 @@ from pyspark.testing import assertDataFrameEqual
 
 from lib.command import input_fault
 from lib.errors import InputError
-from lib.locations import locate
-from lib.sources import ID_TYPES, TEXT_TYPES, ReadOptions, read_source, require_columns
+from lib.tables.locations import locate
+from lib.tables.sources import ID_TYPES, TEXT_TYPES, ReadOptions, read_source, require_columns
 
 ROWS = [("1", 'a "quoted" lamp'), ("2", "two\nlines"), ("3", None)]
 CSV = 'product_id,title\n1,"a ""quoted"" lamp"\n2,"two\nlines"\n3,\n'
@@ -161,7 +161,7 @@ def test_columns_are_checked_by_name_and_type(spark) -> None:
 
 
 def test_a_column_with_a_dot_in_its_name(spark) -> None:
-    from lib.names import column
+    from lib.identifiers import column
 
     frame = spark.createDataFrame([("x",)], "`a.b` string")
     assert frame.select(column("a.b").alias("c")).collect()[0]["c"] == "x"

@@ -14,7 +14,7 @@ from jobs.maintain import main as maintain_main
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
-from lib.locations import delta_table, locate
+from lib.tables.locations import delta_table, locate
 from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -345,8 +345,8 @@ def test_upkeep_of_nothing(tmp_path, capsys) -> None:
 
 def test_small_files_are_bounded(spark, lake, tmp_path, monkeypatch) -> None:
     """From so many small files on a run packs its tables; the nights behind it go on as before."""
-    monkeypatch.setattr("lib.maintenance.MOST_SMALL_FILES", 3)
-    monkeypatch.setattr("lib.loading.PACKED_EVERY", 1)
+    monkeypatch.setattr("lib.tables.maintenance.MOST_SMALL_FILES", 3)
+    monkeypatch.setattr("lib.scoring.load.PACKED_EVERY", 1)
     for i in range(4):
         assert run(write_source(tmp_path / "more.parquet", {**FIRST, f"n{i}": f"lamp {i}"}), lake) == 0
         for suffix in ("", "_runs"):
@@ -388,15 +388,13 @@ def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_pa
     assert run(source, lake) == 0
     fed = []
 
-    from lib import categorization
-
-    feed_of = categorization._feed
+    from lib.scoring.run import _feed as feed_of
 
     def watched_feed(*arguments):
         fed.append(feed_of(*arguments))
         return fed[-1]
 
-    monkeypatch.setattr("lib.categorization._feed", watched_feed)
+    monkeypatch.setattr("lib.scoring.run._feed", watched_feed)
     spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'p3'")
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp'), ('p5', 'a copy of p5')")
     spark.sql(f"DELETE FROM delta.`{source}` WHERE product_id = 'p4'")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lib.bundle import load_bundle
-from lib.locations import locate
-from lib.plan import Outcome, Plan
-from lib.rows import CatalogueColumns
-from lib.sources import read_source
-from lib.tables import tables_of
-from lib.verification import verify
+from lib.model.bundle import load_bundle
+from lib.scoring.catalogue import CatalogueColumns
+from lib.scoring.plan import Outcome, Plan
+from lib.scoring.verification import verify
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
+from lib.tables.target import tables_of
 from tests.conftest import SHIPPED
 from tests.faults.nights import FIRST, SECOND, run, write_source
 

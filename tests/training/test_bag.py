@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.bag import marked
-from lib.bundle import load_bundle
-from lib.engines import build_engine, usable_engines
 from lib.errors import CategorizerError
-from lib.text import TextSettings, Tokenizer, tokens_of
+from lib.model.bag import marked
+from lib.model.bundle import load_bundle
+from lib.model.engines import build_engine, usable_engines
+from lib.model.text import TextSettings, Tokenizer, tokens_of
 from tests.conftest import ROOT
 from tests.recipes import tiny_recipe
 from tests.waiting import until

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.bag import Bag, BagVocabulary
-from lib.text import TokenIds
+from lib.model.bag import Bag, BagVocabulary
+from lib.model.text import TokenIds
 from training.bag import FittedBag, beside
 from training.calibration import (
     USUAL_FACTORS,

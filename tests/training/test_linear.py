@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.svm import LinearSVC
 
-from lib.text import TextSettings, Tokenizer
+from lib.model.text import TextSettings, Tokenizer
 from training.bag import BagData, bag_data, matrix_of
 from training.fit import FitData
 from training.linear import NO_MARGIN, fit_linear, narrowed, worth_fitting

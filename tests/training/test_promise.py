@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from lib.bundle import load_bundle
+from lib.model.bundle import load_bundle
 from tests.recipes import tiny_place, tiny_recipe
 from training.calibration import review_thresholds, threshold_for_precision
 from training.promise import GRID, fewest_rows, lower_bound, promise_text, promised_threshold

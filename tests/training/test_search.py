@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.dataset import LabelledTexts
 from training.fit import FitSettings
 from training.model import LSTM

@@ -16,8 +16,8 @@ from jobs.evaluate import main as evaluate
 from jobs.explain import ExplainSettings
 from jobs.explain import main as explain
 from jobs.train import TrainSettings, main
-from lib.bundle import load_bundle
 from lib.command import run_command
+from lib.model.bundle import load_bundle
 from tests.conftest import SAMPLES
 
 SMALL = ("--epochs", "1", "--embedding", "4", "--units", "4", "--dense", "4", "--max-tokens", "20")

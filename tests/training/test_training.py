@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.bundle import load_bundle, move_current
-from lib.engines import build_engine
 from lib.errors import CategorizerError, InputError
-from lib.text import TextSettings, Tokenizer
+from lib.model.bundle import load_bundle, move_current
+from lib.model.engines import build_engine
+from lib.model.text import TextSettings, Tokenizer
 from tests.recipes import tiny_place, tiny_recipe
 from training.baselines import BASELINES, CHARACTERS
 from training.export import export_onnx

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.bundle import load_bundle
-from lib.engines import build_engine, usable_engines
-from lib.text import TextSettings, Tokenizer
+from lib.model.bundle import load_bundle
+from lib.model.engines import build_engine, usable_engines
+from lib.model.text import TextSettings, Tokenizer
 from tests.recipes import tiny_place, tiny_recipe
 from training import bag as bags
 from training.calibration import network_probabilities

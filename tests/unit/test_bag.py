@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.bag import Bag, BagVocabulary, bag_vocabulary, marked, subwords_of
 from lib.errors import BundleError
-from lib.text import FIRST_WORD_ID, TextSettings, Tokenizer
+from lib.model.bag import Bag, BagVocabulary, bag_vocabulary, marked, subwords_of
+from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
 
 WORDS = ("steel", "kettle", "cup")
 CONTENT = {

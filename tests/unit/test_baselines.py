@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
 from training.comparison import Compared, better_text
 from training.split import Split

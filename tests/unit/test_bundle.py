@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lib.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of
-from lib.engines import build_engine, check_golden_rows, usable_engines
 from lib.errors import BundleError
+from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of
+from lib.model.engines import build_engine, check_golden_rows, usable_engines
 from tests.conftest import SHIPPED
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lib.errors import InputError
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.dataset import clean, remarks
 from training.labels import look_alikes
 

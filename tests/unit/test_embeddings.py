@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.text import TextSettings, Tokenizer
+from lib.model.text import TextSettings, Tokenizer
 from training.embeddings import SCALE, WINDOW, _cooccurrences, cooccurrence_embeddings
 
 KITCHEN = ["kettle", "pan", "lid", "hob", "spoon"]

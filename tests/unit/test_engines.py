@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.engines import build_engine
-from lib.engines.engine import score_in_micro_batches
 from lib.errors import InputError
-from lib.text import TokenIds
+from lib.model.engines import build_engine
+from lib.model.engines.engine import score_in_micro_batches
+from lib.model.text import TokenIds
 
 
 def texts_of_lengths(lengths: list[int]) -> TokenIds:

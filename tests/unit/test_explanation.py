@@ -8,9 +8,9 @@ import pytest
 
 from jobs.explain import ExplainSettings, main
 from lib.command import run_command
-from lib.engines import build_engine
 from lib.errors import InputError
-from lib.explanation import explain, explanation_text
+from lib.model.engines import build_engine
+from lib.model.explanation import explain, explanation_text
 
 TEXT = "Stainless steel kettle, 1.7 litres. The kettle zzyzx is light."
 

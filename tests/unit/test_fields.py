@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from lib.errors import InputError
-from lib.fields import columns_and_markers, marked_text, marker, markers_of
-from lib.text import TextSettings, tokens_of
+from lib.model.fields import columns_and_markers, marked_text, marker, markers_of
+from lib.model.text import TextSettings, tokens_of
 
 FIELDS = ("title", "brand", "description")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.guardrails import Limits, breaches, yardstick
+from lib.scoring.guardrails import Limits, breaches, yardstick
 
 GOOD = {
     "rows_in": 10_000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lib.history import NOTE_KEY, Commit, commit_of_run, encoded, state_of
+from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, encoded, state_of
 
 
 def ours(version: int, read: int, run: str, operation: str = "MERGE") -> Commit:

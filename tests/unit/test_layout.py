@@ -20,12 +20,12 @@ def files_with(pattern: str) -> set[str]:
     [
         (r"SparkSession\.builder", {"lib/session.py"}),
         (r"\bStructType\(", {"schemas/tables.py"}),
-        (r"\.broadcast\(", {"lib/scoring.py"}),
-        (r"\b(arrow|pandas)_udf\(", {"lib/scoring.py"}),
+        (r"\.broadcast\(", {"lib/scoring/udf.py"}),
+        (r"\b(arrow|pandas)_udf\(", {"lib/scoring/udf.py"}),
         (
             r"import keras|import tensorflow",
             {
-                "lib/engines/keras.py",
+                "lib/model/engines/keras.py",
                 *(
                     f"training/{n}.py"
                     for n in (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from lib.metrics import classification_metrics, confusion_matrix, metrics_table, population_stability_index
+from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table, population_stability_index
 from training.calibration import calibration_table
 
 LABELS = ("a", "b", "c")

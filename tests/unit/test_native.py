@@ -16,14 +16,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import lib.engines
-from lib.bag import Bag, BagVocabulary
-from lib.engines import build_engine, checked_engine
-from lib.engines.engine import Engine
-from lib.engines.native import NativeEngine
+import lib.model.engines
 from lib.errors import InputError
-from lib.native import BagLayer, NativeNetwork, instruction_sets, library
-from lib.text import TextSettings, TokenIds, Tokenizer
+from lib.model.bag import Bag, BagVocabulary
+from lib.model.engines import build_engine, checked_engine
+from lib.model.engines.engine import Engine
+from lib.model.engines.native import NativeEngine
+from lib.model.native import BagLayer, NativeNetwork, instruction_sets, library
+from lib.model.text import TextSettings, TokenIds, Tokenizer
 from tests.conftest import ROOT, SHIPPED
 
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
@@ -317,8 +317,8 @@ def test_most_real_texts_are_read_by_the_compiled_tokenizer(shipped, real_data) 
 def test_without_the_library_onnx_runtime_scores_and_says_so(shipped, monkeypatch, capsys) -> None:
     assert checked_engine("auto", shipped).name == "native"
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(lib.engines, "library", lambda: None)
-    monkeypatch.setattr("lib.native.library", lambda: None)
+    monkeypatch.setattr(lib.model.engines, "library", lambda: None)
+    monkeypatch.setattr("lib.model.native.library", lambda: None)
     assert checked_engine("auto", shipped).name == "onnx"
     assert "engine onnx: no compiled library" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"Expected the compiled library .* for --engine native, found none that loads"):
@@ -326,7 +326,7 @@ def test_without_the_library_onnx_runtime_scores_and_says_so(shipped, monkeypatc
 
 
 def test_a_vocabulary_too_large_for_a_worker_is_left_to_onnx_runtime(shipped, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("lib.engines.native.MAX_INPUT_BYTES", 1 << 20)
+    monkeypatch.setattr("lib.model.engines.native.MAX_INPUT_BYTES", 1 << 20)
     assert checked_engine("auto", shipped).name == "onnx"
     assert "would be more than 1 MB a worker" in capsys.readouterr().err
 
@@ -335,7 +335,7 @@ def test_the_library_loads_from_the_zip_that_executors_get(tmp_path: Path) -> No
     archive = tmp_path / "code.zip"
     subprocess.run([sys.executable, "scripts/zip_code.py", str(archive), "lib", "schemas"], cwd=ROOT, check=True)
     code = (
-        "from lib.bundle import load_bundle; from lib.engines import build_engine; import lib, pyarrow as pa;"
+        "from lib.model.bundle import load_bundle; from lib.model.engines import build_engine; import lib, pyarrow as pa;"
         f"assert 'code.zip' in lib.__file__; b = load_bundle({str(SHIPPED)!r});"
         "e = build_engine('native', b, 1);"
         "print(b.labels[e.probabilities(b.tokenizer.ids_of(pa.array(['steel kettle'])))[0].argmax()])"

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lib.text import TextSettings, tokens_of
+from lib.model.text import TextSettings, tokens_of
 from training.near_duplicates import NEIGHBOURS, SIMILARITY, jaccard, near_duplicate_groups, near_duplicates, shingles_of
 
 SETTINGS = TextSettings()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lib.errors import InputError
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training.near_duplicates import Groups, near_duplicates
 from training.split import TEST, TRAIN, VALIDATION, folds_by_group, split_by_group, split_of
 

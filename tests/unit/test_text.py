@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import BundleError
-from lib.text import FIRST_WORD_ID, OOV_ID, PAD_ID, TextSettings, Tokenizer, tokens_of
+from lib.model.text import FIRST_WORD_ID, OOV_ID, PAD_ID, TextSettings, Tokenizer, tokens_of
 
 # What an Arrow string can hold: any Unicode text but lone surrogates.
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)

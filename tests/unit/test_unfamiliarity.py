@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import BundleError, InputError
-from lib.unfamiliarity import MOST_QUANTILES, Unfamiliarity, fitted_unfamiliarity, is_above, unfamiliarity_of
+from lib.model.unfamiliarity import MOST_QUANTILES, Unfamiliarity, fitted_unfamiliarity, is_above, unfamiliarity_of
 
 
 def drawn(rows: int, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from lib.errors import InputError
-from lib.text import TextSettings
+from lib.model.text import TextSettings
 from training import vectors
 from training.pretrained import coverage, record_of, rows_of, vectors_for, words_with_vectors
 from training.vectors import WordVectors, read_vectors

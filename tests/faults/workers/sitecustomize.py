@@ -12,7 +12,7 @@ from pathlib import Path
 
 if os.environ.get("CATALOG_FAULT") and any("pyspark" in word or word == "-m" for word in getattr(sys, "orig_argv", sys.argv)):
     kind, _, value = os.environ["CATALOG_FAULT"].partition(":")
-    from lib.scoring import Scorer
+    from lib.scoring.udf import Scorer
 
     scores_of = Scorer.scores_of
 

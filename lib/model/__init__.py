@@ -1,0 +1,1 @@
+"""A text to probabilities. Nothing here knows Spark."""

@@ -1,0 +1,112 @@
+"""Why a text got its category: what happens to the category when a word is taken away (occlusion).
+
+Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure". A word is taken away by making
+it an unknown one, at all its places: the fit hid words in just this way, so the network has seen such texts. A text of n
+different words is scored n + 1 times, which is nothing for one text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from lib.errors import InputError
+from lib.model.bundle import Bundle
+from lib.model.engines import Engine
+from lib.model.fields import markers_of
+from lib.model.text import tokens_of
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """A word, how often it stands in the text, and the category's probability and log-odds without it.
+
+    effect: by how much the log-odds fall when the word goes; above 0 it speaks for the category.
+    """
+
+    word: str
+    count: int
+    probability_without: float
+    effect: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A text's category and what moved it; `words` the strongest first, `unknown` those that the model does not know.
+
+    unfamiliarity: of lib.model.unfamiliarity; None under a bundle that is older than it.
+
+    `tokens_read` of `tokens`: what stands behind the bundle's limit is not read at all.
+    """
+
+    category: str
+    confidence: float
+    scores: dict[str, float]
+    words: tuple[WordEffect, ...]
+    unknown: tuple[str, ...]
+    tokens: int
+    tokens_read: int
+    unfamiliarity: float | None = None
+
+
+def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = None) -> Explanation:
+    """Explain `category`, or the one the text gets.
+
+    Raises:
+        InputError: the bundle has no such category, or the text no words.
+    """
+    if category is not None and category not in bundle.labels:
+        raise InputError(f"Expected a category of {', '.join(bundle.labels)}, found {category!r}; correct --category.")
+    settings = bundle.tokenizer.settings
+    every = tokens_of(pa.array([text], pa.string()), settings)[0].as_py() or []
+    tokens = every[: settings.max_tokens]
+    if not tokens:
+        raise InputError("Expected a text with words, found none in it; without words a row is unclassifiable.")
+    markers = set(markers_of(settings.fields))
+    words = [word for word in dict.fromkeys(tokens) if word not in markers]
+    known = [word for word in words if bundle.tokenizer.knows(word)]
+    variants = [tokens, *([None if token == word else token for token in tokens] for word in known)]
+    probabilities, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of_tokens(pa.array(variants)))
+    probabilities = probabilities.astype(float)
+    label = int(probabilities[0].argmax()) if category is None else bundle.labels.index(category)
+    column = np.clip(probabilities[:, label], 1e-7, 1 - 1e-7)
+    odds = np.log(column / (1 - column))
+    effects = [
+        WordEffect(word, tokens.count(word), float(probabilities[i, label]), float(odds[0] - odds[i]))
+        for i, word in enumerate(known, start=1)
+    ]
+    ranked = sorted(effects, key=lambda one: (-abs(one.effect), one.word))
+    order = np.argsort(-probabilities[0], kind="stable")
+    return Explanation(
+        bundle.labels[label],
+        float(probabilities[0, label]),
+        {bundle.labels[i]: float(probabilities[0, i]) for i in order},
+        tuple(ranked),
+        tuple(word for word in words if word not in set(known)),
+        len(every),
+        len(tokens),
+        float(bundle.unfamiliarity.of(evidence[:1])[0]) if bundle.unfamiliarity else None,
+    )
+
+
+def explanation_text(found: Explanation, top: int) -> str:
+    """For a terminal: the category, then the `top` words that moved it most."""
+    scores = ", ".join(f"{label} {score:.3f}" for label, score in found.scores.items())
+    lines = [f"{found.category} {found.confidence:.3f}  ({scores})", ""]
+    words = found.words[:top]
+    width = max([len("word"), *(len(one.word) for one in words)])
+    lines.append(f"{'word':{width}}  times  log-odds  without it")
+    for one in words:
+        lines.append(f"{one.word:{width}}  {one.count:5d}  {one.effect:+8.2f}  {one.probability_without:10.3f}")
+    if found.unfamiliarity is not None:
+        lines += [
+            "",
+            f"unfamiliarity {found.unfamiliarity:.4f}: the share of texts like the labelled ones that are less unlike these",
+        ]
+    if found.unknown:
+        lines += ["", f"unknown to the model: {', '.join(found.unknown)}"]
+    if found.tokens > found.tokens_read:
+        lines += ["", f"read: the first {found.tokens_read} of {found.tokens} words"]
+    return "\n".join(lines)

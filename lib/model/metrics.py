@@ -1,0 +1,86 @@
+"""Metrics from counts: a confusion matrix however large the data, and the drift between two nights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lib.model.arrays import Int64s
+
+MAX_CLASSES_SHOWN = 30
+
+
+def classification_metrics(confusion: Int64s, labels: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, F1 and a per-class table.
+
+    Args:
+        confusion: int64 [true, predicted], its columns the labels and, last, "no category".
+    Returns:
+        rows, accuracy, f1_weighted, f1_macro, and per_class: label -> precision, recall, f1, support. A ratio whose
+        denominator is 0 counts as 0, as in scikit-learn; classes without a row are left out of both averages.
+    """
+    hits = confusion.diagonal().astype(float)
+    support, predicted = confusion.sum(axis=1), confusion[:, : len(labels)].sum(axis=0)
+    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
+    f1 = _ratio(2 * hits, support + predicted)
+    rows = int(confusion.sum())
+    present = support > 0
+    return {
+        "rows": rows,
+        "accuracy": float(hits.sum() / rows) if rows else 0.0,
+        "f1_weighted": float((f1 * support).sum() / rows) if rows else 0.0,
+        "f1_macro": float(f1[present].mean()) if rows else 0.0,
+        "per_class": {
+            label: {
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "support": int(support[i]),
+            }
+            for i, label in enumerate(labels)
+        },
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def confusion_matrix(truth: Int64s, predicted: Int64s, labels: int) -> Int64s:
+    """Counts int64 [labels, labels + 1]: true by predicted, the last column for no category."""
+    matrix = np.zeros((labels, labels + 1), dtype=np.int64)
+    np.add.at(matrix, (truth, predicted), 1)
+    return matrix
+
+
+def _ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=np.asarray(denominator) > 0)
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """The metrics as lines of text for a terminal: classes with rows, of very many only the worst."""
+    width = max([len(label) for label in metrics["per_class"]] + [len("f1_weighted")])
+    lines = [f"{name:{width}}  {metrics[name]:.4f}" for name in ("accuracy", "f1_weighted", "f1_macro")]
+    lines += ["", f"{'':{width}}  precision  recall      f1  support"]
+    judged = [one for one in metrics["per_class"].items() if one[1]["support"]]
+    classes = judged
+    if len(classes) > MAX_CLASSES_SHOWN:
+        classes = sorted(classes, key=lambda one: one[1]["f1"])[:MAX_CLASSES_SHOWN]
+    for label, row in classes:
+        lines.append(f"{label:{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}")
+    if len(classes) < len(judged):
+        lines.append(f"… the {len(classes)} classes with the lowest F1 of {len(judged)}")
+    if len(judged) < len(metrics["per_class"]):
+        lines.append(f"… {len(metrics['per_class']) - len(judged)} classes without a row")
+    return "\n".join(lines)
+
+
+def population_stability_index(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Drift between two distributions over categories: sum of (after - before) x ln(after / before).
+
+    0 is none; above 0.25 is commonly read as a shift. Shares below 1e-4 count as 1e-4, so that a category that is new
+    or gone weighs much but not infinitely.
+    """
+    names = sorted(set(before) | set(after))
+    old, new = (np.array([max(side.get(name, 0.0), 1e-4) for name in names]) for side in (before, after))
+    return float(((new - old) * np.log(new / old)).sum())

@@ -1,0 +1,1 @@
+"""One night, from a pinned source and a verified bundle to one published commit."""

@@ -1,0 +1,320 @@
+"""Transform: source rows to catalogue rows, one a product id, and the rejects. All of it runs in the JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
+
+from lib.errors import InputError
+from lib.identifiers import column
+from lib.tables.sources import ID_TYPES, Source, require_columns, require_text
+from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
+
+MAX_ID_CHARACTERS = 512
+LENGTHS = "text_lengths"
+# Of each text column, in the JSON of a rejected row.
+MAX_REJECTED_CHARACTERS = 4096
+# Characters that show nothing: separators, controls, format characters, and the fillers that Unicode counts as letters or marks.
+NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
+# Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
+SKETCH_SIZE = 10
+# A text order column is compared as the first of these that all of its values are.
+ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
+
+
+@dataclass(frozen=True)
+class CatalogueColumns:
+    """Which columns of the source mean what. `markers`: the word in front of each text column; none joins them unmarked."""
+
+    id: str
+    text: tuple[str, ...]
+    carry: tuple[str, ...] = ()
+    order_by: str | None = None
+    markers: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that a run asks the source for."""
+        return tuple(dict.fromkeys((self.id, *self.text, *self.carry, *([self.order_by] if self.order_by else []))))
+
+
+@dataclass(frozen=True)
+class IdCount:
+    """A set of ids, as far as counting tells: `digest` is the exclusive or of their 64-bit hashes.
+
+    Two parts of a set have its count and its digest together; an id that is missing or repeated shows in one of them.
+    """
+
+    ids: int
+    digest: int
+
+    def __add__(self, other: IdCount) -> IdCount:
+        return IdCount(self.ids + other.ids, self.digest ^ other.digest)
+
+
+def count_of_ids(rows: DataFrame) -> IdCount:
+    counted = rows.agg(F.count("*").alias("ids"), digest_of_ids().alias("digest")).collect()[0]
+    return IdCount(counted["ids"], counted["digest"] or 0)
+
+
+def digest_of_id() -> Column:
+    return F.xxhash64("product_id")
+
+
+def digest_of_ids() -> Column:
+    return F.bit_xor(digest_of_id())
+
+
+@dataclass(frozen=True)
+class Census:
+    """What stands in the source, counted in one pass over its id column.
+
+    sketch: of the set of ids' hashes, by which the share that two sets have in common is estimated (HyperLogLog).
+    order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.
+    """
+
+    rows: int
+    rows_without_usable_id: int
+    ids: int
+    repeated_ids: int
+    ids_digest: int
+    order_type: str | None = field(default=None, compare=False)
+    sketch: bytes | None = field(default=None, compare=False)
+
+    @property
+    def all_ids(self) -> IdCount:
+        return IdCount(self.ids, self.ids_digest)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows without a usable id, and all copies of an id but one."""
+        return self.rows - self.ids
+
+
+def usable_id(columns: CatalogueColumns) -> Column:
+    """The id as text; null where it is missing, shows nothing or is too long to be an id."""
+    return F.when(_id_fault(columns).isNull(), column(columns.id).cast("string"))
+
+
+def _id_fault(columns: CatalogueColumns) -> Column:
+    text = column(columns.id).cast("string")
+    # Nearly every id begins with a visible character of ASCII, which is told without a pattern.
+    shows = (text >= "!") & (text < "\x7f")
+    return F.when(text.isNull() | (~shows & text.rlike(NOTHING_VISIBLE)), NO_ID).when(
+        F.length(text) > MAX_ID_CHARACTERS, LONG_ID
+    )
+
+
+def joined_text(names: Sequence[str], max_characters: int, markers: Sequence[str] = ()) -> Column:
+    """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null.
+
+    Args:
+        markers: a word to put in front of each column (lib.model.fields), wherever it holds a letter or a digit at all: a
+            marker alone must not make a text of nothing.
+    """
+    parts = [_cut(column(name), max_characters) for name in names]
+    if markers:
+        worded = [part.rlike(r"[\p{L}\p{N}]") for part in parts]
+        parts = [
+            F.when(has, F.concat_ws(" ", F.lit(word), part)) for has, word, part in zip(worded, markers, parts, strict=True)
+        ]
+    joined = F.concat_ws(" ", *parts) if len(parts) > 1 else F.coalesce(*parts, F.lit(""))
+    return _cut(F.trim(joined), max_characters)
+
+
+def _cut(text: Column, max_characters: int) -> Column:
+    """The first characters. A text has at most as many as bytes, and bytes need not be counted; most texts are short."""
+    return F.when(F.octet_length(text) > max_characters, F.substring(text, 1, max_characters)).otherwise(text)
+
+
+def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
+    """Count what stands in the source.
+
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
+    """
+    ids = source.select(usable_id(columns).alias("product_id"))
+    # Twelve bytes of hashes go through the shuffle instead of texts. That two of 100 million ids have the same is as likely as 1 in
+    # 10¹³; it would end the run before it publishes, since then the scored ids are not these.
+    hashes = ids.select(
+        F.when(F.col("product_id").isNotNull(), digest_of_id()).alias("hash"), F.hash("product_id").alias("more")
+    )
+    copies = hashes.groupBy("hash", "more").agg(F.count("*").alias("copies"))
+    counted = copies.agg(
+        F.sum("copies").alias("rows"),
+        F.sum(F.when(F.col("hash").isNull(), F.col("copies"))).alias("without_usable_id"),
+        F.count("hash").alias("ids"),
+        F.count(F.when(F.col("hash").isNotNull() & (F.col("copies") > 1), 1)).alias("repeated"),
+        F.bit_xor("hash").alias("digest"),
+        F.hll_sketch_agg("hash", SKETCH_SIZE).alias("sketch"),
+    ).collect()[0]
+    rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
+    order_type = _order_type(source, columns) if counted["repeated"] else None
+    return Census(
+        rows,
+        without_usable_id,
+        counted["ids"],
+        counted["repeated"],
+        digest,
+        order_type,
+        bytes(counted["sketch"] or b"") or None,
+    )
+
+
+def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Column]:
+    """Of an order column of texts: the value, and what it is as each of the types that it may be compared as."""
+    if not columns.order_by or not isinstance(source.schema[columns.order_by].dataType, StringType):
+        return {}
+    value = _order_text(columns.order_by)
+    return {"values": value, **{name: value.try_cast(kind) for name, kind in ORDER_TYPES.items()}}
+
+
+def _order_text(name: str) -> Column:
+    """The text without blanks around it; null for what says that there is no value."""
+    text = F.trim(column(name))
+    return F.when((text != "") & ~F.lower(text).isin("nan", "null", "none"), text)
+
+
+def _order_type(source: DataFrame, columns: CatalogueColumns) -> str | None:
+    """What the copies of an id are ordered as, where the order column holds texts."""
+    texts = _order_texts(source, columns)
+    if not texts:
+        return None
+    ids = _repeated_ids(source, columns)
+    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+    # Only here: the cast of a text that is none costs more than all else of the census.
+    counted = copies.agg(*[F.count(value).alias(name) for name, value in texts.items()]).collect()[0]
+    for name, kind in ORDER_TYPES.items():
+        if counted[name] == counted["values"]:
+            return kind
+    # Of texts of two kinds one of either is told.
+    examples = [
+        copies.filter(texts["values"].isNotNull() & texts[name].isNull()).select(texts["values"]).head() for name in ORDER_TYPES
+    ]
+    found = " beside ".join(dict.fromkeys(repr(row[0])[:100] for row in examples if row))
+    raise InputError(
+        f"Expected numbers or times throughout in the column {columns.order_by}, which tells the newest copy of an id, found {found}; "
+        f"correct --order-by, or cast the column in the source."
+    )
+
+
+def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
+    """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
+    rows = spark.createDataFrame([(now, before)], "now binary, before binary")
+    union = F.hll_sketch_estimate(F.hll_union("now", "before"))
+    both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
+    return max(both - other, 0) / max(one, 1), max(both - one, 0) / max(other, 1)
+
+
+def catalogue_rows(
+    source: DataFrame, columns: CatalogueColumns, max_characters: int, census: Census, measured: bool = False
+) -> DataFrame:
+    """One row a usable id: product_id, text, text_hash and the carried columns.
+
+    Args:
+        measured: also LENGTHS, an array of the bytes of each text column as far as they are read; 0 for one without a text.
+
+    Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
+    """
+    usable = source.filter(usable_id(columns).isNotNull())
+    if census.repeated_ids:
+        ids = _repeated_ids(source, columns)
+        once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
+        kept = _ranked_copies(source, columns, census).filter("copy_rank = 1").drop("copy_rank")
+        usable = once.unionByName(kept)
+    text = joined_text(columns.text, max_characters, columns.markers)
+    return usable.select(
+        usable_id(columns).alias("product_id"),
+        text.alias("text"),
+        F.sha2(text, 256).alias("text_hash"),
+        *[column(name) for name in columns.carry],
+        *([F.array(*[_length(name, max_characters) for name in columns.text]).alias(LENGTHS)] if measured else []),
+    )
+
+
+def _length(name: str, max_characters: int) -> Column:
+    return F.least(F.coalesce(F.octet_length(F.trim(_cut(column(name), max_characters))), F.lit(0)), F.lit(max_characters))
+
+
+def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_characters: int) -> str:
+    """The text of one product, of the copy that a run would keep.
+
+    Raises:
+        InputError: columns missing, or no such id.
+    """
+    where = source.location.given
+    require_columns(source.frame, where, id_column=([columns.id], ID_TYPES))
+    require_text(source.frame, where, columns.text)
+    if columns.order_by:
+        require_columns(source.frame, where, order_by=([columns.order_by], (AtomicType,)))
+    rows = source.frame.filter(usable_id(columns) == product_id)
+    found = catalogue_rows(rows, columns, max_characters, take_census(rows, columns)).select("text").collect()
+    if not found:
+        raise InputError(
+            f"Expected the id {product_id!r} in the column {columns.id} of {where}, found no such row; correct --id."
+        )
+    return str(found[0]["text"])
+
+
+def of_ids(source: DataFrame, columns: CatalogueColumns, ids: Sequence[str]) -> tuple[DataFrame, DataFrame]:
+    """The rows of all other ids, or of none, and the rows of these few ids."""
+    theirs = F.coalesce(usable_id(columns).isin(list(ids)), F.lit(False))
+    return source.filter(~theirs), source.filter(theirs)
+
+
+def rows_rejected_for(source: DataFrame, columns: CatalogueColumns, reason: str) -> DataFrame:
+    """All of these rows, which have usable ids, in the columns of `rejected_rows`."""
+    return source.select(usable_id(columns).alias("product_id"), F.lit(reason).alias("reason"), _as_json(source).alias("row"))
+
+
+def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
+    """Rows without a usable id and older copies: product_id, reason, row (as JSON, its texts cut)."""
+    rejects = source.filter(_id_fault(columns).isNotNull()).select(
+        F.substring(column(columns.id).cast("string"), 1, MAX_ID_CHARACTERS).alias("product_id"),
+        _id_fault(columns).alias("reason"),
+        _as_json(source).alias("row"),
+    )
+    if not census.repeated_ids:
+        return rejects
+    older = _ranked_copies(source, columns, census).filter("copy_rank > 1").drop("copy_rank")
+    return rejects.unionByName(
+        older.select(usable_id(columns).alias("product_id"), F.lit(OLDER_COPY).alias("reason"), _as_json(source).alias("row"))
+    )
+
+
+def _repeated_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    ids = source.select(usable_id(columns).alias("repeated_id")).filter("repeated_id IS NOT NULL")
+    return ids.groupBy("repeated_id").agg(F.count("*").alias("copies")).filter("copies > 1").select("repeated_id")
+
+
+def _ranked_copies(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
+    """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
+    ids = _repeated_ids(source, columns)
+    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+    newest = [_order_value(source, columns.order_by, census).desc_nulls_last()] if columns.order_by else []
+    # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
+    whole = F.to_json(F.struct(*map(column, source.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
+    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
+    return copies.withColumn("copy_rank", F.row_number().over(order))
+
+
+def _order_value(source: DataFrame, name: str, census: Census) -> Column:
+    """What copies are compared by; null, which comes last, for what is no value."""
+    kind = source.schema[name].dataType
+    if isinstance(kind, StringType):
+        return _order_text(name).try_cast(census.order_type or "string")
+    return F.when(~F.isnan(column(name)), column(name)) if isinstance(kind, (FloatType, DoubleType)) else column(name)
+
+
+def _as_json(source: DataFrame) -> Column:
+    fields = [
+        F.substring(column(field.name), 1, MAX_REJECTED_CHARACTERS).alias(field.name)
+        if isinstance(field.dataType, StringType)
+        else column(field.name)
+        for field in source.schema.fields
+    ]
+    return F.to_json(F.struct(*fields))

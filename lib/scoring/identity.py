@@ -1,0 +1,36 @@
+"""What decides the rows of a run: two runs of one identity give the same table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+
+from lib.model.bundle import Bundle
+from lib.redaction import redacted
+from lib.scoring.plan import Plan
+from lib.tables.sources import UNVERSIONED, Source
+
+
+def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
+    """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
+    reading = [redacted(source.location.uri), source.version, source.reading]
+    parts = [*reading, bundle.digest, repr(plan.columns), plan.missing, *_unfamiliar(plan)]
+    if source.version == UNVERSIONED:
+        parts.append(uuid.uuid4().hex)
+    return _digest(parts)
+
+
+def basis_of(source: Source, bundle: Bundle, plan: Plan) -> str:
+    """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
+    return _digest([source.reading, bundle.digest, repr(plan.columns), *_unfamiliar(plan)])
+
+
+def _unfamiliar(plan: Plan) -> list[str]:
+    """For a digest; nothing where it is not asked for, so that tables of older versions stay known."""
+    return [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

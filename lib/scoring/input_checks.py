@@ -1,0 +1,56 @@
+"""What is refused before any row is read: columns that are missing or of another type, and places that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+from pyspark.sql.types import AtomicType, StructField
+
+from lib.errors import InputError
+from lib.scoring.catalogue import LENGTHS
+from lib.scoring.plan import Plan
+from lib.tables.locations import check_place, storage_uri
+from lib.tables.publish import VANISHED
+from lib.tables.sources import CARRIED_TYPES, ID_TYPES, Source, require_columns, require_text
+from lib.tables.target import Tables
+from schemas.tables import CATEGORIZED
+
+
+def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:
+    """Check columns and places, before any row is read; gives the carried columns' fields."""
+    columns, frame, where = plan.columns, source.frame, source.location.given
+    check_place(spark, tables.categorized)
+    check_carried_names(columns.carry)
+    require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, CARRIED_TYPES))
+    require_text(frame, where, columns.text)
+    if columns.order_by:
+        require_columns(frame, where, order_by=([columns.order_by], (AtomicType,)))
+    ours = {storage_uri(spark, location) for location in (tables.categorized, tables.rejected, tables.runs)}
+    if storage_uri(spark, source.location) in ours:
+        raise InputError(f"Expected a target apart from the source, found {where} as both; choose another --target.")
+    return [frame.schema[name] for name in columns.carry]
+
+
+def check_carried_names(names: Sequence[str]) -> None:
+    """Refuse carried columns that the table could not hold, or that would be taken for one of a run's own.
+
+    Raises:
+        InputError: names of ours in any case, a name twice, or a character that Delta does not take.
+    """
+    ours = {*CATEGORIZED.names, "text", "score", VANISHED, LENGTHS}
+    lower = [name.lower() for name in names]
+    taken = [name for name in names if name.lower() in ours]
+    if taken:
+        raise InputError(
+            f"Expected carried columns under names of their own, found {', '.join(taken)}; rename them in the source."
+        )
+    twice = sorted({name for name in names if lower.count(name.lower()) > 1})
+    if twice:
+        raise InputError(f"Expected each column once in --carry, found {', '.join(twice)}; correct it.")
+    odd = [name for name in names if set(name) & set(" ,;{}()\n\t=")]
+    if odd:
+        raise InputError(
+            f"Expected carried columns with names that a Delta table takes, without blanks and , ; {{ }} ( ) =, found "
+            f"{', '.join(map(repr, odd))}; rename them in the source."
+        )

@@ -1,0 +1,101 @@
+"""From a candidate to the tables: rejects, the commit, the ledger; or the side table, if it is held back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import GuardrailError, InputError
+from lib.failpoints import reached
+from lib.scoring.catalogue import Census, rejected_rows, rows_rejected_for
+from lib.scoring.plan import Outcome, Plan
+from lib.tables.commits import commit_of_run, commits_of
+from lib.tables.ledger import mend_ledger, recover, write_ledger
+from lib.tables.maintenance import pack_if_scattered
+from lib.tables.publish import Candidate, changed_since, held_candidate, hold, publish
+from lib.tables.sources import Source
+from lib.tables.target import Tables, append, create_tables
+from lib.times import iso
+from schemas.tables import FATAL_TEXT, HELD, PUBLISHED, REJECTED
+
+# Versions of the table between two looks at how many files it has.
+PACKED_EVERY = 16
+
+
+def append_rejects(
+    spark: SparkSession,
+    source: Source,
+    tables: Tables,
+    plan: Plan,
+    census: Census,
+    record: Mapping[str, Any],
+    fatal: DataFrame | None,
+) -> None:
+    """Before the commit: a reader who goes by the ledger sees whole runs. fatal: rows of the source whose texts the engine does not survive."""
+    if census.rows_rejected:
+        rejects = rejected_rows(source.frame, plan.columns, census)
+        if fatal is not None:
+            rejects = rejects.unionByName(rows_rejected_for(fatal, plan.columns, FATAL_TEXT))
+        stamped = rejects.withColumns({"run_id": F.lit(record["run_id"]), "rejected_at": F.current_timestamp()})
+        append(stamped.select(*REJECTED.names), tables.rejected)
+    reached("rejected")
+
+
+def hold_back(candidate: Candidate, tables: Tables, record: dict[str, Any], found: Sequence[str], runs: int) -> GuardrailError:
+    """Keep the candidate beside the table, tell the ledger, and give the error to end with. runs: that made the yardstick."""
+    record |= {"status": HELD, "held_because": list(found), "ended_at": iso(time.time())}
+    hold(candidate, tables)
+    write_ledger(candidate.rows.sparkSession, tables, record)
+    return GuardrailError(
+        f"Expected a night like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
+        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {record['run_id']}."
+    )
+
+
+def load(candidate: Candidate, tables: Tables, record: dict[str, Any], released: bool = False) -> None:
+    """The one commit that publishes, then the ledger."""
+    reached("publishing")
+    began = time.time()
+    publish(candidate, tables)
+    record["ended_at"] = iso(time.time())
+    record["seconds"] = {**record["seconds"], "writing": time.time() - began}
+    reached("recording")
+    spark = candidate.rows.sparkSession
+    write_ledger(spark, tables, record, replace=released)
+    reached("recorded")
+    if candidate.note["read_version"] % PACKED_EVERY == 0:
+        for table in (tables.categorized, tables.rejected, tables.runs):
+            pack_if_scattered(spark, table)
+
+
+def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
+    """Publish a run that the guardrails held back, as it was scored then.
+
+    Raises:
+        InputError: another run or none is held, or the table has moved on since; nothing was written.
+    """
+    commits = commits_of(spark, tables.categorized)
+    published = commit_of_run(commits, held_run)
+    if published:
+        return Outcome(None, recover(spark, tables, [published.run]))
+    mend_ledger(spark, tables)
+    candidate = held_candidate(spark, tables)
+    if candidate is None or candidate.run_id != held_run:
+        found = f"the run {candidate.run_id}" if candidate else "none"
+        raise InputError(
+            f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
+        )
+    read = candidate.note["read_version"]
+    if changed_since(commits, read):
+        raise InputError(
+            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it; run the night again."
+        )
+    # Before the commit: what is gone of the tables beside it would fail the run behind it.
+    create_tables(spark, tables, ())
+    record = {**candidate.note["run"], "status": PUBLISHED}
+    load(Candidate(candidate.rows, candidate.mode, candidate.missing, {**candidate.note, "run": record}), tables, record, True)
+    return Outcome(record)

@@ -1,0 +1,48 @@
+"""What a run is told to do, and what it tells in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib.scoring.catalogue import CatalogueColumns
+from lib.scoring.crashes import MOST_FATAL
+from lib.scoring.guardrails import Limits
+
+MODES = ("incremental", "full")
+MISSING = ("keep", "mark", "delete")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides what a run does; the same plan on the same source version gives the same rows.
+
+    missing: what happens to products that the source no longer holds. dry_run: write nothing. unfamiliar: share of the texts
+    that go to review for being the most unlike the training texts; None for none. fatal_texts: so many at which the engine's
+    compiled code dies are rejected; more of them end the run.
+    """
+
+    columns: CatalogueColumns
+    mode: str
+    engine: str
+    settings: Mapping[str, Any]
+    missing: str = "keep"
+    limits: Limits = Limits()
+    change_data_feed: bool = False
+    dry_run: bool = False
+    unfamiliar: float | None = None
+    fatal_texts: int = MOST_FATAL
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `record` is its row in the ledger; None if there was nothing to do.
+
+    breaches: what the guardrails found in a dry run.
+    """
+
+    record: Mapping[str, Any] | None
+    recovered_run: str | None = None
+    dry_run: bool = False
+    breaches: Sequence[str] = ()

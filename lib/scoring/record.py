@@ -1,0 +1,98 @@
+"""A run's row for the ledger: what it was, what it counted, and which labels another model changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lib.model.bundle import Bundle
+from lib.model.metrics import population_stability_index
+from lib.redaction import redacted
+from lib.scoring.catalogue import Census
+from lib.scoring.counts import (
+    Group,
+    category_shares,
+    estimated_precision,
+    mean_confidence,
+    out_of_vocabulary_share,
+    review_share,
+    rows_in,
+    text_figures,
+    unclassifiable_share,
+)
+from lib.scoring.guardrails import UNCLASSIFIABLE_SHARE
+from lib.scoring.plan import Plan
+from lib.scoring.udf import with_category
+from lib.tables.sources import Source
+from lib.times import iso, run_id
+from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
+
+
+def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, census: Census) -> dict[str, Any]:
+    return {
+        "run_id": run_id(started),
+        "started_at": iso(started),
+        "ended_at": iso(time.time()),
+        "status": PUBLISHED,
+        "source": redacted(source.location.uri),
+        "source_version": source.version,
+        "model_version": bundle.model_version,
+        "mode": plan.mode,
+        "engine": plan.engine,
+        "rows_in": census.rows,
+        "rows_rejected": census.rows_rejected,
+        "rows_missing": None,
+        "held_because": None,
+        "settings": json.dumps(plan.settings, ensure_ascii=False),
+    }
+
+
+def figures(
+    scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[str, Any], texts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Counts of the scored rows; shares of all rows of the source, also of those that stay as they are.
+
+    Args:
+        good: the yardstick that `drift` is measured from.
+        texts: the names of the text columns.
+    """
+    groups = [*scored, *unchanged]
+    shares, before = category_shares(groups), good.get("category_shares")
+    return {
+        "rows_scored": rows_in(scored),
+        "rows_unchanged": rows_in(unchanged),
+        "rows_review": rows_in(scored, REVIEW),
+        "rows_unclassifiable": rows_in(scored, UNCLASSIFIABLE),
+        "category_shares": shares,
+        "mean_confidence": mean_confidence(groups),
+        "estimated_precision": estimated_precision(groups),
+        "review_share": review_share(groups),
+        "out_of_vocabulary_share": out_of_vocabulary_share(scored),
+        "guarded": {UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, texts)},
+        "drift": population_stability_index(before, shares) if before and shares else None,
+    }
+
+
+def label_changes(scored: DataFrame, present: DataFrame, bundle: Bundle) -> dict[str, dict[str, int]] | None:
+    """Rows that another model had categorized, by its label and by the new one; None if there are none."""
+    before = present.filter(F.col("model_version") != bundle.model_version)
+    if before.isEmpty():
+        return None
+    after = with_category(scored.select("product_id", "text_hash", "score"), bundle, bundle.review_below)
+    pairs = (
+        before.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("old"))
+        .join(after.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("new")), "product_id")
+        .groupBy("old", "new")
+        .count()
+        .orderBy("old", "new")
+        .collect()
+    )
+    changes: dict[str, dict[str, int]] = {}
+    for row in pairs:
+        changes.setdefault(row["old"], {})[row["new"]] = row["count"]
+    return changes or None

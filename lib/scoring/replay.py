@@ -1,0 +1,224 @@
+"""A row of the table derived anew from what the ledger names: the source's version, the bundle, the settings of its run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import BundleError, InputError
+from lib.model.bundle import Bundle, load_bundle
+from lib.model.engines import PROBABILITY_TOLERANCE, checked_engine
+from lib.model.fields import columns_and_markers
+from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
+from lib.scoring.udf import categorized_rows, with_scores
+from lib.tables.commits import Commit, commit_of_run, commits_of
+from lib.tables.file_checks import UTF_8
+from lib.tables.locations import delta_table, is_delta, locate, rows_at
+from lib.tables.sources import ReadOptions, Source, at_version, read_source
+from lib.tables.target import Tables
+from schemas.tables import CATEGORIZED, HELD
+
+# What says when a row was written, not what it is.
+STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
+# An unfamiliarity is a rank, which moves further than a probability.
+RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What stands, and what the ledger's source, bundle and settings give, by column; None where they give no row.
+
+    run: of the ledger, the one that is replayed. source_changed: what was read is no longer what the run has read, and how it shows.
+    """
+
+    product_id: str
+    run: Mapping[str, Any]
+    stands: Mapping[str, Any]
+    derived: Mapping[str, Any] | None
+    source_changed: str | None
+
+    @property
+    def differs(self) -> list[str]:
+        """The columns in which both part."""
+        if self.derived is None:
+            return list(self.stands)
+        return [name for name, value in self.stands.items() if not _same(name, value, self.derived[name])]
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        ran = {name: self.run[name] for name in ("run_id", "source", "source_version", "model_version", "engine")}
+        return {
+            "product_id": self.product_id,
+            **ran,
+            "source_changed": self.source_changed,
+            "stands": dict(self.stands),
+            "derived": self.derived and dict(self.derived),
+            "differs": self.differs,
+        }
+
+
+def replay(
+    spark: SparkSession,
+    tables: Tables,
+    product_id: str,
+    run_id: str | None = None,
+    source: str | None = None,
+    model: str | None = None,
+    engine: str = "auto",
+) -> Replay:
+    """Derive one row anew.
+
+    Args:
+        run_id: the night whose row it shall be, as it stood when that was published; by default the row of today, and the
+            night that has scored it.
+        source, model: where these are now, if not where the run found them.
+    Raises:
+        InputError: no such row, run, source or bundle.
+        BundleError: the bundle is damaged, or decides otherwise than that of the run.
+    """
+    commits = commits_of(spark, tables.categorized)
+    if not commits:
+        raise InputError(f"Expected a table at {tables.categorized.given}, found none; correct --target.")
+    stands = _row(spark, tables, product_id, commits, run_id)
+    run, commit = _run(spark, tables, commits, run_id or str(stands["run_id"]))
+    settings = json.loads(run["settings"])
+    bundle = _bundle(run, model or settings["model"], commit)
+    columns = _columns(settings, bundle)
+    read, changed = _source(spark, run, source, settings, columns)
+    derived = _derived(read, columns, bundle, engine, product_id, settings.get("unfamiliar"))
+    names = [name for name in stands if name not in STAMPS and (name in CATEGORIZED.names or name in columns.carry)]
+    row = derived and {name: derived[name] for name in names}
+    return Replay(product_id, run, {name: stands[name] for name in names}, row, changed)
+
+
+def replay_text(found: Replay) -> str:
+    """A line for each column, and whether both are the same."""
+    lines = [
+        f"{found.product_id} under the run {found.run['run_id']}: {found.run['source']} ({found.run['source_version']}), "
+        f"{found.run['model_version']}"
+    ]
+    if found.source_changed:
+        lines.append(f"  {found.source_changed}: derived from what stands there now")
+    if found.derived is None:
+        return "\n".join([*lines, "  the source holds no such id; what stands cannot be derived from it"])
+    rows = [("", "stands", "derived anew")]
+    rows += [(name, _shown(value), _shown(found.derived[name])) for name, value in found.stands.items() if name != "scores"]
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    differs = set(found.differs)
+    lines += [
+        f"{'! ' if name in differs else '  '}{name:{widths[0]}}  {stands:{widths[1]}}  {derived}"
+        for name, stands, derived in rows
+    ]
+    return "\n".join([*lines, f"they differ in {', '.join(found.differs)}" if differs else "both are the same"])
+
+
+def _row(spark: SparkSession, tables: Tables, product_id: str, commits: list[Commit], run_id: str | None) -> dict[str, Any]:
+    version = commits[0].version
+    if run_id is not None:
+        published = commit_of_run(commits, run_id)
+        if published is None:
+            raise InputError(
+                f"Expected a run that was published to {tables.categorized.given}, found no {run_id!r} in its history; correct --run."
+            )
+        version = published.version
+    rows = rows_at(spark, tables.categorized, version).filter(F.col("product_id") == product_id).collect()
+    if len(rows) == 1:
+        return dict(rows[0].asDict(recursive=True))
+    found = f"{len(rows)} rows" if rows else f"none{_rejected(spark, tables, product_id)}"
+    raise InputError(
+        f"Expected one row of the id {product_id!r} in version {version} of {tables.categorized.given}, found {found}; correct --id."
+    )
+
+
+def _rejected(spark: SparkSession, tables: Tables, product_id: str) -> str:
+    if not is_delta(spark, tables.rejected):
+        return ""
+    rows = delta_table(spark, tables.rejected).toDF().filter(F.col("product_id") == product_id)
+    newest = rows.orderBy(F.col("rejected_at").desc()).head()
+    return f" (rejected by the run {newest['run_id']}: {newest['reason']})" if newest else ""
+
+
+def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str) -> tuple[Mapping[str, Any], Commit | None]:
+    """The run's row in the ledger, or, where that is lost, what its commit tells; and that commit, as far as the history goes."""
+    commit = commit_of_run(commits, run_id)
+    if is_delta(spark, tables.runs):
+        rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") != HELD))
+        found = rows.head()
+        if found is not None:
+            return found.asDict(recursive=True), commit
+    if commit is None:
+        raise InputError(
+            f"Expected the run {run_id} in the ledger {tables.runs.given}, found it neither there nor in the table's history; "
+            "its row cannot be derived anew."
+        )
+    return commit.run, commit
+
+
+def _bundle(run: Mapping[str, Any], model: str, commit: Commit | None) -> Bundle:
+    version = str(run["model_version"])
+    of_version = Path(model) / version.rpartition("/")[2]
+    bundle = load_bundle(str(of_version if of_version.is_dir() else model))
+    decisions = (commit.note or {}).get("decisions") if commit else None
+    if bundle.model_version != version or (decisions or bundle.decisions) != bundle.decisions:
+        found = bundle.model_version if bundle.model_version != version else "another of that name"
+        raise BundleError(
+            f"Expected the bundle {version} of the run {run['run_id']} at {model}, found {found}; give its place with --model."
+        )
+    return bundle
+
+
+def _columns(settings: Mapping[str, Any], bundle: Bundle) -> CatalogueColumns:
+    text, markers = columns_and_markers(settings["text_columns"], bundle.tokenizer.settings.fields)
+    return CatalogueColumns(settings["id_column"], text, tuple(settings["carry"]), settings["order_by"], markers)
+
+
+def _source(
+    spark: SparkSession, run: Mapping[str, Any], place: str | None, settings: Mapping[str, Any], columns: CatalogueColumns
+) -> tuple[Source, str | None]:
+    """The source as the run has read it; otherwise as it is now, and how that shows."""
+    reading = ReadOptions(
+        settings.get("format"),
+        tuple(settings.get("columns", ())),
+        settings.get("delimiter", ","),
+        settings.get("encoding", UTF_8),
+        columns.all,
+    )
+    source = read_source(spark, locate(spark, place or str(run["source"])), reading)
+    then = at_version(source, str(run["source_version"]))
+    if then is not None:
+        return then, None
+    return source, f"the source was {run['source_version']} then and is {source.version} now"
+
+
+def _derived(
+    source: Source, columns: CatalogueColumns, bundle: Bundle, engine: str, product_id: str, unfamiliar: float | None
+) -> dict[str, Any] | None:
+    """As `categorize` would score this id, all of it alone."""
+    rows = source.frame.filter(usable_id(columns) == product_id)
+    most = bundle.tokenizer.settings.max_characters
+    texts: DataFrame = catalogue_rows(rows, columns, most, take_census(rows, columns))
+    scored = with_scores(texts, bundle, checked_engine(engine, bundle).name)
+    found = categorized_rows(scored, bundle, "", columns.carry, unfamiliar).collect()
+    return dict(found[0].asDict(recursive=True)) if found else None
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    tolerance = RANK_TOLERANCE if name == "unfamiliarity" else PROBABILITY_TOLERANCE
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(name, value, other[key]) for key, value in one.items())
+    if isinstance(one, float) and isinstance(other, float) and name in CATEGORIZED.names:
+        return math.isclose(one, other, rel_tol=0, abs_tol=tolerance)
+    # A carried NaN is the same as another.
+    return bool(one == other) or (one != one and other != other)
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else "null" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

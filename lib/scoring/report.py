@@ -1,0 +1,136 @@
+"""What a run says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lib.identifiers import column
+from lib.scoring.catalogue import CatalogueColumns
+from lib.scoring.plan import Outcome
+from lib.scoring.udf import Clock
+from lib.tables.locations import delta_table
+from lib.tables.target import Tables
+from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
+
+SHOWN_CHARACTERS = 58
+MOST_LABELS_SHOWN = 8
+MOST_MOVES_SHOWN = 12
+
+
+def outcome_text(outcome: Outcome, tables: Tables) -> str:
+    """The counts of a run, and that they add up."""
+    if outcome.record is None:
+        recovered = f" (The ledger now knows the run {outcome.recovered_run}.)" if outcome.recovered_run else ""
+        return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
+    run = outcome.record
+    categorized = run["rows_scored"] + run["rows_unchanged"]
+    sure = run["rows_scored"] - run["rows_review"] - run["rows_unclassifiable"]
+    lines = [
+        f"dry run: {tables.categorized.given} would get the following; nothing was written"
+        if outcome.dry_run
+        else f"run {run['run_id']} published to {tables.categorized.given}",
+        f"  in {run['rows_in']:,} = categorized {categorized:,} + rejected {run['rows_rejected']:,}",
+        f"  scored {run['rows_scored']:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run['rows_review']:,}, "
+        f"{UNCLASSIFIABLE} {run['rows_unclassifiable']:,}), unchanged {run['rows_unchanged']:,}, "
+        f"{run['rows_per_second']:,.0f} rows/s",
+    ]
+    if run["category_shares"]:
+        shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run["category_shares"].items())
+        lines.append(f"  shares: {shares}")
+        lines.append(_estimate_line(run))
+        lines.append(
+            f"  mean confidence {run['mean_confidence']:.3f}"
+            + (f", out of vocabulary {unknown:.1%}" if (unknown := run["out_of_vocabulary_share"]) is not None else "")
+            + (f", drift {run['drift']:.3f}" if run["drift"] is not None else "")
+        )
+    if run["rows_missing"] is not None:
+        lines.append(f"  no longer in the source: {run['rows_missing']:,} products")
+    if run["label_changes"]:
+        lines += _changes_lines(run["label_changes"])
+    lines += [f"  would be held back: {breach}" for breach in outcome.breaches]
+    lines.append(f"  seconds: {_seconds_text(run['seconds'])}")
+    if outcome.recovered_run:
+        lines.append(f"  the ledger now knows the run {outcome.recovered_run} too, which stopped before it could say so")
+    if run["rows_rejected"] and not outcome.dry_run:
+        lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
+    return "\n".join(lines)
+
+
+def _estimate_line(run: Mapping[str, Any]) -> str:
+    """How much of it is right, by the run's own confidences. A run of an older version that is released now lacks the second."""
+    sure = run.get("estimated_precision")
+    return f"  estimated accuracy {run['mean_confidence']:.1%}" + (
+        f"; of the rows not in review {sure:.1%}" if sure is not None else ""
+    )
+
+
+def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Rows by the label of the model before and the new one: the share that moved, and the matrix or its largest moves."""
+    total = sum(sum(row.values()) for row in changes.values())
+    moves = sorted((-rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new)
+    moved = -sum(rows for rows, _, _ in moves)
+    lines = [f"  labels of the model before: {moved:,} of {total:,} rows moved ({moved / total:.1%})"]
+    labels = sorted({*changes, *(new for row in changes.values() for new in row)})
+    if len(labels) <= MOST_LABELS_SHOWN:
+        rows: list[tuple[object, ...]] = [(old, *(changes.get(old, {}).get(new, 0) for new in labels)) for old in labels]
+        return lines + ["    " + line for line in _table(["before \\ now", *labels], rows).splitlines()]
+    return lines + [f"    {-rows:,} {_printable(old)} → {_printable(new)}" for rows, old, new in moves[:MOST_MOVES_SHOWN]]
+
+
+def _seconds_text(seconds: Mapping[str, float]) -> str:
+    """The run's own phases by the clock, and what the scoring tasks did meanwhile, all of them together."""
+    phases = ", ".join(f"{name} {seconds[name]:.1f}" for name in ("counting", "scoring", "writing") if name in seconds)
+    tasks = ", ".join(f"{name} {seconds[name]:.1f}" for name in Clock.PARTS)
+    return f"{phases}; of the scoring tasks together: {tasks}"
+
+
+def preview_text(spark: SparkSession, tables: Tables, columns: CatalogueColumns, rows: int) -> str:
+    """Counts per category, a few rows, and how to query further."""
+    frame = delta_table(spark, tables.categorized).toDF()
+    counts = (
+        frame.groupBy("category", "status")
+        .agg(F.count("*").alias("products"), F.avg("confidence").alias("mean confidence"))
+        .orderBy(F.col("category").isNull(), "category", "status")
+    )
+    shown = [F.substring(column(name).cast("string"), 1, SHOWN_CHARACTERS).alias(name) for name in columns.carry]
+    # Spread over the table by hash, so that the rows shown are not all of one kind.
+    few = frame.orderBy(F.xxhash64("product_id")).limit(rows)
+    selected = few.select("product_id", *shown, "category", "confidence", "status")
+    return "\n".join(
+        [
+            "",
+            _table(counts.columns, [tuple(row) for row in counts.collect()]),
+            "",
+            _table(selected.columns, [tuple(row) for row in selected.collect()]),
+            "",
+            "Query it next:",
+            f'  PATH=.venv/bin:$PATH SPARK_CONF_DIR=conf spark-sql -e "SELECT category, count(*) FROM {_for_shell(tables)} GROUP BY category"',
+        ]
+    )
+
+
+def _for_shell(tables: Tables) -> str:
+    target = tables.categorized
+    return (f"delta.`{target.given}`" if target.is_path else target.given).replace("`", r"\`")
+
+
+def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
+    cells = [[_printable(name) for name in header]] + [[_shown(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped: a product's title must not move the cursor of the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,0 +1,377 @@
+"""The nightly run: from a pinned source and a verified bundle to one published commit, or to nothing at all."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+
+from lib.errors import BundleError, GuardrailError, InputError
+from lib.failpoints import reached
+from lib.identifiers import column
+from lib.model.bundle import Bundle
+from lib.redaction import redacted
+from lib.scoring.catalogue import LENGTHS, Census, IdCount, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.counts import Group, count_groups, rows_in
+from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
+from lib.scoring.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
+from lib.scoring.identity import basis_of, identity_of
+from lib.scoring.input_checks import check_input
+from lib.scoring.load import append_rejects, hold_back, load
+from lib.scoring.plan import Outcome, Plan
+from lib.scoring.record import base_record, figures, label_changes
+from lib.scoring.scratch import Scratch
+from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
+from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
+from lib.tables.commits import SKETCH, TableState, read_state
+from lib.tables.ledger import mend_ledger, recover
+from lib.tables.locations import file_count, rows_at
+from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
+from lib.tables.sources import Source, changed_rows, check_unchanged
+from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
+from schemas.tables import UNFAMILIAR
+
+# How often a run starts over because another one published meanwhile.
+MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works on, the same in all of its attempts. carried: the fields of the columns that it carries along."""
+
+    spark: SparkSession
+    source: Source
+    tables: Tables
+    bundle: Bundle
+    plan: Plan
+    carried: Sequence[StructField]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attempt finds before it scores.
+
+    state: the table's; present: its rows, None where it holds none; source: without the rows of `fatal`; fatal: those whose
+    texts the engine does not survive, None for none; census: of all rows of the source.
+    """
+
+    started: float
+    state: TableState
+    present: DataFrame | None
+    source: Source
+    census: Census
+    fatal: DataFrame | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scored rows, kept on disk, and what they count. seconds: where the time went."""
+
+    rows: DataFrame
+    groups: Sequence[Group]
+    ids: IdCount
+    seconds: Mapping[str, float]
+
+
+def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan) -> Outcome:
+    """Score what is new, publish it in one commit, and write the ledger last.
+
+    A run that finds another one's commit before its own starts over on the new table.
+
+    Raises:
+        InputError: the source or a target does not fit; nothing was written.
+        GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
+        TableMoved: others published before this run, again and again; nothing of it was published.
+    """
+    run = Run(spark, source, tables, bundle, plan, check_input(spark, source, tables, plan))
+    fatal: dict[str, str] = {}
+    for attempt in range(MOST_ATTEMPTS):
+        try:
+            check_targets(spark, tables, run.carried, replaces=plan.mode == "full")
+            return _surviving(run, fatal)
+        except Exception as error:
+            if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
+                if isinstance(error, TableMoved):
+                    # A commit of this run may stand, although others came between: the ledger shall know.
+                    mend_ledger(spark, tables, plan.dry_run)
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _surviving(run: Run, fatal: dict[str, str]) -> Outcome:
+    """One attempt, begun again without the texts at which the engine's compiled code dies. `fatal`: these, which is added to."""
+    while True:
+        try:
+            with Scratch() as scratch:
+                return _attempt(run, scratch, tuple(fatal))
+        except FatalTexts as found:
+            named = ", ".join(f"{name!r} ({signal})" for name, signal in found.signals.items())
+            print(
+                f"the engine {run.plan.engine} died at the product {named}: rejected, and the rest is scored again", flush=True
+            )
+            fatal |= found.signals
+
+
+def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
+    """Write, audit, publish: check, select, score, audit, publish, record, of which only the last two are seen by readers.
+
+    Args:
+        scratch: lets go of what it keeps on disk meanwhile. fatal: ids whose texts the engine does not survive.
+    """
+    state = read_state(run.spark, run.tables.categorized)
+    _check_same_bundle(state, run.tables, run.bundle)
+    recovered = None if run.plan.dry_run else recover(run.spark, run.tables, state.runs)
+    identity = identity_of(run.source, run.bundle, run.plan)
+    if state.last and state.last.get("identity") == identity:
+        return Outcome(None, recovered, run.plan.dry_run)
+    found = _look(run, state, fatal)
+    selection = _select(run, found, scratch)
+    reached("planned")
+    scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
+    reached("scored")
+    _reconcile(scored.ids, selection, found.census, found.source)
+    record = _record(run, found, selection, scored)
+    candidate = _candidate(run, found, scored.rows, record, identity, scratch)
+    record["guarded"] |= _shares_of_ids(run, found)
+    good = yardstick(found.state.good, run.plan.limits)
+    faults = breaches(record, good, run.plan.limits)
+    if not run.plan.dry_run:
+        append_rejects(run.spark, found.source, run.tables, run.plan, found.census, record, found.fatal)
+    check_unchanged(found.source)
+    if run.plan.dry_run:
+        return Outcome(record, dry_run=True, breaches=faults)
+    if faults:
+        raise hold_back(candidate, run.tables, record, faults, good.get("runs", 0))
+    load(candidate, run.tables, record)
+    return Outcome(record, recovered)
+
+
+def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
+    """The source counted, and the table as it stands, created if there is none.
+
+    Raises:
+        InputError: no rows, or an id twice in the table.
+    """
+    started, source, plan = time.time(), run.source, run.plan
+    rows_of_fatal = None
+    if fatal:
+        others, rows_of_fatal = of_ids(source.frame, plan.columns, fatal)
+        source = replace(source, frame=others)
+    census = take_census(source.frame, plan.columns)
+    if rows_of_fatal is not None:
+        census = replace(census, rows=census.rows + rows_of_fatal.count())
+    if census.rows == 0:
+        raise InputError(f"Expected rows in {source.location.given}, found none; wait for the delivery, or correct --source.")
+    if not plan.dry_run:
+        create_tables(run.spark, run.tables, run.carried, plan.change_data_feed)
+        if state.version < 0:
+            state = read_state(run.spark, run.tables.categorized)
+    return Found(started, state, _present(run, state), source, census, rows_of_fatal)
+
+
+def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
+    """Refuse a bundle that decides otherwise than under the same name before: its rows could not be told apart.
+
+    Raises:
+        BundleError: other models, labels, text settings or thresholds than the table's runs have seen.
+    """
+    if state.decisions.get(bundle.model_version, bundle.decisions) != bundle.decisions:
+        raise BundleError(
+            f"Expected the bundle {bundle.model_version} as earlier runs of {tables.categorized.given} had it, found other models, labels, "
+            f"text settings or thresholds under that name; restore it, or train a version with them."
+        )
+
+
+def _present(run: Run, state: TableState) -> DataFrame | None:
+    """The table's rows as the run has found them, in today's columns and each id once; None where it holds none."""
+    # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
+    if state.version < 0 or not file_count(run.spark, run.tables.categorized):
+        return None
+    present = with_added_columns(rows_at(run.spark, run.tables.categorized, state.version))
+    return present if (state.last or {}).get("ids_once") else _each_id_once(present, run.tables, run.plan)
+
+
+def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
+    """A table that another hand may have written to, with each id once; our own commits keep it so.
+
+    Raises:
+        InputError: an id stands there twice, and the run would leave it so.
+    """
+    twice = present.groupBy("product_id").count().filter("count > 1")
+    found = twice.orderBy("product_id").head()
+    if found is None:
+        return present
+    if plan.mode == "incremental":
+        raise InputError(
+            f"Expected each product_id once in {tables.categorized.given}, found {found['product_id']!r} {found['count']} times (of "
+            f"{twice.count()} such ids), written by another hand; run the night with --mode full, which writes each of them once."
+        )
+    newest = Window.partitionBy("product_id").orderBy(F.col("scored_at").desc(), F.col("text_hash"), F.col("run_id"))
+    return present.withColumn("copy_rank", F.row_number().over(newest)).filter("copy_rank = 1").drop("copy_rank")
+
+
+def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
+    plan, present = run.plan, found.present
+    most = run.bundle.tokenizer.settings.max_characters
+    if plan.mode == "incremental" and present is not None:
+        # A product that comes back is written anew: it is no longer missing.
+        known = present.filter((F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull())
+        # Rows that another share would send to review, or would not, are scored again.
+        known = known.filter(is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
+        kept = ("product_id", "text_hash", "category", "status", "confidence", *plan.columns.carry)
+        known = known.select(*[column(name) for name in kept])
+        if _is_last_model(run.bundle, found.state) or not known.isEmpty():
+            feed = _feed(run, found, scratch)
+            return select_changed(found.source, plan.columns, most, found.census, known, scratch, feed)
+    return select_all(found.source, plan.columns, most, found.census)
+
+
+def _is_last_model(bundle: Bundle, state: TableState) -> bool:
+    return bool(state.last_good.get("model_version") == bundle.model_version)
+
+
+def _feed(run: Run, found: Found, scratch: Scratch) -> DataFrame | None:
+    """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
+    source, last = found.source, found.state.last or {}
+    before = last.get("run", {})
+    if last.get("basis") != basis_of(source, run.bundle, run.plan) or before.get("source") != redacted(source.location.uri):
+        return None
+    changes = changed_rows(source, str(before["source_version"]))
+    if changes is None:
+        return None
+    try:
+        ids = scratch.keep(
+            changes.select(usable_id(run.plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct()
+        )
+        # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
+        return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
+    except Exception:
+        # Its files go with VACUUM before the versions that they lead between. The rows themselves are there to be compared.
+        print(
+            f"the change feed of {source.location.given} since the last run cannot be read (vacuumed): all rows are compared",
+            flush=True,
+        )
+        return None
+
+
+def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratch: Scratch) -> Scored:
+    """The selected rows with their scores, counted in the pass that scores them.
+
+    Args:
+        more_fatal: texts at most that may be named as fatal.
+    Raises:
+        FatalTexts: texts at which the engine's compiled code dies; their ids are named.
+    """
+    bundle, plan, selected = run.bundle, run.plan, time.time()
+    clock = Clock(run.spark.sparkContext)
+    rows = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
+    try:
+        groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar)
+    except Exception as error:
+        if WORKER_DIED in str(error):
+            signals = fatal_texts(selection.rows, bundle, plan.engine, found.source.location.given, more_fatal)
+            if signals:
+                raise FatalTexts(signals) from None
+        raise
+    seconds = {"counting": selected - found.started, "scoring": time.time() - selected, **clock.seconds}
+    return Scored(rows, groups, ids, seconds)
+
+
+def _record(run: Run, found: Found, selection: Selection, scored: Scored) -> dict[str, Any]:
+    """What the ledger will say of the run."""
+    good = yardstick(found.state.good, run.plan.limits)
+    before = None if _is_last_model(run.bundle, found.state) else found.present
+    return {
+        **base_record(found.started, found.source, run.bundle, run.plan, found.census),
+        **figures(scored.groups, selection.groups, good, run.plan.columns.text),
+        "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
+        "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
+        "seconds": dict(scored.seconds),
+    }
+
+
+def _shares_of_ids(run: Run, found: Found) -> dict[str, float]:
+    """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
+    now, before = found.census.sketch, found.state.sketch
+    if not now or not before or found.census.ids < run.plan.limits.from_rows:
+        return {}
+    new, gone = shares_of_ids(run.spark, now, base64.b64decode(before))
+    return {NEW_IDS: new, GONE_IDS: gone}
+
+
+def count_scored(
+    scored: DataFrame, bundle: Bundle, texts: int = 0, unfamiliar: float | None = None
+) -> tuple[list[Group], IdCount]:
+    """What the ledger tells of the scored rows, from the pass that scores them."""
+    tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
+    names = ["product_id", "text_hash", "score", *([LENGTHS] if texts else [])]
+    rows = with_category(scored.select(*names).withColumns(tokens), bundle, bundle.review_below, unfamiliar)
+    return count_groups(rows, texts, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
+
+
+def _reconcile(scored: IdCount, selection: Selection, census: Census, source: Source) -> None:
+    """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice."""
+    found = scored + selection.unchanged
+    if found != census.all_ids:
+        raise GuardrailError(
+            f"Expected each of the {census.ids} ids of {source.location.given} once, found {scored.ids} scored and "
+            f"{selection.unchanged.ids} unchanged that are not the same ids; nothing was published, run again or report this."
+        )
+
+
+def _candidate(run: Run, found: Found, scored: DataFrame, record: dict[str, Any], identity: str, scratch: Scratch) -> Candidate:
+    """What could be published; `record` is told how many products are missing, and what share would be removed."""
+    plan, present, source = run.plan, found.present, run.source
+    rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
+    rows = rows.withColumn(VANISHED, F.lit(False))
+    mode = plan.mode
+    if present is not None:
+        vanished = _vanished(present, source, plan)
+        if vanished is not None:
+            # Kept, so that the commit writes what was counted, whatever becomes of the source.
+            vanished = scratch.keep(vanished)
+            record["rows_missing"] = vanished.count()
+            if record["rows_missing"]:
+                rows = rows.unionByName(vanished.withColumn(VANISHED, F.lit(True)), allowMissingColumns=True)
+        if plan.missing == "delete":
+            removed = _gone(present, source, plan).count() if vanished is None else record["rows_missing"]
+            record["guarded"][REMOVED] = removed / max(present.count(), 1)
+    elif mode == "incremental":
+        # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
+        mode = "full"
+    if mode == "incremental" and not record["rows_scored"] and not record["rows_missing"]:
+        mode = "note"
+    note = {
+        "identity": identity,
+        "basis": basis_of(source, run.bundle, plan),
+        "read_version": found.state.version,
+        "sequence": found.state.sequence + 1,
+        "ids_once": True,
+        "decisions": run.bundle.decisions,
+        SKETCH: base64.b64encode(found.census.sketch).decode() if found.census.sketch else None,
+        "run": record,
+    }
+    return Candidate(rows, mode, plan.missing, note)
+
+
+def _vanished(present: DataFrame, source: Source, plan: Plan) -> DataFrame | None:
+    """Rows of the table whose products the source no longer holds, as they shall stand there; None where they just stay, or go."""
+    if (plan.mode, plan.missing) in (("incremental", "keep"), ("full", "delete")):
+        return None
+    rows = _gone(present, source, plan)
+    if plan.mode == "incremental" and plan.missing == "mark":
+        rows = rows.filter(F.col("missing_since").isNull())
+    if plan.missing == "mark":
+        rows = rows.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
+    return rows
+
+
+def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:
+    ids = source.frame.select(usable_id(plan.columns).alias("product_id"))
+    return present.join(ids, "product_id", "left_anti")

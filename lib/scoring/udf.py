@@ -1,0 +1,235 @@
+"""Scoring: the broadcast bundle, the UDF that applies it to Arrow batches, and the columns that follow from its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import Broadcast, SparkContext
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import arrow_udf
+
+from lib.identifiers import column
+from lib.model.arrays import Float32s
+from lib.model.bundle import TOKENIZER, Bundle
+from lib.model.engines import ENGINE_FILES, Engine, build_engine
+from schemas.tables import (
+    CATEGORIZED,
+    CATEGORIZED_STATUS,
+    LOW_CONFIDENCE,
+    NO_TEXT,
+    NO_WORDS,
+    REVIEW,
+    SCORE,
+    UNCLASSIFIABLE,
+    UNFAMILIAR,
+)
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What travels to the executors, once each: plain bytes and settings, verified on the driver."""
+
+    manifest: Mapping[str, Any]
+    digest: str
+    files: Mapping[str, bytes]
+    engine: str
+    threads: int
+
+
+def payload_of(bundle: Bundle, engine: str, threads: int) -> Payload:
+    """Only the files that `engine` reads."""
+    names = (TOKENIZER, ENGINE_FILES[engine])
+    return Payload(dict(bundle.manifest), bundle.digest, {name: bundle.files[name] for name in names}, engine, threads)
+
+
+def broadcast_payload(spark: SparkSession, bundle: Bundle, engine: str) -> Broadcast[Payload]:
+    """The payload for the executors, each engine with the cores of a task."""
+    context = spark.sparkContext
+    return context.broadcast(payload_of(bundle, engine, int(context.getConf().get("spark.task.cpus", "1"))))
+
+
+class Scorer:
+    """A bundle with its engine, in one Python process."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._bundle = Bundle(payload.manifest, payload.digest, payload.files)
+        self._engine: Engine = build_engine(payload.engine, self._bundle, payload.threads)
+        # Since the process began; a task takes the difference.
+        self.seconds = {"text": 0.0, "network": 0.0}
+
+    def scores_of(self, texts: pa.Array) -> pa.StructArray:
+        """The columns of schemas.tables.SCORE for each text, in the order given."""
+        found = self._engine.scores_of(self._bundle.tokenizer, texts)
+        for part, seconds in found.seconds.items():
+            self.seconds[part] += seconds
+        probabilities, scored = found.probabilities, found.tokens > 0
+        best, second = first_and_second(probabilities)
+        ends = np.concatenate(([0], np.cumsum(scored * probabilities.shape[1]))).astype(np.int32)
+        columns = {
+            "label": np.where(scored, best, NO_LABEL).astype(np.int32),
+            "runner_up": np.where(scored, second, NO_LABEL).astype(np.int32),
+            "scores": pa.ListArray.from_arrays(pa.array(ends), pa.array(probabilities[scored].ravel())),
+            "tokens": found.tokens,
+            "unknown_tokens": found.unknown_tokens,
+            "unfamiliarity": self._unfamiliarity(found.evidence, scored),
+        }
+        return pa.StructArray.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
+
+    def _unfamiliarity(self, evidence: Float32s, scored: Any) -> pa.Array:
+        """Null for a text without words, and under a bundle that is older than the number."""
+        known = self._bundle.unfamiliarity
+        return pa.array(known.of(evidence), mask=~scored) if known else pa.nulls(len(evidence), pa.float32())
+
+
+def first_and_second(probabilities: Float32s) -> tuple[Any, Any]:
+    """The labels [rows] of the greatest and of the second greatest probability of each text; any for a text of NaN.
+
+    Ties go to the label that comes first, on every machine.
+    """
+    rows = np.arange(len(probabilities))
+    others = np.array(probabilities)
+    best = others.argmax(axis=1)
+    others[rows, best] = -1
+    return best, others.argmax(axis=1)
+
+
+_scorers: dict[tuple[str, str, int], Scorer] = {}
+# The key of every scorer this process has built.
+_builds: list[tuple[str, str, int]] = []
+
+
+def scorer_for(payload: Payload) -> Scorer:
+    """The process's scorer for a payload: built at the first batch, found again by every later task."""
+    key = (payload.digest, payload.engine, payload.threads)
+    if key not in _scorers:
+        # One model at a time: a worker that outlives a run must not collect the models of all of them.
+        _scorers.clear()
+        _scorers[key] = Scorer(payload)
+        _builds.append(key)
+    return _scorers[key]
+
+
+class Clock:
+    """Where the tasks of a run spend their time, in seconds of all of them together.
+
+    reading: waiting for the JVM, which reads, joins and hashes texts and moves them; text: texts to ids; network: ids to
+    probabilities; start: building the scorer, in the tasks that had to. A task that runs again counts again.
+    """
+
+    PARTS = ("start", "reading", "text", "network")
+
+    def __init__(self, context: SparkContext) -> None:
+        self._seconds = {part: context.accumulator(0.0) for part in self.PARTS}
+        self._loads = context.accumulator(0)
+        self._texts = context.accumulator(0)
+
+    def add(self, seconds: Mapping[str, float], loads: int, texts: int) -> None:
+        """On an executor, at the end of a task."""
+        for part, value in seconds.items():
+            self._seconds[part].add(value)
+        self._loads.add(loads)
+        self._texts.add(texts)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {part: float(value.value) for part, value in self._seconds.items()}
+
+    @property
+    def loads(self) -> int:
+        """How many scorers were built."""
+        return int(self._loads.value)
+
+    @property
+    def texts(self) -> int:
+        """How many texts were scored."""
+        return int(self._texts.value)
+
+
+def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock | None) -> Iterator[pa.Array]:
+    """The columns of schemas.tables.SCORE for each batch of a task's texts."""
+    began, loads = perf_counter(), len(_builds)
+    scorer = scorer_for(payload)
+    seconds = {"start": perf_counter() - began, "reading": 0.0}
+    before = dict(scorer.seconds)
+    scored, waiting = 0, perf_counter()
+    for texts in batches:
+        seconds["reading"] += perf_counter() - waiting
+        scored += len(texts)
+        yield scorer.scores_of(texts)
+        waiting = perf_counter()
+    if clock:
+        seconds |= {part: value - before[part] for part, value in scorer.seconds.items()}
+        clock.add(seconds, len(_builds) - loads, scored)
+
+
+def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None) -> DataFrame:
+    """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`."""
+    broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
+
+    @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        # The rest stands in the module: what a function defined here refers to would travel as a copy, one a task.
+        return scored_batches(broadcast.value, batches, clock)
+
+    others = [column(name) for name in rows.columns if name != text]
+    return rows.select(*others, score(F.col(text)).alias("score"))
+
+
+def is_unfamiliar(share: float | None, unfamiliarity: str = "unfamiliarity") -> Column:
+    """Whether a row is among the `share` of texts that are most unlike the training texts; never true with None."""
+    return F.lit(False) if share is None else F.coalesce(F.col(unfamiliarity) > F.lit(1 - share).cast("float"), F.lit(False))
+
+
+def with_category(
+    scored: DataFrame, bundle: Bundle, review_below: Sequence[float], unfamiliar: float | None = None
+) -> DataFrame:
+    """Category, confidence, runner-up, scores, status, reason and unfamiliarity from the struct column `score`, which goes.
+
+    Args:
+        review_below: for each label of the bundle the confidence below which a row gets the status `review`; unfamiliar: the
+            share of texts like the training texts that get it for being the most unlike them.
+    """
+    labels = F.array(*[F.lit(label) for label in bundle.labels])
+    label, runner_up = F.col("score.label"), F.col("score.runner_up")
+    known = label != NO_LABEL
+    confidence = F.when(known, F.get("score.scores", label))
+    thresholds = F.array(*[F.lit(float(threshold)).cast("float") for threshold in review_below])
+    unsure = confidence < F.get(thresholds, label)
+    strange = is_unfamiliar(unfamiliar, "score.unfamiliarity")
+    reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS)
+    reason = reason.when(strange, UNFAMILIAR).when(unsure, LOW_CONFIDENCE)
+    derived: dict[str, Column] = {
+        "category": F.when(known, F.get(labels, label)),
+        "confidence": confidence,
+        "runner_up": F.when(known, F.get(labels, runner_up)),
+        "runner_up_confidence": F.when(known, F.get("score.scores", runner_up)),
+        "scores": F.when(known, F.map_from_arrays(labels, F.col("score.scores"))),
+        "status": F.when(~known, UNCLASSIFIABLE).when(strange | unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
+        "reason": reason,
+        "unfamiliarity": F.col("score.unfamiliarity"),
+    }
+    others = [column(name) for name in scored.columns if name != "score"]
+    return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
+
+
+def categorized_rows(
+    scored: DataFrame, bundle: Bundle, run_id: str, carry: tuple[str, ...], unfamiliar: float | None = None
+) -> DataFrame:
+    """Scored rows in the columns of the table `categorized`, then the carried ones."""
+    stamped = with_category(scored, bundle, bundle.review_below, unfamiliar).withColumns(
+        {
+            "model_version": F.lit(bundle.model_version),
+            "run_id": F.lit(run_id),
+            "scored_at": F.current_timestamp(),
+            "missing_since": F.lit(None).cast("timestamp"),
+        }
+    )
+    return stamped.select(*CATEGORIZED.names, *[column(name) for name in carry])

@@ -1,0 +1,141 @@
+"""The whole table against the whole source, however it came to be: what a night in the mode `full` would find otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.identifiers import column
+from lib.model.bundle import Bundle
+from lib.model.engines import PROBABILITY_TOLERANCE
+from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
+from lib.scoring.plan import Outcome, Plan
+from lib.scoring.udf import is_unfamiliar, with_category, with_scores
+from lib.tables.commits import commit_of_run, commits_of
+from lib.tables.locations import delta_table, rows_at
+from lib.tables.sources import Source
+from lib.tables.target import Tables, with_added_columns
+from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
+
+# Rows that are scored anew. That the rest follow from their own scores is checked of all.
+SCORED_ANEW = 1000
+
+
+@dataclass(frozen=True)
+class Verified:
+    """faults: what was found -> rows, and the id of one of them; empty where all is as the source and the bundle give it."""
+
+    rows: int
+    scored_anew: int
+    faults: Mapping[str, tuple[int, str]]
+
+    def __str__(self) -> str:
+        if not self.faults:
+            return f"verified: {self.rows:,} rows are as source and bundle give them, {self.scored_anew:,} of them scored anew"
+        found = (f"{rows:,} rows {what} (such as {one!r})" for what, (rows, one) in self.faults.items())
+        return ", ".join(found)
+
+
+def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan, outcome: Outcome) -> Verified:
+    """Compare every row that the run has left standing with what the source holds and what the bundle decides.
+
+    Nothing of the run's own planning is used: neither what it took for unchanged, nor what it noted.
+    """
+    commits = commits_of(spark, tables.categorized)
+    published = commit_of_run(commits, outcome.record["run_id"]) if outcome.record else None
+    version = published.version if published else commits[0].version
+    table = with_added_columns(rows_at(spark, tables.categorized, version))
+    run = next((commit.run["run_id"] for commit in commits if commit.version <= version and commit.run), "")
+    rows = of_ids(source.frame, plan.columns, _fatal(spark, tables, run))[0]
+    most = bundle.tokenizer.settings.max_characters
+    fresh = catalogue_rows(rows, plan.columns, most, take_census(rows, plan.columns))
+    both = _beside(fresh.drop("text"), table)
+    faults = _counted(both, _faults_of_rows(bundle, plan))
+    twice = table.groupBy("product_id").count().filter("count > 1")
+    faults |= _counted(twice, {"stand there more than once": F.lit(True)})
+    chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
+    chosen = chosen.limit(SCORED_ANEW).select("product_id")
+    faults |= _counted(
+        _scored_anew(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
+    )
+    return Verified(table.count(), chosen.count(), faults)
+
+
+def _fatal(spark: SparkSession, tables: Tables, run: str) -> list[str]:
+    """Ids that the run has rejected since the engine did not survive their texts: what stands of them is of an older text."""
+    rejected = delta_table(spark, tables.rejected).toDF().filter((F.col("reason") == FATAL_TEXT) & (F.col("run_id") == run))
+    return [row["product_id"] for row in rejected.select("product_id").distinct().collect()]
+
+
+def _beside(fresh: DataFrame, table: DataFrame) -> DataFrame:
+    """Source and table by id, each as one column: `fresh` and `row`, null where one of them has no such id."""
+    fresh = fresh.select("product_id", F.struct(*map(column, fresh.columns)).alias("fresh"))
+    return fresh.join(
+        table.select("product_id", F.struct(*map(column, table.columns)).alias("row")), "product_id", "full_outer"
+    )
+
+
+def _faults_of_rows(bundle: Bundle, plan: Plan) -> dict[str, Column]:
+    there, known = F.col("fresh").isNotNull(), F.col("row").isNotNull()
+    same = F.col("fresh.text_hash").eqNullSafe(F.col("row.text_hash"))
+    for name in plan.columns.carry:
+        same = same & column(name, of="fresh").eqNullSafe(column(name, of="row"))
+    gone = {
+        "keep": F.lit(False),
+        "mark": F.col("row.missing_since").isNull(),
+        "delete": F.lit(True),
+    }[plan.missing]
+    ours = there & known & (F.col("row.model_version") == bundle.model_version)
+    return {
+        "of the source are not in the table": there & ~known,
+        "have another text or other carried values than in the source": there & known & ~same,
+        "were scored by another model": there & known & (F.col("row.model_version") != bundle.model_version),
+        "are in the source and marked as missing": there & F.col("row.missing_since").isNotNull(),
+        "are no longer in the source": known & ~there & gone,
+        "have a category, status or confidence that does not follow from their scores": ours & ~_follows(bundle, plan),
+    }
+
+
+def _follows(bundle: Bundle, plan: Plan) -> Column:
+    """Whether category, confidence and status are those of the row's own scores, under the bundle's thresholds."""
+    scores, confidence = F.col("row.scores"), F.col("row.confidence")
+    best = F.array_max(F.map_values(scores))
+    labels, thresholds = (F.array(*map(F.lit, values)) for values in (bundle.labels, bundle.review_below))
+    unsure = confidence < F.get(thresholds, F.array_position(labels, F.col("row.category")) - 1).cast("float")
+    review = unsure | is_unfamiliar(plan.unfamiliar, "row.unfamiliarity")
+    status = F.when(scores.isNull(), UNCLASSIFIABLE).when(review, REVIEW).otherwise(CATEGORIZED_STATUS)
+    decided = scores.isNull() | ((confidence == best) & (F.element_at(scores, F.col("row.category")) == best))
+    return F.coalesce(decided & (status == F.col("row.status")), F.lit(False))
+
+
+def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:
+    """The chosen rows as `fresh`, scored now, and `row`, as they stand."""
+    texts = fresh.join(chosen.hint("broadcast"), "product_id", "left_semi").select("product_id", "text", "text_hash")
+    anew = with_category(with_scores(texts, bundle, plan.engine), bundle, bundle.review_below, plan.unfamiliar)
+    stands = table.join(chosen.hint("broadcast"), "product_id", "left_semi")
+    names = ("category", "confidence", "runner_up_confidence")
+    return anew.select("product_id", F.struct(*names).alias("fresh")).join(
+        stands.select("product_id", F.struct(*names).alias("row")), "product_id"
+    )
+
+
+def _otherwise() -> Column:
+    """Whether a row gets another category or confidence; near a tie another engine may name the other label."""
+    moved = F.abs(F.col("fresh.confidence") - F.col("row.confidence")) > PROBABILITY_TOLERANCE
+    tie = F.col("row.confidence") - F.col("row.runner_up_confidence") < PROBABILITY_TOLERANCE
+    other = ~F.col("fresh.category").eqNullSafe(F.col("row.category")) & ~F.coalesce(tie, F.lit(False))
+    return F.coalesce(moved, F.lit(False)) | other
+
+
+def _counted(rows: DataFrame, faults: Mapping[str, Column]) -> dict[str, tuple[int, str]]:
+    """Of each fault, how many rows have it and the least id among them; without those that none has."""
+    counts = [
+        one
+        for fault in faults.values()
+        for one in (F.count_if(F.coalesce(fault, F.lit(False))), F.min(F.when(fault, F.col("product_id"))))
+    ]
+    found = rows.agg(*counts).collect()[0]
+    return {what: (found[2 * i], str(found[2 * i + 1])) for i, what in enumerate(faults) if found[2 * i]}

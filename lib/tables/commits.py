@@ -1,0 +1,185 @@
+"""What a table's history tells: whose rows it holds, and what happened since a run has read it.
+
+Every commit of ours carries a note in its `userMetadata`: the run's record for the ledger, the identity of what decides its
+rows, and the version of the table that it had read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lib.tables.locations import Location, delta_table, is_delta
+from schemas.tables import PUBLISHED
+
+NOTE_KEY = "catalog_categorizer"
+# Operations of Delta that leave the rows as they are: a night is still the last one behind them.
+MAINTENANCE = frozenset(
+    {
+        "CREATE TABLE",
+        "OPTIMIZE",
+        "REORG",
+        "VACUUM START",
+        "VACUUM END",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
+        "ADD CONSTRAINT",
+        "CLUSTER BY",
+        "UPGRADE PROTOCOL",
+        "ADD FEATURE",
+    }
+)
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+TRANSACTION = "spark.databricks.delta.write.txnAppId"
+TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
+# The one sequence of transactions that all runs of a table share.
+APPLICATION = "catalog-categorizer"
+# In a note. Earlier versions kept a sketch of the ids themselves, as ids_sketch: with one of hashes it has nothing in common.
+SKETCH = "hashes_sketch"
+# By which a run without a changed row leaves its note.
+NOTE_OPERATION = "SET TBLPROPERTIES"
+MOST_COMMITS = 1000
+
+
+@dataclass(frozen=True)
+class Commit:
+    version: int
+    operation: str
+    note: Mapping[str, Any] | None
+
+    @property
+    def changes_rows(self) -> bool:
+        """Or tells of a run that had none to change."""
+        return self.note is not None or self.operation not in MAINTENANCE
+
+    @classmethod
+    def read(cls, version: int, operation: str, metadata: str | None) -> Commit:
+        # A compaction that follows a commit by itself inherits its metadata.
+        carries = operation not in MAINTENANCE or operation == NOTE_OPERATION
+        return cls(version, operation, _decoded(metadata) if carries else None)
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The record of the run; empty for a commit of another hand."""
+        found = (self.note or {}).get("run")
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A table at one of its versions (-1: there is none).
+
+    last: the note of the run whose rows these are, if nothing else has changed them.
+    runs: the records of all runs in the history, newest first.
+    good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
+    sketch: of the hashes of the ids that the newest of them has read (lib.scoring.catalogue.Census), in base 64.
+    sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
+    decisions: by version of a model, lib.model.bundle.Bundle.decisions as the newest run with it had them.
+    """
+
+    version: int
+    last: Mapping[str, Any] | None
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    good: Sequence[Mapping[str, Any]] = ()
+    sketch: str | None = None
+    sequence: int = 0
+    runs: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def last_good(self) -> Mapping[str, Any]:
+        """The record of the newest run in the history, whatever happened behind it; empty if there is none."""
+        return self.runs[0] if self.runs else {}
+
+
+def encoded(note: Mapping[str, Any]) -> str:
+    return json.dumps({NOTE_KEY: note}, ensure_ascii=False)
+
+
+@contextmanager
+def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None = None) -> Iterator[None]:
+    """The session's commits carry the note meanwhile, and the number of a transaction: for all ways of writing alike."""
+    settings = {USER_METADATA: encoded(note)}
+    if transaction is not None:
+        settings |= {TRANSACTION: APPLICATION, TRANSACTION_VERSION: str(transaction)}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+
+
+def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS) -> list[Commit]:
+    """The newest commits, newest first; none if there is no table."""
+    if not is_delta(spark, location):
+        return []
+    rows = delta_table(spark, location).history(most).select("version", "operation", "userMetadata").collect()
+    found = [Commit.read(row["version"], row["operation"], row["userMetadata"]) for row in rows]
+    return sorted(found, key=lambda commit: -commit.version)
+
+
+def state_of(commits: Sequence[Commit]) -> TableState:
+    """The state behind the newest of these commits."""
+    changes = [commit for commit in commits if commit.changes_rows]
+    last = changes[0].note if changes else None
+    # A change that came between what the run had read and its commit is in the table, but not in the run.
+    if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
+        last = None
+    every = [commit.run for commit in changes if commit.run]
+    # Oldest first, so that the newest is kept.
+    known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
+    decisions = {str(model): str(digest) for model, digest in known if model and digest}
+    standing = _not_undone(changes)
+    sketch = next((commit.note.get(SKETCH) for commit in standing if commit.note), None)
+    version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
+    return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every)
+
+
+def sequence_of(commits: Sequence[Commit]) -> int:
+    """The number of the newest transaction of ours, or one above it.
+
+    Older versions counted by the table's versions, and noted none. Where our commits are older than the history that the table
+    keeps, its version stands for them: each of ours raised both. Delta would pass over a transaction of a lower number.
+    """
+    newest = next((commit for commit in commits if commit.note is not None), None)
+    if newest is None:
+        return commits[0].version if commits else 0
+    return int((newest.note or {}).get("sequence", newest.version))
+
+
+def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
+    """The commits of published runs with rows, newest first, without those that a rollback has taken back."""
+    published = [commit for commit in changes if commit.run.get("status") == PUBLISHED and commit.run.get("rows_in")]
+    undone: set[int] = set()
+    up_to = None
+    for commit in changes:
+        if up_to is not None and commit.version > up_to:
+            undone.add(commit.version)
+        elif (restored := (commit.note or {}).get("restored")) is not None:
+            up_to = int(restored)
+    # A table that is back at its beginning is still guarded by what it held.
+    return [commit for commit in published if commit.version not in undone] or published
+
+
+def read_state(spark: SparkSession, location: Location) -> TableState:
+    return state_of(commits_of(spark, location))
+
+
+def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:
+    """The newest commit that published a run."""
+    return next((commit for commit in commits if commit.run.get("run_id") == run_id), None)
+
+
+def _decoded(text: str | None) -> Mapping[str, Any] | None:
+    try:
+        content = json.loads(text or "")
+    except ValueError:
+        return None
+    found = content.get(NOTE_KEY) if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else None

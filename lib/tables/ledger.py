@@ -1,0 +1,79 @@
+"""The ledger `runs`: asked, written, and mended where a run stopped before its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lib.tables.commits import commits_of, noted, read_state
+from lib.tables.locations import delta_table
+from lib.tables.target import Tables, create_tables, save
+from schemas.tables import RUNS
+
+# A look at so many tells of the last run; it costs less than a query over the ledger's files.
+MOST_LEDGER_COMMITS = 8
+# Runs at most whose rows are looked for; of a ledger that is lost the rest is in the table's history.
+MOST_MENDED = 8
+
+
+def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
+    """By the notes of the ledger's newest commits, which nearly always tell; else by its rows."""
+    commits = commits_of(spark, tables.runs, MOST_LEDGER_COMMITS)
+    if not commits:
+        return False
+    # Behind another hand's change a row may be gone whose writing the history tells of.
+    ours = takewhile(lambda commit: commit.run, (commit for commit in commits if commit.changes_rows))
+    if any((commit.run["run_id"], commit.run["status"]) == (run_id, status) for commit in ours):
+        return True
+    rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
+    return not rows.isEmpty()
+
+
+def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any], replace: bool = False) -> None:
+    """Put a run into `runs`. `record` is JSON-ready: times are ISO 8601 texts.
+
+    Args:
+        replace: the ledger may hold the run already; its row is replaced.
+    """
+    values = dict(record)
+    for name in ("started_at", "ended_at"):
+        values[name] = datetime.fromisoformat(values[name])
+    row = spark.createDataFrame([tuple(values.get(name) for name in RUNS.names)], RUNS)
+    with noted(spark, {"run": {name: record[name] for name in ("run_id", "status")}}):
+        if replace:
+            merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
+            merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        else:
+            # A ledger of an older version gets the columns it lacks.
+            save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)
+
+
+def recover(spark: SparkSession, tables: Tables, runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Write the ledger rows of runs that were published and stopped before they could; their commits carry the rows.
+
+    Args:
+        runs: of the table's history, newest first. It ends at the first that the ledger knows: what mended that one has
+            mended those before it.
+    Returns:
+        The newest that was written; None if none was.
+    """
+    lost = list(
+        takewhile(lambda run: not ledger_knows(spark, tables, str(run["run_id"]), str(run["status"])), runs[:MOST_MENDED])
+    )
+    if not lost:
+        return None
+    create_tables(spark, tables, ())
+    for run in reversed(lost):
+        write_ledger(spark, tables, run, replace=True)
+    return str(lost[0]["run_id"])
+
+
+def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
+    """Before a job adds to the table's history: whose commit stopped before its row is told first."""
+    if not dry_run:
+        recover(spark, tables, read_state(spark, tables.categorized).runs)

@@ -1,0 +1,149 @@
+"""Which files a source is made of: listed once by Spark, and the same list is checked, digested and read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lib.errors import InputError
+from lib.tables.locations import Location, file_system
+
+# Spark's own key: without it brackets, stars and braces in a path are a pattern for other paths.
+LITERAL_PATHS = {"__globPaths__": "false"}
+# What stands in a folder whose files are read through a log of their own; without the log old rows would be read too.
+LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+# Spark's index of files that were listed once, for as long as a frame lives.
+LISTED = "InMemoryFileIndex"
+# How Hadoop's FileStatus shows itself: all files of a listing come over from Java in one text.
+_STATUS = re.compile(r"path=(.*); isDirectory=false; length=(\d+);.*? modification_time=(\d+);", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class File:
+    """path: with its file system, not encoded. size in bytes, time of the last change in milliseconds."""
+
+    path: str
+    size: int
+    time: int
+
+
+def files_under(spark: SparkSession, location: Location) -> tuple[DataFrame, list[File]]:
+    """All data files at a path however deep, and their lines as a frame; like Spark, without names that begin with _ or a dot."""
+    lines = spark.read.format("text").options(recursiveFileLookup=True, **LITERAL_PATHS).load(location.uri)
+    return lines, files_read_by(lines)
+
+
+def files_read_by(frame: DataFrame) -> list[File]:
+    """The files that a frame reads, as they were when its listing was made; none for what is not read from a listing of files."""
+    found = {}
+    for relation in relations_of(frame):
+        index = relation.location()
+        if index.getClass().getSimpleName() == LISTED:
+            for text in str(index.allFiles().mkString("\0")).split("\0"):
+                status = _STATUS.search(text)
+                # Spark lists summaries of Parquet files too, which hold no rows: _metadata and _common_metadata.
+                if status and not PurePosixPath(status[1]).name.startswith(("_", ".")):
+                    found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def relations_of(frame: DataFrame) -> Iterator[Any]:
+    """Spark's HadoopFsRelations (py4j) at the leaves of a frame's plan."""
+    java: Any = frame._jdf
+    leaves = java.queryExecution().analyzed().collectLeaves().iterator()
+    while leaves.hasNext():
+        leaf = leaves.next()
+        if leaf.nodeName() == "LogicalRelation" and leaf.relation().getClass().getSimpleName() == "HadoopFsRelation":
+            yield leaf.relation()
+
+
+def plain_path(uri: str) -> str:
+    """One spelling for a file, whether it comes from a listing or, encoded, from the metadata of a row."""
+    return re.sub(r"^file:/+", "file:/", uri)
+
+
+def path_in_metadata(uri: str) -> str:
+    """The path that `_metadata.file_path` means: there a blank is %20."""
+    return plain_path(unquote(uri))
+
+
+def digest_of(files: Iterable[File]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.path}\0{file.size}\0{file.time}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def check_same_files(read: Sequence[File], listed: Sequence[File], where: str) -> None:
+    """Refuse a source whose files are not those that were listed and checked.
+
+    Raises:
+        InputError: names one that came, went, changed, or is hidden from the reader.
+    """
+    if read == listed:
+        return
+    before, now = ({file.path: file for file in files} for files in (listed, read))
+    odd = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+    raise InputError(
+        f"Expected the files of {where} to stay as they are while they are read, found {odd[0]} changed, new or gone; "
+        f"run again once they are delivered."
+    )
+
+
+def changed_since(spark: SparkSession, files: Sequence[File], roots: Sequence[str]) -> str | None:
+    """The first of these files that stands there with another size or time than it was listed with; None if there is none.
+
+    One that is gone does not count: who had to read it has failed.
+    """
+    if not files:
+        return None
+    now: dict[str, File] = {}
+    for root in roots:
+        system, path = file_system(spark, root)
+        if system.exists(path):
+            lines = spark.read.format("text").options(recursiveFileLookup=True, **LITERAL_PATHS).load(root)
+            now |= {file.path: file for file in files_read_by(lines)}
+    return next((file.path for file in files if now.get(file.path, file) != file), None)
+
+
+def is_partitioned(spark: SparkSession, files: Sequence[File], location: Location) -> bool:
+    """Whether the files lie in folders named key=value, whose values are columns; false where folders mean nothing.
+
+    Raises:
+        InputError: some do and some do not, or a folder holds a table with a log of its own.
+    """
+    root = plain_path(location.uri.rstrip("/"))
+    folders = {PurePosixPath(file.path[len(root) :].lstrip("/")).parent for file in files if file.path != root}
+    keys = {tuple(part.partition("=")[0] if "=" in part else None for part in folder.parts): folder for folder in folders}
+    plain = [folder for names, folder in keys.items() if None in names or not names]
+    if len(plain) < len(keys) and (plain or len(keys) > 1):
+        one = next(folder for names, folder in keys.items() if folder not in plain)
+        other = plain[0] if plain else next(folder for folder in keys.values() if folder != one)
+        raise InputError(
+            f"Expected data files in folders named by the same key=value, or in none, at {location.given}, found "
+            f"{_named(one)} beside {_named(other)}; deliver them alike, or give the path of one kind."
+        )
+    _check_no_table_inside(spark, folders, root, location)
+    return bool(keys) and not plain
+
+
+def _named(folder: PurePosixPath) -> str:
+    return f"the folder {folder}" if folder.parts else "files beside the folders"
+
+
+def _check_no_table_inside(spark: SparkSession, folders: Iterable[PurePosixPath], root: str, location: Location) -> None:
+    within = {outer for folder in folders for outer in (folder, *folder.parents) if outer.parts and "=" not in outer.name}
+    for folder in sorted(within):
+        for name, what in LOGS.items():
+            system, path = file_system(spark, f"{root}/{folder}/{name}")
+            if system.exists(path):
+                raise InputError(
+                    f"Expected data files at {location.given}, found {what} in its folder {folder}; give that folder's path."
+                )

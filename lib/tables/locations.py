@@ -1,0 +1,162 @@
+"""Where a table is: a path or a name, given by the user as one word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from lib.errors import InputError
+from lib.identifiers import quoted
+from lib.redaction import redacted
+
+
+@dataclass(frozen=True)
+class Location:
+    """A path (`uri` is qualified, with its file system) or the name of a table (`uri` is the name).
+
+    given: as the user wrote it, to be told and kept, so without keys and passwords.
+    """
+
+    given: str
+    uri: str
+    is_path: bool
+
+    @property
+    def sql(self) -> str:
+        """The identifier to write in SQL."""
+        if self.is_path:
+            return f"delta.{quoted(self.uri)}"
+        return ".".join(quoted(part) for part in self.uri.split("."))
+
+    def sibling(self, suffix: str) -> Location:
+        """The table beside this one, with its name and `suffix`."""
+        return Location(self.given.rstrip("/") + suffix, self.uri.rstrip("/") + suffix, self.is_path)
+
+
+def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Hadoop's FileSystem and Path of `path` (py4j objects)."""
+    jvm: Any = spark.sparkContext._jvm
+    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
+    jsc: Any = spark.sparkContext._jsc
+    return hadoop_path.getFileSystem(jsc.hadoopConfiguration()), hadoop_path
+
+
+def locate(spark: SparkSession, given: str) -> Location:
+    """A path if it looks like one (a slash in it) or exists as one; otherwise the name of a table.
+
+    Raises:
+        InputError: neither can be, or it is both: where the command is typed must not decide between them.
+    """
+    if not given.strip():
+        raise InputError("Expected a path or the name of a table, found an empty text; give one.")
+    try:
+        system, path = file_system(spark, given)
+        is_path = "/" in given or bool(system.exists(path))
+        uri = str(system.makeQualified(path).toString())
+    except Exception as error:  # py4j wraps every Java exception in one type
+        reason = str(getattr(error, "java_exception", error)).splitlines()[0]
+        raise InputError(
+            f"Expected a path or the name of a table, found {given!r}, which cannot be looked up ({reason})."
+        ) from None
+    if not is_path:
+        return Location(given, given, False)
+    # To ask a catalogue that forgets makes a folder for it, here.
+    if "/" not in given and not _forgets(spark) and exists(spark, Location(given, given, False)):
+        raise InputError(
+            f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
+        )
+    return Location(redacted(given), uri, True)
+
+
+def check_place(spark: SparkSession, target: Location) -> None:
+    """Refuse places where a table and those beside it could not be found again.
+
+    Raises:
+        InputError: a name that no lasting catalogue holds, the root of a file system, or a backtick.
+    """
+    if "`" in target.uri:
+        raise InputError(
+            f"Expected a target without a backtick, which SQL could not name, found {target.given}; choose another."
+        )
+    if target.is_path:
+        _, path = file_system(spark, target.uri)
+        if path.getParent() is None:
+            raise InputError(
+                f"Expected a folder below the root of a file system or bucket, beside which tables can stand, found {target.given}; "
+                f"choose another --target."
+            )
+    else:
+        _check_catalogue(spark, target)
+
+
+def _check_catalogue(spark: SparkSession, target: Location) -> None:
+    name, parts = target.given, target.given.split(".")
+    if len(parts) > 2 or (len(parts) == 2 and spark.conf.get(f"spark.sql.catalog.{parts[0]}", None)):
+        return
+    if _forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
+        raise InputError(
+            f"Expected a path, or a catalogue that holds tables by name, found {name!r} and no catalogue that outlives the run; write "
+            f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name."
+        )
+    if len(parts) == 2 and not exists(spark, target) and not _has_database(spark, parts[0]):
+        raise InputError(
+            f"Expected a table's name in a database of the catalogue, found no database {parts[0]!r}; correct --target."
+        )
+
+
+def _forgets(spark: SparkSession) -> bool:
+    """Whether names are looked up in Spark's own catalogue, and that is gone with the process."""
+    lasting = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
+    return not lasting and spark.conf.get("spark.sql.defaultCatalog", "spark_catalog") == "spark_catalog"
+
+
+def _has_database(spark: SparkSession, name: str) -> bool:
+    try:
+        return bool(spark.catalog.databaseExists(quoted(name)))
+    except Exception:  # a name that is no identifier
+        return False
+
+
+def exists(spark: SparkSession, location: Location) -> bool:
+    if location.is_path:
+        system, path = file_system(spark, location.uri)
+        return bool(system.exists(path))
+    try:
+        return spark.catalog.tableExists(location.uri)
+    except Exception:  # a name that is no identifier, a catalogue that is not there
+        return False
+
+
+def is_delta(spark: SparkSession, location: Location) -> bool:
+    if location.is_path:
+        return DeltaTable.isDeltaTable(spark, location.uri)
+    if not exists(spark, location):
+        return False
+    details = spark.sql(f"DESCRIBE TABLE EXTENDED {location.sql}").filter("col_name = 'Provider'").collect()
+    return bool(details) and details[0]["data_type"].lower() == "delta"
+
+
+def delta_table(spark: SparkSession, location: Location) -> DeltaTable:
+    return DeltaTable.forPath(spark, location.uri) if location.is_path else DeltaTable.forName(spark, location.uri)
+
+
+def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
+    """A Delta table as it was at a version; reading it twice gives the same rows, whoever writes meanwhile."""
+    reader = spark.read.format("delta").option("versionAsOf", version)
+    return reader.load(location.uri) if location.is_path else reader.table(location.uri)
+
+
+def file_count(spark: SparkSession, location: Location) -> int:
+    """Data files of a Delta table, as its log tells; none hold rows where there are none."""
+    return int(delta_table(spark, location).detail().select("numFiles").collect()[0]["numFiles"])
+
+
+def storage_uri(spark: SparkSession, location: Location) -> str:
+    """Where the data lies, to compare a path with a name; the name itself for what has no files."""
+    if location.is_path or not is_delta(spark, location):
+        return location.uri.rstrip("/")
+    row = delta_table(spark, location).detail().select("location").collect()[0]
+    return str(row["location"]).rstrip("/")

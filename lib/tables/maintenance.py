@@ -1,0 +1,90 @@
+"""Upkeep of a target's tables: small files packed together, files of old versions removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from lib.errors import InputError
+from lib.tables.locations import Location, delta_table, file_count, is_delta
+from lib.tables.publish import MOST_TRIES, is_conflict
+from lib.tables.target import Tables
+
+# Delta's own default for what a reader or a rollback may still need: a week.
+RETAIN_HOURS = 168
+# Beyond so many files of this mean size (bytes) a run packs its table itself.
+MOST_SMALL_FILES = 64
+SMALL_FILE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done to one table. `removed`: files that VACUUM took away, or would take."""
+
+    table: Location
+    files_before: int
+    files_after: int
+    removed: int
+
+
+def maintain(
+    spark: SparkSession, tables: Tables, retain_hours: int = RETAIN_HOURS, cluster_by: Sequence[str] = (), dry_run: bool = False
+) -> list[Upkeep]:
+    """Compact and vacuum the tables of a target that are there.
+
+    Args:
+        cluster_by: columns of `categorized` by whose values its rows are laid side by side (Z-order).
+        dry_run: count what VACUUM would remove, and leave all as it is.
+    Raises:
+        InputError: no table there, an unknown column, or a retention that would cut off readers; nothing was removed.
+    """
+    there = [t for t in (tables.categorized, tables.rejected, tables.runs, tables.held) if is_delta(spark, t)]
+    if tables.categorized not in there:
+        raise InputError(f"Expected a table at {tables.categorized.given}, found none; correct --target.")
+    if retain_hours < RETAIN_HOURS:
+        raise InputError(
+            f"Expected at least {RETAIN_HOURS} hours in --retain-hours, found {retain_hours}: a reader or a rollback may need files "
+            f"of the last week; give more."
+        )
+    columns = delta_table(spark, tables.categorized).toDF().columns
+    unknown = [name for name in cluster_by if name not in columns]
+    if unknown:
+        raise InputError(
+            f"Expected columns of {tables.categorized.given} in --cluster-by, found {', '.join(unknown)} (there are {', '.join(columns)}); correct it."
+        )
+    return [
+        _maintain(spark, table, retain_hours, cluster_by if table == tables.categorized else (), dry_run) for table in there
+    ]
+
+
+def pack_if_scattered(spark: SparkSession, table: Location) -> None:
+    """Compact a table that nights of few changes have scattered over many small files; if another run is at work, the next one may."""
+    detail = delta_table(spark, table).detail().select("numFiles", "sizeInBytes").collect()[0]
+    if detail["numFiles"] <= MOST_SMALL_FILES or detail["sizeInBytes"] > detail["numFiles"] * SMALL_FILE:
+        return
+    try:
+        delta_table(spark, table).optimize().executeCompaction()
+    except Exception as error:
+        if not is_conflict(error):
+            raise
+
+
+def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Upkeep:
+    before = file_count(spark, table)
+    if not dry_run:
+        for attempt in range(MOST_TRIES):
+            try:
+                optimize = delta_table(spark, table).optimize()
+                optimize.executeZOrderBy(*cluster_by) if cluster_by else optimize.executeCompaction()
+                break
+            except Exception as error:
+                # A run has published meanwhile; its rows come first.
+                if attempt == MOST_TRIES - 1 or not is_conflict(error):
+                    raise
+    # The count is the same either way; VACUUM itself gives no number.
+    removed = spark.sql(f"VACUUM {table.sql} RETAIN {retain_hours} HOURS DRY RUN").count()
+    if removed and not dry_run:
+        delta_table(spark, table).vacuum(retain_hours)
+    return Upkeep(table, before, file_count(spark, table), removed)

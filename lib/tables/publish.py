@@ -1,0 +1,229 @@
+"""Load: a run's rows into `categorized` in one commit, on the version of the table that the run has read, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lib.errors import CategorizerError
+from lib.failpoints import reached
+from lib.identifiers import column, quoted
+from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
+from lib.tables.locations import Location, delta_table, rows_at
+from lib.tables.target import Tables, save
+
+MOST_TRIES = 5
+# On a fast machine a file holds a second's writing; tasks beyond that only make small files.
+ROWS_PER_FILE = 500_000
+VANISHED = "vanished"
+CONFLICTS = (
+    "DELTA_CONCURRENT",
+    "DELTA_METADATA_CHANGED",
+    "DELTA_PROTOCOL_CHANGED",
+    "ConcurrentModificationException",
+    "MetadataChangedException",
+    "ProtocolChangedException",
+)
+
+
+class Step(Enum):
+    """Behind an attempt to commit."""
+
+    DONE = "published on what was read"
+    AGAIN = "only upkeep came between: try again on the newest version"
+    MOVED = "others have changed rows: plan anew"
+    FAILED = "an error, and nothing of the run stands"
+
+
+class TableMoved(CategorizerError):
+    """Another run or another hand has changed the table since this run has read it; it has to be planned anew."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that could be published.
+
+    Attributes:
+        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer holds, of which only
+            product_id and missing_since count.
+        mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only lets the
+            commit tell of the run.
+        missing: what happens to vanished products: keep, mark, delete.
+        note: kept with the commit (lib.tables.commits), with `run`, `identity` and `read_version`.
+    """
+
+    rows: DataFrame
+    mode: str
+    missing: str
+    note: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        return str(self.note["run"]["run_id"])
+
+
+def publish(candidate: Candidate, tables: Tables) -> None:
+    """Commit a candidate, once, whatever else goes on.
+
+    A commit that replaces the table's rows is made on the version that was read, or not at all. A merge is begun only where nothing
+    has changed since then; Delta lets it through if what comes behind its beginning does not overlap. So each commit carries a transaction of a sequence that
+    all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
+
+    Raises:
+        TableMoved: the run has to be planned anew.
+    """
+    spark = candidate.rows.sparkSession
+    read_version = int(candidate.note["read_version"])
+    # A candidate that an older version has held is numbered as that did.
+    number = int(candidate.note.get("sequence", read_version + 1))
+    version = read_version
+    conflict: Exception | None = None
+    for _ in range(MOST_TRIES):
+        conflict = None
+        # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
+        if candidate.mode != "full" and changed_since(commits := commits_of(spark, tables.categorized), version):
+            break
+        try:
+            with noted(spark, {**candidate.note, "sequence": number}, number):
+                _write(spark, candidate, tables.categorized, version, number)
+            reached("published")
+        except Exception as error:
+            # The commit may stand, though the client was told otherwise: the history knows.
+            conflict = error
+        commits = [commit for commit in commits_of(spark, tables.categorized) if commit.version > read_version]
+        step = step_behind(commits, candidate.run_id, conflict)
+        if step is Step.DONE:
+            return
+        if step is Step.FAILED:
+            assert conflict
+            raise conflict
+        if step is Step.MOVED:
+            break
+        # Only upkeep came between: the rows are those that were read.
+        version = commits[0].version if commits else version
+    stands = commit_of_run(commits, candidate.run_id)
+    left = f"; the run's changes stand in its version {stands.version}, beside theirs" if stands else ""
+    raise TableMoved(
+        f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
+        f"another hand at work on it meanwhile{left}; run again."
+    ) from conflict
+
+
+def changed_since(commits: Sequence[Commit], version: int) -> bool:
+    """Whether rows have changed since a version. commits: newest first."""
+    return any(commit.changes_rows for commit in commits if commit.version > version)
+
+
+def step_behind(commits: Sequence[Commit], run_id: str, conflict: Exception | None) -> Step:
+    """What to do behind an attempt to commit, by what stands in the history.
+
+    Args:
+        commits: since the version that was read, newest first.
+        conflict: what the client was told, None for a success.
+    """
+    stands = commit_of_run(commits, run_id)
+    others = [commit for commit in commits if commit.changes_rows and commit is not stands]
+    if stands and not any(commit.version < stands.version for commit in others):
+        return Step.DONE
+    if conflict and not is_conflict(conflict):
+        return Step.FAILED
+    # Also where the commit stands: by another hand's change the rows that it left alone are not those it had read.
+    return Step.MOVED if stands or others else Step.AGAIN
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit because of another one."""
+    return type(error).__module__.startswith("delta.exceptions") or any(mark in str(error) for mark in CONFLICTS)
+
+
+def hold(candidate: Candidate, tables: Tables) -> None:
+    """Put a candidate into the side table, in place of the one before it."""
+    note = {**candidate.note, "mode": candidate.mode, "missing": candidate.missing}
+    writer = candidate.rows.write.format("delta").mode("overwrite").option("overwriteSchema", True)
+    save(writer.option("userMetadata", encoded(note)), tables.held)
+
+
+def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
+    """What stands in the side table; None if nothing of ours does."""
+    newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
+    if newest is None or newest.note is None or not newest.run:
+        return None
+    note = dict(newest.note)
+    # As it was held, also if another night is held meanwhile.
+    return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note)
+
+
+def in_large_files(rows: DataFrame, count: int) -> DataFrame:
+    """The rows in as many tasks as shall write files. count: about how many rows there are."""
+    return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
+
+
+def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
+    if candidate.mode == "note":
+        # Neither a merge nor an append of no rows will do: each writes a data file without rows.
+        run_id = candidate.run_id.replace("'", "")
+        spark.sql(f"ALTER TABLE {target.sql} SET TBLPROPERTIES ('{NOTE_KEY}.last_run' = '{run_id}')")
+        return
+    if candidate.mode == "full":
+        rows = candidate.rows.drop(VANISHED)
+        rows = in_large_files(rows, candidate.note["run"]["rows_in"])
+        overwrite_version(rows, target, version, number)
+        return
+    names = [name for name in candidate.rows.columns if name != VANISHED]
+    values = {quoted(name): column(name, of="scored") for name in names}
+    merge = (
+        delta_table(spark, target)
+        .alias("present")
+        .merge(candidate.rows.alias("scored"), "present.product_id = scored.product_id")
+    )
+    merge = merge.withSchemaEvolution()
+    if candidate.missing == "delete":
+        merge = merge.whenMatchedDelete(f"scored.{VANISHED}")
+    if candidate.missing == "mark":
+        merge = merge.whenMatchedUpdate(f"scored.{VANISHED}", {"missing_since": "scored.missing_since"})
+    merge = merge.whenMatchedUpdate(f"NOT scored.{VANISHED}", values)
+    merge.whenNotMatchedInsert(f"NOT scored.{VANISHED}", values).execute()
+
+
+def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:
+    """Replace the rows of one version of a table, in a commit that fails if any other has changed rows since.
+
+    Spark's own overwrite replaces what stands there when it begins, seen or not; so the transaction is begun here, on the version.
+
+    Args:
+        number: of the transaction, in the sequence that our commits share.
+    """
+    spark = rows.sparkSession
+    java: Any = spark._jsparkSession
+    delta: Any = spark._jvm.org.apache.spark.sql.delta  # type: ignore[union-attr]
+    place = str(delta_table(spark, target).detail().select("location").collect()[0]["location"])
+    none = _none(spark)
+    log = delta.DeltaLog.forTable(java, place)
+    transaction = log.startTransaction(none, spark._jvm.scala.Some(log.getSnapshotAt(version, none, none, False)))  # type: ignore[union-attr]
+    overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
+    nothing, options = (
+        _scala_map(spark, {}),
+        delta.DeltaOptions(_scala_map(spark, {"mergeSchema": "true"}), java.sessionState().conf()),
+    )
+    nil = getattr(getattr(spark._jvm.scala.collection.immutable, "Nil$"), "MODULE$")  # type: ignore[union-attr]
+    write = delta.commands.WriteIntoDelta(log, overwrite, options, nil, nothing, rows._jdf, none, none, False)
+    actions = write.write(transaction, java, none, False)
+    mark = delta.actions.SetTransaction(APPLICATION, number, none)
+    operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
+    transaction.commit(actions.appended(mark), operation)
+
+
+def _none(spark: SparkSession) -> Any:
+    return getattr(getattr(spark._jvm.scala, "None$"), "MODULE$")  # type: ignore[union-attr]
+
+
+def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
+    jvm: Any = spark._jvm
+    content = jvm.java.util.HashMap()
+    for name, value in values.items():
+        content.put(name, value)
+    return jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(content)

@@ -1,0 +1,110 @@
+"""Going back: the table to an older night, in one commit that says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lib.errors import CategorizerError, InputError
+from lib.tables.commits import Commit, commit_of_run, commits_of, noted, sequence_of, state_of
+from lib.tables.ledger import recover
+from lib.tables.locations import delta_table
+from lib.tables.target import Tables
+from lib.times import iso, run_id
+from schemas.tables import ROLLED_BACK
+
+# Of a version that no run has made.
+EMPTY: Mapping[str, Any] = {
+    "source": "",
+    "source_version": "",
+    "model_version": "",
+    "engine": "",
+    **dict.fromkeys(("rows_in", "rows_scored", "rows_unchanged", "rows_rejected", "rows_review", "rows_unclassifiable"), 0),
+}
+
+
+def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] | None:
+    """Bring `categorized` back to a version, or to what a run had published, and tell the ledger.
+
+    The night that is undone stays in the history: rolling back to its version brings it back. The next run on the input
+    that made the restored rows has nothing to do.
+
+    Returns:
+        The row for the ledger; None if the table holds these rows already.
+    Raises:
+        InputError: no such version or run in the history, or its files are gone; nothing was written.
+    """
+    started = time.time()
+    where = tables.categorized.given
+    commits = commits_of(spark, tables.categorized)
+    if not commits:
+        raise InputError(f"Expected a table at {where}, found none; correct --target.")
+    wanted = _wanted(commits, to, where)
+    # Also where nothing is left to restore: a rollback that was killed before its row is typed again.
+    recover(spark, tables, state_of(commits).runs)
+    newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
+    if not newer or (newer[0].note or {}).get("restored") == wanted.version:
+        return None
+    restored = state_of([commit for commit in commits if commit.version <= wanted.version])
+    record = {
+        **EMPTY,
+        **restored.last_good,
+        "run_id": run_id(started),
+        "started_at": iso(started),
+        "ended_at": iso(time.time()),
+        "status": ROLLED_BACK,
+        "mode": "rollback",
+        "settings": f'{{"to": {wanted.version}}}',
+    }
+    note = {
+        **(restored.last or {}),
+        "read_version": commits[0].version,
+        "restored": wanted.version,
+        "sequence": sequence_of(commits) + 1,
+        "run": record,
+    }
+    try:
+        with noted(spark, note):
+            delta_table(spark, tables.categorized).restoreToVersion(wanted.version)
+    except Exception as error:
+        if "Not all files from version" not in str(error):
+            raise
+        raise InputError(
+            f"Expected the files of version {wanted.version} of {where}, found some gone (vacuumed); choose a younger one with --to."
+        ) from None
+    now = commits_of(spark, tables.categorized)
+    # Our own row is one of them; whose commit came between may have stopped before its row.
+    recover(spark, tables, state_of(now).runs)
+    _check_nothing_undone_unseen(tables, now, commits[0].version)
+    return record
+
+
+def _check_nothing_undone_unseen(tables: Tables, commits: Sequence[Commit], read_version: int) -> None:
+    between = undone_unseen(commits, read_version)
+    if between:
+        raise CategorizerError(
+            f"Expected {tables.categorized.given} to stay as it was read until it was brought back, found version {between.version} "
+            f"published meanwhile, which is undone too; rollback --to {between.version} brings that back."
+        )
+
+
+def undone_unseen(commits: Sequence[Commit], read_version: int) -> Commit | None:
+    """The newest commit that came between what a rollback had read and its own, which is the newest that restored."""
+    newer = [commit for commit in commits if commit.changes_rows and commit.version > read_version]
+    ours = next(i for i, commit in enumerate(newer) if "restored" in (commit.note or {}))
+    return newer[ours + 1] if newer[ours + 1 :] else None
+
+
+def _wanted(commits: list[Commit], to: str, where: str) -> Commit:
+    by_version = {str(commit.version): commit for commit in commits}
+    found = by_version.get(to) or commit_of_run(commits, to)
+    if found is None:
+        runs = ", ".join(f"{c.run['run_id']} (version {c.version})" for c in commits if c.run)[:500] or "no run"
+        raise InputError(
+            f"Expected the version or the run {to!r} in the history of {where}, found versions {commits[-1].version} to "
+            f"{commits[0].version} and {runs}; correct --to."
+        )
+    return found

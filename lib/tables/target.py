@@ -1,0 +1,157 @@
+"""The tables of a target: where they are, whether they are ours, how they come into being, and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
+
+from lib.errors import InputError
+from lib.tables.locations import Location, delta_table, exists, file_system, is_delta
+from schemas.tables import (
+    ADDED_TO_CATEGORIZED,
+    ADDED_TO_RUNS,
+    CATEGORIZED,
+    CATEGORIZED_CONSTRAINTS,
+    REJECTED,
+    RUNS,
+    categorized_schema,
+)
+
+CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a target: its own name, and three beside it. `held` is there only after a run was held back."""
+
+    categorized: Location
+    rejected: Location
+    runs: Location
+    held: Location
+
+
+def tables_of(target: Location) -> Tables:
+    return Tables(target, *(target.sibling(suffix) for suffix in ("_rejected", "_runs", "_held")))
+
+
+def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructField], replaces: bool) -> None:
+    """Refuse targets that are not ours to write, before any row is read.
+
+    Args:
+        replaces: the run overwrites the table, so carried columns may come and go.
+    Raises:
+        InputError: not a Delta table, or one with other columns.
+    """
+    for location, schema, may_lack, may_hold_more in (
+        (
+            tables.categorized,
+            categorized_schema(carried),
+            ADDED_TO_CATEGORIZED | {field.name for field in carried if replaces},
+            replaces,
+        ),
+        (tables.rejected, REJECTED, set(), False),
+        (tables.runs, RUNS, ADDED_TO_RUNS, False),
+    ):
+        if _is_delta_or_free(spark, location):
+            _check_schema(location, delta_table(spark, location).toDF().schema, schema, may_lack, may_hold_more)
+    _is_delta_or_free(spark, tables.held)
+
+
+def _is_delta_or_free(spark: SparkSession, location: Location) -> bool:
+    """Whether there is a Delta table; false where there is nothing yet."""
+    if not exists(spark, location):
+        return False
+    if is_delta(spark, location):
+        return True
+    if location.is_path and not _holds_anything(spark, location):
+        return False
+    raise InputError(
+        f"Expected a Delta table, or nothing yet, at the target {location.given}, found something else; choose another --target."
+    )
+
+
+def _holds_anything(spark: SparkSession, location: Location) -> bool:
+    system, path = file_system(spark, location.uri)
+    return bool(system.getFileStatus(path).isFile()) or len(system.listStatus(path)) > 0
+
+
+def _check_schema(
+    location: Location, found: StructType, wanted: StructType, may_lack: Collection[str], may_hold_more: bool
+) -> None:
+    # As Delta does, by names that do not differ by case alone.
+    there = {f.name.lower(): f.dataType.simpleString() for f in found.fields}
+    expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
+    ours = {name.lower() for name in expected}
+    lacking = [f"{name} {kind}" for name, kind in expected.items() if name.lower() not in there and name not in may_lack]
+    other = {name: kind for name, kind in expected.items() if there.get(name.lower(), kind) != kind}
+    extra = (
+        [] if may_hold_more else [f"{f.name} {f.dataType.simpleString()}" for f in found.fields if f.name.lower() not in ours]
+    )
+    parts, advice = [], []
+    if lacking:
+        parts.append(f"no {', '.join(lacking)}")
+        advice.append("add carried columns with --mode full")
+    if other:
+        parts.append(", ".join(f"{name} as {there[name.lower()]}, which is {kind} now" for name, kind in other.items()))
+        advice.append("cast what has another type in the source, or leave it out of --carry")
+    if extra:
+        parts.append(f"also {', '.join(extra)}")
+        advice.append("carry what it holds beyond")
+    if parts:
+        raise InputError(
+            f"Expected the columns of this job (and the carried ones) in the existing table {location.given}, "
+            f"found {' and '.join(parts)}; {', '.join(advice)}, or choose another --target."
+        )
+
+
+def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructField], change_data_feed: bool = False) -> None:
+    """Create what is not there yet, empty, each in one commit together with its properties.
+
+    Args:
+        change_data_feed: record row-level changes of `categorized`, also where it is there already.
+    """
+    properties = {f"delta.constraints.{name}": condition for name, condition in CATEGORIZED_CONSTRAINTS.items()}
+    if change_data_feed:
+        properties[CHANGE_DATA_FEED] = "true"
+    for location, schema, wanted in (
+        (tables.categorized, categorized_schema(carried), properties),
+        (tables.rejected, REJECTED, {}),
+        (tables.runs, RUNS, {}),
+    ):
+        if is_delta(spark, location):
+            if CHANGE_DATA_FEED in wanted and not feeds_changes(spark, location):
+                spark.sql(f"ALTER TABLE {location.sql} SET TBLPROPERTIES ({CHANGE_DATA_FEED} = true)")
+            continue
+        builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
+        builder = builder.location(location.uri) if location.is_path else builder.tableName(location.uri)
+        for name, value in wanted.items():
+            builder = builder.property(name, value)
+        builder.execute()
+
+
+def feeds_changes(spark: SparkSession, location: Location) -> bool:
+    """Whether a Delta table records its row-level changes."""
+    return dict(delta_table(spark, location).detail().collect()[0]["properties"]).get(CHANGE_DATA_FEED) == "true"
+
+
+def with_added_columns(rows: DataFrame) -> DataFrame:
+    """Rows of `categorized` with the columns that a table of an older version lacks, null."""
+    lacking = [field for field in CATEGORIZED if field.name in ADDED_TO_CATEGORIZED and field.name not in rows.columns]
+    return rows.withColumns({field.name: F.lit(None).cast(field.dataType) for field in lacking}) if lacking else rows
+
+
+def append(rows: DataFrame, location: Location) -> None:
+    save(rows.write.format("delta").mode("append"), location)
+
+
+def save(writer: Any, location: Location) -> None:
+    if location.is_path:
+        writer.save(location.uri)
+    else:
+        writer.saveAsTable(location.uri)
