@@ -8,6 +8,7 @@ from typing import Any
 from training.comparison import better_text
 from training.labels import listed
 from training.promise import Promise, promise_text
+from training.self_training import SURE
 
 WORST_CONFUSIONS = 5
 WORST_ELSEWHERE = 3
@@ -38,7 +39,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             + ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
             + f". {_split(data)} "
             f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
-            f"those of the train side and unlabelled ones. {_vectors(manifest)}"
+            f"those of the train side and unlabelled ones. {_self_training(manifest)}{_vectors(manifest)}"
             f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
             "",
             *_judged_on(metrics),
@@ -87,6 +88,16 @@ def _split(data: Mapping[str, Any]) -> str:
         + left_out
         * bool(split["left_out"])
     ).strip()
+
+
+def _self_training(manifest: Mapping[str, Any]) -> str:
+    texts = manifest["training"].get("self_trained_on_texts")
+    if not texts:
+        return ""
+    return (
+        f"{texts:,} of the unlabelled texts, which a first model was at least {SURE:.0%} sure of, were learned from under its labels; "
+        "they are on no side that anything is judged on. "
+    )
 
 
 def _vectors(manifest: Mapping[str, Any]) -> str:

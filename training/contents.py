@@ -108,6 +108,7 @@ def manifest_of(
             "vocabulary": recipe.vocabulary,
             "min_count": recipe.min_count,
             "pretrained_on_texts": model.pretrained_on,
+            "self_trained_on_texts": model.guessed,
             "vectors": model.parts.vectors,
             "seconds": round(model.fitted.seconds, 1),
             "bag": asdict(recipe.bag) if recipe.bag else None,

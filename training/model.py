@@ -35,6 +35,7 @@ from training.linear import fit_linear, worth_fitting
 from training.network import NetworkSettings, build_network, joined_network
 from training.pretrained import record_of, rows_of, words_with_vectors
 from training.recipe import BagSettings, Recipe
+from training.self_training import with_sure_texts
 from training.split import Split
 from training.vectors import WordVectors
 from training.workers import Say, prefixed, run_together
@@ -80,12 +81,14 @@ class Parts:
 class Model:
     """A network of fitted parts, calibrated.
 
-    factors: of each part's logits; held_out: each part's logits for the validation side, from parts that did not see it.
+    factors: of each part's logits; held_out: each part's logits for the validation side, from parts that did not see it;
+    guessed: unlabelled texts that were learned from under the label of a first model.
     """
 
     parts: Parts
     factors: tuple[float, ...]
     held_out: tuple[Float32s, ...]
+    guessed: int = 0
 
     @property
     def fitted(self) -> Fitted:
@@ -137,13 +140,20 @@ def build_model(
     """Fit on the train side and calibrate on the validation side; if the recipe says so, also fit on both, for scoring.
 
     Args:
-        unlabelled: strings, texts to learn embeddings from beside those of the train side.
+        unlabelled: strings, texts to learn embeddings from beside those of the train side; with self-training also texts to
+            learn labels from.
         processes: fits that run side by side at most; None for one a core, where the texts are worth it.
         vectors: that others made; what is learned of them is multiplied out into the tables of both parts.
     Raises:
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
     """
+    labelled, more = len(data.label_ids), _unlabelled(data, sides, recipe, unlabelled) if recipe.self_training else None
+    if more is not None:
+        first_recipe = replace(recipe, refit=False, self_training=False)
+        model = build_model(data, sides, first_recipe, unlabelled, None, prefixed(say, "first model, "), processes, vectors)
+        data, sides = with_sure_texts(data, sides, more, model.probabilities, recipe.fit.seed)
+        say(f"self-training: the first model is sure of {len(data.label_ids) - labelled:,} of {len(more):,} unlabelled texts")
     plans = [plan_of(data, sides, recipe, unlabelled, vectors)]
     if recipe.refit:
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
@@ -160,7 +170,8 @@ def build_model(
         held_out[: 1 + len(first.bags)], first.rarity, data.label_ids[sides.validation], recipe.logit_adjustment
     )
     # What is drawn are the curves of the fit that was looked at with texts it did not see.
-    return Model(replace(last, lstm=replace(last.lstm, curves=first.lstm.curves)), factors, held_out)
+    last = replace(last, lstm=replace(last.lstm, curves=first.lstm.curves))
+    return Model(last, factors, held_out, len(data.label_ids) - labelled)
 
 
 def factors_for(parts: Sequence[Float32s], rarity: Float32s | None, label_ids: Int64s, adjustment: float) -> tuple[float, ...]:

@@ -102,6 +102,8 @@ class Recipe:
     refit: bool = True
     # How much of a label's rarity is added to its logit, 0 for nothing: rare labels are named more often, and right less often.
     logit_adjustment: float = 0.5
+    # Whether unlabelled texts that a first model is sure of are learned from too.
+    self_training: bool = False
     # Minutes in which other settings are tried first (training.search); 0 for none.
     search_minutes: float = 0
     # Folds of a cross-validation beside the one split; 0 for none.

@@ -1,0 +1,54 @@
+"""Texts without a label that a first model is sure of, learned from under the label that it gives them.
+
+Self-training (Yarowsky 1995, "Unsupervised Word Sense Disambiguation Rivaling Supervised Methods"), with each text's likeliest
+label as if it were its own (Lee 2013, "Pseudo-Label"). What it brings is the wording of the catalogue that is to be categorized:
+words that stand beside known ones there get a label's meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from lib.model.arrays import Float32s
+from training.dataset import LabelledTexts
+from training.split import Split
+
+# The first model's calibrated confidence.
+SURE = 0.9
+# Texts that are scored for each one that is wanted: most catalogues hold fewer that are sure.
+SCORED_FOR_EACH = 4
+
+
+def with_sure_texts(
+    data: LabelledTexts, sides: Split, unlabelled: pa.Array, probabilities: Callable[[pa.Array], Float32s], seed: int
+) -> tuple[LabelledTexts, Split]:
+    """`data` with unlabelled texts behind its own, all of them on the train side.
+
+    At most half as many as that side holds: what people have labelled shall not be outvoted.
+
+    Args:
+        unlabelled: strings, distinct, none of them on a side that is held out.
+        probabilities: of the first model, from strings [rows] to float32 [rows, labels]; NaN for a text without words.
+    """
+    random, most = np.random.default_rng(seed), len(sides.train) // 2
+    some = np.sort(random.permutation(len(unlabelled))[: SCORED_FOR_EACH * most])
+    texts = unlabelled.take(pa.array(some))
+    found = np.nan_to_num(probabilities(texts))
+    sure = np.flatnonzero(found.max(axis=1, initial=0) >= SURE)
+    sure = np.sort(random.permutation(sure)[:most])
+    rows = len(data.label_ids)
+    more = replace(
+        data,
+        texts=pa.concat_arrays([_one_array(data.texts), _one_array(texts.take(pa.array(sure)))]),
+        label_ids=np.concatenate([data.label_ids, found[sure].argmax(axis=1)]),
+        groups=None,
+    )
+    return more, replace(sides, train=np.concatenate([sides.train, np.arange(rows, rows + len(sure))]))
+
+
+def _one_array(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).cast(pa.string())
