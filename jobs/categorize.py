@@ -24,8 +24,9 @@ from lib.scoring.verification import verify
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, as_record, option
 from lib.tables.file_checks import UTF_8
+from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import FORMATS, ReadOptions, read_source
+from lib.tables.sources import read_source
 from lib.tables.target import tables_of
 
 

@@ -19,8 +19,9 @@ from lib.scoring.evaluation import estimates_text, evaluate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
 from lib.tables.file_checks import UTF_8
+from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import FORMATS, ReadOptions, read_source
+from lib.tables.sources import read_source
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,9 @@ def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
     # Imported here, so that a text is explained without Spark.
     from lib.scoring.catalogue import CatalogueColumns, text_of_id
     from lib.session import spark_session
+    from lib.tables.formats import ReadOptions
     from lib.tables.locations import locate
-    from lib.tables.sources import ReadOptions, read_source
+    from lib.tables.sources import read_source
 
     assert settings.source is not None
     assert settings.id is not None

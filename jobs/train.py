@@ -19,8 +19,9 @@ from lib.model.text import TextSettings
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
 from lib.tables.file_checks import UTF_8
+from lib.tables.formats import FORMATS, SUFFIXES, ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import FORMATS, SUFFIXES, ReadOptions, check_unchanged, read_source
+from lib.tables.sources import check_unchanged, read_source
 
 if TYPE_CHECKING:
     from training.recipe import BagSettings, Recipe

@@ -19,7 +19,8 @@ from lib.identifiers import column
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
 from lib.scoring.catalogue import joined_text
-from lib.tables.sources import ID_TYPES, Source, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.sources import Source
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 
 

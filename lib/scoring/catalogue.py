@@ -11,7 +11,8 @@ from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.tables.sources import ID_TYPES, Source, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.sources import Source
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512

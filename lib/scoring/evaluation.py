@@ -18,7 +18,8 @@ from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from lib.scoring.catalogue import joined_text
 from lib.scoring.counts import Group, mean_confidence, rows_in
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
-from lib.tables.sources import Source, check_unchanged, require_text
+from lib.tables.columns import require_text
+from lib.tables.sources import Source, check_unchanged
 from schemas.tables import CATEGORIZED_STATUS
 
 

@@ -10,9 +10,10 @@ from pyspark.sql.types import AtomicType, StructField
 from lib.errors import InputError
 from lib.scoring.catalogue import LENGTHS
 from lib.scoring.plan import Plan
+from lib.tables.columns import CARRIED_TYPES, ID_TYPES, require_columns, require_text
 from lib.tables.locations import check_place, storage_uri
 from lib.tables.publish import VANISHED
-from lib.tables.sources import CARRIED_TYPES, ID_TYPES, Source, require_columns, require_text
+from lib.tables.sources import Source
 from lib.tables.target import Tables
 from schemas.tables import CATEGORIZED
 

@@ -20,8 +20,9 @@ from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census,
 from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.file_checks import UTF_8
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import delta_table, is_delta, locate, rows_at
-from lib.tables.sources import ReadOptions, Source, at_version, read_source
+from lib.tables.sources import Source, at_version, read_source
 from lib.tables.target import Tables
 from schemas.tables import CATEGORIZED, HELD
 

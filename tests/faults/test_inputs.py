@@ -15,8 +15,10 @@ from pyspark.sql.types import StringType
 from lib.command import input_fault
 from lib.errors import InputError
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, rejected_rows, take_census
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import ID_TYPES, ReadOptions, check_unchanged, read_source, require_columns, require_text
+from lib.tables.sources import check_unchanged, read_source
 from tests.faults.inputs import Delivery, draw, text_of
 
 pytestmark = pytest.mark.usefixtures("spark")

@@ -28,7 +28,7 @@ def test_the_formats_are_those_that_sources_are_read_in() -> None:
     """Written out in the job, since the module that reads sources would start with Spark's."""
     from dataclasses import fields
 
-    from lib.tables.sources import FORMATS
+    from lib.tables.formats import FORMATS
 
     choices = {field.name: field.metadata["choices"] for field in fields(ExplainSettings)}
     assert choices["format"] == FORMATS

@@ -16,8 +16,9 @@ from lib.errors import InputError
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
 from lib.scoring.input_checks import check_carried_names
 from lib.session import PROMISED, configure
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import ReadOptions, read_source
+from lib.tables.sources import read_source
 from tests.faults.nights import at, hashes_in, ledger, run, titles_hash
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -380,14 +381,14 @@ def test_the_listing_that_is_read_is_the_one_that_is_digested(spark, tmp_path: P
 
     path = delivered(tmp_path / "in", {"a.json": '{"product_id": "1", "title": "lamp"}\n'})
     first = read_source(spark, locate(spark, str(path)))
-    reading: Callable[..., object] = sources._read_json
+    reading: Callable[..., object] = sources.read_json
 
     def read_then_grow(*arguments: object) -> object:
         frame = reading(*arguments)
         (path / "a.json").write_text('{"product_id": "1", "title": "lamp"}\n{"product_id": "2", "title": "chair"}\n')
         return frame
 
-    monkeypatch.setattr(sources, "_read_json", read_then_grow)
+    monkeypatch.setattr(sources, "read_json", read_then_grow)
     (path / "a.json").touch()
     assert read_source(spark, locate(spark, str(path)), ReadOptions()).version != first.version
     monkeypatch.undo()

@@ -8,8 +8,10 @@ from pyspark.testing import assertDataFrameEqual
 
 from lib.command import input_fault
 from lib.errors import InputError
+from lib.tables.columns import ID_TYPES, TEXT_TYPES, require_columns
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import ID_TYPES, TEXT_TYPES, ReadOptions, read_source, require_columns
+from lib.tables.sources import read_source
 
 ROWS = [("1", 'a "quoted" lamp'), ("2", "two\nlines"), ("3", None)]
 CSV = 'product_id,title\n1,"a ""quoted"" lamp"\n2,"two\nlines"\n3,\n'

@@ -1,0 +1,67 @@
+"""What is required of a source's columns: that they are there, and of a type that can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql.types import (
+    BinaryType,
+    BooleanType,
+    DataType,
+    DateType,
+    IntegralType,
+    NumericType,
+    StringType,
+    TimestampType,
+)
+
+from lib.errors import InputError
+
+TEXT_TYPES: tuple[type[DataType], ...] = (StringType,)
+# What any reader of Delta tables knows; others, such as variants, close the table to older ones.
+CARRIED_TYPES: tuple[type[DataType], ...] = (
+    StringType,
+    NumericType,
+    BooleanType,
+    DateType,
+    TimestampType,
+    BinaryType,
+)
+ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)
+
+
+def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str], tuple[type[DataType], ...]]) -> None:
+    """Check that columns are there with a usable type, before any row is read.
+
+    Args:
+        wanted: option name = (column names, accepted types).
+    Raises:
+        InputError: names what is missing or of another type, and what is there.
+    """
+    types = {field.name: field.dataType for field in frame.schema.fields}
+    there = ", ".join(f"{name} {kind.simpleString()}" for name, kind in types.items())
+    for flag, (names, kinds) in wanted.items():
+        missing = [name for name in names if name not in types]
+        if missing:
+            raise InputError(
+                f"Expected the column {', '.join(missing)} in {where}, found {there or 'no columns'}; correct --{flag.replace('_', '-')}."
+            )
+        for name in names:
+            if not isinstance(types[name], kinds):
+                expected = " or ".join(kind.__name__.removesuffix("Type").lower() for kind in kinds)
+                raise InputError(
+                    f"Expected the column {name} to be {expected} in {where}, found {types[name].simpleString()} "
+                    f"(all columns: {there}); correct --{flag.replace('_', '-')}, or cast it in the source."
+                )
+
+
+def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str = "text_columns") -> None:
+    """Check that there is at least one text column, and that each holds text.
+
+    Raises:
+        InputError: as `require_columns`, or if no column is named.
+    """
+    if not names:
+        raise InputError(f"Expected at least one text column, found none; give --{flag.replace('_', '-')}.")
+    require_columns(frame, where, **{flag: (names, TEXT_TYPES)})

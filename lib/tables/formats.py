@@ -1,0 +1,229 @@
+"""Files to a DataFrame, read strictly and by the names of their columns, whatever each file's order of them.
+
+What cannot be read as it should ends the run: a row that is silently null because its quoting was broken would look like a
+product without a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.identifiers import column
+from lib.tables.file_checks import (
+    UTF_8,
+    check_encoding,
+    check_none_lacks,
+    check_quotes_closed,
+    checked_encoding,
+    columns_of_footers,
+    inspected,
+    whole_header,
+)
+from lib.tables.listing import (
+    LISTED,
+    LITERAL_PATHS,
+    File,
+    relations_of,
+)
+from lib.tables.locations import Location
+from schemas.tables import text_schema
+
+FORMATS = ("delta", "parquet", "csv", "json")
+SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
+COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read what does not describe itself.
+
+    Attributes:
+        columns: names the columns of a CSV without a header.
+        encoding: of CSV and JSON files.
+        wanted: the columns that the job asks for, the id or the label first. Each file has to have them, in whatever order and
+            case; of JSON lines, which leave out what has no value, each file has to have the first and one of the others.
+    """
+
+    format: str | None = None
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    encoding: str = UTF_8
+    wanted: tuple[str, ...] = ()
+
+
+def format_of(files: Sequence[File], location: Location, options: ReadOptions) -> str:
+    if not files:
+        raise InputError(f"Expected data files at {location.given}, found none; correct the path, or wait for the delivery.")
+    if options.format:
+        if options.format == "delta":
+            raise InputError(
+                f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format."
+            )
+        return options.format
+    found = {_suffix(file.path) for file in files}
+    kinds = {SUFFIXES.get(suffix) for suffix in found}
+    if len(kinds) != 1 or None in kinds:
+        raise InputError(
+            f"Expected a Delta table, or files of one kind out of {', '.join(SUFFIXES)}, at {location.given}, "
+            f"found files ending in {', '.join(sorted(found))}; correct the path, or say --format."
+        )
+    return str(kinds.pop())
+
+
+def _suffix(path: str) -> str:
+    suffixes = [suffix for suffix in PurePosixPath(path.lower()).suffixes if suffix not in COMPRESSIONS]
+    return suffixes[-1] if suffixes else "no suffix"
+
+
+def read_parquet(
+    spark: SparkSession, location: Location, files: Sequence[File], layout: Mapping[str, bool], options: ReadOptions
+) -> DataFrame:
+    for file in files:
+        # Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off.
+        if file.size == 0:
+            raise InputError(
+                f"Expected whole Parquet files at {location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
+            )
+    reader = spark.read.options(**layout, **LITERAL_PATHS)
+    frame = reader.parquet(location.uri)
+    columns = check_columns_of_files(spark, frame, files, options, location)
+    # By itself Spark takes the columns of some file.
+    return reader.option("mergeSchema", True).parquet(location.uri) if len(set(columns.values())) > 1 else frame
+
+
+def check_columns_of_files(
+    spark: SparkSession, frame: DataFrame, files: Sequence[File], options: ReadOptions, location: Location
+) -> Mapping[str, tuple[str, ...]]:
+    """The columns of each Parquet file that a frame reads, after checking that each has what the job asks for."""
+    columns: dict[str, tuple[str, ...]] = {}
+    if len(files) > 1:
+        for relation in relations_of(frame):
+            if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat" and (
+                relation.location().getClass().getSimpleName() == LISTED
+            ):
+                there = {file.path for file in files}
+                found = {path: names for path, names in columns_of_footers(spark, relation).items() if path in there}
+                folders = {str(name).lower() for name in relation.partitionSchema().fieldNames()}
+                check_none_lacks(found, [name for name in options.wanted if name.lower() not in folders], location.given)
+                columns |= found
+    return columns
+
+
+def read_json(
+    spark: SparkSession,
+    location: Location,
+    lines: DataFrame,
+    files: Sequence[File],
+    layout: Mapping[str, bool],
+    options: ReadOptions,
+) -> DataFrame:
+    encoding = _prepared_encoding(spark, options)
+    if len(files) > 1 or encoding != UTF_8:
+        wanted = _outside_folders(files, options.wanted)
+        told = inspected(lines, files, encoding, wanted)
+        check_encoding(spark, told, encoding)
+        # A file without a line lacks nothing.
+        full = [file for file in told if file.header is not None]
+        there = {file.path: set(wanted) - set(file.lacks) for file in full}
+        one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
+        check_none_lacks(there, wanted[:1], location.given)
+        check_none_lacks(one_of_others, wanted[1:], location.given)
+    # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
+    reader = spark.read.options(mode="FAILFAST", primitivesAsString=True, **layout, **LITERAL_PATHS)
+    if encoding != UTF_8:
+        reader = reader.options(encoding=encoding, lineSep="\n")
+    try:
+        return reader.json(location.uri)
+    except Exception:
+        # Spark's parser refuses bytes that are no text, but does not say where they are.
+        check_encoding(spark, inspected(lines, files, encoding, ()), encoding)
+        raise
+
+
+def read_csv(
+    spark: SparkSession,
+    location: Location,
+    lines: DataFrame,
+    files: Sequence[File],
+    layout: Mapping[str, bool],
+    options: ReadOptions,
+) -> DataFrame:
+    """A CSV source, each file's columns by the names in its own header."""
+    encoding = _prepared_encoding(spark, options)
+    told = inspected(lines, files, encoding, ())
+    check_encoding(spark, told, encoding)
+    check_quotes_closed(spark, told, encoding, options.delimiter)
+    reader = spark.read.options(**_csv_options(options, encoding), **LITERAL_PATHS)
+    if options.columns:
+        return _csv_frame(reader.options(**layout), options.columns, location.uri)
+    by_header: dict[str, list[str]] = {}
+    for file in told:
+        # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
+        goes_on = (file.header or "").count('"') % 2
+        header = whole_header(spark, file.path, encoding, options.delimiter) if goes_on else file.header or ""
+        by_header.setdefault(header, []).append(file.path)
+    names = {header: _names_of_header(spark, header, options) for header in by_header}
+    check_none_lacks(
+        {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
+    )
+    if len(by_header) == 1:
+        return _csv_frame(reader.options(**layout), names.popitem()[1], location.uri)
+    # Files under one header are read together, those under several put side by side by name.
+    base = {} if layout else {"basePath": location.uri}
+    frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
+    union = frames[0]
+    for frame in frames[1:]:
+        union = union.unionByName(frame, allowMissingColumns=True)
+    return union
+
+
+def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> DataFrame:
+    """The parser takes a file's first line break for those of all its records: where that is a line feed inside of quotes, or of
+    another kind than those behind it, the carriage returns of the others stay with the last column."""
+    frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
+    return frame.withColumn(names[-1], F.rtrim(column(names[-1]), F.lit("\r"))) if names else frame
+
+
+def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
+    return {
+        "mode": "FAILFAST",
+        "header": not options.columns,
+        "multiLine": True,
+        "sep": options.delimiter,
+        "encoding": encoding,
+        "quote": '"',
+        "escape": '"',
+        "unescapedQuoteHandling": "RAISE_ERROR",
+        # With pruning a row with too many or too few fields passes, as long as its unwanted ones are at fault.
+        "columnPruning": False,
+        # Texts of several megabytes are cut later, not refused here.
+        "maxCharsPerColumn": -1,
+    }
+
+
+def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
+    """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
+    lines: Any = spark.createDataFrame([(header,)], "value string")._jdf
+    jvm: Any = spark._jvm
+    reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
+    return list(reader._jreader.csv(getattr(lines, "as")(jvm.org.apache.spark.sql.Encoders.STRING())).columns())
+
+
+def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:
+    encoding = checked_encoding(spark, options.encoding)
+    # Spark's readers know eight encodings by themselves, and all of Java's by this setting.
+    spark.conf.set("spark.sql.legacy.javaCharsets", encoding != UTF_8)
+    return encoding
+
+
+def _outside_folders(files: Sequence[File], wanted: Sequence[str]) -> list[str]:
+    """Those of the columns that are no names of partition folders, key=value."""
+    keys = {part.partition("=")[0].lower() for file in files for part in PurePosixPath(file.path).parts[:-1] if "=" in part}
+    return [name for name in wanted if name.lower() not in keys]
