@@ -211,7 +211,7 @@ def check_none_lacks(columns: Mapping[str, Iterable[str]], wanted: Sequence[str]
     Args:
         columns: names by file.
     Raises:
-        InputError: names the file and the column. A column that is in no file is another fault (lib.tables.sources.require_columns).
+        InputError: names the file and the column. A column that is in no file is another fault (lib.tables.columns.require_columns).
     """
     lower = {path: {name.lower() for name in names} for path, names in columns.items()}
     anywhere = set().union(*lower.values()) if lower else set()

@@ -61,7 +61,7 @@ class Row:
 class Delivery:
     """A source on disk.
 
-    options: of lib.tables.sources.ReadOptions; order_by: the column, or None; fault: what is wrong with it, or None; may_differ: so many
+    options: of lib.tables.formats.ReadOptions; order_by: the column, or None; fault: what is wrong with it, or None; may_differ: so many
     rows may be others where it is read all the same, since nobody could tell; None: any may; may_end: rows may be missing.
     """
 
