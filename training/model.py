@@ -148,12 +148,9 @@ def build_model(
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
     """
-    labelled, more = len(data.label_ids), _unlabelled(data, sides, recipe, unlabelled) if recipe.self_training else None
-    if more is not None:
-        first_recipe = replace(recipe, refit=False, self_training=False)
-        model = build_model(data, sides, first_recipe, unlabelled, None, prefixed(say, "first model, "), processes, vectors)
-        data, sides = with_sure_texts(data, sides, more, model.probabilities, recipe.fit.seed)
-        say(f"self-training: the first model is sure of {len(data.label_ids) - labelled:,} of {len(more):,} unlabelled texts")
+    labelled = len(data.label_ids)
+    if recipe.self_training:
+        data, sides = _with_sure_texts(data, sides, recipe, unlabelled, say, processes, vectors)
     plans = [plan_of(data, sides, recipe, unlabelled, vectors)]
     if recipe.refit:
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
@@ -172,6 +169,27 @@ def build_model(
     # What is drawn are the curves of the fit that was looked at with texts it did not see.
     last = replace(last, lstm=replace(last.lstm, curves=first.lstm.curves))
     return Model(last, factors, held_out, len(data.label_ids) - labelled)
+
+
+def _with_sure_texts(
+    data: LabelledTexts,
+    sides: Split,
+    recipe: Recipe,
+    unlabelled: pa.Array | None,
+    say: Say,
+    processes: int | None,
+    vectors: WordVectors | None,
+) -> tuple[LabelledTexts, Split]:
+    """With the unlabelled texts that a first model, fitted to the train side, is sure of."""
+    more = _unlabelled(data, sides, recipe, unlabelled)
+    if more is None:
+        return data, sides
+    first = replace(recipe, refit=False, self_training=False)
+    model = build_model(data, sides, first, unlabelled, None, prefixed(say, "first model, "), processes, vectors)
+    more_data, more_sides = with_sure_texts(data, sides, more, model.probabilities, recipe.fit.seed)
+    learned = len(more_data.label_ids) - len(data.label_ids)
+    say(f"self-training: {learned:,} of {len(more):,} unlabelled texts are learned from, which the first model is sure of")
+    return more_data, more_sides
 
 
 def factors_for(parts: Sequence[Float32s], rarity: Float32s | None, label_ids: Int64s, adjustment: float) -> tuple[float, ...]:
