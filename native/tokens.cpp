@@ -354,7 +354,8 @@ class Tokenizer {
     Tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
               int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id)
         : vocabulary_(words, offsets, count), characters_(characters, characters + known), most_characters_(most_characters),
-          most_tokens_(most_tokens), first_id_(first_id), unknown_id_(unknown_id) {
+          // Words and what parts them take turns; so there is room for no more than a text can have.
+          most_tokens_(std::min(most_tokens, (most_characters + 1) / 2)), first_id_(first_id), unknown_id_(unknown_id) {
         for (size_t i = 0; i < 0x80; i++)
             ascii_[i] = i < characters_.size() && characters_[i] < 0x80 ? (unsigned char)characters_[i] : UNUSUAL;
         all_usual_ = std::find(std::begin(ascii_), std::end(ascii_), UNUSUAL) == std::end(ascii_);

@@ -43,12 +43,8 @@ def with_sure_texts(
     rows = len(data.label_ids)
     more = replace(
         data,
-        texts=pa.concat_arrays([_one_array(data.texts), _one_array(texts.take(pa.array(sure)))]),
+        texts=pa.concat_arrays([data.texts, texts.take(pa.array(sure))]),
         label_ids=np.concatenate([data.label_ids, found[sure].argmax(axis=1)]),
         groups=None,
     )
     return more, replace(sides, train=np.concatenate([sides.train, np.arange(rows, rows + len(sure))]))
-
-
-def _one_array(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).cast(pa.string())

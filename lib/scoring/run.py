@@ -136,10 +136,10 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
     reached("scored")
     _reconcile(scored.ids, selection, found.census, found.source)
-    record = _record(run, found, selection, scored)
+    good = yardstick(found.state.good, run.plan.limits)
+    record = _record(run, found, selection, scored, good)
     candidate = _candidate(run, found, scored.rows, record, identity, scratch)
     record["guarded"] |= _shares_of_ids(run, found)
-    good = yardstick(found.state.good, run.plan.limits)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
         append_rejects(run.spark, found.source, run.tables, run.plan, found.census, record, found.fatal)
@@ -283,9 +283,8 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(run: Run, found: Found, selection: Selection, scored: Scored) -> dict[str, Any]:
-    """What the ledger will say of the run."""
-    good = yardstick(found.state.good, run.plan.limits)
+def _record(run: Run, found: Found, selection: Selection, scored: Scored, good: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ledger will say of the run. good: the yardstick that it is measured by."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
     return {
         **base_record(found.started, found.source, run.bundle, run.plan, found.census),

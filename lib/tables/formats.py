@@ -58,6 +58,25 @@ class ReadOptions:
     wanted: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Files:
+    """What stands at a path, and how it is to be read.
+
+    lines: of text files, as lib.tables.listing.files_under gives them; files: the listing that the read is held to; layout:
+    options of Spark's reader that say which folders are looked into.
+    """
+
+    location: Location
+    lines: DataFrame
+    files: Sequence[File]
+    layout: Mapping[str, bool]
+    options: ReadOptions
+
+    @property
+    def spark(self) -> SparkSession:
+        return self.lines.sparkSession
+
+
 def format_of(files: Sequence[File], location: Location, options: ReadOptions) -> str:
     if not files:
         raise InputError(f"Expected data files at {location.given}, found none; correct the path, or wait for the delivery.")
@@ -82,20 +101,18 @@ def _suffix(path: str) -> str:
     return suffixes[-1] if suffixes else "no suffix"
 
 
-def read_parquet(
-    spark: SparkSession, location: Location, files: Sequence[File], layout: Mapping[str, bool], options: ReadOptions
-) -> DataFrame:
-    for file in files:
+def read_parquet(of: Files) -> DataFrame:
+    for file in of.files:
         # Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off.
         if file.size == 0:
             raise InputError(
-                f"Expected whole Parquet files at {location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
+                f"Expected whole Parquet files at {of.location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
             )
-    reader = spark.read.options(**layout, **LITERAL_PATHS)
-    frame = reader.parquet(location.uri)
-    columns = check_columns_of_files(spark, frame, files, options, location)
+    reader = of.spark.read.options(**of.layout, **LITERAL_PATHS)
+    frame = reader.parquet(of.location.uri)
+    columns = check_columns_of_files(of.spark, frame, of.files, of.options, of.location)
     # By itself Spark takes the columns of some file.
-    return reader.option("mergeSchema", True).parquet(location.uri) if len(set(columns.values())) > 1 else frame
+    return reader.option("mergeSchema", True).parquet(of.location.uri) if len(set(columns.values())) > 1 else frame
 
 
 def check_columns_of_files(
@@ -116,67 +133,53 @@ def check_columns_of_files(
     return columns
 
 
-def read_json(
-    spark: SparkSession,
-    location: Location,
-    lines: DataFrame,
-    files: Sequence[File],
-    layout: Mapping[str, bool],
-    options: ReadOptions,
-) -> DataFrame:
-    encoding = _prepared_encoding(spark, options)
-    if len(files) > 1 or encoding != UTF_8:
-        wanted = _outside_folders(files, options.wanted)
-        told = inspected(lines, files, encoding, wanted)
-        check_encoding(spark, told, encoding)
+def read_json(of: Files) -> DataFrame:
+    encoding = _prepared_encoding(of.spark, of.options)
+    if len(of.files) > 1 or encoding != UTF_8:
+        wanted = _outside_folders(of.files, of.options.wanted)
+        told = inspected(of.lines, of.files, encoding, wanted)
+        check_encoding(of.spark, told, encoding)
         # A file without a line lacks nothing.
         full = [file for file in told if file.header is not None]
         there = {file.path: set(wanted) - set(file.lacks) for file in full}
         one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
-        check_none_lacks(there, wanted[:1], location.given)
-        check_none_lacks(one_of_others, wanted[1:], location.given)
+        check_none_lacks(there, wanted[:1], of.location.given)
+        check_none_lacks(one_of_others, wanted[1:], of.location.given)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
-    reader = spark.read.options(mode="FAILFAST", primitivesAsString=True, **layout, **LITERAL_PATHS)
+    reader = of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **of.layout, **LITERAL_PATHS)
     if encoding != UTF_8:
         reader = reader.options(encoding=encoding, lineSep="\n")
     try:
-        return reader.json(location.uri)
+        return reader.json(of.location.uri)
     except Exception:
         # Spark's parser refuses bytes that are no text, but does not say where they are.
-        check_encoding(spark, inspected(lines, files, encoding, ()), encoding)
+        check_encoding(of.spark, inspected(of.lines, of.files, encoding, ()), encoding)
         raise
 
 
-def read_csv(
-    spark: SparkSession,
-    location: Location,
-    lines: DataFrame,
-    files: Sequence[File],
-    layout: Mapping[str, bool],
-    options: ReadOptions,
-) -> DataFrame:
+def read_csv(of: Files) -> DataFrame:
     """A CSV source, each file's columns by the names in its own header."""
-    encoding = _prepared_encoding(spark, options)
-    told = inspected(lines, files, encoding, ())
-    check_encoding(spark, told, encoding)
-    check_quotes_closed(spark, told, encoding, options.delimiter)
-    reader = spark.read.options(**_csv_options(options, encoding), **LITERAL_PATHS)
-    if options.columns:
-        return _csv_frame(reader.options(**layout), options.columns, location.uri)
+    encoding = _prepared_encoding(of.spark, of.options)
+    told = inspected(of.lines, of.files, encoding, ())
+    check_encoding(of.spark, told, encoding)
+    check_quotes_closed(of.spark, told, encoding, of.options.delimiter)
+    reader = of.spark.read.options(**_csv_options(of.options, encoding), **LITERAL_PATHS)
+    if of.options.columns:
+        return _csv_frame(reader.options(**of.layout), of.options.columns, of.location.uri)
     by_header: dict[str, list[str]] = {}
     for file in told:
         # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
         goes_on = (file.header or "").count('"') % 2
-        header = whole_header(spark, file.path, encoding, options.delimiter) if goes_on else file.header or ""
+        header = whole_header(of.spark, file.path, encoding, of.options.delimiter) if goes_on else file.header or ""
         by_header.setdefault(header, []).append(file.path)
-    names = {header: _names_of_header(spark, header, options) for header in by_header}
+    names = {header: _names_of_header(of.spark, header, of.options) for header in by_header}
     check_none_lacks(
-        {path: names[header] for header, paths in by_header.items() for path in paths}, options.wanted, location.given
+        {path: names[header] for header, paths in by_header.items() for path in paths}, of.options.wanted, of.location.given
     )
     if len(by_header) == 1:
-        return _csv_frame(reader.options(**layout), names.popitem()[1], location.uri)
+        return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)
     # Files under one header are read together, those under several put side by side by name.
-    base = {} if layout else {"basePath": location.uri}
+    base = {} if of.layout else {"basePath": of.location.uri}
     frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
     union = frames[0]
     for frame in frames[1:]:

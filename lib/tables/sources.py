@@ -15,7 +15,7 @@ from pyspark.sql.types import (
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.tables.formats import ReadOptions, check_columns_of_files, format_of, read_csv, read_json, read_parquet
+from lib.tables.formats import Files, ReadOptions, check_columns_of_files, format_of, read_csv, read_json, read_parquet
 from lib.tables.listing import (
     LISTED,
     File,
@@ -122,13 +122,14 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
     kind = format_of(files, location, options)
     # Folders that are no columns are read through; those that are make Spark look for columns in every name.
     layout = {} if is_partitioned(spark, files, location) else {"recursiveFileLookup": True}
+    found = Files(location, lines, files, layout, options)
     try:
         if kind == "parquet":
-            frame = read_parquet(spark, location, files, layout, options)
+            frame = read_parquet(found)
         elif kind == "csv":
-            frame = read_csv(spark, location, lines, files, layout, options)
+            frame = read_csv(found)
         else:
-            frame = read_json(spark, location, lines, files, layout, options)
+            frame = read_json(found)
     except AnalysisException as error:
         first = str(error).splitlines()[0]
         raise InputError(
