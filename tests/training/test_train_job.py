@@ -50,9 +50,10 @@ def test_other_column_names_and_many_labels(tmp_path: Path, spark, capsys) -> No
     rows = [(f"class {i % 12}", f"word{i} thing{i * 7} item{i * 13}", f"more{i}") for i in range(240)]
     spark.createDataFrame(rows, "kind string, title string, more string").write.format("delta").save(str(tmp_path / "labels"))
     options = ("--text-columns", "title,more", "--label-column", "kind", "--name", "twelve")
-    assert run(tmp_path / "labels", tmp_path / "models", *options) == 2
+    assert run(tmp_path / "labels", tmp_path / "models", *options, "--min-count", "2") == 2
     assert "words that occur at least 2 times in the training texts, found none" in capsys.readouterr().err
-    assert run(tmp_path / "labels", tmp_path / "models", *options, "--min-count", "1") == 0
+    # So few texts count every word by themselves.
+    assert run(tmp_path / "labels", tmp_path / "models", *options) == 0
     bundle = load_bundle(str(tmp_path / "models" / "twelve"))
     assert len(bundle.labels) == 12
     assert bundle.tokenizer.settings.fields == ("title", "more")
