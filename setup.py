@@ -46,13 +46,15 @@ TEST = [
     "mypy>=1.13",
     "pandas-stubs>=2.2,<3",
     "pytest>=8.3",
+    # Two processes: most tests keep one core busy, planning small queries.
+    "pytest-xdist>=3.6",
     "ruff>=0.8",
 ]
 
 NATIVE = Extension(
     "lib._native",
     sorted(glob("native/*.cpp")),
-    depends=sorted(glob("native/*.inc")),
+    depends=sorted(glob("native/*.inc") + glob("native/*.h")),
     language="c++",
     # Not -march=native, nor anything like it: the code chooses the instruction set where it runs.
     extra_compile_args=[

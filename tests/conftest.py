@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from lib.scoring.udf import Clock
 
-from tests.fault_table import add_marked
+from tests.fault_table import FaultTable
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -49,7 +49,7 @@ FOR_FEW_ROWS = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sequences", type=int, default=200, help="random sequences of nights to run")
+    parser.addoption("--sequences", type=int, default=60, help="random sequences of nights to run")
     parser.addoption("--inputs", type=int, default=200, help="random sources to read")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences and sources")
     parser.addoption("--cluster", action="store_true", help="run the tests on a real HDFS and YARN too")
@@ -58,15 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(what, expected, seen): the test's row in docs/faults.md (tests/fault_table.py)")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report = yield
-    for marker in item.iter_markers("fault"):
-        if call.when == "call" and not report.skipped:
-            add_marked(*marker.args, passed=report.passed)
-    return report
+    config.pluginmanager.register(FaultTable(config.getoption("--fault-table")), "fault-table")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,18 +1,26 @@
 """docs/faults.md: what is broken, what is expected of a run, and what the tests have seen.
 
 A test takes the fixture `fault`, or, where it has one thing to tell, is marked `fault(what, expected, seen)`: its assertions are what
-makes `seen` true. Tests under one `what` share a row, which is written only if all of them pass.
+makes `seen` true. Tests under one `what` share a row, which is written only if all of them pass. What was seen travels with the tests'
+reports, since they run in several processes; the one that gathers the reports compares the rows with the page at the end, and a row
+that the page lacks fails the session.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 
 HEAD = """# Faults
 
 What breaks, what a run is expected to do about it, and what the tests have seen: `./run-tests.sh tests/cli tests/faults tests/spark
-tests/test_z_fault_table.py --cluster --fault-table docs/faults.md` writes this page. Real processes are killed with real signals at
-phases that are waited for, on real Delta tables.
+--cluster --fault-table docs/faults.md` writes this page. Real processes are killed with real signals at phases that are waited for,
+on real Delta tables.
 
 | fault | expected | seen |
 |---|---|---|
@@ -39,13 +47,61 @@ class Fault:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-FAULTS: list[Fault] = []
+class FaultTable:
+    """The pytest plugin that gathers the faults of a session."""
 
+    def __init__(self, page: str | None) -> None:
+        """`page`: the file to write the table to, if any."""
+        self._page = page
+        self._faults: dict[tuple[str, str], Fault] = {}
+        self._begun: list[Fault] = []
+        self._wrong: list[str] = []
 
-def add_marked(what: str, expected: str, seen: str, passed: bool) -> None:
-    """What a marked test gave."""
-    known = next((fault for fault in FAULTS if fault.what == what), None)
-    if known is None:
-        known = Fault(what, expected, [seen])
-        FAULTS.append(known)
-    known.failed |= not passed
+    @pytest.fixture
+    def fault(self) -> Callable[[str, str], Fault]:
+        """`fault(what, expected)` begins a row of the test's own; its `saw` completes it."""
+        self._begun = []
+
+        def begin(what: str, expected: str) -> Fault:
+            self._begun.append(Fault(what, expected))
+            return self._begun[-1]
+
+        return begin
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+        report = yield
+        if call.when == "call" and not report.skipped:
+            marked = [
+                Fault(what, expected, [seen]) for what, expected, seen in (mark.args for mark in item.iter_markers("fault"))
+            ]
+            for fault in self._begun + marked:
+                fault.failed = report.failed
+                # A row of its own for what a test began, one for all tests that are marked with it.
+                report.user_properties.append(("fault", (item.nodeid if fault in self._begun else "", asdict(fault))))
+            self._begun = []
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == "fault":
+                row, fault = value[0], Fault(**value[1])
+                self._faults.setdefault((row, fault.what), fault).failed |= fault.failed
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return
+        # Processes report in no order.
+        rows = sorted(fault.line for fault in self._faults.values())
+        if self._page:
+            Path(self._page).write_text(HEAD + "".join(f"{row}\n" for row in rows))
+        there = set(PAGE.read_text().splitlines())
+        self._wrong = [row for row in rows if row not in there or row.endswith("| **failed** |")]
+        if self._wrong and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._wrong:
+            terminalreporter.section("faults that are not as docs/faults.md has them")
+            for row in self._wrong:
+                terminalreporter.write_line(row)

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fault_table import FAULTS, Fault
-
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
-
-
-@pytest.fixture
-def fault() -> Callable[[str, str], Fault]:
-    def begin(what: str, expected: str) -> Fault:
-        FAULTS.append(Fault(what, expected))
-        return FAULTS[-1]
-
-    return begin
 
 
 @pytest.fixture(scope="session")

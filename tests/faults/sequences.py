@@ -1,9 +1,6 @@
 """Random sequences of nights against a dictionary: insert, change, delete, another model, crash, rerun, backfill, rollback.
 
-    python tests/faults/sequences.py FOLDER SEED FIRST COUNT MODEL MODEL
-
-Behind every step the whole table is compared. A failure names the seed, the number and the steps of its sequence: FIRST takes
-it up again.
+Behind every step the whole table is compared.
 """
 
 from __future__ import annotations
@@ -11,27 +8,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import random
-import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-
 import pyarrow as pa
 
-import jobs.categorize as categorize_job
 from lib.failpoints import PHASES
-from lib.model.bundle import Bundle, load_bundle
+from lib.model.bundle import Bundle
 from lib.scoring.udf import Scorer, payload_of
 from lib.tables.commits import commits_of
 from lib.tables.locations import locate
 from lib.tables.rollback import rollback
 from lib.tables.target import tables_of
-from tests.conftest import FOR_FEW_ROWS
 from tests.faults.nights import at, run, write_source
 
 WORDS = (
@@ -49,13 +38,6 @@ WORDS = (
     "?!",
 )
 BEHIND_THE_COMMIT = ("recording", "recorded")
-SETTINGS = {
-    **FOR_FEW_ROWS,
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": "1",
-    # Hundreds of nights in one JVM: what the optimizing compiler costs comes back within minutes.
-    "spark.driver.extraJavaOptions": "-XX:ReservedCodeCacheSize=512m",
-}
 
 
 class Crash(BaseException):
@@ -164,11 +146,10 @@ def found_in(spark, target: Path) -> dict[str, tuple[object, ...]]:
     }
 
 
-def labels_of(models: tuple[Path, ...]) -> dict[tuple[str, str], str | None]:
+def labels_of(bundles: tuple[Bundle, ...]) -> dict[tuple[str, str], str | None]:
     """(model version, text) -> category, by each model alone."""
     found = {}
-    for folder in models:
-        bundle = load_bundle(str(folder))
+    for bundle in bundles:
         scores = Scorer(payload_of(bundle, "onnx", 1)).scores_of(pa.array(WORDS)).to_pylist()
         for text, score in zip(WORDS, scores, strict=True):
             found[bundle.model_version, text] = bundle.labels[score["label"]] if score["label"] >= 0 else None
@@ -199,28 +180,3 @@ def check(spark, sequence: Sequence, labels: dict[tuple[str, str], str | None]) 
     if Path(f"{lake}_runs").exists():
         runs = [row["run_id"] for row in spark.read.format("delta").load(f"{lake}_runs").collect()]
         assert len(set(runs)) == len(runs), where
-
-
-def main(folder: Path, seed: str, first: int, count: int, models: tuple[Path, ...]) -> None:
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", False)
-    for name, value in SETTINGS.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    # The job stops its session at its end; the nights share one here.
-    SparkSession.stop = lambda self: None  # type: ignore[method-assign]
-    spark.sparkContext.setLogLevel("OFF")
-    bundles = tuple(load_bundle(str(model)) for model in models)
-    # Verifying a bundle takes longer than a night of six rows.
-    categorize_job.load_bundle = lambda path: bundles[models.index(Path(path))]
-    labels = labels_of(models)
-    for number in range(first, first + count):
-        sequence = Sequence(f"{seed}/{number}", folder / str(number), bundles, models)
-        check(spark, sequence, labels)
-        shutil.rmtree(sequence.folder)
-
-
-if __name__ == "__main__":
-    place, chosen, begin, many, *folders = sys.argv[1:]
-    main(Path(place), chosen, int(begin), int(many), tuple(map(Path, folders)))

@@ -1,39 +1,48 @@
 """Random sequences of nights against a dictionary (sequences.py).
 
-./run-tests.sh tests/faults/test_sequences.py --sequences 2000 --seed 1
+    ./run-tests.sh tests/faults/test_sequences.py --sequences 2000 --seed 1
+
+A failure names the seed and the steps of its sequence; FIRST, in the test's name, is the number of the first of its part.
 """
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
+import pytest
+
+import jobs.categorize as categorize_job
+from lib.model.bundle import load_bundle
 from tests.conftest import SHIPPED
-from tests.faults.nights import FAULTS
+from tests.faults.sequences import Sequence, check, labels_of
 
-# Spark plans small queries on one core: two processes fill two cores.
-PROCESSES = 2
+PART = 10
 
 
-def test_random_sequences(tmp_path: Path, tiny: Path, pytestconfig) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize("first", range(0, metafunc.config.getoption("sequences"), PART))
+
+
+@pytest.fixture
+def planned_quickly(spark):
+    """A night of six rows is planning: for them, what plans least."""
+    settings = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
+    before = {name: spark.conf.get(name) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    yield spark
+    for name, value in before.items():
+        spark.conf.set(name, value)
+
+
+def test_random_sequences(planned_quickly, tmp_path: Path, tiny: Path, first: int, pytestconfig, monkeypatch) -> None:
     models = (tiny / (tiny / "current").read_text().strip(), SHIPPED / (SHIPPED / "current").read_text().strip())
-    total, seed = pytestconfig.getoption("sequences"), str(pytestconfig.getoption("seed"))
-    bounds = [total * i // PROCESSES for i in range(PROCESSES + 1)]
-    running = []
-    for first, end in itertools.pairwise(bounds):
-        command = [
-            sys.executable,
-            str(FAULTS / "sequences.py"),
-            str(tmp_path),
-            seed,
-            str(first),
-            str(end - first),
-            *map(str, models),
-        ]
-        with (tmp_path / f"{first}.log").open("w") as log:
-            running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log))
-    codes = [process.wait() for process in running]
-    failed = [first for first, code in zip(bounds, codes, strict=False) if code]
-    assert not failed, "\n".join((tmp_path / f"{first}.log").read_text()[-3000:] for first in failed)
+    bundles = tuple(load_bundle(str(model)) for model in models)
+    # Verifying a bundle takes longer than a night of six rows.
+    monkeypatch.setattr(categorize_job, "load_bundle", lambda path: bundles[models.index(Path(path))])
+    labels = labels_of(bundles)
+    for number in range(first, min(first + PART, pytestconfig.getoption("sequences"))):
+        sequence = Sequence(f"{pytestconfig.getoption('seed')}/{number}", tmp_path / str(number), bundles, models)
+        check(planned_quickly, sequence, labels)
+        shutil.rmtree(sequence.folder)
