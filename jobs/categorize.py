@@ -22,7 +22,7 @@ from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
 from lib.scoring.verification import verify
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, as_record, option
+from lib.settings import JobSettings, Names, as_record, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
@@ -61,41 +61,52 @@ class CategorizeSettings(JobSettings):
         "publish the run of this id that the guardrails held back, and nothing else", default=None
     )
     guard_rows: float = option(
-        "guardrail: change of the rows in since the last good runs, as a share (inf: none)", default=Limits.rows
+        "guardrail: change of the rows in since the last good runs, as a share (inf: none)",
+        default=Limits.rows,
+        within=at_least(0),
     )
-    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=Limits.rejected)
-    guard_review: float = option("guardrail: rise of the share `review`", default=Limits.review)
-    guard_drift: float = option("guardrail: population stability index of the categories' shares", default=Limits.drift)
-    guard_confidence: float = option("guardrail: fall of the mean confidence", default=Limits.confidence)
-    guard_unknown: float = option("guardrail: rise of the share of tokens out of vocabulary", default=Limits.unknown)
-    guard_unclassifiable: float = option("guardrail: rise of the share `unclassifiable`", default=Limits.unclassifiable)
-    guard_empty: float = option("guardrail: rise of the share of empty texts in a text column", default=Limits.empty)
+    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=Limits.rejected, within=at_least(0))
+    guard_review: float = option("guardrail: rise of the share `review`", default=Limits.review, within=at_least(0))
+    guard_drift: float = option(
+        "guardrail: population stability index of the categories' shares", default=Limits.drift, within=at_least(0)
+    )
+    guard_confidence: float = option("guardrail: fall of the mean confidence", default=Limits.confidence, within=at_least(0))
+    guard_unknown: float = option(
+        "guardrail: rise of the share of tokens out of vocabulary", default=Limits.unknown, within=at_least(0)
+    )
+    guard_unclassifiable: float = option(
+        "guardrail: rise of the share `unclassifiable`", default=Limits.unclassifiable, within=at_least(0)
+    )
+    guard_empty: float = option(
+        "guardrail: rise of the share of empty texts in a text column", default=Limits.empty, within=at_least(0)
+    )
     guard_length: float = option(
-        "guardrail: change of the mean length of a text column's texts, as a share", default=Limits.length
+        "guardrail: change of the mean length of a text column's texts, as a share", default=Limits.length, within=at_least(0)
     )
-    guard_ids: float = option("guardrail: share of ids that are new, or gone, since the last good run", default=Limits.ids)
-    guard_removed: float = option("guardrail: share of the table's rows that --missing delete removes", default=Limits.removed)
-    guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs)
-    guard_from_rows: int = option("guardrails compare with good runs of at least so many rows", default=Limits.from_rows)
+    guard_ids: float = option(
+        "guardrail: share of ids that are new, or gone, since the last good run", default=Limits.ids, within=at_least(0)
+    )
+    guard_removed: float = option(
+        "guardrail: share of the table's rows that --missing delete removes", default=Limits.removed, within=at_least(0)
+    )
+    guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs, within=at_least(1))
+    guard_from_rows: int = option(
+        "guardrails compare with good runs of at least so many rows", default=Limits.from_rows, within=at_least(0)
+    )
     fatal_texts: int = option(
-        "texts at which the engine's compiled code dies that are rejected at most; more end the run", default=MOST_FATAL
+        "texts at which the engine's compiled code dies that are rejected at most; more end the run",
+        default=MOST_FATAL,
+        within=at_least(0),
     )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
     delimiter: str = option("what parts the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
-    preview: int = option("rows to show at the end", default=0)
+    preview: int = option("rows to show at the end", default=0, within=at_least(0))
 
     def __post_init__(self) -> None:
-        for name in (f"guard_{f.name}" for f in fields(Limits)):
-            least = 1 if name == "guard_runs" else 0
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"Expected --{name.replace('_', '-')} of at least {least}, found {getattr(self, name)}; correct it."
-                )
-        if self.fatal_texts < 0:
-            raise InputError(f"Expected --fatal-texts of at least 0, found {self.fatal_texts}; correct it.")
+        super().__post_init__()
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
         if self.verify and (self.dry_run or self.publish_anyway):

@@ -20,7 +20,7 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.explanation import explain, explanation_text
 from lib.model.fields import columns_and_markers, marked_text
 from lib.model.text import TextSettings
-from lib.settings import JobSettings, Names, option
+from lib.settings import JobSettings, Names, at_least, option
 
 # From this very file: under spark-submit every other module comes out of the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -43,15 +43,14 @@ class ExplainSettings(JobSettings):
     delimiter: str = option("what parts the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default="utf-8")
     category: str | None = option("explain this category rather than the one it gets", default=None)
-    top: int = option("words to show", default=15)
+    top: int = option("words to show", default=15, within=at_least(1))
     json: bool = option("print everything as JSON", default=False)
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.text is None) == (self.id is None) or (self.id is None) != (self.source is None):
             raise InputError("Expected either --text, or --source and --id, found neither or a mixture; see --help.")
-        if self.top < 1:
-            raise InputError(f"Expected --top of at least 1, found {self.top}; correct it.")
 
 
 def main(settings: ExplainSettings) -> int:

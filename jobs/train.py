@@ -17,14 +17,22 @@ from lib.errors import InputError
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, option
+from lib.settings import ABOVE_0, BETWEEN_0_AND_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, JobSettings, Names, Range, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, SUFFIXES, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import check_unchanged, read_source
 
 if TYPE_CHECKING:
-    from training.recipe import BagSettings, Recipe
+    import pyarrow as pa
+
+    from training.dataset import Elsewhere, LabelledTexts
+    from training.recipe import BagSettings, Place, Recipe
+
+
+MINUTES = Range("as a number of minutes from 0", lambda value: 0 <= value < math.inf)
+SEED = Range("from 0 to 4294967295", lambda value: 0 <= value < 2**32)
+FOLDS = Range("of 0 (none) or at least 2", lambda value: value == 0 or value >= 2)
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,19 @@ class TrainSettings(JobSettings):
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
-    min_rows_per_label: int = option("labels of fewer distinct texts are left out", default=2)
+    min_rows_per_label: int = option("labels of fewer distinct texts are left out", default=2, within=at_least(1))
     group_column: str | None = option(
         "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
     )
-    max_rows: int = option("labelled rows the driver takes in at most", default=1_000_000)
-    max_bytes: int = option("bytes of text the driver takes in at most", default=1 << 30)
-    vocabulary: int = option("words in the vocabulary at most", default=20_000)
+    max_rows: int = option("labelled rows the driver takes in at most", default=1_000_000, within=at_least(1))
+    max_bytes: int = option("bytes of text the driver takes in at most", default=1 << 30, within=at_least(1))
+    vocabulary: int = option("words in the vocabulary at most", default=20_000, within=at_least(1))
     min_count: int | None = option(
-        "times a word has to occur in the training texts (default: 1 where they are few, else 2)", default=None
+        "times a word has to occur in the training texts (default: 1 where they are few, else 2)",
+        default=None,
+        within=at_least(1),
     )
-    max_tokens: int = option("tokens of a text that are read", default=200)
+    max_tokens: int = option("tokens of a text that are read", default=200, within=at_least(1))
     pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
     unlabelled_columns: Names = option("their text columns; FIELD=COLUMN as in categorize", default=("title", "description"))
@@ -62,48 +72,71 @@ class TrainSettings(JobSettings):
         "word vectors that others made, to learn from beside: a local text file of GloVe, fastText or word2vec, plain or gzip",
         default=None,
     )
-    vectors_words: int = option("words too rare in the training texts that are known by their vector at most", default=20_000)
+    vectors_words: int = option(
+        "words too rare in the training texts that are known by their vector at most", default=20_000, within=at_least(0)
+    )
     vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
     elsewhere: str | None = option(
         "labelled texts of another origin to judge the model on, with the columns label, origin and the text columns: path or table",
         default=None,
     )
     elsewhere_columns: Names = option("their text columns (default: those of the labels)", default=())
-    embedding: int = option("size of a word's embedding", default=48)
-    units: int = option("units of the LSTM, in each direction", default=16)
+    embedding: int = option("size of a word's embedding", default=48, within=at_least(1))
+    units: int = option("units of the LSTM, in each direction", default=16, within=at_least(1))
     bidirectional: bool = option("read texts in both directions", default=True)
-    dense: int = option("units of the dense layer", default=64)
+    dense: int = option("units of the dense layer", default=64, within=at_least(1))
     bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)
     bag_linear: bool = option(
         "also fit a linear classifier to the bag's features, where it takes no longer than the rest", default=True
     )
-    bag_pairs: int = option("pairs of words that the bag keeps for scoring at most, the most frequent", default=20_000)
-    bag_subwords: int = option("parts of unknown words that it keeps at most, the most frequent", default=20_000)
-    bag_epochs: int | None = option("passes over the texts for the bag (default: the fewer texts, the more)", default=None)
-    bag_learning_rate: float = option("step size at the start for the bag; it falls along a cosine", default=2e-3)
+    bag_pairs: int = option(
+        "pairs of words that the bag keeps for scoring at most, the most frequent", default=20_000, within=at_least(0)
+    )
+    bag_subwords: int = option(
+        "parts of unknown words that it keeps at most, the most frequent", default=20_000, within=at_least(0)
+    )
+    bag_epochs: int | None = option(
+        "passes over the texts for the bag (default: the fewer texts, the more)", default=None, within=at_least(1)
+    )
+    bag_learning_rate: float = option(
+        "step size at the start for the bag; it falls along a cosine", default=2e-3, within=ABOVE_0
+    )
     refit: bool = option(
         "fit again on the train and the validation side together, once confidences are calibrated", default=True
     )
     logit_adjustment: float = option(
-        "how much likelier a rare label is made; 0 for the most right rows, more for more rare labels found", default=0.5
+        "how much likelier a rare label is made; 0 for the most right rows, more for more rare labels found",
+        default=0.5,
+        within=FROM_0_TO_1,
     )
     search: float = option(
         "minutes in which other settings are tried first, on folds of the train and the validation side; 0 for none",
         default=0.0,
+        within=MINUTES,
     )
     epochs: int | None = option(
-        "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)", default=None
+        "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)",
+        default=None,
+        within=at_least(1),
     )
-    batch: int = option("texts in a batch", default=64)
-    learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3)
-    word_dropout: float = option("share of words hidden while fitting", default=0.3)
-    field_dropout: float = option("share of the texts seen with one of their fields alone while fitting", default=0.4)
-    label_smoothing: float = option("probability spread over the other labels while fitting", default=0.05)
+    batch: int = option("texts in a batch", default=64, within=at_least(1))
+    learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3, within=ABOVE_0)
+    word_dropout: float = option("share of words hidden while fitting", default=0.3, within=FROM_0_TO_BELOW_1)
+    field_dropout: float = option(
+        "share of the texts seen with one of their fields alone while fitting", default=0.4, within=FROM_0_TO_BELOW_1
+    )
+    label_smoothing: float = option(
+        "probability spread over the other labels while fitting", default=0.05, within=FROM_0_TO_BELOW_1
+    )
     test_share: float = option(
-        "share of the texts on the test side; 0 with --folds: judged over these, fitted on all", default=0.15
+        "share of the texts on the test side; 0 with --folds: judged over these, fitted on all",
+        default=0.15,
+        within=FROM_0_TO_BELOW_1,
     )
-    validation_share: float = option("share of the texts on the validation side", default=0.10)
-    folds: int = option("also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0)
+    validation_share: float = option("share of the texts on the validation side", default=0.10, within=FROM_0_TO_BELOW_1)
+    folds: int = option(
+        "also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0, within=FOLDS
+    )
     baselines: bool = option(
         "also fit the majority class, linear models of words and of characters, and fastText, to compare with", default=True
     )
@@ -114,68 +147,38 @@ class TrainSettings(JobSettings):
     target_precision: float | None = option(
         "pick the threshold for review, on the validation side or the folds, above which this share of the rows is right",
         default=None,
+        within=BETWEEN_0_AND_1,
     )
-    precision_confidence: float = option("confidence level at which that precision is promised", default=0.95)
+    precision_confidence: float = option(
+        "confidence level at which that precision is promised", default=0.95, within=BETWEEN_0_AND_1
+    )
     threshold_by_label: bool = option("pick that threshold for each label, rather than one for all", default=False)
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
-    seed: int = option("seed of the split, the weights and the order", default=7)
+    seed: int = option("seed of the split, the weights and the order", default=7, within=SEED)
     data_note: str = option("origin and licence of the data, for the model card", default="")
     limits: Names = option("known limits, for the model card, parted by commas", default=())
     tensorboard: str | None = option("folder for TensorBoard's logs", default=None)
 
     def __post_init__(self) -> None:
-        for name in ("test_share", "validation_share", "word_dropout", "field_dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(
-                    f"Expected --{name.replace('_', '-')} from 0 to below 1, found {getattr(self, name)}; correct it."
-                )
-        if not 0 <= self.logit_adjustment <= 1:
-            raise InputError(f"Expected --logit-adjustment from 0 to 1, found {self.logit_adjustment}; correct it.")
+        super().__post_init__()
+        self.review()
+        self._check_files()
         if self.self_training and not self.unlabelled:
             raise InputError("Expected --unlabelled with --self-training, found none; name the catalogue to learn from.")
-        if not 0 <= self.search < math.inf:
-            raise InputError(f"Expected --search as a number of minutes from 0, found {self.search}; correct it.")
         if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
             raise InputError("Expected --validation-share above 0 and with --test-share together below 0.9; correct them.")
         if not self.test_share and not self.folds:
             raise InputError("Expected --folds with --test-share 0, found none; without both the model is judged on nothing.")
-        if self.target_precision is not None and not 0 < self.target_precision < 1:
-            raise InputError(f"Expected --target-precision between 0 and 1, found {self.target_precision}; correct it.")
-        if not 0 < self.precision_confidence < 1:
-            raise InputError(
-                f"Expected --precision-confidence between 0 and 1, found {self.precision_confidence}; correct it, 0.95 is common."
-            )
-        if self.folds == 1 or self.folds < 0:
-            raise InputError(f"Expected --folds of 0 (none) or at least 2, found {self.folds}; correct it.")
-        if self.wrong_labels and not Path(self.wrong_labels).absolute().parent.is_dir():
-            raise InputError(f"Expected --wrong-labels in a folder that is there, found {self.wrong_labels}; correct it.")
         if self.wrong_labels and not (self.baselines or self.folds):
             raise InputError(
                 "Expected --baselines or --folds with --wrong-labels, found neither; labels are doubted by their models."
             )
+
+    def _check_files(self) -> None:
+        if self.wrong_labels and not Path(self.wrong_labels).absolute().parent.is_dir():
+            raise InputError(f"Expected --wrong-labels in a folder that is there, found {self.wrong_labels}; correct it.")
         if self.vectors and not Path(self.vectors).is_file():
             raise InputError(f"Expected a file of word vectors at {self.vectors}, found none; correct --vectors.")
-        if self.vectors_words < 0:
-            raise InputError(f"Expected --vectors-words of at least 0, found {self.vectors_words}; correct it.")
-        self.review()
-        sizes = (
-            "min_rows_per_label",
-            "max_rows",
-            "max_bytes",
-            "vocabulary",
-            "min_count",
-            "max_tokens",
-            "embedding",
-            "units",
-            "dense",
-            "bag_epochs",
-            "epochs",
-            "batch",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"Expected --{name.replace('_', '-')} of at least 1, found {getattr(self, name)}; correct it.")
 
     def review(self) -> tuple[float, dict[str, float]]:
         """--review-below as the threshold for all labels and those of single labels."""
@@ -208,44 +211,54 @@ def main(settings: TrainSettings) -> int:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
-    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts, remarks
+    from training.dataset import remarks
     from training.pretrained import coverage, vectors_for
-    from training.recipe import Place
     from training.training import train
 
-    s = settings
-    recipe = recipe_of(s)
-    fields = recipe.text.fields
-    with spark_session("train", s.debug) as spark:
-        wanted = tuple(filter(None, (s.label_column, s.group_column, *s.text_columns)))
-        source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
-        limits = Limits(s.max_rows, s.max_bytes)
-        data = read_labelled_texts(
-            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
-        )
-        check_unchanged(source)
-        check_thresholds(recipe, data.labels)
-        unlabelled = elsewhere = None
-        if s.unlabelled:
-            named = columns_and_markers(s.unlabelled_columns, fields)
-            more = read_source(spark, locate(spark, s.unlabelled), ReadOptions(wanted=named[0]))
-            unlabelled = read_unlabelled_texts(more, *named, recipe.text, limits)
-        if s.elsewhere:
-            named = columns_and_markers(s.elsewhere_columns or s.text_columns, fields)
-            judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
-            elsewhere = read_elsewhere(judged, *named, recipe.text, limits)
+    recipe = recipe_of(settings)
+    data, unlabelled, elsewhere = _read(settings, recipe)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
     for line in remarks(data):
         print(line, flush=True)
     vectors = None
-    if s.vectors:
+    if settings.vectors:
         texts = [data.texts, *([] if unlabelled is None else [unlabelled])]
-        vectors = vectors_for(s.vectors, texts, recipe.text, s.vectors_words, s.vectors_note)
+        vectors = vectors_for(settings.vectors, texts, recipe.text, settings.vectors_words, settings.vectors_note)
         print(coverage(vectors, data.texts, recipe.text), flush=True)
-    place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
-    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, vectors=vectors)
+    train(data, recipe, _place(settings), unlabelled, elsewhere, settings.tensorboard, vectors=vectors)
     return 0
+
+
+def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
+    """The labelled texts, the unlabelled ones, and those of another origin, of which the last two may not be asked for."""
+    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+
+    limits = Limits(s.max_rows, s.max_bytes)
+    unlabelled = elsewhere = None
+    with spark_session("train", s.debug) as spark:
+        wanted = tuple(filter(None, (s.label_column, s.group_column, *s.text_columns)))
+        source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
+        data = read_labelled_texts(
+            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
+        )
+        check_unchanged(source)
+        check_thresholds(recipe, data.labels)
+        if s.unlabelled:
+            named = columns_and_markers(s.unlabelled_columns, recipe.text.fields)
+            more = read_source(spark, locate(spark, s.unlabelled), ReadOptions(wanted=named[0]))
+            unlabelled = read_unlabelled_texts(more, *named, recipe.text, limits)
+        if s.elsewhere:
+            named = columns_and_markers(s.elsewhere_columns or s.text_columns, recipe.text.fields)
+            judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
+            elsewhere = read_elsewhere(judged, *named, recipe.text, limits)
+    return data, unlabelled, elsewhere
+
+
+def _place(s: TrainSettings) -> Place:
+    from training.recipe import Place
+
+    return Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
 
 
 def recipe_of(s: TrainSettings) -> Recipe:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -25,9 +25,27 @@ S = TypeVar("S", bound="JobSettings")
 Names = tuple[str, ...]
 
 
-def option(help: str, *, default: Any = MISSING, choices: Sequence[str] | None = None) -> Any:
+@dataclass(frozen=True)
+class Range:
+    """Numbers that an option takes. text: follows "Expected --its-name"."""
+
+    text: str
+    holds: Callable[[float], bool]
+
+
+def at_least(least: int) -> Range:
+    return Range(f"of at least {least}", lambda value: value >= least)
+
+
+ABOVE_0 = Range("above 0 and finite", lambda value: 0 < value < math.inf)
+FROM_0_TO_1 = Range("from 0 to 1", lambda value: 0 <= value <= 1)
+FROM_0_TO_BELOW_1 = Range("from 0 to below 1", lambda value: 0 <= value < 1)
+BETWEEN_0_AND_1 = Range("between 0 and 1", lambda value: 0 < value < 1)
+
+
+def option(help: str, *, default: Any = MISSING, choices: Sequence[str] | None = None, within: Range | None = None) -> Any:
     """A field of a settings dataclass; without a default it has to be given."""
-    return field(default=default, metadata={"help": help, "choices": choices}, kw_only=True)
+    return field(default=default, metadata={"help": help, "choices": choices, "within": within}, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,17 @@ class JobSettings:
     """What every job takes beside its own settings."""
 
     debug: bool = option("show stack traces and Spark's own log", default=False)
+
+    def __post_init__(self) -> None:
+        """Check what an option tells of itself; a job that has more to check calls this first.
+
+        Raises:
+            InputError: a number outside its range.
+        """
+        for f in fields(self):
+            value, within = getattr(self, f.name), f.metadata["within"]
+            if within and value is not None and not within.holds(value):
+                raise InputError(f"Expected {_flag(f.name)} {within.text}, found {value}; correct it.")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,41 +20,13 @@ TEST_SIDE = "test side"
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Markdown."""
-    metrics, data, network = manifest["metrics"], manifest["data"], manifest["training"]["network"]
-    direction = "bidirectional LSTM" if network["bidirectional"] else "LSTM"
+    metrics = manifest["metrics"]
     return "\n".join(
         [
-            f"# {manifest['name']} {manifest['version']}",
-            "",
-            f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
-            f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories{_bag(manifest)}. "
-            f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read."
-            f"{_search(manifest)}",
-            "",
-            "## Data",
-            "",
-            data["note"] or "The training data's origin and licence were not given (`train --data-note`).",
-            "",
-            f"{data['rows_read']:,} labelled rows were read; dropped: "
-            + ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
-            + f". {_split(data)} "
-            f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
-            f"those of the train side and unlabelled ones. {_self_training(manifest)}{_vectors(manifest)}"
-            f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
-            "",
+            *_network(manifest),
+            *_data(manifest),
             *_judged_on(metrics),
-            f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
-            f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
-            f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
-            "",
-            f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
-            f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. Point estimates, with thresholds "
-            "chosen on these very texts (what is possible, not what is promised): "
-            + "; ".join(
-                f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
-            )
-            + ".",
-            "",
+            *_figures(metrics),
             *_promises(manifest),
             *_unfamiliar(manifest),
             "| category | precision | recall | F1 | texts |",
@@ -75,6 +47,52 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _network(manifest: Mapping[str, Any]) -> list[str]:
+    network = manifest["training"]["network"]
+    direction = "bidirectional LSTM" if network["bidirectional"] else "LSTM"
+    return [
+        f"# {manifest['name']} {manifest['version']}",
+        "",
+        f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
+        f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories{_bag(manifest)}. "
+        f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read."
+        f"{_search(manifest)}",
+        "",
+    ]
+
+
+def _data(manifest: Mapping[str, Any]) -> list[str]:
+    data = manifest["data"]
+    dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data["dropped"].items())
+    return [
+        "## Data",
+        "",
+        data["note"] or "The training data's origin and licence were not given (`train --data-note`).",
+        "",
+        f"{data['rows_read']:,} labelled rows were read; dropped: {dropped}. {_split(data)} "
+        f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
+        f"those of the train side and unlabelled ones. {_self_training(manifest)}{_vectors(manifest)}"
+        f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
+        "",
+    ]
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[str]:
+    coverage = "; ".join(
+        f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
+    )
+    return [
+        f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
+        f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
+        f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
+        "",
+        f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
+        f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. Point estimates, with thresholds "
+        f"chosen on these very texts (what is possible, not what is promised): {coverage}.",
+        "",
+    ]
 
 
 def _split(data: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ class Evidence:
     """What an evaluation holds beside the saved bundle's own metrics.
 
     comparison: model -> accuracy and F1 on the test side; cross_validation: CrossValidation.record(); elsewhere: rows of
-    origin, label, rows and each model's recall.
+    origin, label, rows and each model's recall; better_baselines: Compared.better_baselines().
     """
 
     comparison: Mapping[str, Mapping[str, float]]
@@ -49,6 +49,7 @@ class Evidence:
     elsewhere: Sequence[Mapping[str, Any]]
     # None if nobody looked for them.
     wrong_labels: Sequence[WrongLabel] | None
+    better_baselines: Sequence[Mapping[str, Any]]
 
     def record(self) -> dict[str, Any]:
         """For the manifest's metrics."""
@@ -57,6 +58,7 @@ class Evidence:
             "cross_validation": self.cross_validation,
             "elsewhere": self.elsewhere,
             "labels_probably_wrong": None if self.wrong_labels is None else len(self.wrong_labels),
+            "better_baselines": self.better_baselines,
         }
 
 
@@ -102,22 +104,26 @@ def manifest_of(
         "created_at": now.isoformat(timespec="seconds"),
         **deciding,
         "vocabulary_size": model.tokenizer.vocabulary_size,
-        "training": {
-            "network": asdict(recipe.network),
-            "fit": asdict(recipe.fit),
-            "vocabulary": recipe.vocabulary,
-            "min_count": recipe.min_count,
-            "pretrained_on_texts": model.pretrained_on,
-            "self_trained_on_texts": model.guessed,
-            "vectors": model.parts.vectors,
-            "seconds": round(model.fitted.seconds, 1),
-            "bag": asdict(recipe.bag) if recipe.bag else None,
-            "factors": {name.lower(): factor for name, factor in zip(model.parts.names, model.factors, strict=True)},
-            "review": asdict(recipe.review),
-        },
+        "training": _training_record(model, recipe),
         "libraries": {name: _installed_version(name) for name in LIBRARIES},
         "data": _data_record(data, split, recipe, place),
         "golden": _golden_rows(model.network, model.tokenizer, recipe.fit.seed),
+    }
+
+
+def _training_record(model: Model, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "network": asdict(recipe.network),
+        "fit": asdict(recipe.fit),
+        "vocabulary": recipe.vocabulary,
+        "min_count": recipe.min_count,
+        "pretrained_on_texts": model.pretrained_on,
+        "self_trained_on_texts": model.guessed,
+        "vectors": model.parts.vectors,
+        "seconds": round(model.fitted.seconds, 1),
+        "bag": asdict(recipe.bag) if recipe.bag else None,
+        "factors": {name.lower(): factor for name, factor in zip(model.parts.names, model.factors, strict=True)},
+        "review": asdict(recipe.review),
     }
 
 

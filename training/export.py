@@ -28,12 +28,38 @@ def export_onnx(network: keras.Model) -> bytes:
     """
     directions = _lstm_weights(network)
     units = directions[0][1].shape[0]
-    embeddings = network.get_layer("embedding").get_weights()[0]
+    bag = "bag" in [layer.name for layer in network.layers]
+    constants = _constants(network, directions)
+    if bag:
+        constants |= _bag_constants(network.get_layer("bag").get_weights()[0], network.get_layer("bag_dense").get_weights()[0])
+    graph = helper.make_graph(
+        _nodes(len(directions), units, bag),
+        "categorizer",
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT32, ["time", "rows"]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT32, ["rows"]),
+            *([helper.make_tensor_value_info("features", TensorProto.INT32, ["rows", "features"])] if bag else []),
+            *([helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "features"])] if bag else []),
+        ],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", network.output_shape[-1]]),
+            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["rows"]),
+        ],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model.producer_name = "catalog-categorizer"
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _constants(network: keras.Model, directions: list[tuple[Floats, Floats, Floats]]) -> dict[str, npt.NDArray[np.generic]]:
     dense, bias = network.get_layer("dense").get_weights()
     output, output_bias = network.get_layer("probabilities").get_weights()
-    constants = {
+    units = directions[0][1].shape[0]
+    return {
         # Exact: training rounded these to float16 values (training.network.round_embeddings).
-        "embeddings": embeddings.astype(np.float16),
+        "embeddings": network.get_layer("embedding").get_weights()[0].astype(np.float16),
         "W": np.stack([_gates(kernel).T for kernel, _, _ in directions]),
         "R": np.stack([_gates(recurrent).T for _, recurrent, _ in directions]),
         # ONNX keeps two biases a gate, of the input and of the recurrence; Keras keeps their sum.
@@ -44,10 +70,10 @@ def export_onnx(network: keras.Model) -> bytes:
         "output_bias": output_bias,
         "rows_by_states": np.array([0, len(directions) * units], np.int64),
     }
-    bag = "bag" in [layer.name for layer in network.layers]
-    if bag:
-        constants |= _bag_constants(network.get_layer("bag").get_weights()[0], network.get_layer("bag_dense").get_weights()[0])
-    nodes = [
+
+
+def _nodes(directions: int, units: int, bag: bool) -> list[onnx.NodeProto]:
+    return [
         helper.make_node("Gather", ["embeddings", "ids"], ["embedded16"]),
         helper.make_node("Cast", ["embedded16"], ["embedded"], to=TensorProto.FLOAT),
         helper.make_node(
@@ -55,7 +81,7 @@ def export_onnx(network: keras.Model) -> bytes:
             ["embedded", "W", "R", "B", "lengths"],
             ["", "last_states"],
             hidden_size=units,
-            direction="bidirectional" if len(directions) == 2 else "forward",
+            direction="bidirectional" if directions == 2 else "forward",
         ),
         helper.make_node("Transpose", ["last_states"], ["states_by_row"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["states_by_row", "rows_by_states"], ["states"]),
@@ -66,25 +92,6 @@ def export_onnx(network: keras.Model) -> bytes:
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         helper.make_node("ReduceLogSumExp", ["logits"], ["evidence"], axes=[1], keepdims=0),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "categorizer",
-        [
-            helper.make_tensor_value_info("ids", TensorProto.INT32, ["time", "rows"]),
-            helper.make_tensor_value_info("lengths", TensorProto.INT32, ["rows"]),
-            *([helper.make_tensor_value_info("features", TensorProto.INT32, ["rows", "features"])] if bag else []),
-            *([helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "features"])] if bag else []),
-        ],
-        [
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", output.shape[1]]),
-            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["rows"]),
-        ],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model.producer_name = "catalog-categorizer"
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
 
 
 def _bag_constants(table: Floats, slopes: Floats) -> dict[str, npt.NDArray[np.generic]]:

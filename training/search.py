@@ -59,7 +59,7 @@ SPACE: Mapping[str, Mapping[str, tuple[float, float, bool]]] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class Searched:
     """recipe: the one asked for, or a better one; record: for the manifest, of numbers, strings and lists alone."""
 
     recipe: Recipe
@@ -121,7 +121,7 @@ def search(
     vectors: WordVectors | None = None,
     say: Say = print,
     clock: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> Searched:
     """Try settings for about the recipe's `search_minutes`, on folds of the texts `rows` alone, and compare the best on other folds.
 
     A third of the time or so goes into these: of many that were tried the best owes some of its lead to chance.
@@ -143,7 +143,7 @@ def search(
     record = {"minutes": recipe.search_minutes, "trials": trials, "folds": FOLDS, "settings": {}, "ahead_by": None}
     if not found:
         say(f"search: {sum(trials.values())} trials, none was better{_too_short(trials, once)}; the recipe stays.")
-        return Found(recipe, record)
+        return Searched(recipe, record)
     ahead, kept = _confirmed(folds(recipe.fit.seed + 2), recipe, found)
     text = settings_text(kept)
     mean, spread = float(ahead.mean()), float(ahead.std(ddof=1))
@@ -153,8 +153,10 @@ def search(
         f"{'kept' if better else 'not more than the spread, so the recipe stays'}: {text}"
     )
     if not better:
-        return Found(recipe, record)
-    return Found(with_settings(recipe, kept), {**record, "settings": dict(kept), "ahead_by": {"mean": mean, "spread": spread}})
+        return Searched(recipe, record)
+    return Searched(
+        with_settings(recipe, kept), {**record, "settings": dict(kept), "ahead_by": {"mean": mean, "spread": spread}}
+    )
 
 
 def with_settings(recipe: Recipe, found: Mapping[str, Settings]) -> Recipe:

@@ -38,7 +38,7 @@ from training.promise import promise_text
 from training.promotion import promotion
 from training.publication import Staging, current_bundle, write_bundle
 from training.recipe import Place, Recipe
-from training.search import search
+from training.search import Searched, search
 from training.sides import split_data
 from training.split import Split, folds_by_group
 from training.vectors import WordVectors
@@ -58,6 +58,21 @@ class Trained:
     metrics: Mapping[str, Any]
     promoted: bool
     verdict: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network and what it was fitted by. recipe: the search's, where there was one; baselines: names of those to compare with."""
+
+    data: LabelledTexts
+    groups: Groups
+    split: Split
+    recipe: Recipe
+    model: Model
+    thresholds: Thresholds
+    baselines: Sequence[str]
+    validated: CrossValidation | None
+    searched: Searched | None
 
 
 def train(
@@ -80,6 +95,31 @@ def train(
         InputError: labels that cannot be split, a folder that cannot be written.
         CategorizerError: the fit failed; nothing was published.
     """
+    fitted = _fit(data, recipe, unlabelled, vectors, tensorboard, say)
+    wrong = _doubted_labels(fitted, place, say)
+    present = current_bundle(place.models, place.name)
+    folder, metrics, evidence = _publish(fitted, place, elsewhere, wrong)
+    say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
+    better = better_text(evidence.better_baselines)
+    if better:
+        say(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}.")
+    judged = (lambda other: _metrics(other, data, fitted.split)) if len(fitted.split.test) else None
+    promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
+    if promoted:
+        move_current(str(folder.parent), folder.name)
+    say(verdict)
+    return Trained(folder, metrics, promoted, verdict)
+
+
+def _fit(
+    data: LabelledTexts,
+    recipe: Recipe,
+    unlabelled: pa.Array | None,
+    vectors: WordVectors | None,
+    tensorboard: str | None,
+    say: Callable[[str], None],
+) -> Fitted:
+    """Search and folds, where they are asked for, then the network that is shipped and its thresholds."""
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
     searched = None
@@ -96,43 +136,53 @@ def train(
     thresholds = _thresholds(data, split, model, validated, recipe)
     factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(model.parts.names, model.factors, strict=True))
     say(f"factors of the logits: {factors}; {_thresholds_text(thresholds, len(data.labels))}")
-    look_for_wrong_labels = _wrong_labels_asked_for(data, validated, recipe, say)
-    wrong = _wrong_labels(data, groups, validated, recipe) if look_for_wrong_labels else None
-    if wrong is not None:
-        _tell_wrong_labels(wrong, data, place, say)
-    present = current_bundle(place.models, place.name)
+    return Fitted(data, groups, split, recipe, model, thresholds, baselines, validated, searched)
+
+
+def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) -> list[WrongLabel] | None:
+    """Labels that are probably wrong, told and written where that is asked for; None if none were looked for."""
+    if not _wrong_labels_asked_for(fitted.data, fitted.validated, fitted.recipe, say):
+        return None
+    wrong = _wrong_labels(fitted.data, fitted.groups, fitted.validated, fitted.recipe)
+    _tell_wrong_labels(wrong, fitted.data, place, say)
+    return wrong
+
+
+def _publish(
+    fitted: Fitted, place: Place, elsewhere: Elsewhere | None, wrong: list[WrongLabel] | None
+) -> tuple[Path, Mapping[str, Any], Evidence]:
+    """The bundle's folder, what it was measured at as it was saved, and what it was compared with."""
     with Staging(place.models, place.name) as staging:
-        files = model_files(model)
-        manifest = manifest_of(files, data, split, model, thresholds, recipe, place)
-        manifest["training"]["search"] = searched.record if searched else None
+        files = model_files(fitted.model)
+        manifest = manifest_of(files, fitted.data, fitted.split, fitted.model, fitted.thresholds, fitted.recipe, place)
+        manifest["training"]["search"] = fitted.searched.record if fitted.searched else None
         # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
         write_bundle(staging.folder, manifest, files)
         bundle = load_bundle(str(staging.folder))
-        manifest["metrics"] = metrics = _metrics(bundle, data, split, validated)
-        peers = fitted_baselines(data, split, recipe.text, baselines)
-        over_folds = _over_folds(data, groups, validated, baselines) if validated else None
-        compared = _on_test_side(bundle, data, split, groups, peers) if len(split.test) else over_folds
-        evidence = Evidence(
-            {LSTM: headline(metrics), **(compared.figures() if compared else {})},
-            validated.record() if validated else None,
-            _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
-            wrong,
-        )
-        # Folds have more texts to judge on than a test side.
-        judges = over_folds or compared
-        manifest["metrics"] |= {**evidence.record(), "better_baselines": judges.better_baselines() if judges else []}
-        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, model, evidence)})
-        folder = staging.publish(manifest["version"])
-    say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
-    better = better_text(manifest["metrics"]["better_baselines"])
-    if better:
-        say(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}.")
-    judged = (lambda other: _metrics(other, data, split)) if len(split.test) else None
-    promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
-    if promoted:
-        move_current(str(folder.parent), folder.name)
-    say(verdict)
-    return Trained(folder, metrics, promoted, verdict)
+        metrics = _metrics(bundle, fitted.data, fitted.split, fitted.validated)
+        evidence = _evidence(bundle, fitted, metrics, elsewhere, wrong)
+        manifest["metrics"] = {**metrics, **evidence.record()}
+        write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted.model, evidence)})
+        return staging.publish(manifest["version"]), manifest["metrics"], evidence
+
+
+def _evidence(
+    bundle: Bundle, fitted: Fitted, metrics: Mapping[str, Any], elsewhere: Elsewhere | None, wrong: list[WrongLabel] | None
+) -> Evidence:
+    """The bundle beside the baselines, which are fitted to the same texts."""
+    data, split, validated = fitted.data, fitted.split, fitted.validated
+    peers = fitted_baselines(data, split, fitted.recipe.text, fitted.baselines)
+    over_folds = _over_folds(data, fitted.groups, validated, fitted.baselines) if validated else None
+    compared = _on_test_side(bundle, data, split, fitted.groups, peers) if len(split.test) else over_folds
+    # Folds have more texts to judge on than a test side.
+    judges = over_folds or compared
+    return Evidence(
+        {LSTM: headline(metrics), **(compared.figures() if compared else {})},
+        validated.record() if validated else None,
+        _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
+        wrong,
+        judges.better_baselines() if judges else [],
+    )
 
 
 def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> list[str]:

@@ -164,19 +164,7 @@ class NativeNetwork:
         """
         self._library = _loaded_library()
         arrays = [[np.ascontiguousarray(array, np.float32) for array in group] for group in (inputs, recurrent, dense, output)]
-        vocabulary, units = arrays[0][0].shape[0], arrays[1][0].shape[0]
-        width, labels = arrays[2][0].shape[1], arrays[3][0].shape[1]
-        shapes = (
-            [(vocabulary, 4 * units)] * len(inputs),
-            [(units, 4 * units)] * len(inputs),
-            [(len(inputs) * units, width), (width,)],
-            [(width, labels), (labels,)],
-        )
-        found = tuple([array.shape for array in group] for group in arrays)
-        if len(inputs) not in (1, 2) or found != shapes or min(vocabulary, units, width, labels) < 1:
-            raise ValueError(f"shapes that do not fit each other: {found}")
-        if not all(np.isfinite(array).all() for group in arrays for array in group):
-            raise ValueError("weights that are not finite")
+        vocabulary, units, width, labels = _sizes(arrays)
         if bag and not bag.fits(labels):
             raise ValueError("a bag that does not fit, or is not finite")
         sets = instruction_sets()
@@ -259,6 +247,29 @@ class NativeNetwork:
     def __del__(self) -> None:
         if getattr(self, "_network", None):
             self._library.categorizer_free_network(self._network)
+
+
+def _sizes(arrays: Sequence[Sequence[Float32s]]) -> tuple[int, int, int, int]:
+    """Vocabulary, units, width of the dense layer and labels, of the arrays that NativeNetwork takes.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or a number that is not finite.
+    """
+    vocabulary, units = arrays[0][0].shape[0], arrays[1][0].shape[0]
+    width, labels = arrays[2][0].shape[1], arrays[3][0].shape[1]
+    directions = len(arrays[0])
+    shapes = [
+        [(vocabulary, 4 * units)] * directions,
+        [(units, 4 * units)] * directions,
+        [(directions * units, width), (width,)],
+        [(width, labels), (labels,)],
+    ]
+    found = [[array.shape for array in group] for group in arrays]
+    if directions not in (1, 2) or found != shapes or min(vocabulary, units, width, labels) < 1:
+        raise ValueError(f"shapes that do not fit each other: {found}")
+    if not all(np.isfinite(array).all() for group in arrays for array in group):
+        raise ValueError("weights that are not finite")
+    return vocabulary, units, width, labels
 
 
 def _check_offsets(offsets: Int64s, values: int) -> None:

@@ -105,12 +105,15 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             break
         # Only upkeep came between: the rows are those that were read.
         version = commits[0].version if commits else version
-    stands = commit_of_run(commits, candidate.run_id)
+    raise _moved(tables, read_version, commit_of_run(commits, candidate.run_id)) from conflict
+
+
+def _moved(tables: Tables, read_version: int, stands: Commit | None) -> TableMoved:
     left = f"; the run's changes stand in its version {stands.version}, beside theirs" if stands else ""
-    raise TableMoved(
+    return TableMoved(
         f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
         f"another hand at work on it meanwhile{left}; run again."
-    ) from conflict
+    )
 
 
 def changed_since(commits: Sequence[Commit], version: int) -> bool:

@@ -48,6 +48,17 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
         return None
+    note = _note(commits, wanted, started)
+    _restore(spark, tables, wanted.version, note)
+    now = commits_of(spark, tables.categorized)
+    # Our own row is one of them; whose commit came between may have stopped before its row.
+    recover(spark, tables, state_of(now).runs)
+    _check_nothing_undone_unseen(tables, now, commits[0].version)
+    return dict(note["run"])
+
+
+def _note(commits: Sequence[Commit], wanted: Commit, started: float) -> dict[str, Any]:
+    """What the commit tells, with the rollback's row for the ledger. commits: newest first."""
     restored = state_of([commit for commit in commits if commit.version <= wanted.version])
     record = {
         **EMPTY,
@@ -59,27 +70,26 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
         "mode": "rollback",
         "settings": f'{{"to": {wanted.version}}}',
     }
-    note = {
+    return {
         **(restored.last or {}),
         "read_version": commits[0].version,
         "restored": wanted.version,
         "sequence": sequence_of(commits) + 1,
         "run": record,
     }
+
+
+def _restore(spark: SparkSession, tables: Tables, version: int, note: Mapping[str, Any]) -> None:
     try:
         with noted(spark, note):
-            delta_table(spark, tables.categorized).restoreToVersion(wanted.version)
+            delta_table(spark, tables.categorized).restoreToVersion(version)
     except Exception as error:
         if "Not all files from version" not in str(error):
             raise
         raise InputError(
-            f"Expected the files of version {wanted.version} of {where}, found some gone (vacuumed); choose a younger one with --to."
+            f"Expected the files of version {version} of {tables.categorized.given}, found some gone (vacuumed); choose a younger one "
+            "with --to."
         ) from None
-    now = commits_of(spark, tables.categorized)
-    # Our own row is one of them; whose commit came between may have stopped before its row.
-    recover(spark, tables, state_of(now).runs)
-    _check_nothing_undone_unseen(tables, now, commits[0].version)
-    return record
 
 
 def _check_nothing_undone_unseen(tables: Tables, commits: Sequence[Commit], read_version: int) -> None:
