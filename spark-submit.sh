@@ -67,4 +67,30 @@ esac
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     case "$*" in *[!$'\t\n'\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
 fi
+
+case " ${spark_options[*]} " in
+    *" --properties-file"* | *" --deploy-mode"*) ;;
+    *" --master "[!l]* | *" --master="[!l]*) ;;
+    *)
+        if [ -n "$CLASS_ARCHIVE" ]; then
+            archive=
+            # Java writes its head last: what a killed run has left has none.
+            if [ -e "$CLASS_ARCHIVE" ] && [ "$(head -c 4 "$CLASS_ARCHIVE" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
+                archive=-XX:SharedArchiveFile
+            elif [ ${#first_run[@]} -gt 0 ]; then
+                rm -f "$ROOT"/build/classes-*.jsa
+                archive=-XX:ArchiveClassesAtExit
+                say "keeping Java's classes in build/ at the end of this run (once, some ten seconds); later runs start sooner"
+            fi
+            if [ -n "$archive" ]; then
+                # Spark parts these at spaces that are not quoted.
+                export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$archive=$CLASS_ARCHIVE\" -Xlog:cds*=off"
+                export SPARK_CONF_DIR=$ROOT/build/no-conf
+                spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
+            fi
+        fi
+        ;;
+esac
+# A few hundred rows: the optimizing compiler costs more than it gives.
+if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi
 exec "$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

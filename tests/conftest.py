@@ -48,9 +48,12 @@ FOR_FEW_ROWS = {
 }
 
 
+LONGEST = ("test_sequences.py", "test_inputs.py", "test_killed.py")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sequences", type=int, default=60, help="random sequences of nights to run")
-    parser.addoption("--inputs", type=int, default=200, help="random sources to read")
+    parser.addoption("--inputs", type=int, default=100, help="random sources to read")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences and sources")
     parser.addoption("--cluster", action="store_true", help="run the tests on a real HDFS and YARN too")
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
@@ -62,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real data lies outside the project: its tests say so where it is missing."""
+    """The longest first, so that two processes end together. Real data lies outside the project: its tests say so where it is missing."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if not os.environ.get("CATALOG_DATA"):
         for item in items:
             if "real_data" in getattr(item, "fixturenames", ()):

@@ -67,7 +67,7 @@ def load(candidate: Candidate, tables: Tables, record: dict[str, Any], released:
     spark = candidate.rows.sparkSession
     write_ledger(spark, tables, record, replace=released)
     reached("recorded")
-    if candidate.note["read_version"] % PACKED_EVERY == 0:
+    if (candidate.note["read_version"] + 1) % PACKED_EVERY == 0:
         for table in (tables.categorized, tables.rejected, tables.runs):
             pack_if_scattered(spark, table)
 

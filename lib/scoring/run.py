@@ -31,7 +31,7 @@ from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, 
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, recover
-from lib.tables.locations import file_count, rows_at
+from lib.tables.locations import files_and_bytes, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.sources import Source, changed_rows, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
@@ -191,7 +191,7 @@ def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> Non
 def _present(run: Run, state: TableState) -> DataFrame | None:
     """The table's rows as the run has found them, in today's columns and each id once; None where it holds none."""
     # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
-    if state.version < 0 or not file_count(run.spark, run.tables.categorized):
+    if state.version < 0 or not files_and_bytes(run.spark, run.tables.categorized)[0]:
         return None
     present = with_added_columns(rows_at(run.spark, run.tables.categorized, state.version))
     return present if (state.last or {}).get("ids_once") else _each_id_once(present, run.tables, run.plan)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
-from lib.tables.locations import Location, delta_table, file_count, is_delta
+from lib.tables.locations import Location, delta_table, files_and_bytes, is_delta
 from lib.tables.publish import MOST_TRIES, is_conflict
 from lib.tables.target import Tables
 
@@ -61,8 +61,8 @@ def maintain(
 
 def pack_if_scattered(spark: SparkSession, table: Location) -> None:
     """Compact a table that nights of few changes have scattered over many small files; if another run is at work, the next one may."""
-    detail = delta_table(spark, table).detail().select("numFiles", "sizeInBytes").collect()[0]
-    if detail["numFiles"] <= MOST_SMALL_FILES or detail["sizeInBytes"] > detail["numFiles"] * SMALL_FILE:
+    files, size = files_and_bytes(spark, table)
+    if files <= MOST_SMALL_FILES or size > files * SMALL_FILE:
         return
     try:
         delta_table(spark, table).optimize().executeCompaction()
@@ -72,7 +72,7 @@ def pack_if_scattered(spark: SparkSession, table: Location) -> None:
 
 
 def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Upkeep:
-    before = file_count(spark, table)
+    before, _ = files_and_bytes(spark, table)
     if not dry_run:
         for attempt in range(MOST_TRIES):
             try:
@@ -87,4 +87,4 @@ def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_b
     removed = spark.sql(f"VACUUM {table.sql} RETAIN {retain_hours} HOURS DRY RUN").count()
     if removed and not dry_run:
         delta_table(spark, table).vacuum(retain_hours)
-    return Upkeep(table, before, file_count(spark, table), removed)
+    return Upkeep(table, before, files_and_bytes(spark, table)[0], removed)

@@ -13,7 +13,7 @@ from lib.errors import CategorizerError
 from lib.failpoints import reached
 from lib.identifiers import column, quoted
 from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
-from lib.tables.locations import Location, delta_table, rows_at
+from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at
 from lib.tables.target import Tables, save
 
 MOST_TRIES = 5
@@ -203,9 +203,7 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     spark = rows.sparkSession
     java: Any = spark._jsparkSession
     delta: Any = spark._jvm.org.apache.spark.sql.delta  # type: ignore[union-attr]
-    place = str(delta_table(spark, target).detail().select("location").collect()[0]["location"])
-    none = _none(spark)
-    log = delta.DeltaLog.forTable(java, place)
+    none, log = no_option(spark), delta_log(spark, target)
     transaction = log.startTransaction(none, spark._jvm.scala.Some(log.getSnapshotAt(version, none, none, False)))  # type: ignore[union-attr]
     overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
     nothing, options = (
@@ -218,10 +216,6 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     mark = delta.actions.SetTransaction(APPLICATION, number, none)
     operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
     transaction.commit(actions.appended(mark), operation)
-
-
-def _none(spark: SparkSession) -> Any:
-    return getattr(getattr(spark._jvm.scala, "None$"), "MODULE$")  # type: ignore[union-attr]
 
 
 def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:

@@ -27,7 +27,7 @@ from lib.tables.listing import (
     is_partitioned,
     relations_of,
 )
-from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, rows_at
+from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, rows_at, table_id
 
 UNVERSIONED = "unversioned"
 # Spark's classes that read text, and what they read.
@@ -80,11 +80,9 @@ def _check_whole_table(spark: SparkSession, location: Location) -> None:
 
 
 def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
-    table = delta_table(spark, location)
-    version = table.history(1).select("version").collect()[0]["version"]
+    version = delta_table(spark, location).history(1).select("version").collect()[0]["version"]
     frame = _with_zone(rows_at(spark, location, version))
-    identity = table.detail().select("id").collect()[0]["id"]
-    return Source(location, frame, f"delta:{version}:{identity}", "delta", _reading(options, frame))
+    return Source(location, frame, f"delta:{version}:{table_id(spark, location)}", "delta", _reading(options, frame))
 
 
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
@@ -166,7 +164,7 @@ def check_unchanged(source: Source) -> None:
     """
     spark, location = source.frame.sparkSession, source.location
     if source.format == "delta":
-        found = delta_table(spark, location).detail().select("id").collect()[0]["id"]
+        found = table_id(spark, location)
         changed = None if source.version.endswith(f":{found}") else f"{location.given} made anew"
     else:
         roots = [location.uri] if location.is_path else sorted({file.path.rpartition("/")[0] for file in source.files})

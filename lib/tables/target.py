@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from lib.errors import InputError
-from lib.tables.locations import Location, delta_table, exists, file_system, is_delta
+from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, newest_snapshot
 from schemas.tables import (
     ADDED_TO_CATEGORIZED,
     ADDED_TO_RUNS,
@@ -137,7 +137,8 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
 
 def feeds_changes(spark: SparkSession, location: Location) -> bool:
     """Whether a Delta table records its row-level changes."""
-    return dict(delta_table(spark, location).detail().collect()[0]["properties"]).get(CHANGE_DATA_FEED) == "true"
+    properties = newest_snapshot(spark, location).metadata().configuration()
+    return bool(properties.contains(CHANGE_DATA_FEED) and properties.apply(CHANGE_DATA_FEED) == "true")
 
 
 def with_added_columns(rows: DataFrame) -> DataFrame:
