@@ -45,24 +45,24 @@ def append_rejects(
     reached("rejected")
 
 
-def hold_back(candidate: Candidate, tables: Tables, record: dict[str, Any], found: Sequence[str], runs: int) -> GuardrailError:
+def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: int) -> GuardrailError:
     """Keep the candidate beside the table, tell the ledger, and give the error to end with. runs: that made the yardstick."""
-    record |= {"status": HELD, "held_because": list(found), "ended_at": iso(time.time())}
-    hold(candidate, tables)
-    write_ledger(candidate.rows.sparkSession, tables, record)
+    held = candidate.with_run(status=HELD, held_because=list(found), ended_at=iso(time.time()))
+    hold(held, tables)
+    write_ledger(candidate.rows.sparkSession, tables, held.run)
     return GuardrailError(
         f"Expected a night like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {record['run_id']}."
+        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run_id}."
     )
 
 
-def load(candidate: Candidate, tables: Tables, record: dict[str, Any], released: bool = False) -> None:
-    """The one commit that publishes, then the ledger."""
+def load(candidate: Candidate, tables: Tables, released: bool = False) -> Mapping[str, Any]:
+    """The one commit that publishes, then the ledger, whose row it returns. released: the ledger has the run already, as held."""
     reached("publishing")
     began = time.time()
     publish(candidate, tables)
-    record["ended_at"] = iso(time.time())
-    record["seconds"] = {**record["seconds"], "writing": time.time() - began}
+    seconds = {**candidate.run["seconds"], "writing": time.time() - began}
+    record = {**candidate.run, "ended_at": iso(time.time()), "seconds": seconds}
     reached("recording")
     spark = candidate.rows.sparkSession
     write_ledger(spark, tables, record, replace=released)
@@ -70,6 +70,7 @@ def load(candidate: Candidate, tables: Tables, record: dict[str, Any], released:
     if (candidate.note["read_version"] + 1) % PACKED_EVERY == 0:
         for table in (tables.categorized, tables.rejected, tables.runs):
             pack_if_scattered(spark, table)
+    return record
 
 
 def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
@@ -96,6 +97,4 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
         )
     # Before the commit: what is gone of the tables beside it would fail the run behind it.
     create_tables(spark, tables, ())
-    record = {**candidate.note["run"], "status": PUBLISHED}
-    load(Candidate(candidate.rows, candidate.mode, candidate.missing, {**candidate.note, "run": record}), tables, record, True)
-    return Outcome(record)
+    return Outcome(load(candidate.with_run(status=PUBLISHED), tables, released=True))

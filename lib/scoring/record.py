@@ -46,7 +46,6 @@ def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, cens
         "engine": plan.engine,
         "rows_in": census.rows,
         "rows_rejected": census.rows_rejected,
-        "rows_missing": None,
         "held_because": None,
         "settings": json.dumps(plan.settings, ensure_ascii=False),
     }

@@ -79,6 +79,19 @@ class Scored:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Gone:
+    """Products that the source no longer holds.
+
+    rows: as they shall stand in the table, kept on disk, None where they just stay, or go; missing: how many, None where they are
+    not looked for; removed: the share of the table's rows that is removed, None where nothing is.
+    """
+
+    rows: DataFrame | None = None
+    missing: int | None = None
+    removed: float | None = None
+
+
 def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan) -> Outcome:
     """Score what is new, publish it in one commit, and write the ledger last.
 
@@ -137,9 +150,9 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     reached("scored")
     _reconcile(scored.ids, selection, found.census, found.source)
     good = yardstick(found.state.good, run.plan.limits)
-    record = _record(run, found, selection, scored, good)
-    candidate = _candidate(run, found, scored.rows, record, identity, scratch)
-    record["guarded"] |= _shares_of_ids(run, found)
+    gone = _look_for_gone(run, found, scratch)
+    record = _record(run, found, selection, scored, gone, good)
+    candidate = _candidate(run, found, scored.rows, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
         append_rejects(run.spark, found.source, run.tables, run.plan, found.census, record, found.fatal)
@@ -147,9 +160,8 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     if run.plan.dry_run:
         return Outcome(record, dry_run=True, breaches=faults)
     if faults:
-        raise hold_back(candidate, run.tables, record, faults, good.get("runs", 0))
-    load(candidate, run.tables, record)
-    return Outcome(record, recovered)
+        raise hold_back(candidate, run.tables, faults, good.get("runs", 0))
+    return Outcome(load(candidate, run.tables), recovered)
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
@@ -283,12 +295,18 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(run: Run, found: Found, selection: Selection, scored: Scored, good: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the ledger will say of the run. good: the yardstick that it is measured by."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
+    counted = figures(scored.groups, selection.groups, good, run.plan.columns.text)
+    removed = {} if gone.removed is None else {REMOVED: gone.removed}
     return {
         **base_record(found.started, found.source, run.bundle, run.plan, found.census),
-        **figures(scored.groups, selection.groups, good, run.plan.columns.text),
+        **counted,
+        "guarded": {**counted["guarded"], **removed, **_shares_of_ids(run, found)},
+        "rows_missing": gone.missing,
         "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
         "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
         "seconds": dict(scored.seconds),
@@ -324,31 +342,36 @@ def _reconcile(scored: IdCount, selection: Selection, census: Census, source: So
         )
 
 
-def _candidate(run: Run, found: Found, scored: DataFrame, record: dict[str, Any], identity: str, scratch: Scratch) -> Candidate:
-    """What could be published; `record` is told how many products are missing, and what share would be removed."""
+def _look_for_gone(run: Run, found: Found, scratch: Scratch) -> Gone:
     plan, present, source = run.plan, found.present, run.source
+    if present is None:
+        return Gone()
+    rows = _vanished(present, source, plan)
+    if rows is not None:
+        # Kept, so that the commit writes what was counted, whatever becomes of the source.
+        rows = scratch.keep(rows)
+    missing = None if rows is None else rows.count()
+    removed = None
+    if plan.missing == "delete":
+        removed = (_gone(present, source, plan).count() if missing is None else missing) / max(present.count(), 1)
+    return Gone(rows, missing, removed)
+
+
+def _candidate(run: Run, found: Found, scored: DataFrame, gone: Gone, record: Mapping[str, Any], identity: str) -> Candidate:
+    """What could be published."""
+    plan, mode = run.plan, run.plan.mode
     rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
-    mode = plan.mode
-    if present is not None:
-        vanished = _vanished(present, source, plan)
-        if vanished is not None:
-            # Kept, so that the commit writes what was counted, whatever becomes of the source.
-            vanished = scratch.keep(vanished)
-            record["rows_missing"] = vanished.count()
-            if record["rows_missing"]:
-                rows = rows.unionByName(vanished.withColumn(VANISHED, F.lit(True)), allowMissingColumns=True)
-        if plan.missing == "delete":
-            removed = _gone(present, source, plan).count() if vanished is None else record["rows_missing"]
-            record["guarded"][REMOVED] = removed / max(present.count(), 1)
-    elif mode == "incremental":
+    if gone.rows is not None and gone.missing:
+        rows = rows.unionByName(gone.rows.withColumn(VANISHED, F.lit(True)), allowMissingColumns=True)
+    if mode == "incremental" and found.present is None:
         # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
         mode = "full"
-    if mode == "incremental" and not record["rows_scored"] and not record["rows_missing"]:
+    if mode == "incremental" and not record["rows_scored"] and not gone.missing:
         mode = "note"
     note = {
         "identity": identity,
-        "basis": basis_of(source, run.bundle, plan),
+        "basis": basis_of(run.source, run.bundle, plan),
         "read_version": found.state.version,
         "sequence": found.state.sequence + 1,
         "ids_once": True,

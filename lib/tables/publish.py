@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -62,8 +62,17 @@ class Candidate:
     note: Mapping[str, Any]
 
     @property
+    def run(self) -> Mapping[str, Any]:
+        """The run's row for the ledger, as far as it is known before the commit."""
+        found: Mapping[str, Any] = self.note["run"]
+        return found
+
+    @property
     def run_id(self) -> str:
-        return str(self.note["run"]["run_id"])
+        return str(self.run["run_id"])
+
+    def with_run(self, **changes: Any) -> Candidate:
+        return replace(self, note={**self.note, "run": {**self.run, **changes}})
 
 
 def publish(candidate: Candidate, tables: Tables) -> None:
@@ -173,7 +182,7 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location, version:
         return
     if candidate.mode == "full":
         rows = candidate.rows.drop(VANISHED)
-        rows = in_large_files(rows, candidate.note["run"]["rows_in"])
+        rows = in_large_files(rows, candidate.run["rows_in"])
         overwrite_version(rows, target, version, number)
         return
     names = [name for name in candidate.rows.columns if name != VANISHED]

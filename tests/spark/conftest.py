@@ -1,0 +1,32 @@
+"""What the tests of single nights share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.rollback import RollbackSettings
+from jobs.rollback import main as rollback_main
+from lib.command import run_command
+from lib.tables.locations import delta_table, locate
+from tests.faults.nights import FIRST, SECOND, run, write_source
+
+STRICT = ("--guard-from-rows", "1")
+ALL_BOOKS = {str(i): "detective novel, paperback" for i in range(1, 6)}
+
+
+@pytest.fixture
+def lake(spark, tmp_path: Path) -> Path:
+    """A table with a night in it; `second.parquet` beside it is the next night's source."""
+    assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake") == 0
+    write_source(tmp_path / "second.parquet", SECOND)
+    return tmp_path / "lake"
+
+
+def rollback(*arguments: object) -> int:
+    return run_command(RollbackSettings, rollback_main, "rollback", list(map(str, arguments)))
+
+
+def versions(spark, target: object) -> int:
+    return delta_table(spark, locate(spark, str(target))).history().count()

@@ -1,0 +1,99 @@
+"""Upkeep: small files packed, old ones removed, readers left alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import pytest
+
+from jobs.maintain import MaintainSettings
+from jobs.maintain import main as maintain_main
+from lib.command import run_command
+from lib.tables.locations import delta_table, locate
+from tests.faults.nights import FIRST, hashes_in, ledger, run, titles_hash, write_source
+from tests.spark.conftest import rollback, versions
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def maintain(*arguments: object) -> int:
+    return run_command(MaintainSettings, maintain_main, "maintain", list(map(str, arguments)))
+
+
+def test_upkeep_packs_files_and_changes_no_row(spark, lake, tmp_path, capsys) -> None:
+    for i in range(3):
+        assert run(write_source(tmp_path / "more.parquet", {**FIRST, f"n{i}": f"lamp {i}"}), lake) == 0
+    before = hashes_in(spark, lake)
+    capsys.readouterr()
+    assert maintain("--target", lake, "--dry-run") == 0
+    assert "VACUUM would remove 0 old ones" in capsys.readouterr().out
+    assert maintain("--target", lake, "--cluster-by", "category,product_id") == 0
+    assert "files, now 1;" in capsys.readouterr().out
+    assert hashes_in(spark, lake) == before
+    assert run(tmp_path / "more.parquet", lake) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_upkeep_removes_what_no_reader_needs_and_nothing_younger_than_a_week(spark, lake, tmp_path, capsys) -> None:
+    assert run(tmp_path / "second.parquet", lake, "--mode", "full", "--missing", "delete") == 0
+    data = set(lake.glob("*.parquet"))
+    old, young = lake / "part-of-a-run-that-died.parquet", lake / "part-of-a-run-at-work.parquet"
+    for path in (old, young):
+        shutil.copy(next(iter(data)), path)
+    week = time.time() - 8 * 24 * 3600
+    os.utime(old, (week, week))
+    capsys.readouterr()
+    assert maintain("--target", lake) == 0
+    assert "; 1 old ones removed" in capsys.readouterr().out
+    # The first night's files are still there for a reader or a rollback.
+    assert {*data, young} <= set(lake.glob("*.parquet"))
+    assert not old.exists()
+    assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "because"),
+    [
+        (("--retain-hours", "1"), "Expected at least 168 hours"),
+        (("--cluster-by", "colour"), "found colour"),
+        (("--retain-hours", "many"), "invalid int value"),
+    ],
+)
+def test_upkeep_that_is_refused(spark, lake, capsys, arguments, because) -> None:
+    before = versions(spark, lake)
+    assert maintain("--target", lake, *arguments) == 2
+    assert because in capsys.readouterr().err
+    assert versions(spark, lake) == before
+
+
+def test_upkeep_of_nothing(tmp_path, capsys) -> None:
+    assert maintain("--target", tmp_path / "nothing") == 2
+    assert "Expected a table at" in capsys.readouterr().err
+
+
+def test_small_files_are_bounded(spark, lake, tmp_path, monkeypatch) -> None:
+    """From so many small files on a run packs its tables; the nights behind it go on as before."""
+    monkeypatch.setattr("lib.tables.maintenance.MOST_SMALL_FILES", 3)
+    monkeypatch.setattr("lib.scoring.load.PACKED_EVERY", 1)
+    for i in range(4):
+        assert run(write_source(tmp_path / "more.parquet", {**FIRST, f"n{i}": f"lamp {i}"}), lake) == 0
+        for suffix in ("", "_runs"):
+            assert delta_table(spark, locate(spark, f"{lake}{suffix}")).detail().collect()[0]["numFiles"] <= 3
+    operations = {row["operation"] for row in delta_table(spark, locate(spark, str(lake))).history().collect()}
+    assert "OPTIMIZE" in operations
+    assert run(tmp_path / "more.parquet", lake) == 0
+    assert len(ledger(spark, lake)) == 5
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_a_run_keeps_nothing_in_its_session(spark, lake, tmp_path, mode) -> None:
+    def kept() -> list[str]:
+        frames = (entry.getValue() for entry in spark.sparkContext._jsc.getPersistentRDDs().entrySet())
+        return [str(frame.name()) for frame in frames if not str(frame.name()).startswith("Delta Table State")]
+
+    before = kept()
+    assert run(tmp_path / "second.parquet", lake, "--mode", mode, "--missing", "mark") == 0
+    assert kept() == before
