@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from lib.scoring.udf import Clock
@@ -19,6 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SAMPLES = ROOT / "samples"
 SHIPPED = ROOT / "models" / "ecommerce"
+
+# Beside another process an example takes as long as it takes.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 # Without it the workers start another Python.
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackError, svds
+from sklearn.utils.extmath import randomized_svd
 
-from lib.model.arrays import Float32s, Int32s
+from lib.model.arrays import Float32s, Float64s, Int32s
 from lib.model.text import FIRST_WORD_ID, PAD_ID, TokenIds
 
 # Words apart at most; a pair d words apart counts 1/d.
@@ -34,7 +35,7 @@ def cooccurrence_embeddings(texts: TokenIds, vocabulary_size: int, size: int, se
     weighted = _positive_pmi(counts)
     if weighted.nnz == 0:
         return _random(vocabulary_size, size, seed)
-    left, singular, _ = svds(weighted, k=size_found, v0=np.ones(vocabulary_size))
+    left, singular = _largest_singular(weighted, size_found, seed)
     embeddings = np.zeros((vocabulary_size, size))
     embeddings[:, :size_found] = left * np.sqrt(singular)
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -43,6 +44,16 @@ def cooccurrence_embeddings(texts: TokenIds, vocabulary_size: int, size: int, se
     embeddings[~known] = _random(vocabulary_size, size, seed)[~known]
     embeddings[:FIRST_WORD_ID] = 0
     return embeddings.astype(np.float32)
+
+
+def _largest_singular(matrix: csr_matrix, count: int, seed: int) -> tuple[Float64s, Float64s]:
+    """The `count` largest singular values [count] of a square matrix, and their left vectors [rows, count]."""
+    try:
+        left, singular, _ = svds(matrix, k=count, v0=np.ones(matrix.shape[0]))
+    except ArpackError:
+        # Of texts of which few words keep company the matrix may have fewer directions than are asked for.
+        left, singular, _ = randomized_svd(matrix, count, random_state=seed)
+    return left, singular
 
 
 def _random(vocabulary_size: int, size: int, seed: int) -> Float32s:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_matrix
 
 from lib.model.text import TextSettings, Tokenizer
-from training.embeddings import SCALE, WINDOW, _cooccurrences, cooccurrence_embeddings
+from training.embeddings import SCALE, WINDOW, _cooccurrences, _largest_singular, _positive_pmi, cooccurrence_embeddings
 
 KITCHEN = ["kettle", "pan", "lid", "hob", "spoon"]
 SHELF = ["novel", "author", "paperback", "chapter", "poems"]
@@ -57,3 +58,17 @@ def test_pairs_count_by_their_distance_and_never_across_texts(distance: int) -> 
     expected = 1 / distance if distance <= WINDOW else 0
     assert counts[2, 7] == counts[7, 2] == pytest.approx(expected)
     assert counts.sum() == pytest.approx(2 * expected)
+
+
+@pytest.mark.parametrize("seed", [51, 98, 101, 274])
+def test_texts_of_which_few_words_keep_company_have_embeddings_too(seed: int) -> None:
+    """Of these matrices ARPACK says that no shifts could be applied."""
+    random = np.random.default_rng(seed)
+    words, pairs = int(random.integers(60, 400)), int(random.integers(10, 120))
+    cells = np.ones(pairs), (random.integers(0, words, pairs), random.integers(0, words, pairs))
+    counts = csr_matrix(cells, shape=(words, words))
+    matrix = _positive_pmi(counts + counts.T)
+    left, singular = _largest_singular(matrix, 48, seed=1)
+    assert left.shape == (words, 48)
+    expected = np.linalg.svd(matrix.toarray(), compute_uv=False)[:48]
+    np.testing.assert_allclose(np.sort(singular)[::-1], expected, rtol=0.1)
