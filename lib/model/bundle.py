@@ -116,7 +116,8 @@ def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
     unknown = sorted(set(manifest["text"]) - known)
     if unknown:
         raise BundleError(f"Expected the text settings {sorted(known)} in {MANIFEST}, found also {unknown}; train it again.")
-    return TextSettings(**{**manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
+    # A bundle that does not tell is older than the setting.
+    return TextSettings(**{"one_character_words": "", **manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
 
 
 def resolve_bundle(path: str) -> Path:

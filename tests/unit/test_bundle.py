@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lib.errors import BundleError
-from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of
+from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of, text_settings
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 from tests.conftest import SHIPPED
 
@@ -44,6 +44,12 @@ def test_the_shipped_bundle_verifies_and_is_small(shipped) -> None:
     check_golden_rows(build_engine("onnx", shipped, 1), shipped)
     assert shipped.labels == ("Books", "Clothing & Accessories", "Electronics", "Household")
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file()) <= 12 << 20
+
+
+def test_a_bundle_that_is_older_than_a_text_setting_reads_texts_as_it_did(version: Path) -> None:
+    manifest = json.loads((version / "manifest.json").read_text())
+    manifest["text"].pop("one_character_words", None)
+    assert text_settings(manifest).one_character_words == ""
 
 
 def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path) -> None:

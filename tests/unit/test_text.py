@@ -34,6 +34,15 @@ def test_marks_stay_within_their_words_and_composed_forms_are_one() -> None:
     assert tokens("हिन्दी", "e\u0301t\u00e9") == [["हिन्दी"], ["été"]]
 
 
+def test_scripts_without_blanks_between_words_give_a_token_a_character() -> None:
+    assert tokens("苹果iPhone手机, 透明", "カメラの本", "ﾊﾝ") == [
+        ["苹", "果", "iphone", "手", "机", "透", "明"],
+        ["カ", "メ", "ラ", "の", "本"],
+        ["ハ", "ン"],
+    ]
+    assert tokens("苹果iPhone手机", one_character_words="") == [["苹果iphone手机"]]
+
+
 def test_texts_without_words_have_no_tokens() -> None:
     assert tokens(None, "", "  \n", "!!! 👍") == [None, None, None, None]
 
