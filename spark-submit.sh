@@ -6,6 +6,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 
+# The user's own configuration, before the set-up puts ours there.
+configured=${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}
+
 job_names() { (cd "$ROOT/jobs" && ls ./*.py | sed 's#^\./##; s/\.py$//' | grep -v '^__' | tr '\n' ' '); }
 
 usage() {
@@ -47,6 +50,34 @@ without_spark() {
     PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/$job.py" "$@"
 }
 
+# Of a JVM's start under Spark and Delta most is reading, checking and linking some 15,000 classes. Java keeps that in an archive that
+# the next start maps (class data sharing). It fits one Java and one list of jars, which Java checks itself and else goes on without;
+# a folder with files on the class path forbids it, so where the configuration is ours, and so is the machine, it goes in by file.
+start_from_archive() {
+    [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
+    # Such as a hive-site.xml, which Spark finds on the class path alone.
+    [ "$(cd "$ROOT/conf" && echo *)" = "log4j2.properties spark-defaults.conf" ] || return 0
+    case " ${spark_options[*]} " in
+        *" --properties-file"* | *" --deploy-mode"* | *" --master "[!l]* | *" --master="[!l]*) return 0 ;;
+    esac
+    local file use
+    file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
+    # Java writes its head last: what a killed run has left has none.
+    if [ -e "$file" ] && [ "$(head -c 4 "$file" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
+        use=-XX:SharedArchiveFile
+    elif [ ${#first_run[@]} -gt 0 ]; then
+        rm -f "$ROOT"/build/classes-*.jsa
+        use=-XX:ArchiveClassesAtExit
+        say "keeping Java's classes in build/ at the end of this run (once, some ten seconds); later runs start sooner"
+    else
+        return 0
+    fi
+    # Spark parts these at spaces that are not quoted.
+    export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
+    export SPARK_CONF_DIR=$ROOT/build/no-conf
+    spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
+}
+
 for argument in "$@"; do
     # Help needs neither Spark nor TensorFlow.
     if [ "$argument" = --help ] || [ "$argument" = -h ]; then
@@ -68,29 +99,7 @@ if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     case "$*" in *[!$'\t\n'\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
 fi
 
-case " ${spark_options[*]} " in
-    *" --properties-file"* | *" --deploy-mode"*) ;;
-    *" --master "[!l]* | *" --master="[!l]*) ;;
-    *)
-        if [ -n "$CLASS_ARCHIVE" ]; then
-            archive=
-            # Java writes its head last: what a killed run has left has none.
-            if [ -e "$CLASS_ARCHIVE" ] && [ "$(head -c 4 "$CLASS_ARCHIVE" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
-                archive=-XX:SharedArchiveFile
-            elif [ ${#first_run[@]} -gt 0 ]; then
-                rm -f "$ROOT"/build/classes-*.jsa
-                archive=-XX:ArchiveClassesAtExit
-                say "keeping Java's classes in build/ at the end of this run (once, some ten seconds); later runs start sooner"
-            fi
-            if [ -n "$archive" ]; then
-                # Spark parts these at spaces that are not quoted.
-                export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$archive=$CLASS_ARCHIVE\" -Xlog:cds*=off"
-                export SPARK_CONF_DIR=$ROOT/build/no-conf
-                spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
-            fi
-        fi
-        ;;
-esac
+start_from_archive
 # A few hundred rows: the optimizing compiler costs more than it gives.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi
 exec "$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

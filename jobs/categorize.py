@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, fields
+from typing import Any
 
 from lib.command import run_command
 from lib.errors import GuardrailError, InputError
@@ -28,6 +29,11 @@ from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from lib.tables.target import tables_of
+
+
+def guard(help: str, limit: float) -> Any:
+    """An option that says how far a night may be from the last good ones."""
+    return option(f"guardrail: {help}", default=limit, within=at_least(0))
 
 
 @dataclass(frozen=True)
@@ -60,35 +66,17 @@ class CategorizeSettings(JobSettings):
     publish_anyway: str | None = option(
         "publish the run of this id that the guardrails held back, and nothing else", default=None
     )
-    guard_rows: float = option(
-        "guardrail: change of the rows in since the last good runs, as a share (inf: none)",
-        default=Limits.rows,
-        within=at_least(0),
-    )
-    guard_rejected: float = option("guardrail: rise of the share of rejected rows", default=Limits.rejected, within=at_least(0))
-    guard_review: float = option("guardrail: rise of the share `review`", default=Limits.review, within=at_least(0))
-    guard_drift: float = option(
-        "guardrail: population stability index of the categories' shares", default=Limits.drift, within=at_least(0)
-    )
-    guard_confidence: float = option("guardrail: fall of the mean confidence", default=Limits.confidence, within=at_least(0))
-    guard_unknown: float = option(
-        "guardrail: rise of the share of tokens out of vocabulary", default=Limits.unknown, within=at_least(0)
-    )
-    guard_unclassifiable: float = option(
-        "guardrail: rise of the share `unclassifiable`", default=Limits.unclassifiable, within=at_least(0)
-    )
-    guard_empty: float = option(
-        "guardrail: rise of the share of empty texts in a text column", default=Limits.empty, within=at_least(0)
-    )
-    guard_length: float = option(
-        "guardrail: change of the mean length of a text column's texts, as a share", default=Limits.length, within=at_least(0)
-    )
-    guard_ids: float = option(
-        "guardrail: share of ids that are new, or gone, since the last good run", default=Limits.ids, within=at_least(0)
-    )
-    guard_removed: float = option(
-        "guardrail: share of the table's rows that --missing delete removes", default=Limits.removed, within=at_least(0)
-    )
+    guard_rows: float = guard("change of the rows in since the last good runs, as a share (inf: none)", Limits.rows)
+    guard_rejected: float = guard("rise of the share of rejected rows", Limits.rejected)
+    guard_review: float = guard("rise of the share `review`", Limits.review)
+    guard_drift: float = guard("population stability index of the categories' shares", Limits.drift)
+    guard_confidence: float = guard("fall of the mean confidence", Limits.confidence)
+    guard_unknown: float = guard("rise of the share of tokens out of vocabulary", Limits.unknown)
+    guard_unclassifiable: float = guard("rise of the share `unclassifiable`", Limits.unclassifiable)
+    guard_empty: float = guard("rise of the share of empty texts in a text column", Limits.empty)
+    guard_length: float = guard("change of the mean length of a text column's texts, as a share", Limits.length)
+    guard_ids: float = guard("share of ids that are new, or gone, since the last good run", Limits.ids)
+    guard_removed: float = guard("share of the table's rows that --missing delete removes", Limits.removed)
     guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs, within=at_least(1))
     guard_from_rows: int = option(
         "guardrails compare with good runs of at least so many rows", default=Limits.from_rows, within=at_least(0)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from training.dataset import Elsewhere, LabelledTexts
-    from training.recipe import BagSettings, Place, Recipe
+    from training.recipe import BagSettings, Recipe
 
 
 MINUTES = Range("as a number of minutes from 0", lambda value: 0 <= value < math.inf)
@@ -213,6 +213,7 @@ def main(settings: TrainSettings) -> int:
     import_tensorflow()
     from training.dataset import remarks
     from training.pretrained import coverage, vectors_for
+    from training.recipe import Place
     from training.training import train
 
     recipe = recipe_of(settings)
@@ -226,7 +227,9 @@ def main(settings: TrainSettings) -> int:
         texts = [data.texts, *([] if unlabelled is None else [unlabelled])]
         vectors = vectors_for(settings.vectors, texts, recipe.text, settings.vectors_words, settings.vectors_note)
         print(coverage(vectors, data.texts, recipe.text), flush=True)
-    train(data, recipe, _place(settings), unlabelled, elsewhere, settings.tensorboard, vectors=vectors)
+    s = settings
+    place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
+    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, vectors=vectors)
     return 0
 
 
@@ -253,12 +256,6 @@ def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | N
             judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
             elsewhere = read_elsewhere(judged, *named, recipe.text, limits)
     return data, unlabelled, elsewhere
-
-
-def _place(s: TrainSettings) -> Place:
-    from training.recipe import Place
-
-    return Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
 
 
 def recipe_of(s: TrainSettings) -> Recipe:

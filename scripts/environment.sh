@@ -150,18 +150,6 @@ prepare_code() {
     fi
 }
 
-# Of a JVM's start under Spark and Delta most is reading, checking and linking some 15,000 classes. Java keeps that in an archive that
-# the next start maps (class data sharing). It fits one Java and one list of jars, which Java checks itself and else goes on without;
-# a folder with files on the class path forbids it, so our settings go in by file. Sets CLASS_ARCHIVE, where the configuration is ours.
-use_class_archive() {
-    CLASS_ARCHIVE=
-    [ -z "${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}" ] || return 0
-    # Such as a hive-site.xml, which Spark finds on the class path alone.
-    [ "$(cd "$ROOT/conf" && echo *)" = "log4j2.properties spark-defaults.conf" ] || return 0
-    [ -n "${SPARK_HOME:-}" ] && [ -w "$ROOT/build" ] || return 0
-    CLASS_ARCHIVE=$ROOT/build/classes-$({ readlink -f "$(java_command)"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
-}
-
 prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
     # Two first runs at once would install over each other. Where this user may not write, there is nothing to install.
@@ -178,8 +166,6 @@ prepare() {
         prepare_code
     fi
     exec 9>&-
-
-    use_class_archive
 
     # Without it the workers start another Python, which lacks the packages.
     export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$PYTHON} PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYTHON}

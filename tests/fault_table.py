@@ -71,15 +71,16 @@ class FaultTable:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
-        if call.when == "call" and not report.skipped:
-            marked = [
-                Fault(what, expected, [seen]) for what, expected, seen in (mark.args for mark in item.iter_markers("fault"))
+        if call.when == "call":
+            # A row of its own for what a test began, one for all tests that are marked with it.
+            rows = [(item.nodeid, fault) for fault in self._begun]
+            rows += [
+                ("", Fault(what, expected, [seen])) for what, expected, seen in (m.args for m in item.iter_markers("fault"))
             ]
-            for fault in self._begun + marked:
-                fault.failed = report.failed
-                # A row of its own for what a test began, one for all tests that are marked with it.
-                report.user_properties.append(("fault", (item.nodeid if fault in self._begun else "", asdict(fault))))
             self._begun = []
+            for row, fault in [] if report.skipped else rows:
+                fault.failed = report.failed
+                report.user_properties.append(("fault", (row, asdict(fault))))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -92,11 +93,11 @@ class FaultTable:
         if hasattr(session.config, "workerinput"):
             return
         # Processes report in no order.
-        rows = sorted(fault.line for fault in self._faults.values())
+        faults = sorted(self._faults.values(), key=lambda fault: fault.line)
         if self._page:
-            Path(self._page).write_text(HEAD + "".join(f"{row}\n" for row in rows))
+            Path(self._page).write_text(HEAD + "".join(f"{fault.line}\n" for fault in faults))
         there = set(PAGE.read_text().splitlines())
-        self._wrong = [row for row in rows if row not in there or row.endswith("| **failed** |")]
+        self._wrong = [fault.line for fault in faults if not fault.whole or fault.line not in there]
         if self._wrong and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

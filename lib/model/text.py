@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -87,21 +87,21 @@ def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
         texts = pc.utf8_lower(texts)
     texts = pc.replace_substring_regex(texts, settings.separators, " ")
     # Only after the separators: NFKC would first turn a trademark sign into the letters "tm", glued to the word before.
-    texts = _changed_where_foreign(texts, lambda some: pc.utf8_normalize(some, form=settings.normal_form))
-    if settings.one_character_words:
-        apart = f"({settings.one_character_words})"
-        texts = _changed_where_foreign(texts, lambda some: pc.replace_substring_regex(some, apart, r" \1 "))
+    texts = _normalized(texts, settings)
     texts = pc.ascii_trim_whitespace(texts)
     # Splitting a blank string would give one empty token.
     return pc.ascii_split_whitespace(pc.if_else(pc.equal(texts, ""), None, texts))
 
 
-def _changed_where_foreign(texts: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """`texts`, changed but for those of ASCII alone, mostly the bulk, in which nothing would change."""
+def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
+    """`texts` in normal form, with words of one character apart; ASCII texts, mostly the bulk, are left alone: nothing can change in them."""
     foreign = pc.invert(pc.string_is_ascii(texts))
     if not pc.any(foreign).as_py():
         return texts
-    return pc.replace_with_mask(texts, foreign, change(texts.filter(foreign)))
+    changed = pc.utf8_normalize(texts.filter(foreign), form=settings.normal_form)
+    if settings.one_character_words:
+        changed = pc.replace_substring_regex(changed, f"({settings.one_character_words})", r" \1 ")
+    return pc.replace_with_mask(texts, foreign, changed)
 
 
 @dataclass(frozen=True)
