@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lib.tables.locations import Location, delta_table, is_delta
+from lib.tables.locations import Location, delta_table, is_delta, newest_snapshot
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
@@ -44,6 +44,8 @@ SKETCH = "hashes_sketch"
 # By which a run without a changed row leaves its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000
+# So many commits are read one by one sooner than a query over the log is planned.
+FEW_COMMITS = 16
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,47 @@ def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None 
             spark.conf.unset(name)
 
 
-def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS) -> list[Commit]:
-    """The newest commits, newest first; none if there is no table."""
+def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS, since: int = -1) -> list[Commit]:
+    """The newest commits, newest first; none if there is no table.
+
+    Args:
+        most: no more than these. since: none up to this version.
+    """
     if not is_delta(spark, location):
         return []
-    rows = delta_table(spark, location).history(most).select("version", "operation", "userMetadata").collect()
+    snapshot = newest_snapshot(spark, location)
+    newest = int(snapshot.version())
+    wanted = range(newest, max(since, newest - most), -1)
+    few = _read_one_by_one(spark, snapshot, wanted) if len(wanted) <= FEW_COMMITS else None
+    if few is not None:
+        return few
+    rows = delta_table(spark, location).history(len(wanted)).select("version", "operation", "userMetadata").collect()
     found = [Commit.read(row["version"], row["operation"], row["userMetadata"]) for row in rows]
-    return sorted(found, key=lambda commit: -commit.version)
+    return sorted((commit for commit in found if commit.version > since), key=lambda commit: -commit.version)
+
+
+def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]) -> list[Commit] | None:
+    """As Delta's history tells them, by their files; None where the newest of them has none of its own.
+
+    The history ends at the first whose file is gone.
+    """
+    jvm: Any = spark._jvm
+    log = snapshot.deltaLog()
+    settings, store, names = log.newDeltaHadoopConf(), log.store(), jvm.org.apache.spark.sql.delta.util.FileNames
+    found: list[Commit] = []
+    for version in versions:
+        try:
+            lines = store.read(names.unsafeDeltaFile(log.logPath(), version), settings)
+        except Exception as error:
+            if "FileNotFound" in str(error):
+                break
+            raise
+        # Delta writes what a commit says of itself in front of its files.
+        info = json.loads(lines.head()).get("commitInfo") if lines.nonEmpty() else None
+        if info is None:
+            return None
+        found.append(Commit.read(version, info.get("operation", ""), info.get("userMetadata")))
+    return found if found or not versions else None
 
 
 def state_of(commits: Sequence[Commit]) -> TableState:

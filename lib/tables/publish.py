@@ -94,7 +94,9 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     for _ in range(MOST_TRIES):
         conflict = None
         # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
-        if candidate.mode != "full" and changed_since(commits := commits_of(spark, tables.categorized), version):
+        if candidate.mode != "full" and changed_since(
+            commits := commits_of(spark, tables.categorized, since=read_version), version
+        ):
             break
         try:
             with noted(spark, {**candidate.note, "sequence": number}, number):
@@ -103,7 +105,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         except Exception as error:
             # The commit may stand, though the client was told otherwise: the history knows.
             conflict = error
-        commits = [commit for commit in commits_of(spark, tables.categorized) if commit.version > read_version]
+        commits = commits_of(spark, tables.categorized, since=read_version)
         step = step_behind(commits, candidate.run_id, conflict)
         if step is Step.DONE:
             return
