@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -23,6 +23,9 @@ MAX_REJECTED_CHARACTERS = 4096
 NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
 # Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
 SKETCH_SIZE = 10
+# An id as it goes through a shuffle (`hashes_of`), and of such ids those of which there are copies.
+KEY = ("hash", "more")
+REPEATED = "hash IS NOT NULL AND copies > 1"
 # A text order column is compared as the first of these that all of its values are.
 ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
 
@@ -62,12 +65,21 @@ def count_of_ids(rows: DataFrame) -> IdCount:
     return IdCount(counted["ids"], counted["digest"] or 0)
 
 
-def digest_of_id() -> Column:
+def hash_of_id() -> Column:
     return F.xxhash64("product_id")
 
 
 def digest_of_ids() -> Column:
-    return F.bit_xor(digest_of_id())
+    return F.bit_xor(hash_of_id())
+
+
+def hashes_of(product_id: Column) -> list[Column]:
+    """An id as twelve bytes, `hash` (null for none) and `more`, which go through a shuffle instead of the text.
+
+    That two of 100 million ids have the same is as likely as 1 in 10¹³; it would end the run before it publishes, since then the
+    scored ids are not those of the source.
+    """
+    return [F.when(product_id.isNotNull(), F.xxhash64(product_id)).alias("hash"), F.hash(product_id).alias("more")]
 
 
 @dataclass(frozen=True)
@@ -138,32 +150,26 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
-    ids = source.select(usable_id(columns).alias("product_id"))
-    # Twelve bytes of hashes go through the shuffle instead of texts. That two of 100 million ids have the same is as likely as 1 in
-    # 10¹³; it would end the run before it publishes, since then the scored ids are not these.
-    hashes = ids.select(
-        F.when(F.col("product_id").isNotNull(), digest_of_id()).alias("hash"), F.hash("product_id").alias("more")
-    )
-    copies = hashes.groupBy("hash", "more").agg(F.count("*").alias("copies"))
-    counted = copies.agg(
+    hashes = source.select(*hashes_of(usable_id(columns)))
+    census = count_copies(hashes.groupBy(*KEY).agg(F.count("*").alias("copies")))
+    if not census.repeated_ids:
+        return census
+    return replace(census, order_type=order_type(_copies(source, columns), columns))
+
+
+def count_copies(ids: DataFrame) -> Census:
+    """The census of rows that tell of each id its KEY and how many `copies` there are; its order type is still to be found."""
+    counted = ids.agg(
         F.sum("copies").alias("rows"),
         F.sum(F.when(F.col("hash").isNull(), F.col("copies"))).alias("without_usable_id"),
         F.count("hash").alias("ids"),
-        F.count(F.when(F.col("hash").isNotNull() & (F.col("copies") > 1), 1)).alias("repeated"),
+        F.count_if(F.expr(REPEATED)).alias("repeated"),
         F.bit_xor("hash").alias("digest"),
         F.hll_sketch_agg("hash", SKETCH_SIZE).alias("sketch"),
     ).collect()[0]
     rows, without_usable_id, digest = (counted[name] or 0 for name in ("rows", "without_usable_id", "digest"))
-    order_type = _order_type(source, columns) if counted["repeated"] else None
-    return Census(
-        rows,
-        without_usable_id,
-        counted["ids"],
-        counted["repeated"],
-        digest,
-        order_type,
-        bytes(counted["sketch"] or b"") or None,
-    )
+    sketch = bytes(counted["sketch"] or b"") or None
+    return Census(rows, without_usable_id, counted["ids"], counted["repeated"], digest, sketch=sketch)
 
 
 def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Column]:
@@ -180,13 +186,15 @@ def _order_text(name: str) -> Column:
     return F.when((text != "") & ~F.lower(text).isin("nan", "null", "none"), text)
 
 
-def _order_type(source: DataFrame, columns: CatalogueColumns) -> str | None:
-    """What the copies of an id are ordered as, where the order column holds texts."""
-    texts = _order_texts(source, columns)
+def order_type(copies: DataFrame, columns: CatalogueColumns) -> str | None:
+    """What the copies of an id are ordered as, where the order column holds texts.
+
+    Raises:
+        InputError: the texts are neither numbers nor times.
+    """
+    texts = _order_texts(copies, columns)
     if not texts:
         return None
-    ids = _repeated_ids(source, columns)
-    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
     # Only here: the cast of a text that is none costs more than all else of the census.
     counted = copies.agg(*[F.count(value).alias(name) for name, value in texts.items()]).collect()[0]
     for name, kind in ORDER_TYPES.items():
@@ -217,7 +225,7 @@ def catalogue_rows(
     """One row a usable id: product_id, text, text_hash and the carried columns.
 
     Args:
-        measured: also LENGTHS, an array of the bytes of each text column as far as they are read; 0 for one without a text.
+        measured: also LENGTHS, an array of `lengths_of` the text columns.
 
     Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
     """
@@ -225,16 +233,29 @@ def catalogue_rows(
     if census.repeated_ids:
         ids = _repeated_ids(source, columns)
         once = usable.join(ids, usable_id(columns) == ids["repeated_id"], "left_anti")
-        kept = _ranked_copies(source, columns, census).filter("copy_rank = 1").drop("copy_rank")
-        usable = once.unionByName(kept)
+        usable = once.unionByName(newest_copies(_copies(source, columns), columns, census.order_type))
+    return usable.select(*catalogue_columns(columns, max_characters, measured))
+
+
+def catalogue_columns(columns: CatalogueColumns, max_characters: int, measured: bool = False) -> list[Column]:
+    """Of rows of the source: product_id, text, text_hash, the carried columns and, if wanted, LENGTHS."""
     text = joined_text(columns.text, max_characters, columns.markers)
-    return usable.select(
+    return [
         usable_id(columns).alias("product_id"),
         text.alias("text"),
-        F.sha2(text, 256).alias("text_hash"),
+        hash_of(text).alias("text_hash"),
         *[column(name) for name in columns.carry],
-        *([F.array(*[_length(name, max_characters) for name in columns.text]).alias(LENGTHS)] if measured else []),
-    )
+        *([F.array(*lengths_of(columns, max_characters)).alias(LENGTHS)] if measured else []),
+    ]
+
+
+def hash_of(text: Column) -> Column:
+    return F.sha2(text, 256)
+
+
+def lengths_of(columns: CatalogueColumns, max_characters: int) -> list[Column]:
+    """Of each text column the bytes, as far as they are read; 0 for one without a text."""
+    return [_length(name, max_characters) for name in columns.text]
 
 
 def _length(name: str, max_characters: int) -> Column:
@@ -281,7 +302,7 @@ def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) 
     )
     if not census.repeated_ids:
         return rejects
-    older = _ranked_copies(source, columns, census).filter("copy_rank > 1").drop("copy_rank")
+    older = _ranked(_copies(source, columns), columns, census.order_type).filter("copy_rank > 1").drop("copy_rank")
     return rejects.unionByName(
         older.select(usable_id(columns).alias("product_id"), F.lit(OLDER_COPY).alias("reason"), _as_json(source).alias("row"))
     )
@@ -292,22 +313,31 @@ def _repeated_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
     return ids.groupBy("repeated_id").agg(F.count("*").alias("copies")).filter("copies > 1").select("repeated_id")
 
 
-def _ranked_copies(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
-    """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
+def _copies(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    """The rows of repeated ids."""
     ids = _repeated_ids(source, columns)
-    copies = source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
-    newest = [_order_value(source, columns.order_by, census).desc_nulls_last()] if columns.order_by else []
+    return source.join(ids, usable_id(columns) == ids["repeated_id"], "left_semi")
+
+
+def newest_copies(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None) -> DataFrame:
+    """Of the rows of repeated ids the newest of each. compared_as: `order_type` of them."""
+    return _ranked(copies, columns, compared_as).filter("copy_rank = 1").drop("copy_rank")
+
+
+def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None) -> DataFrame:
+    """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
+    newest = [_order_value(copies, columns.order_by, compared_as).desc_nulls_last()] if columns.order_by else []
     # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
-    whole = F.to_json(F.struct(*map(column, source.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
+    whole = F.to_json(F.struct(*map(column, copies.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
     order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
     return copies.withColumn("copy_rank", F.row_number().over(order))
 
 
-def _order_value(source: DataFrame, name: str, census: Census) -> Column:
+def _order_value(source: DataFrame, name: str, compared_as: str | None) -> Column:
     """What copies are compared by; null, which comes last, for what is no value."""
     kind = source.schema[name].dataType
     if isinstance(kind, StringType):
-        return _order_text(name).try_cast(census.order_type or "string")
+        return _order_text(name).try_cast(compared_as or "string")
     return F.when(~F.isnan(column(name)), column(name)) if isinstance(kind, (FloatType, DoubleType)) else column(name)
 
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
-from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.catalogue import LENGTHS, Census, IdCount, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.comparison import compare
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
@@ -27,7 +27,7 @@ from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.record import base_record, figures, label_changes
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all, select_changed
+from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, recover
@@ -58,14 +58,13 @@ class Found:
     """What an attempt finds before it scores.
 
     state: the table's; present: its rows, None where it holds none; source: without the rows of `fatal`; fatal: those whose
-    texts the engine does not survive, None for none; census: of all rows of the source.
+    texts the engine does not survive, None for none.
     """
 
     started: float
     state: TableState
     present: DataFrame | None
     source: Source
-    census: Census
     fatal: DataFrame | None
 
 
@@ -145,17 +144,18 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
         return Outcome(None, recovered, run.plan.dry_run)
     found = _look(run, state, fatal)
     selection = _select(run, found, scratch)
+    found = _with_tables(run, found)
     reached("planned")
     scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
     reached("scored")
-    _reconcile(scored.ids, selection, found.census, found.source)
+    _reconcile(scored.ids, selection, found.source)
     good = yardstick(found.state.good, run.plan.limits)
-    gone = _look_for_gone(run, found, scratch)
+    gone = _look_for_gone(run, found, selection, scratch)
     record = _record(run, found, selection, scored, gone, good)
-    candidate = _candidate(run, found, scored.rows, gone, record, identity)
+    candidate = _candidate(run, found, selection, scored.rows, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
-        append_rejects(run.spark, found.source, run.tables, run.plan, found.census, record, found.fatal)
+        append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record, found.fatal)
     check_unchanged(found.source)
     if run.plan.dry_run:
         return Outcome(record, dry_run=True, breaches=faults)
@@ -165,26 +165,25 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
-    """The source counted, and the table as it stands, created if there is none.
+    """The table as it stands, and the source without the texts that the engine does not survive.
 
     Raises:
-        InputError: no rows, or an id twice in the table.
+        InputError: an id twice in the table.
     """
-    started, source, plan = time.time(), run.source, run.plan
+    started, source = time.time(), run.source
     rows_of_fatal = None
     if fatal:
-        others, rows_of_fatal = of_ids(source.frame, plan.columns, fatal)
+        others, rows_of_fatal = of_ids(source.frame, run.plan.columns, fatal)
         source = replace(source, frame=others)
-    census = take_census(source.frame, plan.columns)
-    if rows_of_fatal is not None:
-        census = replace(census, rows=census.rows + rows_of_fatal.count())
-    if census.rows == 0:
-        raise InputError(f"Expected rows in {source.location.given}, found none; wait for the delivery, or correct --source.")
-    if not plan.dry_run:
-        create_tables(run.spark, run.tables, run.carried, plan.change_data_feed)
-        if state.version < 0:
-            state = read_state(run.spark, run.tables.categorized)
-    return Found(started, state, _present(run, state), source, census, rows_of_fatal)
+    return Found(started, state, _present(run, state), source, rows_of_fatal)
+
+
+def _with_tables(run: Run, found: Found) -> Found:
+    """Creates the tables that are not there yet."""
+    if run.plan.dry_run:
+        return found
+    create_tables(run.spark, run.tables, run.carried, run.plan.change_data_feed)
+    return replace(found, state=read_state(run.spark, run.tables.categorized)) if found.state.version < 0 else found
 
 
 def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
@@ -229,19 +228,42 @@ def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
 
 
 def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
-    plan, present = run.plan, found.present
-    most = run.bundle.tokenizer.settings.max_characters
-    if plan.mode == "incremental" and present is not None:
-        # A product that comes back is written anew: it is no longer missing.
-        known = present.filter((F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull())
-        # Rows that another share would send to review, or would not, are scored again.
-        known = known.filter(is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
-        kept = ("product_id", "text_hash", "category", "status", "confidence", *plan.columns.carry)
-        known = known.select(*[column(name) for name in kept])
-        if _is_last_model(run.bundle, found.state) or not known.isEmpty():
-            feed = _feed(run, found, scratch)
-            return select_changed(found.source, plan.columns, most, found.census, known, scratch, feed)
-    return select_all(found.source, plan.columns, most, found.census)
+    """What is scored and what stays, and the census of all rows of the source.
+
+    Raises:
+        InputError: no rows, or copies of an id that cannot be ordered.
+    """
+    may_stay = _may_stay(run, found)
+    if found.present is not None and may_stay is not None:
+        most = run.bundle.tokenizer.settings.max_characters
+        feed = _feed(run, found, scratch)
+        selection = compare(found.source, run.plan.columns, most, found.present, may_stay, scratch, feed)
+    else:
+        selection = _all(run, found)
+    if found.fatal is not None:
+        census = selection.census
+        selection = replace(selection, census=replace(census, rows=census.rows + found.fatal.count()))
+    if selection.census.rows == 0:
+        where = found.source.location.given
+        raise InputError(f"Expected rows in {where}, found none; wait for the delivery, or correct --source.")
+    return selection
+
+
+def _may_stay(run: Run, found: Found) -> Column | None:
+    """Of the table's rows those that need not be scored anew if nothing of theirs has changed; None where all are scored."""
+    plan = run.plan
+    if plan.mode != "incremental" or found.present is None:
+        return None
+    # A product that comes back is written anew: it is no longer missing.
+    ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
+    # Rows that another share would send to review, or would not, are scored again.
+    ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
+    return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
+
+
+def _all(run: Run, found: Found) -> Selection:
+    census = take_census(found.source.frame, run.plan.columns)
+    return select_all(found.source, run.plan.columns, run.bundle.tokenizer.settings.max_characters, census)
 
 
 def _is_last_model(bundle: Bundle, state: TableState) -> bool:
@@ -303,9 +325,9 @@ def _record(
     counted = figures(scored.groups, selection.groups, good, run.plan.columns.text)
     removed = {} if gone.removed is None else {REMOVED: gone.removed}
     return {
-        **base_record(found.started, found.source, run.bundle, run.plan, found.census),
+        **base_record(found.started, found.source, run.bundle, run.plan, selection.census),
         **counted,
-        "guarded": {**counted["guarded"], **removed, **_shares_of_ids(run, found)},
+        "guarded": {**counted["guarded"], **removed, **_shares_of_ids(run, found, selection.census)},
         "rows_missing": gone.missing,
         "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
         "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
@@ -313,10 +335,10 @@ def _record(
     }
 
 
-def _shares_of_ids(run: Run, found: Found) -> dict[str, float]:
+def _shares_of_ids(run: Run, found: Found, census: Census) -> dict[str, float]:
     """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
-    now, before = found.census.sketch, found.state.sketch
-    if not now or not before or found.census.ids < run.plan.limits.from_rows:
+    now, before = census.sketch, found.state.sketch
+    if not now or not before or census.ids < run.plan.limits.from_rows:
         return {}
     new, gone = shares_of_ids(run.spark, now, base64.b64decode(before))
     return {NEW_IDS: new, GONE_IDS: gone}
@@ -332,34 +354,37 @@ def count_scored(
     return count_groups(rows, texts, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
 
 
-def _reconcile(scored: IdCount, selection: Selection, census: Census, source: Source) -> None:
+def _reconcile(scored: IdCount, selection: Selection, source: Source) -> None:
     """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice."""
     found = scored + selection.unchanged
-    if found != census.all_ids:
+    if found != selection.census.all_ids:
         raise GuardrailError(
-            f"Expected each of the {census.ids} ids of {source.location.given} once, found {scored.ids} scored and "
+            f"Expected each of the {selection.census.ids} ids of {source.location.given} once, found {scored.ids} scored and "
             f"{selection.unchanged.ids} unchanged that are not the same ids; nothing was published, run again or report this."
         )
 
 
-def _look_for_gone(run: Run, found: Found, scratch: Scratch) -> Gone:
-    plan, present, source = run.plan, found.present, run.source
-    if present is None:
+def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratch) -> Gone:
+    plan, present = run.plan, found.present
+    if present is None or (plan.mode, plan.missing) == ("incremental", "keep"):
         return Gone()
-    rows = _vanished(present, source, plan)
-    if rows is not None:
+    # A product whose text the engine does not survive is not gone.
+    gone = _gone(present, run.source, plan) if selection.gone is None or found.fatal is not None else selection.gone
+    rows = missing = removed = None
+    if (plan.mode, plan.missing) != ("full", "delete"):
         # Kept, so that the commit writes what was counted, whatever becomes of the source.
-        rows = scratch.keep(rows)
-    missing = None if rows is None else rows.count()
-    removed = None
+        rows = scratch.keep(_vanished(gone, plan))
+        missing = rows.count()
     if plan.missing == "delete":
-        removed = (_gone(present, source, plan).count() if missing is None else missing) / max(present.count(), 1)
+        removed = (gone.count() if missing is None else missing) / max(present.count(), 1)
     return Gone(rows, missing, removed)
 
 
-def _candidate(run: Run, found: Found, scored: DataFrame, gone: Gone, record: Mapping[str, Any], identity: str) -> Candidate:
+def _candidate(
+    run: Run, found: Found, selection: Selection, scored: DataFrame, gone: Gone, record: Mapping[str, Any], identity: str
+) -> Candidate:
     """What could be published."""
-    plan, mode = run.plan, run.plan.mode
+    plan, mode, sketch = run.plan, run.plan.mode, selection.census.sketch
     rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
     if gone.rows is not None and gone.missing:
@@ -376,22 +401,19 @@ def _candidate(run: Run, found: Found, scored: DataFrame, gone: Gone, record: Ma
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
-        SKETCH: base64.b64encode(found.census.sketch).decode() if found.census.sketch else None,
+        SKETCH: base64.b64encode(sketch).decode() if sketch else None,
         "run": record,
     }
     return Candidate(rows, mode, plan.missing, note)
 
 
-def _vanished(present: DataFrame, source: Source, plan: Plan) -> DataFrame | None:
-    """Rows of the table whose products the source no longer holds, as they shall stand there; None where they just stay, or go."""
-    if (plan.mode, plan.missing) in (("incremental", "keep"), ("full", "delete")):
-        return None
-    rows = _gone(present, source, plan)
-    if plan.mode == "incremental" and plan.missing == "mark":
-        rows = rows.filter(F.col("missing_since").isNull())
-    if plan.missing == "mark":
-        rows = rows.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
-    return rows
+def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:
+    """Rows of the table whose products the source no longer holds, as they shall stand there."""
+    if plan.missing != "mark":
+        return gone
+    if plan.mode == "incremental":
+        gone = gone.filter(F.col("missing_since").isNull())
+    return gone.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
 
 
 def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError
-from lib.scoring.catalogue import LENGTHS, CatalogueColumns, IdCount, count_of_ids, take_census
+from lib.scoring.catalogue import LENGTHS, CatalogueColumns, IdCount, catalogue_rows, count_of_ids, take_census
+from lib.scoring.comparison import compare
 from lib.scoring.counts import Group
 from lib.scoring.run import _reconcile
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import Selection, is_even, rows_by_partition, select_all, select_changed
+from lib.scoring.selection import Selection, is_even, rows_by_partition, select_all
 from lib.tables.locations import locate
 from lib.tables.sources import Source, read_source
 
@@ -61,7 +63,8 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
         .unionByName(other)
         .selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
     )
-    selection = select_changed(source, COLUMNS, 4096, census, known, Scratch())
+    selection = compare(source, COLUMNS, 4096, known, F.lit(True), Scratch())
+    assert selection.census == census
     assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
         ("p1", "text 1"),
         ("p7", "text 7"),
@@ -70,6 +73,36 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
     assert selection.unchanged.ids == 997
     assert selection.groups == [Group("Books", "review", 997, 498.5)]
     assert selection.unchanged + count_of_ids(selection.rows) == census.all_ids
+    assert [row["product_id"] for row in selection.gone.collect()] == ["gone"]
+
+
+def test_of_ids_with_copies_the_newest_is_compared(spark, tmp_path) -> None:
+    """Also a null that moves from one carried column to the other is a change."""
+    columns = CatalogueColumns("product_id", ("text",), ("brand", "colour"), "night")
+    schema = "product_id string, text string, brand string, colour string, night int"
+    nights = [
+        ("a", "lamp", None, "red", 1),
+        ("b", "old chair", "x", "y", 1),
+        ("c", "tent", "x", "y", 1),
+        ("d", "rope", "x", "y", 1),
+    ]
+    before = spark.createDataFrame(nights, schema)
+    now = [
+        *[("a", "lamp", "red", None, 1)],
+        *[("b", "old chair", "x", "y", 1), ("b", "new chair", "x", "y", 2)],
+        *[("c", "tent", "x", "y", 3), ("c", "older tent", "x", "y", 2)],
+        *[("d", "rope", "x", "y", 1), (None, "no id", "x", "y", 1), (None, "no id either", "x", "y", 1)],
+    ]
+    spark.createDataFrame(now, schema).write.parquet(str(tmp_path / "in.parquet"))
+    source = read_source(spark, locate(spark, str(tmp_path / "in.parquet")))
+    known = catalogue_rows(before, columns, 4096, take_census(before, columns))
+    known = known.selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
+    selection = compare(source, columns, 4096, known, F.lit(True), Scratch())
+    assert selection.census == take_census(source.frame, columns)
+    assert selection.census.repeated_ids == selection.census.rows_without_usable_id == 2
+    assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {("a", "lamp"), ("b", "new chair")}
+    assert sum(group.rows for group in selection.groups) == selection.unchanged.ids == 2
+    assert selection.unchanged + count_of_ids(selection.rows) == selection.census.all_ids
 
 
 def test_an_id_missing_repeated_or_exchanged_holds_the_publication_back(source) -> None:
@@ -77,7 +110,7 @@ def test_an_id_missing_repeated_or_exchanged_holds_the_publication_back(source) 
     rows = source.frame.select("product_id")
 
     def reconcile(ids) -> None:
-        _reconcile(count_of_ids(ids), Selection(ids, IdCount(0, 0)), census, source)
+        _reconcile(count_of_ids(ids), Selection(ids, census, IdCount(0, 0)), source)
 
     reconcile(rows)
     without = rows.filter("product_id != 'p5'")
