@@ -82,7 +82,7 @@ def pictures(result: dict[str, Any], data: LabelledTexts, honest: CrossValidatio
             label = {"grouped": "no near-duplicate on both sides", "random": "random folds (leaky)"}[kind]
             left.plot([place + shift] * len(values), values, "o", color=colour, alpha=0.45, label=None if place else label)
             left.plot([place + shift - 0.08, place + shift + 0.08], [np.mean(values)] * 2, color=colour, linewidth=2.5)
-    left.set_xticks(range(len(names)), names)
+    left.set_xticks(range(len(names)), [name.replace(" + ", " +\n").replace(" of ", "\nof ") for name in names])
     left.set_ylabel("weighted F1, a point a fold")
     left.grid(axis="y", alpha=0.3)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
