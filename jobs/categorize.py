@@ -76,6 +76,7 @@ class CategorizeSettings(JobSettings):
     guard_empty: float = guard("rise of the share of empty texts in a text column", Limits.empty)
     guard_length: float = guard("change of the mean length of a text column's texts, as a share", Limits.length)
     guard_ids: float = guard("share of ids that are new, or gone, since the last good run", Limits.ids)
+    guard_moved: float = guard("share of the products that stay whose category changes under the same model", Limits.moved)
     guard_removed: float = guard("share of the table's rows that --missing delete removes", Limits.removed)
     guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs, within=at_least(1))
     guard_from_rows: int = option(
@@ -95,6 +96,10 @@ class CategorizeSettings(JobSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.publish_anyway is not None and not self.publish_anyway.strip():
+            raise InputError(
+                "Expected the id of a held run in --publish-anyway, found an empty text; give one, or leave it out."
+            )
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
         if self.verify and (self.dry_run or self.publish_anyway):
@@ -104,7 +109,7 @@ class CategorizeSettings(JobSettings):
 
 
 def main(settings: CategorizeSettings) -> int:
-    if settings.publish_anyway:
+    if settings.publish_anyway is not None:
         with spark_session("categorize", settings.debug) as spark:
             tables = tables_of(locate(spark, settings.target))
             print(outcome_text(release(spark, tables, settings.publish_anyway), tables))

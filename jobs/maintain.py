@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from lib.command import run_command
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.tables.ledger import mend_ledger
 from lib.tables.locations import locate
 from lib.tables.maintenance import RETAIN_HOURS, maintain
 from lib.tables.target import tables_of
@@ -30,7 +29,6 @@ class MaintainSettings(JobSettings):
 def main(settings: MaintainSettings) -> int:
     with spark_session("maintain", settings.debug) as spark:
         tables = tables_of(locate(spark, settings.target))
-        mend_ledger(spark, tables, settings.dry_run)
         for done in maintain(spark, tables, settings.retain_hours, settings.cluster_by, settings.dry_run):
             if settings.dry_run:
                 print(f"{done.table.given}: {done.files_before} files; VACUUM would remove {done.removed} old ones")

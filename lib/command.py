@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         if isinstance(stream, io.TextIOWrapper):
             # What a terminal or a file cannot show is escaped: a title must not fail a run that has published.
             stream.reconfigure(errors="backslashreplace")
+    settings: S | None = None
     debug = "--debug" in (arguments if arguments is not None else sys.argv)
     if not debug:
         # py4j logs stack traces of its own when the JVM is gone, to the root logger.
@@ -96,7 +98,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        fault = output_fault(error)
+        fault = output_fault(error) or table_fault(error, getattr(settings, "target", None))
         if fault:
             return _failed(fault, 1, debug)
         fault = input_fault(error)
@@ -123,6 +125,17 @@ def input_fault(error: Exception) -> str | None:
             where = _file_in(text)
             return f"{sentence}{f' in {where}' if where else ''}; correct the source and run again."
     return None
+
+
+def table_fault(error: Exception, target: str | None) -> str | None:
+    """One sentence where a file of the target's own tables is missing or damaged; None if it is something else."""
+    where = _file_in(str(error))
+    if not target or not where or input_fault(error) is None or f"{os.path.abspath(target)}" not in where:
+        return None
+    return (
+        f"Expected the files of the table {target} whole and in place, found {where} missing or damaged; bring the folder back from a copy, or "
+        f"give the next night another --target."
+    )
 
 
 def _spark_is_gone(error: Exception) -> bool:

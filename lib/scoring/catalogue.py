@@ -17,6 +17,8 @@ from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
 LENGTHS = "text_lengths"
+# Of a copy among those of its id, meanwhile: no column of a source is called so.
+RANK = "rank of the copy\n"
 # Of each text column, in the JSON of a rejected row.
 MAX_REJECTED_CHARACTERS = 4096
 # Characters that show nothing: separators, controls, format characters, and the fillers that Unicode counts as letters or marks.
@@ -302,7 +304,7 @@ def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) 
     )
     if not census.repeated_ids:
         return rejects
-    older = _ranked(_copies(source, columns), columns, census.order_type).filter("copy_rank > 1").drop("copy_rank")
+    older = _ranked(_copies(source, columns), columns, census.order_type, F.col(RANK) > 1)
     return rejects.unionByName(
         older.select(usable_id(columns).alias("product_id"), F.lit(OLDER_COPY).alias("reason"), _as_json(source).alias("row"))
     )
@@ -321,16 +323,29 @@ def _copies(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
 
 def newest_copies(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None) -> DataFrame:
     """Of the rows of repeated ids the newest of each. compared_as: `order_type` of them."""
-    return _ranked(copies, columns, compared_as).filter("copy_rank = 1").drop("copy_rank")
+    return _ranked(copies, columns, compared_as, F.col(RANK) == 1)
 
 
-def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None) -> DataFrame:
-    """The rows of repeated ids, newest first; ties are broken by the rows' content, so that every run keeps the same one."""
-    newest = [_order_value(copies, columns.order_by, compared_as).desc_nulls_last()] if columns.order_by else []
+def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None, kept: Column) -> DataFrame:
+    """Of the rows of repeated ids those of a rank: 1 for the newest of its id.
+
+    Ties are broken by the rows' content, so that every run keeps the same one.
+    """
+    newest = _newest_first(copies, columns.order_by, compared_as) if columns.order_by else []
     # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
     whole = F.to_json(F.struct(*map(column, copies.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
     order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
-    return copies.withColumn("copy_rank", F.row_number().over(order))
+    return copies.withColumn(RANK, F.row_number().over(order)).filter(kept).drop(RANK)
+
+
+def _newest_first(copies: DataFrame, name: str, compared_as: str | None) -> list[Column]:
+    value = _order_value(copies, name, compared_as)
+    if not isinstance(copies.schema[name].dataType, StringType):
+        return [value.desc_nulls_last()]
+    # What a time has below the microsecond, or a number behind its ninth place, the type does not hold.
+    finer = F.regexp_extract(column(name), r"\.(\d+)", 1)
+    below_zero = (value < 0) if compared_as == ORDER_TYPES["numbers"] else F.lit(False)
+    return [value.desc_nulls_last(), F.when(~below_zero, finer).desc_nulls_last(), F.when(below_zero, finer).asc_nulls_last()]
 
 
 def _order_value(source: DataFrame, name: str, compared_as: str | None) -> Column:

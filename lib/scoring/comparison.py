@@ -78,7 +78,8 @@ def compare(
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
         rows, count = rows.unionByName(newest.filter("NOT same").select(*rows.columns)), census.ids - unchanged.ids
     gone = _rows_of(every.filter("copies IS NULL"), None, present, F.col("product_id"))
-    return Selection(in_even_tasks(rows, count), census, unchanged, groups, gone)
+    stood = both.filter("known_content IS NOT NULL AND NOT same").select(*KEY, "category")
+    return Selection(in_even_tasks(rows, count), census, unchanged, groups, gone, stood)
 
 
 def _hashed_ids(source: DataFrame, columns: CatalogueColumns, max_characters: int, feed: DataFrame | None) -> DataFrame:

@@ -14,6 +14,7 @@ MEAN_LENGTH = "length:"
 NEW_IDS = "new ids"
 GONE_IDS = "gone ids"
 REMOVED = "removed"
+MOVED = "moved"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Limits:
     tokens scored that are out of vocabulary). drift: population stability index of the shares of the categories.
     confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
     column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
-    good run did not have, or of its ids that are gone. removed: the share of the table's rows that the run would delete, whatever its
+    good run did not have, or of its ids that are gone. moved: the share of the products that stay whose category changes under the
+    same model. removed: the share of the table's rows that the run would delete, whatever its
     size. from_rows: beside good runs of fewer rows nothing else is compared, their shares say little. runs: how many good runs
     make the yardstick.
     """
@@ -39,6 +41,7 @@ class Limits:
     empty: float = 0.1
     length: float = 0.5
     ids: float = 0.5
+    moved: float = 0.2
     removed: float = 0.8
     from_rows: int = 1000
     runs: int = 7
@@ -134,6 +137,10 @@ def _guarded(now: Mapping[str, float | None], before: Mapping[str, float | None]
         if key in (NEW_IDS, GONE_IDS) and value > limits.ids:
             what = "the ids are new" if key == NEW_IDS else "the last good run's ids are gone"
             found.append(f"{value:.1%} of {what} (limit {limits.ids:.0%})")
+        if key == MOVED and value > limits.moved:
+            found.append(
+                f"{value:.1%} of the products that stay have another category under the same model (limit {limits.moved:.0%})"
+            )
         past = before.get(key)
         if past is None:
             continue

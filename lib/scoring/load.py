@@ -13,12 +13,12 @@ from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
 from lib.scoring.catalogue import Census, rejected_rows, rows_rejected_for
 from lib.scoring.plan import Outcome, Plan
-from lib.tables.commits import commit_of_run, commits_of
+from lib.tables.commits import commit_of_run, commits_of, undone_versions
 from lib.tables.ledger import mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
-from lib.tables.publish import Candidate, changed_since, held_candidate, hold, publish
+from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, publish
 from lib.tables.sources import Source
-from lib.tables.target import Tables, append, create_tables
+from lib.tables.target import Tables, append, check_categorized, create_tables
 from lib.times import iso
 from schemas.tables import FATAL_TEXT, HELD, PUBLISHED, REJECTED
 
@@ -79,10 +79,16 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     Raises:
         InputError: another run or none is held, or the table has moved on since; nothing was written.
     """
+    check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
     published = commit_of_run(commits, held_run)
+    if published and published.version in undone_versions([commit for commit in commits if commit.changes_rows]):
+        raise InputError(
+            f"Expected a run that is held back in --publish-anyway, found {held_run}, which was published and rolled back since; "
+            f"`rollback --to {held_run}` brings it back."
+        )
     if published:
-        return Outcome(None, recover(spark, tables, [published.run]))
+        return Outcome(None, recover(spark, tables, [published.run]), published_in=published.version)
     mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
     if candidate is None or candidate.run_id != held_run:
@@ -91,9 +97,9 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
         )
     read = candidate.note["read_version"]
-    if changed_since(commits, read):
+    if changed_since(commits, read) or not is_as_read(candidate, tables):
         raise InputError(
-            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it; run the night again."
+            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it, or another table; run the night again."
         )
     # Before the commit: what is gone of the tables beside it would fail the run behind it.
     create_tables(spark, tables, ())

@@ -39,10 +39,11 @@ class Plan:
 class Outcome:
     """What a run did. `record` is its row in the ledger; None if there was nothing to do.
 
-    breaches: what the guardrails found in a dry run.
+    breaches: what the guardrails found in a dry run. published_in: the version that had published the run before it was asked for.
     """
 
     record: Mapping[str, Any] | None
     recovered_run: str | None = None
     dry_run: bool = False
     breaches: Sequence[str] = ()
+    published_in: int | None = None

@@ -23,8 +23,8 @@ from lib.tables.file_checks import UTF_8
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import delta_table, is_delta, locate, rows_at
 from lib.tables.sources import Source, at_version, read_source
-from lib.tables.target import Tables
-from schemas.tables import CATEGORIZED, HELD
+from lib.tables.target import Tables, check_categorized
+from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
 
 # What says when a row was written, not what it is.
 STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
@@ -84,11 +84,15 @@ def replay(
         InputError: no such row, run, source or bundle.
         BundleError: the bundle is damaged, or decides otherwise than that of the run.
     """
+    check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
-    if not commits:
-        raise InputError(f"Expected a table at {tables.categorized.given}, found none; correct --target.")
     stands = _row(spark, tables, product_id, commits, run_id)
     run, commit = _run(spark, tables, commits, run_id or str(stands["run_id"]))
+    if run["status"] == ROLLED_BACK:
+        raise InputError(
+            f"Expected a night in --run, found {run['run_id']}, which is a rollback; give the night whose rows it brought back, or leave "
+            "--run out."
+        )
     settings = json.loads(run["settings"])
     bundle = _bundle(run, model or settings["model"], commit)
     columns = _columns(settings, bundle)

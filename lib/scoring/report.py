@@ -25,6 +25,8 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     """The counts of a run, and that they add up."""
     if outcome.record is None:
         recovered = f" (The ledger now knows the run {outcome.recovered_run}.)" if outcome.recovered_run else ""
+        if outcome.published_in is not None:
+            return f"nothing to do: the run was published before, in version {outcome.published_in} of {tables.categorized.given}.{recovered}"
         return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
     run = outcome.record
     categorized = run["rows_scored"] + run["rows_unchanged"]

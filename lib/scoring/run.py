@@ -16,11 +16,11 @@ from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
-from lib.scoring.catalogue import LENGTHS, Census, IdCount, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.catalogue import KEY, LENGTHS, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
 from lib.scoring.comparison import compare
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
-from lib.scoring.guardrails import GONE_IDS, NEW_IDS, REMOVED, breaches, yardstick
+from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, breaches, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
@@ -327,12 +327,32 @@ def _record(
     return {
         **base_record(found.started, found.source, run.bundle, run.plan, selection.census),
         **counted,
-        "guarded": {**counted["guarded"], **removed, **_shares_of_ids(run, found, selection.census)},
+        "guarded": {
+            **counted["guarded"],
+            **removed,
+            **_moved(run, selection, scored),
+            **_shares_of_ids(run, found, selection.census),
+        },
         "rows_missing": gone.missing,
         "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
         "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
         "seconds": dict(scored.seconds),
     }
+
+
+def _moved(run: Run, selection: Selection, scored: Scored) -> dict[str, float]:
+    """The share of the products that stay whose category changes; none where too few are scored to pass the limit."""
+    stood, ids = selection.stood, selection.census.ids
+    few = ids < run.plan.limits.from_rows or rows_in(scored.groups) <= run.plan.limits.moved * ids
+    if stood is None or few:
+        return {}
+    now = with_category(scored.rows.select("product_id", "text_hash", "score"), run.bundle, run.bundle.review_below)
+    now = now.select(*hashes_of(F.col("product_id")), F.col("category").alias("now"))
+    counted = stood.join(now, [*KEY]).agg(
+        F.count("*").alias("rows"), F.count_if(~F.col("now").eqNullSafe(F.col("category"))).alias("moved")
+    )
+    rows, moved = counted.collect()[0]
+    return {MOVED: moved / (rows + selection.unchanged.ids)} if rows else {}
 
 
 def _shares_of_ids(run: Run, found: Found, census: Census) -> dict[str, float]:
@@ -398,6 +418,7 @@ def _candidate(
         "identity": identity,
         "basis": basis_of(run.source, run.bundle, plan),
         "read_version": found.state.version,
+        "table": found.state.table,
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,

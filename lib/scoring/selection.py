@@ -26,7 +26,8 @@ class Selection:
     """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
 
     census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
-    gone: the rows of the table whose products the source lacks, None where they were not looked for.
+    gone: the rows of the table whose products the source lacks; stood: category and KEY of those that are scored anew under the model
+    that had scored them. None where they were not looked for.
     """
 
     rows: DataFrame
@@ -34,6 +35,7 @@ class Selection:
     unchanged: IdCount
     groups: Sequence[Group] = ()
     gone: DataFrame | None = None
+    stood: DataFrame | None = None
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lib.tables.locations import Location, delta_table, is_delta, newest_snapshot
+from lib.tables.locations import Location, delta_table, is_delta, newest_snapshot, pinned
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
@@ -81,6 +81,7 @@ class TableState:
     good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
     sketch: of the hashes of the ids that the newest of them has read (lib.scoring.catalogue.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
+    table: the version as lib.tables.locations.pinned tells it; empty where there is none.
     decisions: by version of a model, lib.model.bundle.Bundle.decisions as the newest run with it had them.
     """
 
@@ -91,6 +92,7 @@ class TableState:
     sketch: str | None = None
     sequence: int = 0
     runs: Sequence[Mapping[str, Any]] = ()
+    table: str = ""
 
     @property
     def last_good(self) -> Mapping[str, Any]:
@@ -192,6 +194,13 @@ def sequence_of(commits: Sequence[Commit]) -> int:
 def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
     """The commits of published runs with rows, newest first, without those that a rollback has taken back."""
     published = [commit for commit in changes if commit.run.get("status") == PUBLISHED and commit.run.get("rows_in")]
+    undone = undone_versions(changes)
+    # A table that is back at its beginning is still guarded by what it held.
+    return [commit for commit in published if commit.version not in undone] or published
+
+
+def undone_versions(changes: Sequence[Commit]) -> set[int]:
+    """The versions that a rollback has taken back, and none has brought back. changes: newest first."""
     undone: set[int] = set()
     up_to = None
     for commit in changes:
@@ -199,12 +208,12 @@ def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
             undone.add(commit.version)
         elif (restored := (commit.note or {}).get("restored")) is not None:
             up_to = int(restored)
-    # A table that is back at its beginning is still guarded by what it held.
-    return [commit for commit in published if commit.version not in undone] or published
+    return undone
 
 
 def read_state(spark: SparkSession, location: Location) -> TableState:
-    return state_of(commits_of(spark, location))
+    state = state_of(commits_of(spark, location))
+    return state if state.version < 0 else replace(state, table=pinned(spark, location, state.version))
 
 
 def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +179,38 @@ def files_and_bytes(spark: SparkSession, location: Location) -> tuple[int, int]:
 def table_id(spark: SparkSession, location: Location) -> str:
     """Of a Delta table: another one at the same place has another."""
     return str(newest_snapshot(spark, location).metadata().id())
+
+
+def commit_digest(spark: SparkSession, location: Location, version: int) -> str | None:
+    """Of the commit that made a version of a Delta table; None where the log no longer holds it.
+
+    A table that is brought back from a copy keeps its id and counts the same versions anew.
+    """
+    log = delta_log(spark, location)
+    jvm: Any = spark._jvm
+    file = jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
+    try:
+        lines = log.store().read(file, log.newDeltaHadoopConf())
+    except Exception as error:
+        if "FileNotFound" in str(error):
+            return None
+        raise
+    # A commit's own line, which tells when it was made, stands first.
+    first = str(lines.head()) if lines.nonEmpty() else ""
+    return hashlib.sha256(f"{lines.size()} {first}".encode()).hexdigest()[:12]
+
+
+def pinned(spark: SparkSession, location: Location, version: int) -> str:
+    """What tells a version of a Delta table from that of any other, and from what was made of it anew: VERSION:ID:COMMIT."""
+    return f"{version}:{table_id(spark, location)}:{commit_digest(spark, location, version) or ''}"
+
+
+def stands(spark: SparkSession, location: Location, version: str) -> bool:
+    """Whether a pinned version is still one of the table's. A commit that the log no longer holds is believed."""
+    number, identity, commit = version.split(":")
+    if not is_delta(spark, location) or table_id(spark, location) != identity:
+        return False
+    return not commit or commit_digest(spark, location, int(number)) in (commit, None)
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:

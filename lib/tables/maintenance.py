@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
+from lib.tables.ledger import mend_ledger
 from lib.tables.locations import Location, delta_table, files_and_bytes, is_delta
 from lib.tables.publish import MOST_TRIES, is_conflict
-from lib.tables.target import Tables
+from lib.tables.target import Tables, check_categorized
 
 # Delta's own default for what a reader or a rollback may still need: a week.
 RETAIN_HOURS = 168
@@ -40,9 +41,9 @@ def maintain(
     Raises:
         InputError: no table there, an unknown column, or a retention that would cut off readers; nothing was removed.
     """
+    check_categorized(spark, tables.categorized)
+    mend_ledger(spark, tables, dry_run)
     there = [t for t in (tables.categorized, tables.rejected, tables.runs, tables.held) if is_delta(spark, t)]
-    if tables.categorized not in there:
-        raise InputError(f"Expected a table at {tables.categorized.given}, found none; correct --target.")
     if retain_hours < RETAIN_HOURS:
         raise InputError(
             f"Expected at least {RETAIN_HOURS} hours in --retain-hours, found {retain_hours}: a reader or a rollback may need files "

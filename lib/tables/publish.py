@@ -13,7 +13,7 @@ from lib.errors import CategorizerError
 from lib.failpoints import reached
 from lib.identifiers import column, quoted
 from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
-from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at
+from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at, stands
 from lib.tables.target import Tables, save
 
 MOST_TRIES = 5
@@ -91,7 +91,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     number = int(candidate.note.get("sequence", read_version + 1))
     version = read_version
     conflict: Exception | None = None
-    for _ in range(MOST_TRIES):
+    for _ in range(MOST_TRIES if is_as_read(candidate, tables) else 0):
         conflict = None
         # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
         if candidate.mode != "full" and changed_since(
@@ -106,7 +106,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             # The commit may stand, though the client was told otherwise: the history knows.
             conflict = error
         commits = commits_of(spark, tables.categorized, since=read_version)
-        step = step_behind(commits, candidate.run_id, conflict)
+        step = step_behind(commits, candidate.run_id, conflict) if is_as_read(candidate, tables) else Step.MOVED
         if step is Step.DONE:
             return
         if step is Step.FAILED:
@@ -116,7 +116,15 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             break
         # Only upkeep came between: the rows are those that were read.
         version = commits[0].version if commits else version
+    commits = commits_of(spark, tables.categorized)
     raise _moved(tables, read_version, commit_of_run(commits, candidate.run_id)) from conflict
+
+
+def is_as_read(candidate: Candidate, tables: Tables) -> bool:
+    """Whether the version that a candidate was planned on is one of the table's: not where another table stands in its place."""
+    # What an older version has held does not tell.
+    table = candidate.note.get("table")
+    return not table or stands(candidate.rows.sparkSession, tables.categorized, str(table))
 
 
 def _moved(tables: Tables, read_version: int, stands: Commit | None) -> TableMoved:

@@ -12,7 +12,7 @@ from lib.errors import CategorizerError, InputError
 from lib.tables.commits import Commit, commit_of_run, commits_of, noted, sequence_of, state_of
 from lib.tables.ledger import recover
 from lib.tables.locations import delta_table
-from lib.tables.target import Tables
+from lib.tables.target import Tables, check_categorized
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK
 
@@ -39,9 +39,8 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
     """
     started = time.time()
     where = tables.categorized.given
+    check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
-    if not commits:
-        raise InputError(f"Expected a table at {where}, found none; correct --target.")
     wanted = _wanted(commits, to, where)
     # Also where nothing is left to restore: a rollback that was killed before its row is typed again.
     recover(spark, tables, state_of(commits).runs)

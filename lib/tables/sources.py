@@ -27,9 +27,11 @@ from lib.tables.listing import (
     is_partitioned,
     relations_of,
 )
-from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, rows_at, table_id
+from lib.tables.locations import Location, exists, file_system, is_delta, newest_snapshot, pinned, rows_at, stands
 
 UNVERSIONED = "unversioned"
+# In front of a pinned version of a Delta table.
+DELTA = "delta:"
 # Spark's classes that read text, and what they read.
 TEXT_FORMATS = {"CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
 
@@ -52,7 +54,7 @@ class Source:
 
 
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
-    """Resolve a source and pin its version (Delta: the table's id and version; files: their names, sizes and times).
+    """Resolve a source and pin its version (Delta: the version, the table's id and the commit; files: their names, sizes and times).
 
     A view counts as changed each time: what it reads is not pinned by any of these.
 
@@ -80,9 +82,12 @@ def _check_whole_table(spark: SparkSession, location: Location) -> None:
 
 
 def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
-    version = delta_table(spark, location).history(1).select("version").collect()[0]["version"]
+    snapshot = newest_snapshot(spark, location)
+    version = int(snapshot.version())
     frame = _with_zone(rows_at(spark, location, version))
-    return Source(location, frame, f"delta:{version}:{table_id(spark, location)}", "delta", _reading(options, frame))
+    # With the ids of the columns, where it has any: one that is dropped and added again has the same name, and other values.
+    reading = _reading(options, frame, str(snapshot.metadata().schemaString()))
+    return Source(location, frame, f"{DELTA}{pinned(spark, location, version)}", "delta", reading)
 
 
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
@@ -138,8 +143,8 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
     return Source(location, frame, f"files:{digest_of(files)}", kind, _reading(options, frame), tuple(files))
 
 
-def _reading(options: ReadOptions, frame: DataFrame) -> str:
-    parts = [asdict(options), frame.schema.jsonValue()]
+def _reading(options: ReadOptions, frame: DataFrame, *more: str) -> str:
+    parts = [asdict(options), frame.schema.jsonValue(), *more]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -164,8 +169,7 @@ def check_unchanged(source: Source) -> None:
     """
     spark, location = source.frame.sparkSession, source.location
     if source.format == "delta":
-        found = table_id(spark, location)
-        changed = None if source.version.endswith(f":{found}") else f"{location.given} made anew"
+        changed = None if stands(spark, location, source.version.removeprefix(DELTA)) else f"{location.given} made anew"
     else:
         roots = [location.uri] if location.is_path else sorted({file.path.rpartition("/")[0] for file in source.files})
         changed = changed_since(spark, source.files, roots)
@@ -180,11 +184,13 @@ def at_version(source: Source, version: str) -> Source | None:
     """The source as it was at a version that an earlier reading has pinned; None if that cannot be read any more."""
     if source.version == version != UNVERSIONED:
         return source
-    if source.format != "delta" or version.count(":") != 2 or version.split(":")[2] != source.version.split(":")[2]:
-        return None
+    # As versions before commits were part of it named it, a version is believed.
+    earlier = version.removeprefix(DELTA) + ":" * (version.count(":") == 2)
     spark = source.frame.sparkSession
+    if source.format != "delta" or earlier.count(":") != 2 or not stands(spark, source.location, earlier):
+        return None
     try:
-        frame = _with_zone(rows_at(spark, source.location, int(version.split(":")[1])))
+        frame = _with_zone(rows_at(spark, source.location, int(earlier.split(":")[0])))
         files = [file_system(spark, path) for path in frame.inputFiles()]
     except Exception:  # its part of the log is gone
         return None
@@ -197,14 +203,13 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
 
     None where the table has no change feed over the whole way, or `since` is no older version of it.
     """
-    if source.format != "delta" or since.count(":") != 2:
-        return None
-    kind, version, identity = since.split(":")
-    _, pinned, same = source.version.split(":")
-    if kind != "delta" or identity != same or int(version) >= int(pinned):
-        return None
     spark, location = source.frame.sparkSession, source.location
-    reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=int(version) + 1, endingVersion=pinned)
+    if source.format != "delta" or since.count(":") != 3 or not stands(spark, location, since.removeprefix(DELTA)):
+        return None
+    version, newest = int(since.split(":")[1]), int(source.version.split(":")[1])
+    if version >= newest:
+        return None
+    reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=version + 1, endingVersion=newest)
     try:
         changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
         # Whether every version on the way has one shows only when it is planned.

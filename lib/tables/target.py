@@ -63,6 +63,23 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
     _is_delta_or_free(spark, tables.held)
 
 
+def check_categorized(spark: SparkSession, location: Location) -> None:
+    """Refuse what is no table of categorized products, such as one of those beside it.
+
+    Raises:
+        InputError: no table there, or one of other columns.
+    """
+    if not is_delta(spark, location):
+        raise InputError(f"Expected a table at {location.given}, found none; correct --target.")
+    columns = {name.lower() for name in delta_table(spark, location).toDF().columns}
+    lacking = [name for name in CATEGORIZED.names if name not in columns and name not in ADDED_TO_CATEGORIZED]
+    if lacking:
+        raise InputError(
+            f"Expected a table of categorized products at {location.given}, found one without {', '.join(lacking)}; give as --target "
+            f"what `categorize` was given."
+        )
+
+
 def _is_delta_or_free(spark: SparkSession, location: Location) -> bool:
     """Whether there is a Delta table; false where there is nothing yet."""
     if not exists(spark, location):

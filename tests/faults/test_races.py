@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,3 +175,21 @@ def test_current_moves_during_a_run(spark, lake: Path, tmp_path: Path, fault: Ca
     rows = spark.read.format("delta").load(str(lake)).filter("product_id != '4'").select("model_version").distinct().collect()
     assert [row["model_version"] for row in rows] == [f"tiny/{version}"]
     told.saw("one version on every row")
+
+
+@pytest.mark.fault(
+    "another table of the same name takes the target's place while a run is at the phase `scored`",
+    "the run starts over on that table; each product of the source as it stands there",
+    "started over on the other table",
+)
+def test_another_table_in_the_target_s_place(spark, lake: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "lake"
+    assert run(tmp_path / "other.parquet", other) == 0
+
+    def swap() -> None:
+        shutil.rmtree(lake)
+        shutil.copytree(other, lake)
+
+    with at("scored", swap):
+        assert run(tmp_path / "second.parquet", lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({**OTHER, **SECOND})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from lib.tables.locations import delta_table, locate
@@ -77,3 +79,46 @@ def test_a_row_lost_from_the_table_comes_back_beside_a_change_feed(spark, tmp_pa
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp')")
     assert run(source, lake) == 0
     assert hashes_in(spark, lake) == titles_hash({**FIRST, "new": "lamp"})
+
+
+@pytest.mark.fault(
+    "the text column of a Delta source with a change feed is dropped and added again, empty, under its old name",
+    "all rows are read anew, and have no text",
+    "all rows without a text",
+)
+def test_a_column_that_is_dropped_and_added_again_is_another(spark, tmp_path) -> None:
+    source, lake = tmp_path / "catalogue", tmp_path / "lake"
+    properties = "(delta.enableChangeDataFeed = true, delta.columnMapping.mode = 'name')"
+    spark.sql(f"CREATE TABLE delta.`{source}` (product_id string, title string) USING delta TBLPROPERTIES {properties}")
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('1', 'steel kettle'), ('2', 'detective novel')")
+    assert run(source, lake) == 0
+    spark.sql(f"ALTER TABLE delta.`{source}` DROP COLUMN title")
+    spark.sql(f"ALTER TABLE delta.`{source}` ADD COLUMN title string")
+    assert run(source, lake) == 0
+    assert hashes_in(spark, lake) == titles_hash(dict.fromkeys("12"))
+
+
+@pytest.mark.fault(
+    "a Delta source is brought back from a copy, and counts the same versions anew with other rows",
+    "the rows of today's version, with and without a change feed",
+    "the rows of today's version",
+)
+@pytest.mark.parametrize("fed", ["true", "false"])
+def test_a_source_brought_back_from_a_copy_counts_its_versions_anew(spark, tmp_path, fed) -> None:
+    source, lake, copy = tmp_path / "catalogue", tmp_path / "lake", tmp_path / "copy"
+    properties = f"(delta.enableChangeDataFeed = {fed})"
+    spark.sql(f"CREATE TABLE delta.`{source}` (product_id string, title string) USING delta TBLPROPERTIES {properties}")
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('1', 'steel kettle'), ('2', 'detective novel')")
+    shutil.copytree(source, copy)
+    spark.sql(f"UPDATE delta.`{source}` SET title = 'wooden chair' WHERE product_id = '1'")
+    assert run(source, lake) == 0
+    shutil.rmtree(source)
+    copy.rename(source)
+    spark.sql("CLEAR CACHE")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    spark.sql(f"UPDATE delta.`{source}` SET title = 'usb cable' WHERE product_id = '1'")
+    assert run(source, lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"1": "usb cable", "2": "detective novel"})
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('3', 'lamp')")
+    assert run(source, lake) == 0
+    assert hashes_in(spark, lake) == titles_hash({"1": "usb cable", "2": "detective novel", "3": "lamp"})

@@ -72,3 +72,20 @@ def test_a_night_that_would_empty_the_table_is_held_whatever_its_size(spark, tmp
 @pytest.mark.parametrize("wrong", [("--guard-rows", "nan"), ("--guard-empty", "-1"), ("--guard-runs", "0")])
 def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]) -> None:
     assert run(tmp_path / "in.parquet", tmp_path / "lake", *wrong) == 2
+
+
+@pytest.mark.fault(
+    "every text of a catalogue stands under the id of the product behind it",
+    "exit 4 and the share of the products whose category changes",
+    "exit 4 and the share",
+)
+def test_texts_under_the_wrong_ids_are_held(tmp_path: Path, capsys) -> None:
+    kinds = ("steel kettle", "detective novel", "cotton shirt")
+    texts = [f"{kinds[i % 3]} {i}" for i in range(1500)]
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(write_source(source, {f"p{i}": text for i, text in enumerate(texts)}), lake) == 0
+    shifted = write_source(source, {f"p{i}": texts[i - 1] for i in range(1500)})
+    capsys.readouterr()
+    assert run(shifted, lake) == 4
+    assert "of the products that stay have another category under the same model (limit 20%)" in capsys.readouterr().err
+    assert run(shifted, lake, "--guard-moved", "1", "--dry-run") == 0

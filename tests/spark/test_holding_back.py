@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
-from tests.spark.conftest import ALL_BOOKS, STRICT, versions
+from tests.spark.conftest import ALL_BOOKS, STRICT, rollback, versions
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -55,3 +57,42 @@ def test_guardrails_look_at_the_whole_table(spark, lake, tmp_path) -> None:
     one = write_source(tmp_path / "one.parquet", {**FIRST, "1": "electric kettle"})
     assert run(one, lake, *STRICT) == 0
     assert spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]["drift"] == pytest.approx(0)
+
+
+@pytest.mark.fault(
+    "`--publish-anyway` for a night held beside a table that was since dropped and made anew",
+    "exit 2; the new table as it was",
+    "exit 2, new table as it was",
+)
+def test_a_held_night_is_not_published_to_another_table(spark, lake, tmp_path, capsys) -> None:
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    assert run(odd, lake, *STRICT) == 4
+    held = ledger(spark, lake)[1][0]
+    shutil.rmtree(lake)
+    assert run(tmp_path / "first.parquet", lake) == 0
+    version = versions(spark, lake)
+    capsys.readouterr()
+    assert run(odd, lake, "--publish-anyway", held) == 2
+    assert "or another table" in capsys.readouterr().err
+    assert versions(spark, lake) == version
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+def test_a_released_night_that_was_rolled_back_is_not_said_to_stand(spark, lake, tmp_path, capsys) -> None:
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    assert run(odd, lake, *STRICT) == 4
+    (first, _), (held, _) = ledger(spark, lake)
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert rollback("--target", lake, "--to", first) == 0
+    capsys.readouterr()
+    assert run("anything", lake, "--publish-anyway", held) == 2
+    assert f"`rollback --to {held}` brings it back" in capsys.readouterr().err
+    assert rollback("--target", lake, "--to", held) == 0
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert "was published before, in version 2" in capsys.readouterr().out
+
+
+def test_an_empty_id_publishes_nothing(spark, lake, tmp_path, capsys) -> None:
+    assert run(tmp_path / "second.parquet", lake, "--publish-anyway", "") == 2
+    assert "found an empty text" in capsys.readouterr().err
+    assert hashes_in(spark, lake) == titles_hash(FIRST)

@@ -97,3 +97,27 @@ def test_a_run_keeps_nothing_in_its_session(spark, lake, tmp_path, mode) -> None
     before = kept()
     assert run(tmp_path / "second.parquet", lake, "--mode", mode, "--missing", "mark") == 0
     assert kept() == before
+
+
+def test_a_table_beside_the_target_is_none(lake, tmp_path, capsys) -> None:
+    for job in (maintain("--target", f"{lake}_runs"), rollback("--target", f"{lake}_runs", "--to", "0")):
+        assert job == 2
+        assert "found one without product_id" in capsys.readouterr().err
+    assert sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir()) == ["lake", "lake_rejected", "lake_runs"]
+
+
+@pytest.mark.fault(
+    "a data file of the target is removed by another hand, or overwritten",
+    "exit 1 and a sentence that names the table's file, not the source",
+    "exit 1 and the table's file named",
+)
+def test_damage_to_the_target_is_not_laid_to_the_source(lake, tmp_path, capsys) -> None:
+    file = next(lake.glob("part-*.parquet"))
+    for damage in (lambda: file.write_bytes(b"x" * 100), file.unlink):
+        damage()
+        (lake / f".{file.name}.crc").unlink(missing_ok=True)
+        capsys.readouterr()
+        assert run(tmp_path / "second.parquet", lake) == 1
+        error = capsys.readouterr().err
+        assert "Expected the files of the table" in error
+        assert file.name in error

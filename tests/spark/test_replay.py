@@ -12,6 +12,7 @@ from delta.tables import DeltaTable
 from jobs.replay import ReplaySettings, main
 from lib.command import run_command
 from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
+from tests.spark.conftest import rollback
 from tests.spark.test_identity import write_delta
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -82,3 +83,12 @@ def test_what_is_not_there_is_named(spark, tmp_path: Path, capsys) -> None:
     assert "found it changed" in said.err
     shutil.rmtree(lake)
     assert replayed(lake, "--id", "1") == 2
+
+
+def test_a_rollback_is_no_night_to_replay(spark, lake, tmp_path: Path, capsys) -> None:
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
+    back = ledger(spark, lake)[-1][0]
+    capsys.readouterr()
+    assert replayed(lake, "--id", "1", "--run", back) == 2
+    assert "which is a rollback" in capsys.readouterr().err

@@ -100,3 +100,19 @@ def test_marked_columns_stand_behind_their_markers_if_they_hold_words(spark) -> 
         "3": "",
         "4": "xxfield0 Stuhl ü",
     }
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("2026-01-01 00:00:00.000000001", "2026-01-01 00:00:00.000000002"),
+        ("1.0000000001", "1.0000000002"),
+        ("-1.0000000002", "-1.0000000001"),
+    ],
+)
+def test_copies_are_ordered_by_what_no_type_holds_too(spark, older: str, newer: str) -> None:
+    columns = CatalogueColumns("id", ("title",), order_by="copy_rank")
+    rows = [(str(i), text, at) for i in range(20) for text, at in (("old", older), ("new", newer))]
+    source = spark.createDataFrame(rows, "id string, title string, copy_rank string")
+    kept = catalogue_rows(source, columns, 100, take_census(source, columns)).collect()
+    assert [row["text"] for row in kept] == ["new"] * 20
