@@ -31,7 +31,6 @@ class TextFile:
         header: its first line that is not empty, None without one.
         last_quoted: its last line in which quotes stand side by side in odd number, None without one.
         lacks: of the columns asked for, those whose name stands nowhere in it.
-        may_hold_more: whether a line of it has to be looked at (lib.tables.json_checks).
     """
 
     path: str
@@ -39,7 +38,6 @@ class TextFile:
     last_quoted: str | None = None
     has_bad_bytes: bool = False
     lacks: tuple[str, ...] = ()
-    may_hold_more: bool = False
 
 
 def checked_encoding(spark: SparkSession, name: str) -> str:
@@ -66,19 +64,12 @@ def checked_encoding(spark: SparkSession, name: str) -> str:
     return java.lower()
 
 
-def inspected(
-    lines: DataFrame,
-    files: Sequence[File],
-    encoding: str,
-    wanted: Sequence[str],
-    may_hold_more: Callable[[Column], Column] | None = None,
-) -> list[TextFile]:
+def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Sequence[str]) -> list[TextFile]:
     """One pass over all lines of text files, in the order of `files`.
 
     Args:
         lines: the files read as text.
         wanted: names of keys to look for, as JSON writes them.
-        may_hold_more: of JSON, whether a line has to be looked at.
     """
     value = F.col("value")
     at = F.struct(F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
@@ -93,8 +84,7 @@ def inspected(
     # An aggregate of objects: without one Spark sorts all lines by file, since strings have no room of fixed size.
     hashed = F.collect_list(F.lit(None).cast("int")).alias("_")
     whole = [one.cast("binary").alias(name) for one, name in ((first, "header"), (last_quoted, "last_quoted"))]
-    more = F.max(may_hold_more(text)) if may_hold_more else F.lit(False)
-    told_of = (*whole, bad.alias("bad"), more.alias("more"), hashed, *has)
+    told_of = (*whole, bad.alias("bad"), hashed, *has)
     found = rows.groupBy("file").agg(*told_of).collect()
     by_path = {path_in_metadata(row["file"]): row for row in found}
     told = []
@@ -105,7 +95,7 @@ def inspected(
         else:
             lacks = tuple(name for i, name in enumerate(wanted) if not row[f"has_{i}"])
             header, last = (_decoded(row[name], encoding) for name in ("header", "last_quoted"))
-            told.append(TextFile(file.path, header, last, row["bad"], lacks, row["more"]))
+            told.append(TextFile(file.path, header, last, row["bad"], lacks))
     return told
 
 

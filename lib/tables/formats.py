@@ -28,7 +28,7 @@ from lib.tables.file_checks import (
     inspected,
     text_of,
 )
-from lib.tables.json_checks import check_one_object_a_line, check_one_spelling, may_hold_more
+from lib.tables.json_checks import check_one_object_a_line, check_one_spelling
 from lib.tables.listing import (
     LITERAL_PATHS,
     File,
@@ -130,19 +130,27 @@ def read_json(of: Files) -> DataFrame:
         if not ends
         else of.spark.read.format("text").options(**ends, **_THROUGH, **LITERAL_PATHS).load(of.location.uri)
     )
-    told = inspected(lines, of.files, encoding, wanted if len(of.files) > 1 else (), may_hold_more)
-    check_encoding(of.spark, told, encoding)
-    check_one_object_a_line(lines, told, text_of(F.col("value"), encoding), encoding)
-    # A file without a line lacks nothing.
-    full = [file for file in told if file.header is not None]
-    there = {file.path: set(wanted) - set(file.lacks) for file in full}
-    one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
-    check_none_lacks(there, wanted[:1], of.location.given)
-    check_none_lacks(one_of_others, wanted[1:], of.location.given)
+    if len(of.files) > 1 or ends:
+        told = inspected(lines, of.files, encoding, wanted)
+        check_encoding(of.spark, told, encoding)
+        # A file without a line lacks nothing.
+        full = [file for file in told if file.header is not None]
+        there = {file.path: set(wanted) - set(file.lacks) for file in full}
+        one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
+        check_none_lacks(there, wanted[:1], of.location.given)
+        check_none_lacks(one_of_others, wanted[1:], of.location.given)
+    check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
     options: dict[str, Any] = {**of.layout, **LITERAL_PATHS, **ends, **({"encoding": encoding} if ends else {})}
     reader = of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **options)
-    schema = _json_schema(of, reader)
+    try:
+        schema = _json_schema(of, reader)
+    except InputError:
+        raise
+    except Exception:
+        # Spark's parser refuses bytes that are no text, but does not say where they are.
+        check_encoding(of.spark, inspected(lines, of.files, encoding, ()), encoding)
+        raise
     try:
         return reader.schema(schema).json(of.location.uri)
     except AnalysisException:  # keys below others that differ only in case

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
-from lib.tables.file_checks import TextFile, files_with
+from lib.tables.file_checks import files_with
 
 # Spark takes single quotes as well.
 _TOKEN = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [\[{] | [\]}] """, re.DOTALL | re.VERBOSE)
 
 
-def may_hold_more(line: Column) -> Column:
+def _may_hold_more(line: Column) -> Column:
     """Whether a line may be more than one object, true for each that is. Most lines are settled by a look at their bytes: of one that
     begins with a brace, and has no closing one but its last character, all belongs to one object. The others are read by Spark's
     own tokens: as the second of three values they are one value."""
@@ -24,7 +24,7 @@ def may_hold_more(line: Column) -> Column:
     return ~(plain | F.coalesce(F.ltrim(line).rlike(r"^[{\[]") & one, F.lit(False)))
 
 
-def check_one_object_a_line(lines: DataFrame, files: Iterable[TextFile], line: Column, encoding: str) -> None:
+def check_one_object_a_line(lines: DataFrame, line: Column, encoding: str) -> None:
     """Refuse files with a line that goes on behind its first value: Spark reads that and passes over the rest.
 
     Args:
@@ -32,14 +32,13 @@ def check_one_object_a_line(lines: DataFrame, files: Iterable[TextFile], line: C
     Raises:
         InputError: names the file.
     """
-    if any(file.may_hold_more for file in files):
-        suspects = lines.where(may_hold_more(line))
-        content = suspects.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
-        for path in files_with(content, lambda value: _holds_more(value.decode(encoding, "replace"))):
-            raise InputError(
-                f"Expected one JSON object a line, each line ended by a line feed, in {path}, found a line that is more or other than one; "
-                f"write each object on a line of its own."
-            )
+    suspects = lines.where(_may_hold_more(line))
+    content = suspects.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
+    for path in files_with(content, lambda value: _holds_more(value.decode(encoding, "replace"))):
+        raise InputError(
+            f"Expected one JSON object a line, each line ended by a line feed, in {path}, found a line that is more or other than one; "
+            f"write each object on a line of its own."
+        )
 
 
 def _holds_more(line: str) -> bool:
