@@ -21,7 +21,7 @@ INPUT_FAULTS = (
         "Expected CSV with as many fields in each row as the header has and each quote inside a quoted text doubled, found a row that is not",
     ),
     (
-        ("MALFORMED_RECORD_IN_PARSING", "JsonParseException"),
+        ("MALFORMED_RECORD_IN_PARSING", "JsonParseException", "INVALID_JSON_RECORD_TYPE"),
         "Expected one JSON object a line, found a line that is none",
     ),
     (

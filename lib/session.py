@@ -34,6 +34,31 @@ PROMISED = {
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.sql.parquet.mergeSchema": "false",
     "spark.sql.json.enablePartialResults": "false",
+    # An id 1.10 stays 1.10.
+    "spark.sql.json.enableExactStringParsing": "true",
+    # Without these the job does not see which files Spark reads.
+    "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
+    "spark.sql.hive.convertMetastoreParquet": "true",
+    "spark.sql.files.ignoreInvalidPartitionPaths": "false",
+    # The types and times of Parquet columns as their own footers tell them, and columns by name.
+    "spark.sql.parquet.binaryAsString": "false",
+    "spark.sql.parquet.int96AsTimestamp": "true",
+    "spark.sql.parquet.int96TimestampConversion": "false",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.legacy.parquet.nanosAsLong": "false",
+    "spark.sql.parquet.fieldId.read.enabled": "false",
+    "spark.sql.parquet.respectSummaryFiles": "false",
+    # What a cast, a comparison of times and a name in backticks mean.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.parser.quotedRegexColumnNames": "false",
+    "spark.sql.parser.escapedStringLiterals": "false",
+    "spark.sql.ansi.doubleQuotedIdentifiers": "false",
+    # An id of a CHAR column is padded, as Spark compares it.
+    "spark.sql.readSideCharPadding": "true",
     # A filter that the reader applies itself passes over what is broken in the rows that it leaves out.
     "spark.sql.csv.filterPushdown.enabled": "false",
     "spark.sql.json.filterPushdown.enabled": "false",

@@ -6,37 +6,42 @@ product without a text.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
 from lib.tables.file_checks import (
     UTF_8,
     check_encoding,
     check_none_lacks,
-    check_quotes_closed,
     checked_encoding,
-    columns_of_footers,
     inspected,
-    whole_header,
+    text_of,
 )
+from lib.tables.json_checks import check_one_object_a_line, check_one_spelling
 from lib.tables.listing import (
-    LISTED,
     LITERAL_PATHS,
     File,
+    plain_path,
     relations_of,
 )
 from lib.tables.locations import Location
+from lib.tables.parquet_checks import check_columns_of_files, check_none_twice
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
+_THROUGH: Mapping[str, Any] = {"recursiveFileLookup": True}
 COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 
@@ -110,34 +115,23 @@ def read_parquet(of: Files) -> DataFrame:
             )
     reader = of.spark.read.options(**of.layout, **LITERAL_PATHS)
     frame = reader.parquet(of.location.uri)
-    columns = check_columns_of_files(of.spark, frame, of.files, of.options, of.location)
+    columns = check_columns_of_files(of.spark, frame, of.options.wanted, of.location.given)
     # By itself Spark takes the columns of some file.
-    return reader.option("mergeSchema", True).parquet(of.location.uri) if len(set(columns.values())) > 1 else frame
-
-
-def check_columns_of_files(
-    spark: SparkSession, frame: DataFrame, files: Sequence[File], options: ReadOptions, location: Location
-) -> Mapping[str, tuple[str, ...]]:
-    """The columns of each Parquet file that a frame reads, after checking that each has what the job asks for."""
-    columns: dict[str, tuple[str, ...]] = {}
-    if len(files) > 1:
-        for relation in relations_of(frame):
-            if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat" and (
-                relation.location().getClass().getSimpleName() == LISTED
-            ):
-                there = {file.path for file in files}
-                found = {path: names for path, names in columns_of_footers(spark, relation).items() if path in there}
-                folders = {str(name).lower() for name in relation.partitionSchema().fieldNames()}
-                check_none_lacks(found, [name for name in options.wanted if name.lower() not in folders], location.given)
-                columns |= found
-    return columns
+    return reader.option("mergeSchema", True).parquet(of.location.uri) if len(columns) > 1 else frame
 
 
 def read_json(of: Files) -> DataFrame:
     encoding = _prepared_encoding(of.spark, of.options)
-    if len(of.files) > 1 or encoding != UTF_8:
-        wanted = _outside_folders(of.files, of.options.wanted)
-        told = inspected(of.lines, of.files, encoding, wanted)
+    wanted = _outside_folders(of, of.options.wanted)
+    # Of other encodings Spark has to be told how lines end.
+    ends = {} if encoding == UTF_8 else {"lineSep": "\n"}
+    lines = (
+        of.lines
+        if not ends
+        else of.spark.read.format("text").options(**ends, **_THROUGH, **LITERAL_PATHS).load(of.location.uri)
+    )
+    if len(of.files) > 1 or ends:
+        told = inspected(lines, of.files, encoding, wanted)
         check_encoding(of.spark, told, encoding)
         # A file without a line lacks nothing.
         full = [file for file in told if file.header is not None]
@@ -145,37 +139,55 @@ def read_json(of: Files) -> DataFrame:
         one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
         check_none_lacks(there, wanted[:1], of.location.given)
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
+    check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
-    reader = of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **of.layout, **LITERAL_PATHS)
-    if encoding != UTF_8:
-        reader = reader.options(encoding=encoding, lineSep="\n")
+    options: dict[str, Any] = {**of.layout, **LITERAL_PATHS, **ends, **({"encoding": encoding} if ends else {})}
+    reader = of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **options)
     try:
-        return reader.json(of.location.uri)
+        schema = _json_schema(of, reader)
+    except InputError:
+        raise
     except Exception:
         # Spark's parser refuses bytes that are no text, but does not say where they are.
-        check_encoding(of.spark, inspected(of.lines, of.files, encoding, ()), encoding)
+        check_encoding(of.spark, inspected(lines, of.files, encoding, ()), encoding)
         raise
+    try:
+        return reader.schema(schema).json(of.location.uri)
+    except AnalysisException:  # keys below others that differ only in case
+        return of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **options).json(of.location.uri)
+
+
+def _json_schema(of: Files, reader: Any) -> StructType:
+    """The columns of JSON lines without those of their folders, letter by letter: by itself Spark takes the first of several spellings."""
+    of.spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        relation = next(relations_of(reader.json(of.location.uri)))
+    finally:
+        of.spark.conf.set("spark.sql.caseSensitive", "false")
+    keys = StructType.fromJson(json.loads(relation.dataSchema().json()))
+    check_one_spelling(keys.names, of.options.wanted, of.location.given)
+    check_none_twice({of.location.given: keys.names}, _folder_keys(of), of.options.wanted, of.location.given)
+    return keys
 
 
 def read_csv(of: Files) -> DataFrame:
     """A CSV source, each file's columns by the names in its own header."""
     encoding = _prepared_encoding(of.spark, of.options)
+    delimiter = delimiter_read_as(of.spark, of.options.delimiter)
     told = inspected(of.lines, of.files, encoding, ())
     check_encoding(of.spark, told, encoding)
-    check_quotes_closed(of.spark, told, encoding, of.options.delimiter)
+    check_quotes_closed(of.spark, told, encoding, delimiter)
     reader = of.spark.read.options(**_csv_options(of.options, encoding), **LITERAL_PATHS)
     if of.options.columns:
         return _csv_frame(reader.options(**of.layout), of.options.columns, of.location.uri)
     by_header: dict[str, list[str]] = {}
     for file in told:
-        # Of a header that goes on behind its first line that line does not tell; such a file is read by itself.
-        goes_on = (file.header or "").count('"') % 2
-        header = whole_header(of.spark, file.path, encoding, of.options.delimiter) if goes_on else file.header or ""
-        by_header.setdefault(header, []).append(file.path)
+        by_header.setdefault(header_of(of.spark, file, encoding, delimiter), []).append(file.path)
     names = {header: _names_of_header(of.spark, header, of.options) for header in by_header}
-    check_none_lacks(
-        {path: names[header] for header, paths in by_header.items() for path in paths}, of.options.wanted, of.location.given
-    )
+    there = {path: names[header] for header, paths in by_header.items() for path in paths}
+    # The parser would miss the column among the fields of a row.
+    check_none_twice(there, _folder_keys(of), sorted(_folder_keys(of)), of.location.given)
+    check_none_lacks(there, of.options.wanted, of.location.given)
     if len(by_header) == 1:
         return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)
     # Files under one header are read together, those under several put side by side by name.
@@ -223,10 +235,19 @@ def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:
     encoding = checked_encoding(spark, options.encoding)
     # Spark's readers know eight encodings by themselves, and all of Java's by this setting.
     spark.conf.set("spark.sql.legacy.javaCharsets", encoding != UTF_8)
+    # Bytes that are no text are looked for, and named, by the checks.
+    spark.conf.set("spark.sql.legacy.codingErrorAction", encoding != UTF_8)
     return encoding
 
 
-def _outside_folders(files: Sequence[File], wanted: Sequence[str]) -> list[str]:
+def _folder_keys(of: Files) -> set[str]:
+    """The names, in lower case, of the columns that folders named key=value are read as; none where folders are read through."""
+    root = plain_path(of.location.uri.rstrip("/"))
+    parts = {part for file in of.files for part in PurePosixPath(file.path[len(root) :]).parts[:-1]} if not of.layout else set()
+    return {part.partition("=")[0].lower() for part in parts if "=" in part}
+
+
+def _outside_folders(of: Files, wanted: Sequence[str]) -> list[str]:
     """Those of the columns that are no names of partition folders, key=value."""
-    keys = {part.partition("=")[0].lower() for file in files for part in PurePosixPath(file.path).parts[:-1] if "=" in part}
+    keys = _folder_keys(of)
     return [name for name in wanted if name.lower() not in keys]

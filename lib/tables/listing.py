@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,59 @@ class File:
 
 
 def files_under(spark: SparkSession, location: Location) -> tuple[DataFrame, list[File]]:
-    """All data files at a path however deep, and their lines as a frame; like Spark, without names that begin with _ or a dot."""
+    """All data files at a path however deep, and their lines as a frame; like Spark, without names that begin with _ or a dot.
+
+    Raises:
+        InputError: a file that Hadoop passes over or cannot open.
+    """
     lines = spark.read.format("text").options(recursiveFileLookup=True, **LITERAL_PATHS).load(location.uri)
-    return lines, files_read_by(lines)
+    files = files_read_by(lines)
+    check_links([location.uri], location.given)
+    check_names(files)
+    return lines, files
+
+
+def is_data(name: str) -> bool:
+    """Whether Spark reads a file or a folder of this name (PartitioningAwareFileIndex.isDataPath)."""
+    return not (name.startswith(".") or (name.startswith("_") and "=" not in name))
+
+
+def check_names(files: Iterable[File]) -> None:
+    """Refuse local files whose name has a colon: Hadoop cannot name their checksums, so it does not open them."""
+    for file in files:
+        if file.path.startswith("file:") and ":" in PurePosixPath(file.path).name:
+            raise InputError(
+                f"Expected file names without a colon, which Hadoop cannot open, found {file.path}; rename that file and run again."
+            )
+
+
+def check_links(roots: Iterable[str], where: str) -> None:
+    """Refuse symbolic links to nothing on a local disk: Hadoop's listing passes over them, and over their rows.
+
+    Raises:
+        InputError: names the link.
+    """
+    for root in roots:
+        if root.startswith("file:"):
+            broken = next(_broken_links(plain_path(root).removeprefix("file:"), set()), None)
+            if broken:
+                raise InputError(
+                    f"Expected whole files at {where}, found the symbolic link {broken} to {os.readlink(broken)}, where nothing is; mount or "
+                    f"deliver that, or take the link away."
+                )
+
+
+def _broken_links(folder: str, seen: set[str]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if real in seen or not os.path.isdir(real) or not os.access(real, os.R_OK | os.X_OK):
+        return
+    seen.add(real)
+    with os.scandir(folder) as entries:
+        for entry in sorted((one for one in entries if is_data(one.name)), key=lambda one: one.name):
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                yield entry.path
+            elif entry.is_dir():
+                yield from _broken_links(entry.path, seen)
 
 
 def files_read_by(frame: DataFrame) -> list[File]:
@@ -49,7 +100,7 @@ def files_read_by(frame: DataFrame) -> list[File]:
             for text in str(index.allFiles().mkString("\0")).split("\0"):
                 status = _STATUS.search(text)
                 # Spark lists summaries of Parquet files too, which hold no rows: _metadata and _common_metadata.
-                if status and not PurePosixPath(status[1]).name.startswith(("_", ".")):
+                if status and is_data(PurePosixPath(status[1]).name):
                     found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
     return sorted(found.values(), key=lambda file: file.path)
 

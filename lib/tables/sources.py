@@ -15,11 +15,13 @@ from pyspark.sql.types import (
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.tables.formats import Files, ReadOptions, check_columns_of_files, format_of, read_csv, read_json, read_parquet
+from lib.tables.formats import Files, ReadOptions, format_of, read_csv, read_json, read_parquet
 from lib.tables.listing import (
     LISTED,
     File,
     changed_since,
+    check_links,
+    check_names,
     check_same_files,
     digest_of,
     files_read_by,
@@ -28,6 +30,7 @@ from lib.tables.listing import (
     relations_of,
 )
 from lib.tables.locations import Location, exists, file_system, is_delta, newest_snapshot, pinned, rows_at, stands
+from lib.tables.parquet_checks import check_columns_of_files
 
 UNVERSIONED = "unversioned"
 # In front of a pinned version of a Delta table.
@@ -96,8 +99,15 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     frame = _with_zone(spark.read.table(location.sql))
     _refuse_text_formats(frame, location)
     files = files_read_by(frame)
+    check_names(files)
+    roots = [
+        str(root)
+        for relation in relations_of(frame)
+        for root in str(relation.location().rootPaths().mkString("\0")).split("\0")
+    ]
+    check_links(roots, location.given)
     listed = all(relation.location().getClass().getSimpleName() == LISTED for relation in relations_of(frame))
-    check_columns_of_files(spark, frame, files, options, location)
+    check_columns_of_files(spark, frame, options.wanted, location.given)
     is_table = spark.catalog.getTable(location.sql).tableType in ("MANAGED", "EXTERNAL")
     pinned = files and listed and is_table and _is_plain(frame)
     version = f"files:{digest_of(files)}" if pinned else UNVERSIONED

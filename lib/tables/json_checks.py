@@ -1,0 +1,68 @@
+"""JSON lines as Spark's parser takes them: the first value of each line, its keys letter by letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.tables.file_checks import files_with
+
+# Spark takes single quotes as well.
+_TOKEN = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [\[{] | [\]}] """, re.DOTALL | re.VERBOSE)
+
+
+def _may_hold_more(line: Column) -> Column:
+    """Whether a line may be more than one object, true for each that is. Most lines are settled by a look at their bytes: of one that
+    begins with a brace, and has no closing one but its last character, all belongs to one object. The others are read by Spark's
+    own tokens: as the second of three values they are one value."""
+    plain = line.startswith("{") & (F.octet_length(F.substring_index(line, "}", 1)) + 1 == F.octet_length(line))
+    one = F.json_array_length(F.concat(F.lit("[0,"), line, F.lit(",0]"))) == 3
+    return ~(plain | F.coalesce(F.ltrim(line).rlike(r"^[{\[]") & one, F.lit(False)))
+
+
+def check_one_object_a_line(lines: DataFrame, line: Column, encoding: str) -> None:
+    """Refuse files with a line that goes on behind its first value: Spark reads that and passes over the rest.
+
+    Args:
+        lines: the files read as text, as the reader parts them; line: the text of one.
+    Raises:
+        InputError: names the file.
+    """
+    suspects = lines.where(_may_hold_more(line))
+    content = suspects.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
+    for path in files_with(content, lambda value: _holds_more(value.decode(encoding, "replace"))):
+        raise InputError(
+            f"Expected one JSON object a line, each line ended by a line feed, in {path}, found a line that is more or other than one; "
+            f"write each object on a line of its own."
+        )
+
+
+def _holds_more(line: str) -> bool:
+    """Whether anything follows the first value of a line, or that is no object or array. What never ends Spark refuses itself."""
+    text = line.strip(" \t\r\n")
+    if not text.startswith(("{", "[")):
+        return bool(text)
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end() < len(text)
+    return False
+
+
+def check_one_spelling(keys: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """Refuse keys that differ only in case: Spark would read one of them and take the others for absent.
+
+    Raises:
+        InputError: names the spellings of a column that the job asks for.
+    """
+    for name in wanted:
+        spellings = [key for key in keys if key.lower() == name.lower()]
+        if len(spellings) > 1:
+            raise InputError(
+                f"Expected the key {name} in one spelling throughout {where}, found {' and '.join(spellings)}; write it alike in every line."
+            )

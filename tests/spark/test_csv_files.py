@@ -1,0 +1,93 @@
+"""CSV arrives as RFC 4180 means it, whatever its delimiter, or the night ends with the file's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.errors import InputError
+from lib.tables.csv_checks import NOTHING, OUTSIDE, Quotes, quotes_of
+from tests.spark.test_readers import delivered, titles
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ('product_id,title\n1,5" pipe\n2,"never closed\n3,lamp\n4,chair\n', ","),
+        ('product_id,title\n1,"lamp,"\n2,"never closed\n3,a ""b""\n', ","),
+        ('product_id\ttitle\n1\t5" pipe\n2\t"never closed\n3\tlamp\n', "\\t"),
+        ('product_id||title\n1||5" pipe\n2||"never closed\n3||lamp\n', "||"),
+        ('product_id,title\r1,5" pipe\r2,"never closed\r3,lamp\r', ","),
+    ],
+)
+@pytest.mark.fault(
+    "a CSV text in quotes that is never closed, in a file with an even number of quotes or under another delimiter",
+    "exit 2, the file named",
+    "file named",
+)
+def test_a_text_that_is_never_closed(spark, tmp_path: Path, text: str, delimiter: str) -> None:
+    with pytest.raises(InputError, match=r"closed in the CSV file .*a\.csv"):
+        titles(spark, delivered(tmp_path / "in", {"a.csv": text}), delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "delimiter"),
+    [
+        ('product_id,title\n1,"lamp,"\n', "lamp,", ","),
+        ('product_id,title\n1,"lamp\n"\n', "lamp\n", ","),
+        ('product_id,title\n1,"lamp\r\n"\n', "lamp\r\n", ","),
+        ('product_id,title\n1,5" pipe\n', '5" pipe', ","),
+        ('product_id\t"ti\ntle"\ttitle\n1\tx\t"lamp\t"\n', "lamp\t", "\\t"),
+        ('product_id\\title\n1\\"a\\b"\n', "a\\b", "\\\\"),
+        ('product_id||title\n1||"a||"\n', "a||", "||"),
+    ],
+)
+def test_quoted_texts_that_are_closed(spark, tmp_path: Path, text: str, title: str, delimiter: str) -> None:
+    assert titles(spark, delivered(tmp_path / "in", {"a.csv": text}), delimiter=delimiter) == {"1": title}
+
+
+@pytest.mark.parametrize(
+    ("line", "does"),
+    [
+        ("1,lamp", NOTHING),
+        ('1,"",""""', NOTHING),
+        ('1,"lamp', Quotes(False, True)),
+        ('1,"lamp"', OUTSIDE),
+        ('1,5" pipe,"lamp', Quotes(True, True)),
+        ('1,"lamp,"', NOTHING),
+        ('"', Quotes(False, True)),
+    ],
+)
+def test_what_the_quotes_of_a_line_do(line: str, does: Quotes) -> None:
+    assert quotes_of(line, ",") == does
+
+
+@pytest.mark.parametrize("delimiter", ["", "\\", "\\u0001", '"', "\n"])
+def test_delimiters_that_are_none(spark, tmp_path: Path, delimiter: str) -> None:
+    with pytest.raises(InputError, match="Expected a delimiter such as"):
+        titles(spark, delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n"}), delimiter=delimiter)
+
+
+@pytest.mark.fault(
+    "a CSV file whose first line is made of blanks",
+    "exit 2: the line is the header, and no product",
+    "refused",
+)
+def test_a_first_line_of_blanks_is_the_header(spark, tmp_path: Path) -> None:
+    contents = {"a.csv": "  \nproduct_id,title\n1,lamp\n", "b.csv": "product_id,title\n2,chair\n"}
+    with pytest.raises(InputError, match=r"the column product_id in each file .*a\.csv"):
+        titles(spark, delivered(tmp_path / "in", contents))
+
+
+def test_a_header_in_another_encoding(spark, tmp_path: Path) -> None:
+    source = delivered(tmp_path / "in", {"a.csv": "product_id,title,Größe\n1,lamp,7\n".encode("latin-1")})
+    assert titles(spark, source, "Größe", encoding="latin-1") == {"1": "lamp"}
+
+
+def test_a_column_of_the_folder_and_of_the_header(spark, tmp_path: Path) -> None:
+    source = delivered(tmp_path / "in", {"title=lamp/a.csv": "product_id,title\n1,chair\n"})
+    with pytest.raises(InputError, match=r"the column title of .* found it in both for .*a\.csv"):
+        titles(spark, source)

@@ -1,0 +1,69 @@
+"""The files that are checked and named are those that Spark reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.errors import InputError
+from lib.session import PROMISED, configure
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
+from tests.spark.test_readers import delivered, parquet, titles
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+@pytest.mark.parametrize("link", ["b.csv", "folder"])
+@pytest.mark.fault(
+    "a symbolic link to nothing among the files of a source",
+    "exit 2, the link named",
+    "link named",
+)
+def test_a_link_to_nothing(spark, tmp_path: Path, link: str) -> None:
+    source = delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n"})
+    (source / "_temporary").symlink_to(tmp_path / "gone")
+    (source / "again").symlink_to(delivered(tmp_path / "other", {"c.csv": "product_id,title\n2,mat\n"}))
+    assert titles(spark, source) == {"1": "lamp", "2": "mat"}
+    (source / link).symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=f"found the symbolic link .*{link} to .*gone, where nothing is"):
+        titles(spark, source)
+
+
+def test_a_link_to_nothing_in_a_table_by_name(spark, tmp_path: Path) -> None:
+    parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
+    (tmp_path / "in" / "b.parquet").symlink_to(tmp_path / "gone")
+    spark.sql(f"CREATE TABLE linked (product_id string, title string) USING parquet LOCATION '{tmp_path}/in'")
+    try:
+        with pytest.raises(InputError, match=r"the symbolic link .*b\.parquet"):
+            titles(spark, "linked")
+    finally:
+        spark.sql("DROP TABLE linked")
+
+
+def test_a_file_named_like_a_partition(spark, tmp_path: Path) -> None:
+    source = delivered(tmp_path / "in", {"_x=1.csv": "product_id,title\n1,lamp\n", "b.csv": "title,product_id\nchair,2\n"})
+    assert titles(spark, source) == {"1": "lamp", "2": "chair"}
+    before = read_source(spark, locate(spark, str(source))).version
+    delivered(source, {"_x=1.csv": "product_id,title\n1,lamp\n3,mat\n"})
+    assert read_source(spark, locate(spark, str(source))).version != before
+
+
+def test_a_name_with_a_colon(spark, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"names without a colon.*a:b\.csv"):
+        titles(spark, delivered(tmp_path / "in", {"a:b.csv": "product_id,title\n1,lamp\n"}))
+
+
+@pytest.mark.parametrize("name", sorted(PROMISED))
+def test_settings_that_change_what_is_read_are_set_aside(spark, name: str) -> None:
+    before = spark.conf.get(name)
+    spark.conf.set(name, {"true": "false", "false": "true"}.get(PROMISED[name], before))
+    configure(spark)
+    assert spark.conf.get(name) == PROMISED[name]
+
+
+def test_json_numbers_stay_as_they_are_written(spark, tmp_path: Path) -> None:
+    spark.conf.set("spark.sql.json.enableExactStringParsing", "false")
+    configure(spark)
+    assert titles(spark, delivered(tmp_path / "in", {"a.json": '{"product_id": 1.10, "title": "lamp"}\n'})) == {"1.10": "lamp"}

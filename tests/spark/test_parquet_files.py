@@ -1,0 +1,105 @@
+"""Parquet files are read as what their own footers say, or the night ends with the file's name."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from lib.errors import InputError
+from lib.tables.formats import ReadOptions
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
+from tests.spark.test_readers import parquet, titles
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def priced(spark, folder: Path, *prices: Any) -> list[object]:
+    """One file for each array; what is read of the column price."""
+    for number, price in enumerate(prices):
+        parquet(folder / f"{number}.parquet", product_id=[str(number)], title=["lamp"], price=price)
+    options = ReadOptions(wanted=("product_id", "title", "price"))
+    rows = read_source(spark, locate(spark, str(folder)), options).frame.orderBy("product_id").collect()
+    return [row["price"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([5], pa.int32()), pa.array([Decimal("19.99")], pa.decimal128(7, 2))),
+        (pa.array([5], pa.int32()), pa.array([date(2024, 1, 1)])),
+        (pa.array(["5"]), pa.array([b"\xff"], pa.binary())),
+        (pa.array([5.0]), pa.array([5], pa.int64())),
+        (pa.array([Decimal("1.9")], pa.decimal128(7, 1)), pa.array([Decimal("19.99")], pa.decimal128(7, 2))),
+    ],
+)
+@pytest.mark.fault(
+    "Parquet files of one source whose columns have one name and two types",
+    "exit 2 with file, column and both types, unless Spark reads one as the other without a loss",
+    "file, column and types named",
+)
+def test_types_that_differ_are_named(spark, tmp_path: Path, one: Any, other: Any) -> None:
+    for name, arrays in (("there", (one, other)), ("back", (other, one))):
+        with pytest.raises(InputError, match=r"the column price as .* in each file .*, found .* in .*\.parquet"):
+            priced(spark, tmp_path / name, *arrays)
+
+
+def test_integers_without_a_sign_do_not_become_negative(spark, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the column price as int in each file .*0\.parquet, found bigint in .*1\.parquet"):
+        priced(spark, tmp_path / "in", pa.array([5], pa.int32()), pa.array([4_000_000_000], pa.uint32()))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "prices"),
+    [
+        ((pa.array([5], pa.int64()), pa.array([-6], pa.int32()), pa.array([7], pa.int8())), [5, -6, 7]),
+        ((pa.array([5], pa.int64()), pa.array([4_000_000_000], pa.uint32())), [5, 4_000_000_000]),
+        ((pa.array([1.5], pa.float64()), pa.array([2.5], pa.float32())), [1.5, 2.5]),
+        (
+            (pa.array([Decimal("12345.67")], pa.decimal128(20, 2)), pa.array([Decimal("1.25")], pa.decimal128(7, 2))),
+            [Decimal("12345.67"), Decimal("1.25")],
+        ),
+    ],
+)
+def test_types_that_are_read_as_a_wider_one(spark, tmp_path: Path, arrays: tuple[Any, ...], prices: list[object]) -> None:
+    assert priced(spark, tmp_path / "in", *arrays) == prices
+
+
+@pytest.mark.fault(
+    "a table by name over Parquet files of which none has the text column, or a partition's file has not, or as another type",
+    "exit 2, the file named",
+    "file named",
+)
+def test_a_table_by_name_over_files_without_the_column(spark, tmp_path: Path) -> None:
+    parquet(tmp_path / "one" / "a.parquet", product_id=["1"])
+    parquet(tmp_path / "typed" / "a.parquet", product_id=["1"], title=[5])
+    parquet(tmp_path / "parts" / "day=1" / "a.parquet", product_id=["1"], title=["lamp"])
+    columns = "product_id string, title string"
+    spark.sql(f"CREATE TABLE lacking ({columns}) USING parquet LOCATION '{tmp_path}/one'")
+    spark.sql(f"CREATE TABLE typed ({columns}) USING parquet LOCATION '{tmp_path}/typed'")
+    spark.sql(f"CREATE TABLE parts ({columns}, day string) USING parquet PARTITIONED BY (day) LOCATION '{tmp_path}/parts'")
+    spark.sql("MSCK REPAIR TABLE parts")
+    try:
+        with pytest.raises(InputError, match=r"the column title in each file of lacking, found none in .*a\.parquet"):
+            titles(spark, "lacking")
+        with pytest.raises(InputError, match=r"the column title as string .*the table says, found bigint in .*a\.parquet"):
+            titles(spark, "typed")
+        assert titles(spark, "parts", "day") == {"1": "lamp"}
+        parquet(tmp_path / "parts" / "day=2" / "b.parquet", product_id=["2"])
+        spark.sql("MSCK REPAIR TABLE parts")
+        with pytest.raises(InputError, match=r"the column title in each file of parts, found none in .*b\.parquet"):
+            titles(spark, "parts")
+    finally:
+        for name in ("lacking", "typed", "parts"):
+            spark.sql(f"DROP TABLE {name}")
+
+
+def test_a_column_of_the_folder_and_of_the_file(spark, tmp_path: Path) -> None:
+    parquet(tmp_path / "in" / "title=lamp" / "a.parquet", product_id=["1"], title=["chair"])
+    with pytest.raises(InputError, match=r"the column title of .* found it in both for .*a\.parquet"):
+        titles(spark, tmp_path / "in")
