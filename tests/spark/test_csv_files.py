@@ -8,6 +8,9 @@ import pytest
 
 from lib.errors import InputError
 from lib.tables.csv_checks import NOTHING, OUTSIDE, Quotes, quotes_of
+from lib.tables.formats import ReadOptions
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
 from tests.spark.test_readers import delivered, titles
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -85,6 +88,9 @@ def test_a_first_line_of_blanks_is_the_header(spark, tmp_path: Path) -> None:
 def test_a_header_in_another_encoding(spark, tmp_path: Path) -> None:
     source = delivered(tmp_path / "in", {"a.csv": "product_id,title,Größe\n1,lamp,7\n".encode("latin-1")})
     assert titles(spark, source, "Größe", encoding="latin-1") == {"1": "lamp"}
+    options = ReadOptions(encoding="latin-1", wanted=("product_id", "Größe"))
+    frame = read_source(spark, locate(spark, str(source)), options).frame
+    assert [tuple(row) for row in frame.select("Größe").collect()] == [("7",)]
 
 
 def test_a_column_of_the_folder_and_of_the_header(spark, tmp_path: Path) -> None:

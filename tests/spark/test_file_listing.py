@@ -55,10 +55,20 @@ def test_a_name_with_a_colon(spark, tmp_path: Path) -> None:
         titles(spark, delivered(tmp_path / "in", {"a:b.csv": "product_id,title\n1,lamp\n"}))
 
 
+OTHERWISE = {
+    "true": "false",
+    "false": "true",
+    "UTC": "Europe/Berlin",
+    "static": "dynamic",
+    "CORRECTED": "LEGACY",
+    "TIMESTAMP_LTZ": "TIMESTAMP_NTZ",
+    "avro,csv,json,kafka,orc,parquet,text": "avro",
+}
+
+
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_settings_that_change_what_is_read_are_set_aside(spark, name: str) -> None:
-    before = spark.conf.get(name)
-    spark.conf.set(name, {"true": "false", "false": "true"}.get(PROMISED[name], before))
+    spark.conf.set(name, OTHERWISE[PROMISED[name]])
     configure(spark)
     assert spark.conf.get(name) == PROMISED[name]
 
