@@ -98,12 +98,13 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        fault = output_fault(error) or table_fault(error, getattr(settings, "target", None))
+        fault = output_fault(error)
         if fault:
             return _failed(fault, 1, debug)
         fault = input_fault(error)
         if fault:
-            return _failed(fault, InputError.exit_code, debug)
+            damage = table_fault(error, getattr(settings, "target", None))
+            return _failed(damage or fault, 1 if damage else InputError.exit_code, debug)
         if _spark_is_gone(error):
             return _failed(SPARK_IS_GONE, 1, debug)
         return _failed(f"{_first_line(error)} (run again with --debug for the stack trace).", 1, debug)
@@ -128,9 +129,9 @@ def input_fault(error: Exception) -> str | None:
 
 
 def table_fault(error: Exception, target: str | None) -> str | None:
-    """One sentence where a file of the target's own tables is missing or damaged; None if it is something else."""
+    """One sentence where what looks like a fault of the input is one of the target's own files; None if it is not."""
     where = _file_in(str(error))
-    if not target or not where or input_fault(error) is None or f"{os.path.abspath(target)}" not in where:
+    if not target or not where or f"{os.path.abspath(target)}/" not in where:
         return None
     return (
         f"Expected the files of the table {target} whole and in place, found {where} missing or damaged; bring the folder back from a copy, or "

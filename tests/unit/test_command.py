@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.command import run_command
+from lib.command import run_command, table_fault
 from lib.errors import BundleError, CategorizerError, GuardrailError, InputError
 from lib.settings import JobSettings
 
@@ -88,3 +88,11 @@ def test_spark_that_is_gone_is_told(capsys) -> None:
 
 def test_ctrl_c(capsys) -> None:
     assert ends(KeyboardInterrupt(), capsys)[0] == 130
+
+
+def test_a_fault_of_the_target_is_told_from_one_of_a_source_beside_it() -> None:
+    error = RuntimeError(
+        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/lake_in/a.parquet. "
+    )
+    assert table_fault(error, "/data/lake") is None
+    assert "Expected the files of the table /data/lake_in/ whole" in str(table_fault(error, "/data/lake_in/"))
