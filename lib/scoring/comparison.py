@@ -65,7 +65,7 @@ def compare(
     census = count_copies(both)
     groups, unchanged = count_groups(both.filter("same"), texts, F.col("hash"))
     count = census.ids - census.repeated_ids - unchanged.ids
-    changed = both.filter(f"hash IS NOT NULL AND NOT same AND NOT ({REPEATED})")
+    changed = both.filter("hash IS NOT NULL AND copies = 1 AND NOT same")
     rows = _rows_of(changed, count, source.frame, usable_id(columns)).select(*fields)
     if census.repeated_ids:
         repeated = both.filter(REPEATED)
@@ -73,7 +73,7 @@ def compare(
         census = replace(census, order_type=order_type(copies, columns))
         newest = newest_copies(copies, columns, census.order_type).select(*fields)
         # Kept with their texts, so that the copies are ranked once.
-        newest = scratch.keep(_compared(newest, repeated.drop(LENGTHS), columns))
+        newest = scratch.keep(_compared(newest, repeated, columns))
         more_groups, more_unchanged = count_groups(newest.filter("same"), texts)
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
         rows, count = rows.unionByName(newest.filter("NOT same").select(*rows.columns)), census.ids - unchanged.ids

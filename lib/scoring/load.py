@@ -82,7 +82,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
     published = commit_of_run(commits, held_run)
-    if published and published.version in undone_versions([commit for commit in commits if commit.changes_rows]):
+    if published and published.version in undone_versions(commits):
         raise InputError(
             f"Expected a run that is held back in --publish-anyway, found {held_run}, which was published and rolled back since; "
             f"`rollback --to {held_run}` brings it back."

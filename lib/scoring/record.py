@@ -77,12 +77,18 @@ def figures(
     }
 
 
+def categories_of(scored: DataFrame, bundle: Bundle) -> DataFrame:
+    """product_id and category of scored rows."""
+    rows = with_category(scored.select("product_id", "text_hash", "score"), bundle, bundle.review_below)
+    return rows.select("product_id", "category")
+
+
 def label_changes(scored: DataFrame, present: DataFrame, bundle: Bundle) -> dict[str, dict[str, int]] | None:
     """Rows that another model had categorized, by its label and by the new one; None if there are none."""
     before = present.filter(F.col("model_version") != bundle.model_version)
     if before.isEmpty():
         return None
-    after = with_category(scored.select("product_id", "text_hash", "score"), bundle, bundle.review_below)
+    after = categories_of(scored, bundle)
     pairs = (
         before.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("old"))
         .join(after.select("product_id", F.coalesce("category", F.lit(NO_CATEGORY)).alias("new")), "product_id")

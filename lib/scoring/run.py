@@ -16,7 +16,7 @@ from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
-from lib.scoring.catalogue import KEY, LENGTHS, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.catalogue import KEY, LENGTHS, RANK, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
 from lib.scoring.comparison import compare
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
@@ -25,7 +25,7 @@ from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
-from lib.scoring.record import base_record, figures, label_changes
+from lib.scoring.record import base_record, categories_of, figures, label_changes
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
@@ -224,7 +224,7 @@ def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
             f"{twice.count()} such ids), written by another hand; run the night with --mode full, which writes each of them once."
         )
     newest = Window.partitionBy("product_id").orderBy(F.col("scored_at").desc(), F.col("text_hash"), F.col("run_id"))
-    return present.withColumn("copy_rank", F.row_number().over(newest)).filter("copy_rank = 1").drop("copy_rank")
+    return present.withColumn(RANK, F.row_number().over(newest)).filter(F.col(RANK) == 1).drop(RANK)
 
 
 def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
@@ -346,8 +346,7 @@ def _moved(run: Run, selection: Selection, scored: Scored) -> dict[str, float]:
     few = ids < run.plan.limits.from_rows or rows_in(scored.groups) <= run.plan.limits.moved * ids
     if stood is None or few:
         return {}
-    now = with_category(scored.rows.select("product_id", "text_hash", "score"), run.bundle, run.bundle.review_below)
-    now = now.select(*hashes_of(F.col("product_id")), F.col("category").alias("now"))
+    now = categories_of(scored.rows, run.bundle).select(*hashes_of(F.col("product_id")), F.col("category").alias("now"))
     counted = stood.join(now, [*KEY]).agg(
         F.count("*").alias("rows"), F.count_if(~F.col("now").eqNullSafe(F.col("category"))).alias("moved")
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lib.tables.locations import Location, delta_table, is_delta, newest_snapshot, pinned
+from lib.tables.locations import Location, commit_of, delta_table, is_delta, newest_snapshot, pinned
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
@@ -143,19 +143,13 @@ def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]
 
     The history ends at the first whose file is gone.
     """
-    jvm: Any = spark._jvm
-    log = snapshot.deltaLog()
-    settings, store, names = log.newDeltaHadoopConf(), log.store(), jvm.org.apache.spark.sql.delta.util.FileNames
-    found: list[Commit] = []
+    log, found = snapshot.deltaLog(), []
     for version in versions:
-        try:
-            lines = store.read(names.unsafeDeltaFile(log.logPath(), version), settings)
-        except Exception as error:
-            if "FileNotFound" in str(error):
-                break
-            raise
-        # Delta writes what a commit says of itself in front of its files.
-        info = json.loads(lines.head()).get("commitInfo") if lines.nonEmpty() else None
+        commit = commit_of(spark, log, version)
+        if commit is None:
+            break
+        # Other writers may put it elsewhere.
+        info = json.loads(commit[0] or "{}").get("commitInfo")
         if info is None:
             return None
         found.append(Commit.read(version, info.get("operation", ""), info.get("userMetadata")))
@@ -199,11 +193,11 @@ def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
     return [commit for commit in published if commit.version not in undone] or published
 
 
-def undone_versions(changes: Sequence[Commit]) -> set[int]:
-    """The versions that a rollback has taken back, and none has brought back. changes: newest first."""
+def undone_versions(commits: Sequence[Commit]) -> set[int]:
+    """The versions that a rollback has taken back, and none has brought back. commits: newest first."""
     undone: set[int] = set()
     up_to = None
-    for commit in changes:
+    for commit in commits:
         if up_to is not None and commit.version > up_to:
             undone.add(commit.version)
         elif (restored := (commit.note or {}).get("restored")) is not None:
@@ -213,7 +207,7 @@ def undone_versions(changes: Sequence[Commit]) -> set[int]:
 
 def read_state(spark: SparkSession, location: Location) -> TableState:
     state = state_of(commits_of(spark, location))
-    return state if state.version < 0 else replace(state, table=pinned(spark, location, state.version))
+    return state if state.version < 0 else replace(state, table=pinned(spark, newest_snapshot(spark, location), state.version))
 
 
 def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:

@@ -109,7 +109,7 @@ def _left_open(spark: SparkSession, paths: list[str], encoding: str, delimiter: 
 
     state: dict[str, bool] = {}
     by_returns: dict[str, bool] = {}
-    columns = "file string, at bigint, by_returns boolean, certain boolean, opened boolean, certain_r boolean, opened_r boolean"
+    columns = ", ".join(["file string", "at bigint", *(f"{name} boolean" for name in _STATES)])
     for row in sorted(content.mapInArrow(summed, columns).collect(), key=lambda row: (row["file"], row["at"])):  # type: ignore[arg-type]
         path = path_in_metadata(row["file"])
         suffix = "_r" if by_returns.setdefault(path, row["by_returns"]) else ""
@@ -117,10 +117,9 @@ def _left_open(spark: SparkSession, paths: list[str], encoding: str, delimiter: 
     return sorted(path for path, is_open in state.items() if is_open)
 
 
-_TOLD = pa.schema(
-    [("file", pa.string()), ("at", pa.int64())]
-    + [(name, pa.bool_()) for name in ("by_returns", "certain", "opened", "certain_r", "opened_r")]
-)
+# What a part tells: how its lines end, and by either reading what they do.
+_STATES = ("by_returns", "certain", "opened", "certain_r", "opened_r")
+_TOLD = pa.schema([("file", pa.string()), ("at", pa.int64()), *((name, pa.bool_()) for name in _STATES)])
 
 
 class _Part:
@@ -140,13 +139,7 @@ class _Part:
 
     @property
     def told(self) -> dict[str, bool]:
-        return {
-            "by_returns": bool(self.by_returns),
-            "certain": self.by_feeds.certain,
-            "opened": self.by_feeds.opened,
-            "certain_r": self.by_both.certain,
-            "opened_r": self.by_both.opened,
-        }
+        return dict(zip(_STATES, (bool(self.by_returns), *self.by_feeds, *self.by_both), strict=True))
 
 
 def header_of(spark: SparkSession, file: TextFile, encoding: str, delimiter: str) -> str:

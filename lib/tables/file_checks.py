@@ -130,14 +130,14 @@ def check_encoding(spark: SparkSession, files: Iterable[TextFile], encoding: str
         )
 
 
-def content_of(spark: SparkSession, paths: str | Sequence[str], whole: bool = False) -> DataFrame:
-    """The bytes of each line of text files, or of each file, as `value`, and the file's path in its metadata as `file`."""
-    lines = spark.read.format("text").options(wholetext=whole, **LITERAL_PATHS).load(paths)  # type: ignore[arg-type]
+def content_of(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
+    """The bytes of each line of text files as `value`, and the file's path in its metadata as `file`."""
+    lines = spark.read.format("text").options(**LITERAL_PATHS).load(paths)  # type: ignore[arg-type]
     return lines.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
 
 
 def files_with(content: DataFrame, fault: Callable[[bytes], bool]) -> list[str]:
-    """The paths of the files in which a value of `_content` has the fault, in their order."""
+    """The paths of the files in which a value of `content_of` has the fault, in their order."""
 
     def faulty(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -188,3 +188,21 @@ def check_none_lacks(
                         f"Expected the column {name} in each file of {where}, found none in {path}; deliver that file again with it, "
                         f"or take it away."
                     )
+
+
+def check_none_twice(columns: Mapping[str, Sequence[str]], folders: set[str], wanted: Sequence[str], where: str) -> None:
+    """Refuse a file with a column that its folder names too: the folder's value would hide the file's.
+
+    Args:
+        columns: names by file; folders: the keys of the folders' names, in lower case.
+    Raises:
+        InputError: names the file and the column.
+    """
+    twice = folders & {name.lower() for name in wanted}
+    for path in sorted(columns) if twice else ():
+        for name in columns[path]:
+            if name.lower() in twice:
+                raise InputError(
+                    f"Expected the column {name} of {where} in the files or in the names of their folders, found it in both for {path}; "
+                    f"deliver it in one place, or rename the folders."
+                )

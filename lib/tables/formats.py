@@ -24,6 +24,7 @@ from lib.tables.file_checks import (
     UTF_8,
     check_encoding,
     check_none_lacks,
+    check_none_twice,
     checked_encoding,
     inspected,
     text_of,
@@ -36,7 +37,7 @@ from lib.tables.listing import (
     relations_of,
 )
 from lib.tables.locations import Location
-from lib.tables.parquet_checks import check_columns_of_files, check_none_twice
+from lib.tables.parquet_checks import check_columns_of_files
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
@@ -141,8 +142,10 @@ def read_json(of: Files) -> DataFrame:
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
     check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
-    options: dict[str, Any] = {**of.layout, **LITERAL_PATHS, **ends, **({"encoding": encoding} if ends else {})}
-    reader = of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **options)
+    options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
+    if ends:
+        options["encoding"] = encoding
+    reader = of.spark.read.options(**options)
     try:
         schema = _json_schema(of, reader)
     except InputError:
@@ -154,7 +157,7 @@ def read_json(of: Files) -> DataFrame:
     try:
         return reader.schema(schema).json(of.location.uri)
     except AnalysisException:  # keys below others that differ only in case
-        return of.spark.read.options(mode="FAILFAST", primitivesAsString=True, **options).json(of.location.uri)
+        return of.spark.read.options(**options).json(of.location.uri)
 
 
 def _json_schema(of: Files, reader: Any) -> StructType:
@@ -186,7 +189,8 @@ def read_csv(of: Files) -> DataFrame:
     names = {header: _names_of_header(of.spark, header, of.options) for header in by_header}
     there = {path: names[header] for header, paths in by_header.items() for path in paths}
     # The parser would miss the column among the fields of a row.
-    check_none_twice(there, _folder_keys(of), sorted(_folder_keys(of)), of.location.given)
+    folders = _folder_keys(of)
+    check_none_twice(there, folders, sorted(folders), of.location.given)
     check_none_lacks(there, of.options.wanted, of.location.given)
     if len(by_header) == 1:
         return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)

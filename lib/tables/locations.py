@@ -181,12 +181,14 @@ def table_id(spark: SparkSession, location: Location) -> str:
     return str(newest_snapshot(spark, location).metadata().id())
 
 
-def commit_digest(spark: SparkSession, location: Location, version: int) -> str | None:
-    """Of the commit that made a version of a Delta table; None where the log no longer holds it.
+def commit_of(spark: SparkSession, log: Any, version: int) -> tuple[str, int] | None:
+    """The first line of the commit that made a version of a Delta table, and how many it has; None where its file is gone.
 
-    A table that is brought back from a copy keeps its id and counts the same versions anew.
+    Delta writes what a commit says of itself, and when it was made, in front of its files.
+
+    Args:
+        log: Delta's own object for the table's log.
     """
-    log = delta_log(spark, location)
     jvm: Any = spark._jvm
     file = jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
     try:
@@ -195,22 +197,35 @@ def commit_digest(spark: SparkSession, location: Location, version: int) -> str 
         if "FileNotFound" in str(error):
             return None
         raise
-    # A commit's own line, which tells when it was made, stands first.
-    first = str(lines.head()) if lines.nonEmpty() else ""
-    return hashlib.sha256(f"{lines.size()} {first}".encode()).hexdigest()[:12]
+    return str(lines.head()) if lines.nonEmpty() else "", int(lines.size())
 
 
-def pinned(spark: SparkSession, location: Location, version: int) -> str:
-    """What tells a version of a Delta table from that of any other, and from what was made of it anew: VERSION:ID:COMMIT."""
-    return f"{version}:{table_id(spark, location)}:{commit_digest(spark, location, version) or ''}"
+def _commit_digest(spark: SparkSession, log: Any, version: int) -> str | None:
+    found = commit_of(spark, log, version)
+    return found and hashlib.sha256(f"{found[1]} {found[0]}".encode()).hexdigest()[:12]
+
+
+def pinned(spark: SparkSession, snapshot: Any, version: int | None = None) -> str:
+    """What tells a version of a Delta table from that of any other, and from what was made of it anew: VERSION:ID:COMMIT.
+
+    A table that is brought back from a copy keeps its id and counts the same versions anew.
+
+    Args:
+        snapshot: the table's newest. version: an older one.
+    """
+    number = int(snapshot.version()) if version is None else version
+    return f"{number}:{snapshot.metadata().id()}:{_commit_digest(spark, snapshot.deltaLog(), number) or ''}"
 
 
 def stands(spark: SparkSession, location: Location, version: str) -> bool:
-    """Whether a pinned version is still one of the table's. A commit that the log no longer holds is believed."""
-    number, identity, commit = version.split(":")
-    if not is_delta(spark, location) or table_id(spark, location) != identity:
+    """Whether a pinned version is still one of the table's. A commit that is not told, or that the log no longer holds, is believed."""
+    if not is_delta(spark, location):
         return False
-    return not commit or commit_digest(spark, location, int(number)) in (commit, None)
+    number, identity, commit = [*version.split(":"), ""][:3]
+    snapshot = newest_snapshot(spark, location)
+    if str(snapshot.metadata().id()) != identity:
+        return False
+    return not commit or _commit_digest(spark, snapshot.deltaLog(), int(number)) in (commit, None)
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
-from lib.tables.file_checks import check_none_lacks
-from lib.tables.listing import LISTED, plain_path, relations_of
+from lib.tables.file_checks import check_none_lacks, check_none_twice
+from lib.tables.listing import LISTED, is_data, plain_path, relations_of
 
 # Each is read as any behind it without a loss; times without a zone are taken for UTC.
 _WIDER = (("tinyint", "smallint", "int", "bigint"), ("float", "double"), ("timestamp_ntz", "timestamp"))
@@ -47,24 +47,6 @@ def check_columns_of_files(spark: SparkSession, frame: DataFrame, wanted: Sequen
     return columns
 
 
-def check_none_twice(columns: Mapping[str, Sequence[str]], folders: set[str], wanted: Sequence[str], where: str) -> None:
-    """Refuse a file with a column that its folder names too: the folder's value would hide the file's.
-
-    Args:
-        columns: names by file; folders: the keys of the folders' names, in lower case.
-    Raises:
-        InputError: names the file and the column.
-    """
-    twice = folders & {name.lower() for name in wanted}
-    for path in sorted(columns) if twice else ():
-        for name in columns[path]:
-            if name.lower() in twice:
-                raise InputError(
-                    f"Expected the column {name} of {where} in the files or in the names of their folders, found it in both for {path}; "
-                    f"deliver it in one place, or rename the folders."
-                )
-
-
 def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[str, Footer]:
     """By path; Spark reads the footers side by side, without the rows."""
     jvm: Any = spark._jvm
@@ -91,7 +73,7 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
             known[text] = Footer(names, types)
         path = plain_path(str(footer.getFile().toString()))
         # Spark lists summaries of Parquet files too, which hold no rows.
-        if path.rpartition("/")[2] not in ("_metadata", "_common_metadata"):
+        if is_data(path.rpartition("/")[2]):
             found[path] = known[text]
     return found
 

@@ -91,7 +91,9 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     number = int(candidate.note.get("sequence", read_version + 1))
     version = read_version
     conflict: Exception | None = None
-    for _ in range(MOST_TRIES if is_as_read(candidate, tables) else 0):
+    if not is_as_read(candidate, tables):
+        raise _moved(tables, read_version, None)
+    for _ in range(MOST_TRIES):
         conflict = None
         # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
         if candidate.mode != "full" and changed_since(

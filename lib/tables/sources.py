@@ -90,7 +90,7 @@ def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -
     frame = _with_zone(rows_at(spark, location, version))
     # With the ids of the columns, where it has any: one that is dropped and added again has the same name, and other values.
     reading = _reading(options, frame, str(snapshot.metadata().schemaString()))
-    return Source(location, frame, f"{DELTA}{pinned(spark, location, version)}", "delta", reading)
+    return Source(location, frame, f"{DELTA}{pinned(spark, snapshot)}", "delta", reading)
 
 
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
@@ -194,10 +194,8 @@ def at_version(source: Source, version: str) -> Source | None:
     """The source as it was at a version that an earlier reading has pinned; None if that cannot be read any more."""
     if source.version == version != UNVERSIONED:
         return source
-    # As versions before commits were part of it named it, a version is believed.
-    earlier = version.removeprefix(DELTA) + ":" * (version.count(":") == 2)
-    spark = source.frame.sparkSession
-    if source.format != "delta" or earlier.count(":") != 2 or not stands(spark, source.location, earlier):
+    spark, earlier = source.frame.sparkSession, version.removeprefix(DELTA)
+    if source.format != "delta" or earlier == version or not stands(spark, source.location, earlier):
         return None
     try:
         frame = _with_zone(rows_at(spark, source.location, int(earlier.split(":")[0])))
