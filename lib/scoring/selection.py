@@ -27,7 +27,7 @@ class Selection:
 
     census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
     gone: the rows of the table whose products the source lacks; stood: category and KEY of those that are scored anew under the model
-    that had scored them. None where they were not looked for.
+    that had scored them, or of a sample of them. None where they were not looked for.
     """
 
     rows: DataFrame

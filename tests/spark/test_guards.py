@@ -79,13 +79,16 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]
     "exit 4 and the share of the products whose category changes",
     "exit 4 and the share",
 )
-def test_texts_under_the_wrong_ids_are_held(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_texts_under_the_wrong_ids_are_held(tmp_path: Path, capsys, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As of a catalogue of millions, of which only a sample is compared.
+    monkeypatch.setattr("lib.scoring.run.ENOUGH_TO_TELL", 300)
     kinds = ("steel kettle", "detective novel", "cotton shirt")
     texts = [f"{kinds[i % 3]} {i}" for i in range(1500)]
     source, lake = tmp_path / "in.parquet", tmp_path / "lake"
     assert run(write_source(source, {f"p{i}": text for i, text in enumerate(texts)}), lake) == 0
     shifted = write_source(source, {f"p{i}": texts[i - 1] for i in range(1500)})
     capsys.readouterr()
-    assert run(shifted, lake) == 4
+    assert run(shifted, lake, "--mode", mode) == 4
     assert "of the products that stay have another category under the same model (limit 20%)" in capsys.readouterr().err
-    assert run(shifted, lake, "--guard-moved", "1", "--dry-run") == 0
+    assert run(shifted, lake, "--guard-moved", "1", "--dry-run", "--mode", mode) == 0
