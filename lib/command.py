@@ -62,6 +62,23 @@ OUTPUT_FAULTS = (
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
 
+# What Delta refuses for what somebody has made of the table.
+TABLE_FAULTS = (
+    (
+        "DELTA_CANNOT_MODIFY_APPEND_ONLY",
+        "Expected a table whose rows may change, found it append-only; unset its property delta.appendOnly",
+    ),
+    (
+        "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES",
+        "Expected rows that every constraint of the table lets in, found one that it does not; drop a constraint that is not the job's, or "
+        "correct the source",
+    ),
+    (
+        "DELTA_NOT_NULL_CONSTRAINT_VIOLATED",
+        "Expected a value in every column that the table declares NOT NULL, found a row without one; correct the source, or the table",
+    ),
+)
+
 # Their standard output is the answer, for other programs to read.
 ANSWERS_ONLY = ("explain", "predict")
 
@@ -98,7 +115,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        fault = output_fault(error)
+        fault = output_fault(error) or refused_by_table(error)
         if fault:
             return _failed(fault, 1, debug)
         fault = input_fault(error)
@@ -125,6 +142,15 @@ def input_fault(error: Exception) -> str | None:
         if any(mark in text for mark in marks):
             where = _file_in(text)
             return f"{sentence}{f' in {where}' if where else ''}; correct the source and run again."
+    return None
+
+
+def refused_by_table(error: Exception) -> str | None:
+    """One sentence where the table does not take the rows, with what Delta says of it; None if it is something else."""
+    for mark, sentence in TABLE_FAULTS:
+        if f"[{mark}]" in str(error):
+            said = str(error).split(f"[{mark}]", 1)[1].split("\n")[0].split(", use 'ALTER")[0].strip(" :.")
+            return f"{sentence} (Delta says: {redacted(said)[:300]}); the table holds the last whole night."
     return None
 
 

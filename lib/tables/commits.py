@@ -14,6 +14,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from lib.errors import CategorizerError
+from lib.redaction import redacted
 from lib.tables.locations import Location, commit_of, delta_table, is_delta, newest_snapshot, pinned
 from schemas.tables import PUBLISHED
 
@@ -149,11 +151,29 @@ def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]
         if commit is None:
             break
         # Other writers may put it elsewhere.
-        info = json.loads(commit[0] or "{}").get("commitInfo")
+        info = _info(commit[0], log, version)
         if info is None:
             return None
         found.append(Commit.read(version, info.get("operation", ""), info.get("userMetadata")))
     return found if found or not versions else None
+
+
+def _info(line: str, log: Any, version: int) -> Any:
+    """What a commit says of itself; None where its first line tells something else.
+
+    Raises:
+        CategorizerError: the line is none of a Delta log.
+    """
+    try:
+        action = json.loads(line or "{}")
+    except ValueError:
+        action = None
+    if not isinstance(action, dict):
+        raise CategorizerError(
+            f"Expected the Delta log in {redacted(log.logPath().toString())} whole, found its version {version} damaged; bring the "
+            f"folder back from a copy, or give the next night another --target."
+        )
+    return action.get("commitInfo")
 
 
 def state_of(commits: Sequence[Commit]) -> TableState:

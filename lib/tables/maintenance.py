@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
+from pyspark.sql.types import AtomicType, BooleanType
 
 from lib.errors import InputError
 from lib.tables.ledger import mend_ledger
@@ -49,15 +50,29 @@ def maintain(
             f"Expected at least {RETAIN_HOURS} hours in --retain-hours, found {retain_hours}: a reader or a rollback may need files "
             f"of the last week; give more."
         )
-    columns = delta_table(spark, tables.categorized).toDF().columns
-    unknown = [name for name in cluster_by if name not in columns]
-    if unknown:
-        raise InputError(
-            f"Expected columns of {tables.categorized.given} in --cluster-by, found {', '.join(unknown)} (there are {', '.join(columns)}); correct it."
-        )
+    if cluster_by:
+        _check_cluster_by(spark, tables.categorized, cluster_by)
     return [
         _maintain(spark, table, retain_hours, cluster_by if table == tables.categorized else (), dry_run) for table in there
     ]
+
+
+def _check_cluster_by(spark: SparkSession, table: Location, names: Sequence[str]) -> None:
+    fields = delta_table(spark, table).toDF().schema.fields
+    # Of others Delta keeps no least and greatest value.
+    known = [field.name for field in fields if isinstance(field.dataType, AtomicType) and field.dataType != BooleanType()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"Expected columns of {table.given} with values in an order in --cluster-by, found {', '.join(unknown)} (there are "
+            f"{', '.join(known)}); correct it."
+        )
+    details = delta_table(spark, table).detail().select("clusteringColumns").head()
+    if details and details[0]:
+        raise InputError(
+            f"Expected a table that is not clustered yet for --cluster-by, found {table.given} clustered by {', '.join(details[0])}; leave "
+            f"the option out: to compact such a table is to cluster it."
+        )
 
 
 def pack_if_scattered(spark: SparkSession, table: Location) -> None:

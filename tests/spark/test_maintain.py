@@ -54,11 +54,19 @@ def test_upkeep_removes_what_no_reader_needs_and_nothing_younger_than_a_week(spa
     assert hashes_in(spark, lake) == titles_hash(FIRST)
 
 
+def test_a_clustered_table_has_its_order_already(spark, lake, capsys) -> None:
+    spark.sql(f"ALTER TABLE delta.`{lake}` CLUSTER BY (category)")
+    assert maintain("--target", lake, "--cluster-by", "product_id") == 2
+    assert "clustered by category; leave the option out" in capsys.readouterr().err
+    assert maintain("--target", lake) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "because"),
     [
         (("--retain-hours", "1"), "Expected at least 168 hours"),
         (("--cluster-by", "colour"), "found colour"),
+        (("--cluster-by", "product_id,scores"), "found scores"),
         (("--retain-hours", "many"), "invalid int value"),
     ],
 )
