@@ -10,10 +10,11 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
+from pyspark.sql.types import AtomicType, NumericType, StructField
 
 from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
+from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.catalogue import KEY, LENGTHS, RANK, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
@@ -417,7 +418,7 @@ def _candidate(
     rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
     if gone.rows is not None and gone.missing:
-        rows = rows.unionByName(gone.rows.withColumn(VANISHED, F.lit(True)), allowMissingColumns=True)
+        rows = rows.unionByName(_in_columns_of(rows, gone.rows.withColumn(VANISHED, F.lit(True))))
     if mode == "incremental" and found.present is None:
         # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
         mode = "full"
@@ -444,6 +445,22 @@ def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:
     if plan.mode == "incremental":
         gone = gone.filter(F.col("missing_since").isNull())
     return gone.withColumn("missing_since", F.coalesce("missing_since", F.current_timestamp()))
+
+
+def _in_columns_of(rows: DataFrame, others: DataFrame) -> DataFrame:
+    """Rows of the table in the columns of a run's rows; null where they have no value that its type holds."""
+    there = {field.name.lower(): field for field in others.schema.fields}
+    return others.select(*[_as_field(there.get(field.name.lower()), field).alias(field.name) for field in rows.schema.fields])
+
+
+def _as_field(found: StructField | None, wanted: StructField) -> Column:
+    if found and found.dataType.simpleString() == wanted.dataType.simpleString():
+        return column(found.name)
+    if not found or not isinstance(found.dataType, AtomicType) or not isinstance(wanted.dataType, AtomicType):
+        return F.lit(None).cast(wanted.dataType)
+    # Not every type has a cast to every other; all have one to texts.
+    numbers = isinstance(found.dataType, NumericType) and isinstance(wanted.dataType, NumericType)
+    return (column(found.name) if numbers else column(found.name).cast("string")).try_cast(wanted.dataType)
 
 
 def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:

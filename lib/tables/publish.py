@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from lib.errors import CategorizerError
 from lib.failpoints import reached
@@ -225,18 +227,28 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     java: Any = spark._jsparkSession
     delta: Any = spark._jvm.org.apache.spark.sql.delta  # type: ignore[union-attr]
     none, log = no_option(spark), delta_log(spark, target)
-    transaction = log.startTransaction(none, spark._jvm.scala.Some(log.getSnapshotAt(version, none, none, False)))  # type: ignore[union-attr]
+    snapshot = log.getSnapshotAt(version, none, none, False)
+    transaction = log.startTransaction(none, spark._jvm.scala.Some(snapshot))  # type: ignore[union-attr]
     overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
-    nothing, options = (
-        _scala_map(spark, {}),
-        delta.DeltaOptions(_scala_map(spark, {"mergeSchema": "true"}), java.sessionState().conf()),
+    nothing, partitions = _scala_map(spark, {}), snapshot.metadata().partitionColumns()
+    how = (
+        "mergeSchema"
+        if _holds_all_of(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
+        else "overwriteSchema"
     )
-    nil = getattr(getattr(spark._jvm.scala.collection.immutable, "Nil$"), "MODULE$")  # type: ignore[union-attr]
-    write = delta.commands.WriteIntoDelta(log, overwrite, options, nil, nothing, rows._jdf, none, none, False)
-    actions = write.write(transaction, java, none, False)
+    options = delta.DeltaOptions(_scala_map(spark, {how: "true"}), java.sessionState().conf())
+    write = delta.commands.WriteIntoDelta(log, overwrite, options, partitions, nothing, rows._jdf, none, none, False)
+    clustered = delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(snapshot)
+    actions = write.write(transaction, java, clustered, False)
     mark = delta.actions.SetTransaction(APPLICATION, number, none)
     operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
     transaction.commit(actions.appended(mark), operation)
+
+
+def _holds_all_of(schema: StructType, table: StructType) -> bool:
+    """Whether a schema has every column of a table, in its type."""
+    kinds = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
+    return all(kinds.get(field.name.lower()) == field.dataType.simpleString() for field in table.fields)
 
 
 def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:

@@ -44,17 +44,12 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
     """Refuse targets that are not ours to write, before any row is read.
 
     Args:
-        replaces: the run overwrites the table, so carried columns may come and go.
+        replaces: the run overwrites the table, so carried columns may come, go and have another type.
     Raises:
         InputError: not a Delta table, or one with other columns.
     """
     for location, schema, may_lack, may_hold_more in (
-        (
-            tables.categorized,
-            categorized_schema(carried),
-            ADDED_TO_CATEGORIZED | {field.name for field in carried if replaces},
-            replaces,
-        ),
+        (tables.categorized, CATEGORIZED if replaces else categorized_schema(carried), ADDED_TO_CATEGORIZED, replaces),
         (tables.rejected, REJECTED, set(), False),
         (tables.runs, RUNS, ADDED_TO_RUNS, False),
     ):
@@ -116,10 +111,10 @@ def _check_schema(
         advice.append("add carried columns with --mode full")
     if other:
         parts.append(", ".join(f"{name} as {there[name.lower()]}, which is {kind} now" for name, kind in other.items()))
-        advice.append("cast what has another type in the source, or leave it out of --carry")
+        advice.append("cast what has another type in the source, or give the column that type with --mode full")
     if extra:
         parts.append(f"also {', '.join(extra)}")
-        advice.append("carry what it holds beyond")
+        advice.append("carry what it holds beyond, or drop it with --mode full")
     if parts:
         raise InputError(
             f"Expected the columns of this job (and the carried ones) in the existing table {location.given}, "

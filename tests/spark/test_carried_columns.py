@@ -1,0 +1,69 @@
+"""Columns carried along from night to night: they come, go and change their type with `--mode full`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.faults.nights import run
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def catalogue(path: Path, **columns: list[Any]) -> Path:
+    count = len(next(iter(columns.values()))) if columns else 3
+    titles = ["steel kettle", "detective novel, paperback", "usb cable for phones"]
+    pq.write_table(pa.table({"product_id": ["1", "2", "3"][:count], "title": titles[:count], **columns}), path)
+    return path
+
+
+@pytest.mark.fault(
+    "a carried column gone from the source, or of another type in it, behind nights that carried it",
+    "exit 2 and the way: `--mode full` makes the columns anew, and the nights behind it go on",
+    "exit 2; then the table in the new columns",
+)
+def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+
+    def column(name: str) -> dict[str, Any]:
+        rows = spark.read.format("delta").load(str(lake)).collect()
+        return {row["product_id"]: row.asDict().get(name, "no column") for row in rows}
+
+    assert run(catalogue(source, price=[1, 2, 3]), lake, "--carry", "price") == 0
+    assert run(catalogue(source), lake) == 2
+    assert "found also price bigint; carry what it holds beyond, or drop it with --mode full" in capsys.readouterr().err
+    # A kept product keeps what fits the new type.
+    assert run(catalogue(source, price=["4", "a lot"]), lake, "--carry", "price") == 2
+    assert "give the column that type with --mode full" in capsys.readouterr().err
+    assert run(catalogue(source, price=["4", "a lot"]), lake, "--carry", "price", "--mode", "full", "--missing", "keep") == 0
+    assert column("price") == {"1": "4", "2": "a lot", "3": "3"}
+    assert run(catalogue(source, price=[5, 6]), lake, "--carry", "price", "--mode", "full") == 0
+    assert column("price") == {"1": 5, "2": 6, "3": 3}
+    # Another column in its place, and products that are missing in the columns of today.
+    assert run(catalogue(source, stock=[7, 8]), lake, "--carry", "stock", "--mode", "full", "--missing", "mark") == 0
+    assert column("price") == dict.fromkeys("123", "no column")
+    assert column("stock") == {"1": 7, "2": 8, "3": None}
+    assert run(catalogue(source, stock=[7, 9]), lake, "--carry", "stock") == 0
+    assert column("stock") == {"1": 7, "2": 9, "3": None}
+
+
+@pytest.mark.parametrize(("laid", "found"), [("partitionBy", "partitionColumns"), ("clusterBy", "clusteringColumns")])
+def test_a_full_run_leaves_partitions_and_clustering_as_they_are(spark, tmp_path: Path, laid: str, found: str) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(catalogue(source, price=[1, 2, 3]), lake, "--carry", "price") == 0
+    rows = spark.read.format("delta").load(str(lake)).collect()
+    schema = spark.read.format("delta").load(str(lake)).schema
+    if laid == "clusterBy":
+        spark.sql(f"ALTER TABLE delta.`{lake}` CLUSTER BY (category)")
+    else:
+        writer = spark.createDataFrame(rows, schema).write.format("delta").mode("overwrite").option("overwriteSchema", True)
+        writer.partitionBy("category").save(str(lake))
+    for price in ({"price": [4, 5, 6]}, {}):
+        carry = ("--carry", "price") if price else ()
+        assert run(catalogue(source, **price), lake, "--mode", "full", *carry) == 0
+        assert spark.sql(f"DESCRIBE DETAIL delta.`{lake}`").head()[found] == ["category"]
+    assert "price" not in spark.read.format("delta").load(str(lake)).columns
