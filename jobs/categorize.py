@@ -47,7 +47,7 @@ class CategorizeSettings(JobSettings):
     )
     carry: Names = option("columns to carry over to the target", default=())
     order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
-    mode: str = option("score what is new, or everything", default="incremental", choices=MODES)
+    mode: str = option("score what is new, or everything, also what stands there already", default="incremental", choices=MODES)
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
         "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING

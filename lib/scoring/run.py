@@ -32,7 +32,7 @@ from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, recover
-from lib.tables.locations import files_and_bytes, rows_at
+from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.sources import Source, changed_rows, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
@@ -141,9 +141,11 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     """
     state = read_state(run.spark, run.tables.categorized)
     _check_same_bundle(state, run.tables, run.bundle)
+    # Where these are gone the night writes them again.
+    has_rejects = is_delta(run.spark, run.tables.rejected)
     recovered = None if run.plan.dry_run else recover(run.spark, run.tables, state.runs)
     identity = identity_of(run.source, run.bundle, run.plan)
-    if state.last and state.last.get("identity") == identity:
+    if run.plan.mode == "incremental" and has_rejects and state.last and state.last.get("identity") == identity:
         return Outcome(None, recovered, run.plan.dry_run)
     found = _look(run, state, fatal)
     selection = _select(run, found, scratch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import deltalake
@@ -104,10 +105,28 @@ def test_the_same_night_again_adds_no_commit(spark, lake, tmp_path, capsys) -> N
     assert run(source, lake) == 0
     before = [commits(spark, f"{lake}{suffix}") for suffix in ("", "_rejected", "_runs")]
     capsys.readouterr()
-    for mode in ("incremental", "full"):
-        assert run(source, lake, "--mode", mode) == 0
-        assert "nothing to do" in capsys.readouterr().out
+    assert run(source, lake) == 0
+    assert "nothing to do" in capsys.readouterr().out
     assert [commits(spark, f"{lake}{suffix}") for suffix in ("", "_rejected", "_runs")] == before
+
+
+@pytest.mark.fault(
+    "the same night again, behind one that nothing has changed, with `--mode full`, and with the table `_rejected` gone",
+    "every row written anew; the rejects written again",
+    "rows and rejects written again",
+)
+def test_what_is_asked_for_or_gone_is_written_again(spark, lake, tmp_path, capsys) -> None:
+    source = write_csv(tmp_path / "in.csv", [*ROWS, ("", "no id")])
+    assert run(source, lake) == 0
+    assert run(source, lake, "--mode", "full") == 0
+    assert {row["run_id"] for row in rows_of(spark, lake).values()} == {runs_of(spark, lake)[-1]["run_id"]}
+    shutil.rmtree(f"{lake}_rejected")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert run(source, lake) == 0
+    assert [row["reason"] for row in spark.read.format("delta").load(f"{lake}_rejected").collect()] == ["no id"]
+    capsys.readouterr()
+    assert run(source, lake) == 0
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_the_next_night_scores_only_what_changed(spark, lake, tmp_path) -> None:
