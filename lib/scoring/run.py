@@ -31,7 +31,7 @@ from lib.scoring.scratch import Scratch
 from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
-from lib.tables.ledger import mend_ledger, recover
+from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.sources import Source, changed_rows, check_unchanged
@@ -154,7 +154,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
     reached("scored")
     _reconcile(scored.ids, selection, found.source)
-    good = yardstick(found.state.good, run.plan.limits)
+    good = yardstick(_good_runs(run, found), run.plan.limits)
     gone = _look_for_gone(run, found, selection, scratch)
     record = _record(run, found, selection, scored, gone, good)
     candidate = _candidate(run, found, selection, scored.rows, gone, record, identity)
@@ -257,7 +257,8 @@ def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
 def _may_stay(run: Run, found: Found) -> Column | None:
     """Of the table's rows those that need not be scored anew if nothing of theirs has changed; None where all are scored."""
     plan = run.plan
-    if plan.mode != "incremental" or found.present is None:
+    # Where the history does not tell by what the rows were decided, as that of a copy, the name of their model says nothing.
+    if plan.mode != "incremental" or found.present is None or run.bundle.model_version not in found.state.decisions:
         return None
     # A product that comes back is written anew: it is no longer missing.
     ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
@@ -351,6 +352,13 @@ def _record(
         "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
         "seconds": dict(scored.seconds),
     }
+
+
+def _good_runs(run: Run, found: Found) -> Sequence[Mapping[str, Any]]:
+    """The records of published runs, newest first: of the history, or, where that has been cut off or copied away, of the ledger."""
+    if found.state.good or found.present is None:
+        return found.state.good
+    return published_runs(run.spark, run.tables, run.plan.limits.runs)
 
 
 def _moved(run: Run, selection: Selection, scored: Scored) -> dict[str, float]:

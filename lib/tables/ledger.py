@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lib.tables.commits import commits_of, noted, read_state
-from lib.tables.locations import delta_table
+from lib.tables.locations import delta_table, is_delta
 from lib.tables.target import Tables, create_tables, save
-from schemas.tables import RUNS
+from schemas.tables import PUBLISHED, RUNS
 
 # A look at so many tells of the last run; it costs less than a query over the ledger's files.
 MOST_LEDGER_COMMITS = 8
@@ -32,6 +32,14 @@ def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) 
         return True
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
     return not rows.isEmpty()
+
+
+def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[Mapping[str, Any]]:
+    """Records of the newest runs that published rows, newest first; none if there is no ledger."""
+    if not is_delta(spark, tables.runs):
+        return []
+    rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
+    return [row.asDict(recursive=True) for row in rows.orderBy(F.col("started_at").desc()).limit(most).collect()]
 
 
 def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any], replace: bool = False) -> None:

@@ -103,6 +103,38 @@ def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Pat
 
 
 @pytest.mark.fault(
+    "the table is replaced by a copy, whose history tells of no run, and the bundle by another of its name",
+    "all rows are scored anew, and guarded by the runs of the ledger",
+    "all rows scored anew, guarded by the ledger",
+)
+def test_a_table_without_its_history_is_scored_anew(spark, tmp_path: Path, capsys) -> None:
+    models, lake = tmp_path / "models", tmp_path / "lake"
+    shutil.copytree(SHIPPED, models)
+    folder = resolve_bundle(str(models))
+
+    def review_below(threshold: float) -> None:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["thresholds"] = {"review_below": threshold}
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        (folder / SEAL).unlink(missing_ok=True)
+
+    review_below(0)
+    source = write_source(tmp_path / "in.parquet", {f"p{i}": f"steel kettle {i}" for i in range(1200)})
+    assert run(source, lake, model=models) == 0
+    rows = spark.read.format("delta").load(str(lake))
+    rows.write.format("delta").save(str(tmp_path / "copy"))
+    shutil.rmtree(lake)
+    shutil.move(tmp_path / "copy", lake)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    review_below(1)
+    assert run(source, lake, model=models) == 4
+    assert "the share `review` rose from 0.000 to 1.000" in capsys.readouterr().err
+    assert run(source, lake, "--guard-review", "1", model=models) == 0
+    assert ledger(spark, lake)[-1][1] == "published"
+    assert {row["status"] for row in spark.read.format("delta").load(str(lake)).collect()} == {"review"}
+
+
+@pytest.mark.fault(
     "the source's change feed is vacuumed",
     "all rows are compared, and that is said",
     "all rows compared, said",
