@@ -6,9 +6,11 @@ import io
 import itertools
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from urllib.parse import unquote
 
 from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
@@ -155,13 +157,19 @@ def refused_by_table(error: Exception) -> str | None:
 
 
 def table_fault(error: Exception, target: str | None) -> str | None:
-    """One sentence where what looks like a fault of the input is one of the target's own files; None if it is not."""
+    """One sentence where what looks like a fault of the input is one of the files of the target or of a table beside it; None if it is not."""
     where = _file_in(str(error))
-    if not target or not where or f"{os.path.abspath(target)}/" not in where:
+    if not target or not where:
+        return None
+    # Without scheme and authority, which are written in several ways.
+    path = re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", target).rstrip("/")
+    if path == target.rstrip("/"):
+        path = os.path.realpath(path)
+    if not any(f"{path}{suffix}/" in unquote(where) for suffix in ("", "_rejected", "_runs", "_held")):
         return None
     return (
-        f"Expected the files of the table {target} whole and in place, found {where} missing or damaged; bring the folder back from a copy, or "
-        f"give the next night another --target."
+        f"Expected the files of the table {target}, and of those beside it, whole and in place, found {where} missing or damaged; bring the "
+        f"folder back from a copy, or give the next night another --target."
     )
 
 

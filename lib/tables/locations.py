@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,8 @@ def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
 def locate(spark: SparkSession, given: str) -> Location:
     """A path if it looks like one (a slash in it) or exists as one; otherwise the name of a table.
 
+    Of a local path links and dots are followed as the operating system does: one table has one name, and the tables beside it one place.
+
     Raises:
         InputError: neither can be, or it is both: where the command is typed must not decide between them.
     """
@@ -57,6 +60,9 @@ def locate(spark: SparkSession, given: str) -> Location:
         system, path = file_system(spark, given)
         is_path = "/" in given or bool(system.exists(path))
         uri = str(system.makeQualified(path).toString())
+        real = _behind_links(given, uri) if is_path else None
+        if real:
+            given, uri = real, str(system.makeQualified(file_system(spark, f"file:{real}")[1]).toString())
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         raise InputError(
@@ -70,6 +76,15 @@ def locate(spark: SparkSession, given: str) -> Location:
             f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
         )
     return Location(redacted(given), uri, True)
+
+
+def _behind_links(given: str, uri: str) -> str | None:
+    """Where a local path leads that holds links; None if it is what it says. Hadoop takes `..` off by spelling alone."""
+    if not uri.startswith("file:/"):
+        return None
+    path = "/" + given.removeprefix("file:").lstrip("/") if given.startswith("file:") else given
+    real = os.path.realpath(path)
+    return real if real != os.path.abspath(path) else None
 
 
 def check_place(spark: SparkSession, target: Location) -> None:

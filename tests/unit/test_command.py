@@ -95,4 +95,9 @@ def test_a_fault_of_the_target_is_told_from_one_of_a_source_beside_it() -> None:
         "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///data/lake_in/a.parquet. "
     )
     assert table_fault(error, "/data/lake") is None
-    assert "Expected the files of the table /data/lake_in/ whole" in str(table_fault(error, "/data/lake_in/"))
+    assert "Expected the files of the table /data/lake_in/, and" in str(table_fault(error, "/data/lake_in/"))
+    for target in ("file:/data/lake_in", "file:///data/lake_in", "hdfs://name:8020/data/lake_in", "/data/../data/lake_in"):
+        assert table_fault(error, target), target
+    beside = RuntimeError("Encountered error while reading file hdfs://name:8020/data/a%20lake_runs/a.parquet. ")
+    assert table_fault(beside, "hdfs://name:8020/data/a lake")
+    assert table_fault(beside, "hdfs://name:8020/data/lake") is None
