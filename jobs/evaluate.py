@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.command import run_command
+from lib.errors import InputError
 from lib.model.bundle import load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.fields import columns_and_markers
@@ -41,6 +43,8 @@ class EvaluateSettings(JobSettings):
 
 
 def main(settings: EvaluateSettings) -> int:
+    if settings.json and not os.access(Path(settings.json).absolute().parent, os.W_OK):
+        raise InputError(f"Expected a folder that this user may write to for --json {settings.json}, found none; correct it.")
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lib.command import run_command
+from lib.errors import InputError
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
@@ -38,13 +39,19 @@ class PredictSettings(JobSettings):
 def main(settings: PredictSettings) -> int:
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle)
-    # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
-    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
-    texts = [settings.text] if settings.text is not None else (line.rstrip("\r\n") for line in lines)
+    texts = [settings.text] if settings.text is not None else _lines()
     fields = bundle.tokenizer.settings.fields
     for prediction in predictions((marked_text(text, fields, settings.field) for text in texts), bundle, engine):
         print(json.dumps(prediction, ensure_ascii=False), flush=True)
     return 0
+
+
+def _lines() -> Iterator[str]:
+    if sys.stdin is None:
+        raise InputError("Expected texts in --text or on standard input, found it closed; give one.")
+    # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    return (line.rstrip("\r\n") for line in lines)
 
 
 def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterator[dict[str, object]]:

@@ -56,7 +56,10 @@ INPUT_FAULTS = (
 
 # What the machine says where a run cannot write; it comes wrapped in errors that look like faults of the input.
 OUTPUT_FAULTS = (
-    ("No space left on device", "Expected room to write, found the disk full (the target's, or Spark's scratch space)"),
+    (
+        "No space left on device",
+        "Expected room to write, found the disk full (that of the output, or of Spark's scratch space)",
+    ),
     ("Disk quota exceeded", "Expected room to write, found the disk quota used up"),
     ("QuotaExceededException", "Expected room to write, found the quota of the target's folder on HDFS used up"),
     ("Name node is in safe mode", "Expected a target that can be written, found HDFS in safe mode"),
@@ -104,6 +107,8 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         # py4j logs stack traces of its own when the JVM is gone, to the root logger.
         logging.getLogger().setLevel(logging.CRITICAL)
     try:
+        if job in ANSWERS_ONLY and sys.stdout is None:
+            raise InputError("Expected an open standard output for the answer, found it closed; leave it open.")
         description = (sys.modules[main.__module__].__doc__ or "").strip()
         settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
         if job not in ANSWERS_ONLY:
@@ -117,23 +122,27 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        fault = output_fault(error) or refused_by_table(error)
-        if fault:
-            return _failed(fault, 1, debug)
-        fault = input_fault(error)
-        if fault:
-            damage = table_fault(error, getattr(settings, "target", None))
-            return _failed(damage or fault, 1 if damage else InputError.exit_code, debug)
-        if _spark_is_gone(error):
-            return _failed(SPARK_IS_GONE, 1, debug)
-        return _failed(f"{_first_line(error)} (run again with --debug for the stack trace).", 1, debug)
+        return _failed(*_told(error, getattr(settings, "target", None)), debug)
 
 
-def output_fault(error: Exception) -> str | None:
-    """One sentence where the run could not write; None if it is something else."""
+def _told(error: Exception, target: str | None) -> tuple[str, int]:
+    """A sentence and an exit code for an error that is none of ours. target: the table that the job writes, if any."""
+    fault = output_fault(error, target) or refused_by_table(error) or table_fault(error, target)
+    if fault:
+        return fault, 1
+    fault = input_fault(error)
+    if fault:
+        return fault, InputError.exit_code
+    if _spark_is_gone(error):
+        return SPARK_IS_GONE, 1
+    return f"{_first_line(error)} (run again with --debug for the stack trace).", 1
+
+
+def output_fault(error: Exception, target: str | None) -> str | None:
+    """One sentence where the run could not write; None if it is something else. target: the table that the job writes, if any."""
     for mark, sentence in OUTPUT_FAULTS:
         if mark in str(error):
-            return f"{sentence}; the table holds the last whole night: clear the way and run again."
+            return f"{sentence}; {'the table holds the last whole night: ' if target else ''}clear the way and run again."
     return None
 
 
@@ -159,7 +168,7 @@ def refused_by_table(error: Exception) -> str | None:
 def table_fault(error: Exception, target: str | None) -> str | None:
     """One sentence where what looks like a fault of the input is one of the files of the target or of a table beside it; None if it is not."""
     where = _file_in(str(error))
-    if not target or not where:
+    if not target or not where or not input_fault(error):
         return None
     # Without scheme and authority, which are written in several ways.
     path = re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", target).rstrip("/")

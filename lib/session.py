@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
@@ -87,6 +88,9 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
             builder = builder.config(name, value)
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
+    # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
+    jvm: Any = spark._jvm
+    jvm.java.util.Locale.setDefault(jvm.java.util.Locale.ROOT)
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
     try:

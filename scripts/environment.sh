@@ -19,6 +19,8 @@ if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     done
 fi
 
+[ -d "$PWD" ] || { printf 'error: Expected a working folder that exists, found %s removed; change to another.\n' "$PWD" >&2; exit 2; }
+
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $1"; exit "${2:-1}"; }
 
@@ -29,7 +31,8 @@ apt_update() { [ -n "${apt_lists_are_new:-}" ] || { apt-get update -qq >&2 && ap
 
 apt_install() {
     say "installing $* with apt-get"
-    { apt_update && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
+    # An upgrade would take the files from under what runs on them.
+    { apt_update && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends "$@"; } >&2
 }
 
 java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; else command -v java || true; fi; }
@@ -37,18 +40,24 @@ java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; el
 # The major version of the java that Spark would start; empty if there is none.
 java_major() {
     local java; java=$(java_command)
-    [ -n "$java" ] && [ -x "$java" ] && "$java" -version 2>&1 | sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
+    [ -n "$java" ] && [ -x "$java" ] || return 0
+    # Options from outside may change the encoding of what it says.
+    env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$java" -version 2>&1 |
+        sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
 }
 
 # Spark needs the module of vector instructions too, which runtimes cut down for packaging lack.
-java_is_whole() { "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
+java_is_whole() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
 
 prepare_java() {
     local found; found=$(java_major || true)
     if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
     if [ -n "$found" ] && [ "$found" -ge 17 ]; then found="$found without the module jdk.incubator.vector"; fi
     local package=openjdk-17-jre-headless
-    if on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
+    # Beside a Java that does not tell its version, for want of memory or of a folder to work in, another would do no better.
+    if [ -z "$found" ] && [ -n "$(java_command)" ]; then
+        found="$(java_command), which does not tell its version"
+    elif on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
         apt_update || true
         apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
         if apt_install "$package"; then

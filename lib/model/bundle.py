@@ -137,7 +137,7 @@ def resolve_bundle(path: str) -> Path:
             f"Expected a bundle (a folder with {MANIFEST}) or a folder of versions (with a file {CURRENT!r}) at {path}, "
             f"found {'neither' if folder.exists() else 'nothing'}; train one with the job `train`, or correct --model."
         )
-    version = pointer.read_text(encoding="utf-8").strip()
+    version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not _is_plain_name(version) or not (folder / version / MANIFEST).is_file():
         raise BundleError(
             f"Expected {pointer} to name a version beside it, found {version[:100]!r}; write the name of a complete version into it."
@@ -158,7 +158,9 @@ def move_current(models: str, version: str) -> str | None:
         there = ", ".join(sorted(path.parent.name for path in pointer.parent.glob(f"*/{MANIFEST}"))) or "none"
         raise BundleError(f"Expected a version of {models}, found {version[:100]!r}; name one that is there ({there}).")
     load_bundle(str(pointer.parent / version))
-    before = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    if pointer.is_dir():
+        raise BundleError(f"Expected {pointer} to be a file that names a version, found a folder; remove it.")
+    before = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
     fresh = pointer.with_name(f".{CURRENT}-{os.getpid()}")
     fresh.write_text(version + "\n", encoding="utf-8")
     os.replace(fresh, pointer)

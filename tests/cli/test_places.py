@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_spark_submit import submit
-from tests.conftest import SHIPPED
+from tests.conftest import ROOT, SHIPPED
 
 TRAPS = (
     "numpy.py",
@@ -32,18 +34,19 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.fault(
-    "typed in a folder with a `numpy.py`, a `jobs/` and a `lib/` of its own, under `LC_ALL=C`, into a target with an accent",
+    "typed in a folder with a `numpy.py`, a `jobs/` and a `lib/` of its own, under `LC_ALL=C` and with Java's locale set to Arabic digits, into a target with an accent",
     "only our code runs; the name stays whole",
     "only our code ran, name whole",
 )
 def test_only_our_code_runs_and_names_stay_whole_in_any_locale(trapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=ar -Duser.country=EG")
     (trapped / "né.csv").write_text("product_id,title\n1,café table\n2,日本の本\n", encoding="utf-8")
     options = ("--text-columns", "title", "--carry", "title", "--preview", "2")
     done = submit("categorize", "--source", "né.csv", "--target", "lake/café", "--model", SHIPPED, *options, cwd=trapped)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (trapped / "lake" / "café" / "_delta_log").is_dir()
+    assert (trapped / "lake" / "café" / "_delta_log" / f"{0:020}.json").is_file()
     assert sorted(path.name for path in (trapped / "lake").iterdir()) == ["café", "café_rejected", "café_runs"]
     assert not (trapped / "seen").exists()
 
@@ -54,6 +57,28 @@ def test_single_texts_run_our_code_alone(trapped: Path, monkeypatch: pytest.Monk
     assert json.loads(done.stdout)["category"] == "Clothing & Accessories", done.stderr
     assert submit("categorize", "--help", cwd=trapped).returncode == 0
     assert not (trapped / "seen").exists()
+
+
+@pytest.mark.fault(
+    "a Java that does not tell its version; a working folder that was removed",
+    "exit 2 and a sentence; nothing is installed over what is there",
+    "exit 2 and a sentence",
+)
+def test_nothing_is_installed_over_a_java_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\ntouch {tmp_path}/installed\n")
+    for name in ("java", "apt-get"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = submit(cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"found {tmp_path}/java, which does not tell its version" in done.stderr
+    assert not (tmp_path / "installed").exists()
+    script = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {ROOT}/spark-submit.sh"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"found {tmp_path}/gone removed" in done.stderr
 
 
 @pytest.mark.fault(
@@ -82,3 +107,20 @@ def test_keys_in_an_address_are_told_to_nobody(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "s3a://***@bucket/catalogue" in done.stdout
     assert "verysecret" not in done.stdout + done.stderr
+
+
+def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
+    def typed(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", f"{ROOT}/spark-submit.sh {command}"], cwd=tmp_path, capture_output=True, text=True)
+
+    for job in ("predict", "explain"):
+        done = typed(f"{job} --text kettle --model {SHIPPED} >&-")
+        assert done.returncode == 2
+        assert "Expected an open standard output for the answer" in done.stderr
+        done = typed(f"{job} --text kettle --model {SHIPPED} >/dev/full")
+        assert done.returncode == 1
+        assert "found the disk full" in done.stderr
+        assert "the table" not in done.stderr
+    done = typed(f"predict --model {SHIPPED} <&-")
+    assert done.returncode == 2
+    assert "Expected texts in --text or on standard input, found it closed" in done.stderr

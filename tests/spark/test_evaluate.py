@@ -101,3 +101,6 @@ def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "f1_weighted" in said
     assert "rows not in review: estimated" in said
+    arguments[-1] = str(tmp_path / "nowhere" / "out.json")
+    assert run_command(EvaluateSettings, main, "evaluate", arguments) == 2
+    assert "Expected a folder that this user may write to" in capsys.readouterr().err

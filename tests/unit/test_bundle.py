@@ -70,6 +70,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_pointer_to_a_version_that_is_not_there(version: Path) -> None:
+    (version.parent / "current").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(BundleError, match="to name a version beside it"):
+        resolve_bundle(str(version.parent))
     (version.parent / "current").write_text("../../elsewhere\n")
     refused(version.parent, because="to name a version beside it")
 
