@@ -67,22 +67,27 @@ OUTPUT_FAULTS = (
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
 
+DAMAGED_LOG = "Expected the log of each Delta table whole, found one with a commit missing or damaged; bring its folder back from a copy{said}."
 # What Delta refuses for what somebody has made of the table.
-TABLE_FAULTS = (
-    (
-        "DELTA_CANNOT_MODIFY_APPEND_ONLY",
-        "Expected a table whose rows may change, found it append-only; unset its property delta.appendOnly",
+TABLE_FAULTS = {
+    "DELTA_CANNOT_MODIFY_APPEND_ONLY": "Expected a table whose rows may change, found it append-only; unset its property delta.appendOnly{said}; "
+    "the table holds the last whole night.",
+    "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "Expected rows that every constraint of the table lets in, found one that it does not; drop a "
+    "constraint that is not the job's, or correct the source{said}; the table holds the last whole night.",
+    "DELTA_NOT_NULL_CONSTRAINT_VIOLATED": "Expected a value in every column that the table declares NOT NULL, found a row without one; "
+    "correct the source, or the table{said}; the table holds the last whole night.",
+    **dict.fromkeys(
+        (
+            "DELTA_VERSIONS_NOT_CONTIGUOUS",
+            "DELTA_TRUNCATED_TRANSACTION_LOG",
+            "DELTA_LOG_FILE_NOT_FOUND",
+            "DELTA_STATE_RECOVER_ERROR",
+            "Could not find any delta files",
+            "org.apache.hadoop.fs.ChecksumException",
+        ),
+        DAMAGED_LOG,
     ),
-    (
-        "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES",
-        "Expected rows that every constraint of the table lets in, found one that it does not; drop a constraint that is not the job's, or "
-        "correct the source",
-    ),
-    (
-        "DELTA_NOT_NULL_CONSTRAINT_VIOLATED",
-        "Expected a value in every column that the table declares NOT NULL, found a row without one; correct the source, or the table",
-    ),
-)
+}
 
 # Their standard output is the answer, for other programs to read.
 ANSWERS_ONLY = ("explain", "predict")
@@ -157,11 +162,12 @@ def input_fault(error: Exception) -> str | None:
 
 
 def refused_by_table(error: Exception) -> str | None:
-    """One sentence where the table does not take the rows, with what Delta says of it; None if it is something else."""
-    for mark, sentence in TABLE_FAULTS:
-        if f"[{mark}]" in str(error):
-            said = str(error).split(f"[{mark}]", 1)[1].split("\n")[0].split(", use 'ALTER")[0].strip(" :.")
-            return f"{sentence} (Delta says: {redacted(said)[:300]}); the table holds the last whole night."
+    """One sentence where Delta does not take the rows, or cannot read its log, with what it says of it; None if it is something else."""
+    text = str(error)
+    for mark, sentence in TABLE_FAULTS.items():
+        if mark in text:
+            said = text.split(mark, 1)[1].split("\n")[0].split(", use 'ALTER")[0].strip(" :.[]")
+            return sentence.format(said=f" (Delta says: {redacted(said)[:300]})" if said else "")
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import BundleError, InputError
@@ -21,7 +21,7 @@ from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import ReadOptions
-from lib.tables.locations import delta_table, is_delta, locate, rows_at
+from lib.tables.locations import delta_table, is_delta, locate, newest_snapshot, rows_at
 from lib.tables.sources import Source, at_version, read_source
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
@@ -30,6 +30,8 @@ from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
 STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
 # An unfamiliarity is a rank, which moves further than a probability.
 RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
+
+FILES_ARE_GONE = ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND")
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,29 @@ def _row(spark: SparkSession, tables: Tables, product_id: str, commits: list[Com
                 f"Expected a run that was published to {tables.categorized.given}, found no {run_id!r} in its history; correct --run."
             )
         version = published.version
-    rows = rows_at(spark, tables.categorized, version).filter(F.col("product_id") == product_id).collect()
+    rows = _rows_of_version(spark, tables, version, product_id)
     if len(rows) == 1:
         return dict(rows[0].asDict(recursive=True))
     found = f"{len(rows)} rows" if rows else f"none{_rejected(spark, tables, product_id)}"
     raise InputError(
         f"Expected one row of the id {product_id!r} in version {version} of {tables.categorized.given}, found {found}; correct --id."
     )
+
+
+def _rows_of_version(spark: SparkSession, tables: Tables, version: int, product_id: str) -> list[Row]:
+    try:
+        return rows_at(spark, tables.categorized, version).filter(F.col("product_id") == product_id).collect()
+    except Exception as error:
+        # Of today's version a missing file is damage, of older ones VACUUM's work.
+        if (
+            not any(mark in str(error) for mark in FILES_ARE_GONE)
+            or version == newest_snapshot(spark, tables.categorized).version()
+        ):
+            raise
+        raise InputError(
+            f"Expected the files of version {version} of {tables.categorized.given}, found some gone (vacuumed); give a younger --run, or "
+            "leave it out for the row of today."
+        ) from None
 
 
 def _rejected(spark: SparkSession, tables: Tables, product_id: str) -> str:

@@ -86,6 +86,26 @@ def test_spark_that_is_gone_is_told(capsys) -> None:
         assert "found it stopped" in text
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "An error occurred while calling o1.load.\n: java.lang.IllegalStateException: [DELTA_VERSIONS_NOT_CONTIGUOUS] Versions (0, 2) are "
+            "not contiguous.\n\tat x",
+            "log of each Delta table whole, found one with a commit missing or damaged; bring its folder back from a copy (Delta says: Versions (0, 2) are not contiguous).",
+        ),
+        (
+            "x: [DELTA_CANNOT_MODIFY_APPEND_ONLY] This table is so. If you would, use 'ALTER TABLE null'.",
+            "unset its property delta.appendOnly (Delta says: This table is so. If you would); the table",
+        ),
+    ],
+)
+def test_what_delta_refuses(capsys, said: str, sentence: str) -> None:
+    code, error = ends(RuntimeError(said), capsys)
+    assert code == 1
+    assert sentence in error
+
+
 def test_ctrl_c(capsys) -> None:
     assert ends(KeyboardInterrupt(), capsys)[0] == 130
 
@@ -98,6 +118,8 @@ def test_a_fault_of_the_target_is_told_from_one_of_a_source_beside_it() -> None:
     assert "Expected the files of the table /data/lake_in/, and" in str(table_fault(error, "/data/lake_in/"))
     for target in ("file:/data/lake_in", "file:///data/lake_in", "hdfs://name:8020/data/lake_in", "/data/../data/lake_in"):
         assert table_fault(error, target), target
-    beside = RuntimeError("Encountered error while reading file hdfs://name:8020/data/a%20lake_runs/a.parquet. ")
+    beside = RuntimeError(
+        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file hdfs://name:8020/data/a%20lake_runs/a.parquet. "
+    )
     assert table_fault(beside, "hdfs://name:8020/data/a lake")
     assert table_fault(beside, "hdfs://name:8020/data/lake") is None
