@@ -31,7 +31,7 @@ def main(settings: RollbackSettings) -> int:
         raise InputError("Expected one of --target and --model, found both or none; give one.")
     if settings.model:
         before = move_current(settings.model, settings.to)
-        print(f"{settings.model}/current says {settings.to} (before: {before}); the next run scores every row again")
+        print(f"{settings.model}/current says {settings.to} (before: {before}); the next run scores the rows that another version has made")
         return 0
     assert settings.target
     with spark_session("rollback", settings.debug) as spark:

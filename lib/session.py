@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
+
+from lib.errors import InputError
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -81,6 +84,7 @@ ALWAYS = {
 @contextmanager
 def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     """A session with Delta, stopped at the end. Options given to spark-submit win over those here."""
+    _check_scratch()
     builder = SparkSession.builder.appName(f"catalog-categorizer {job}")
     submitted = SparkConf()
     for name, value in DELTA.items():
@@ -100,6 +104,27 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
+
+
+def _check_scratch() -> None:
+    """Without one folder to write to, Spark ends the process before anything can be said.
+
+    Raises:
+        InputError: it cannot write to any folder of SPARK_LOCAL_DIRS.
+    """
+    folders = [folder for folder in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if folder]
+    if folders and not any(map(_can_write_to, folders)):
+        raise InputError(
+            f"Expected a folder that this user may write to in SPARK_LOCAL_DIRS, found {', '.join(folders)}; correct it, or unset it."
+        )
+
+
+def _can_write_to(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def configure(spark: SparkSession) -> None:

@@ -109,6 +109,13 @@ def test_keys_in_an_address_are_told_to_nobody(tmp_path: Path) -> None:
     assert "verysecret" not in done.stdout + done.stderr
 
 
+def test_spark_without_a_scratch_folder_is_told(tmp_path: Path) -> None:
+    command = f"SPARK_LOCAL_DIRS=/proc/nowhere {ROOT}/spark-submit.sh"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "in SPARK_LOCAL_DIRS, found /proc/nowhere" in done.stdout
+
+
 def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
     def typed(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", f"{ROOT}/spark-submit.sh {command}"], cwd=tmp_path, capture_output=True, text=True)
