@@ -77,7 +77,7 @@ def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
     if variant in ("checked", FIRST_NIGHT):
         record = categorize(spark, source, tables_of(locate(spark, str(target))), BUNDLE, plan).record
         assert record is not None
-        rows = record["rows_scored"]
+        rows = record.rows_scored
     else:
         rows = _rows(texts)
         census = take_census(source.frame, plan.columns) if variant == "unchecked" else Census(rows, 0, rows, 0, 0)

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 from sklearn.metrics import f1_score  # noqa: E402
 
+from benchmarks.commands import timed_command  # noqa: E402
 from benchmarks.data import data_folder, joined, labelled_texts  # noqa: E402
 from lib.model.bundle import Bundle, load_bundle  # noqa: E402
 from lib.model.engines import build_engine  # noqa: E402
@@ -42,11 +42,8 @@ PAGE = ROOT / "docs" / "benchmarks" / "main_job"
 
 
 def timed_job(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[float, str]:
-    began = time.monotonic()
-    done = subprocess.run([str(cwd / "spark-submit.sh"), *arguments], cwd=cwd, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"spark-submit.sh {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return round(time.monotonic() - began, 1), done.stdout
+    seconds, said = timed_command([str(cwd / "spark-submit.sh"), *arguments], cwd, env)
+    return round(seconds, 1), said
 
 
 def categorize_twice(data: Path, target: Path) -> dict[str, Any]:

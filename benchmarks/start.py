@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.commands import timed_command  # noqa: E402
+
 PAGE = ROOT / "docs" / "benchmarks" / "start"
 BARE, FIRST, AGAIN = "the bare script", "first run of the samples", "again: nothing to do"
 FIRST_PLAIN, AGAIN_PLAIN = f"{FIRST}, without the archive", f"{AGAIN}, without the archive"
@@ -27,12 +29,8 @@ FIRST_PLAIN, AGAIN_PLAIN = f"{FIRST}, without the archive", f"{AGAIN}, without t
 PLAIN = {"SPARK_CONF_DIR": str(ROOT / "conf")}
 
 
-def timed(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return time.monotonic() - began
+def seconds_of(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> float:
+    return timed_command(command, folder, {**os.environ, **environment})[0]
 
 
 def one_round(folder: Path, table: Path) -> dict[str, float]:
@@ -44,11 +42,11 @@ def one_round(folder: Path, table: Path) -> dict[str, float]:
     archived.mkdir()
     plain.mkdir()
     return {
-        BARE: timed([*submit, str(folder / "ten")], folder, with_ours),
-        FIRST: timed(ours, archived, {}),
-        FIRST_PLAIN: timed(ours, plain, PLAIN),
-        AGAIN: timed(ours, archived, {}),
-        AGAIN_PLAIN: timed(ours, plain, PLAIN),
+        BARE: seconds_of([*submit, str(folder / "ten")], folder, with_ours),
+        FIRST: seconds_of(ours, archived, {}),
+        FIRST_PLAIN: seconds_of(ours, plain, PLAIN),
+        AGAIN: seconds_of(ours, archived, {}),
+        AGAIN_PLAIN: seconds_of(ours, plain, PLAIN),
     }
 
 
@@ -76,7 +74,7 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         # Makes the archive, where there is none, and the table that the bare script reads.
-        timed([str(ROOT / "spark-submit.sh")], folder, {})
+        seconds_of([str(ROOT / "spark-submit.sh")], folder, {})
         rounds = []
         for number in range(count):
             (folder / str(number)).mkdir()

@@ -44,7 +44,7 @@ def main(settings: ReplaySettings) -> int:
         return 0
     if found.source_changed:
         raise InputError(
-            f"Expected the source as the run {found.run['run_id']} has read it, found it changed ({found.source_changed}); whether the row "
+            f"Expected the source as the run {found.run.run_id} has read it, found it changed ({found.source_changed}); whether the row "
             "is right cannot be told from it."
         )
     return GuardrailError.exit_code

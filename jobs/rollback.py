@@ -31,7 +31,9 @@ def main(settings: RollbackSettings) -> int:
         raise InputError("Expected one of --target and --model, found both or none; give one.")
     if settings.model:
         before = move_current(settings.model, settings.to)
-        print(f"{settings.model}/current says {settings.to} (before: {before}); the next run scores the rows that another version has made")
+        print(
+            f"{settings.model}/current says {settings.to} (before: {before}); the next run scores the rows that another version has made"
+        )
         return 0
     assert settings.target
     with spark_session("rollback", settings.debug) as spark:
@@ -41,11 +43,9 @@ def main(settings: RollbackSettings) -> int:
             print(f"nothing to do: {settings.target} holds these rows already.")
         else:
             made = (
-                f"the rows of source {record['source_version']} under {record['model_version']}"
-                if record["source"]
-                else "no run's rows"
+                f"the rows of source {record.source_version} under {record.model_version}" if record.source else "no run's rows"
             )
-            print(f"{settings.target} is back at {settings.to}: {made}; in the ledger as {record['run_id']}")
+            print(f"{settings.target} is back at {settings.to}: {made}; in the ledger as {record.run_id}")
     return 0
 
 

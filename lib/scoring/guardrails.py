@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median, median_high
-from typing import Any
+
+from lib.tables.run_record import RunRecord
 
 # Keys of the map `guarded` in a run's record; behind the colon stands a text column.
 UNCLASSIFIABLE_SHARE = "unclassifiable"
@@ -47,35 +48,47 @@ class Limits:
     runs: int = 7
 
 
-def yardstick(good: Sequence[Mapping[str, Any]], limits: Limits) -> Mapping[str, Any]:
-    """What a night is compared with: a record of the medians over the last good runs; empty if there are none.
+@dataclass(frozen=True)
+class Yardstick:
+    """What a night is compared with: of the last good runs the median of each figure that records have; of none by default."""
 
-    Args:
-        good: records, newest first.
-    """
+    runs: int = 0
+    rows_in: int = 0
+    rows_rejected: float = 0.0
+    category_shares: Mapping[str, float] | None = None
+    review_share: float | None = None
+    out_of_vocabulary_share: float | None = None
+    mean_confidence: float | None = None
+    guarded: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
+    """The medians over the last good runs. good: newest first."""
     window = good[: limits.runs]
     if not window:
-        return {}
-    rows = median_high(run["rows_in"] for run in window)
+        return Yardstick()
+    rows = median_high(run.rows_in for run in window)
     # The shares of a small run that somebody let pass say little of the others.
-    window = [run for run in window if run["rows_in"] >= limits.from_rows] or window
-    shares = [run["category_shares"] for run in window if run.get("category_shares")]
-    by_name = (
-        {name: median(share.get(name, 0.0) for share in shares) for name in sorted(set().union(*shares))} if shares else {}
+    window = [run for run in window if run.rows_in >= limits.from_rows] or window
+    keys = sorted({key for run in window for key in run.guarded or {}})
+    return Yardstick(
+        runs=len(window),
+        rows_in=rows,
+        rows_rejected=rows * (_median(run.rejected_share for run in window) or 0.0),
+        category_shares=_median_shares([run.category_shares for run in window if run.category_shares]),
+        review_share=_median(run.review_share for run in window),
+        out_of_vocabulary_share=_median(run.out_of_vocabulary_share for run in window),
+        mean_confidence=_median(run.mean_confidence for run in window),
+        guarded={key: _median((run.guarded or {}).get(key) for run in window) for key in keys},
     )
+
+
+def _median_shares(shares: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """The median of each category's share, brought to one together."""
+    names = sorted(set().union(*shares))
+    by_name = {name: median(share.get(name, 0.0) for share in shares) for name in names}
     total = sum(by_name.values())
-    keys = sorted({key for run in window for key in run.get("guarded") or {}})
-    return {
-        "runs": len(window),
-        "rows_in": rows,
-        "rows_rejected": rows * (_median(map(_rejected, window)) or 0.0),
-        "category_shares": {name: share / total for name, share in by_name.items()} if total else None,
-        "guarded": {key: _median((run.get("guarded") or {}).get(key) for run in window) for key in keys},
-        **{
-            name: _median(run.get(name) for run in window)
-            for name in ("review_share", "out_of_vocabulary_share", "mean_confidence")
-        },
-    }
+    return {name: share / total for name, share in by_name.items()} if total else None
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -83,47 +96,40 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def breaches(run: Mapping[str, Any], good: Mapping[str, Any], limits: Limits) -> list[str]:
+def breaches(run: RunRecord, good: Yardstick, limits: Limits) -> list[str]:
     """What of `run` is past its limit, a phrase each: "the share rejected rose by 0.12 (limit 0.05)".
 
-    Args:
-        run, good: records for the ledger. What a record of an older version lacks is not compared.
+    What neither has is not compared.
     """
     found = _whatever_its_size(run, limits)
-    if not good.get("rows_in") or good["rows_in"] < limits.from_rows:
+    if not good.rows_in or good.rows_in < limits.from_rows:
         return found
-    found += _guarded(run.get("guarded") or {}, good.get("guarded") or {}, limits)
-    rows = run["rows_in"] / good["rows_in"] - 1
+    found += _guarded(run.guarded or {}, good.guarded, limits)
+    rows = run.rows_in / good.rows_in - 1
     if abs(rows) > limits.rows:
-        found.append(
-            f"the rows in changed by {rows:+.1%}, from {good['rows_in']:,} to {run['rows_in']:,} (limit {limits.rows:.0%})"
-        )
+        found.append(f"the rows in changed by {rows:+.1%}, from {good.rows_in:,} to {run.rows_in:,} (limit {limits.rows:.0%})")
     rises = {
-        "share rejected": (_rejected(run), _rejected(good), limits.rejected),
-        "share `review`": (run.get("review_share"), good.get("review_share"), limits.review),
+        "share rejected": (run.rejected_share, good.rows_rejected / good.rows_in, limits.rejected),
+        "share `review`": (run.review_share, good.review_share, limits.review),
     }
-    if run["rows_scored"] >= limits.from_rows:
-        rises["share out of vocabulary"] = (
-            run.get("out_of_vocabulary_share"),
-            good.get("out_of_vocabulary_share"),
-            limits.unknown,
-        )
+    if run.rows_scored >= limits.from_rows:
+        rises["share out of vocabulary"] = (run.out_of_vocabulary_share, good.out_of_vocabulary_share, limits.unknown)
     for name, (now, before, limit) in rises.items():
         if now is not None and before is not None and now - before > limit:
             found.append(f"the {name} rose from {before:.3f} to {now:.3f} (limit +{limit:g})")
-    now, before = run.get("mean_confidence"), good.get("mean_confidence")
+    now, before = run.mean_confidence, good.mean_confidence
     if now is not None and before is not None and before - now > limits.confidence:
         found.append(f"the mean confidence fell from {before:.3f} to {now:.3f} (limit -{limits.confidence:g})")
-    if run.get("drift") is not None and run["drift"] > limits.drift:
-        found.append(f"the shares of the categories drifted by {run['drift']:.3f} (limit {limits.drift:g})")
+    if run.drift is not None and run.drift > limits.drift:
+        found.append(f"the shares of the categories drifted by {run.drift:.3f} (limit {limits.drift:g})")
     return found
 
 
-def _whatever_its_size(run: Mapping[str, Any], limits: Limits) -> list[str]:
+def _whatever_its_size(run: RunRecord, limits: Limits) -> list[str]:
     found = []
-    if run["rows_in"] and run["rows_rejected"] == run["rows_in"]:
-        found.append(f"none of the {run['rows_in']:,} rows has a usable id")
-    removed = (run.get("guarded") or {}).get(REMOVED)
+    if run.rows_in and run.rows_rejected == run.rows_in:
+        found.append(f"none of the {run.rows_in:,} rows has a usable id")
+    removed = (run.guarded or {}).get(REMOVED)
     if removed is not None and removed > limits.removed:
         found.append(f"{removed:.1%} of the table's rows would be deleted (limit {limits.removed:.0%})")
     return found
@@ -156,7 +162,3 @@ def _guarded(now: Mapping[str, float | None], before: Mapping[str, float | None]
                 f"(limit {limits.length:.0%})"
             )
     return found
-
-
-def _rejected(run: Mapping[str, Any]) -> float:
-    return run["rows_rejected"] / run["rows_in"] if run["rows_in"] else 0.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,6 +17,7 @@ from lib.tables.commits import commit_of_run, commits_of, undone_versions
 from lib.tables.ledger import mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
 from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, publish
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables, append, check_categorized, create_tables
 from lib.times import iso
@@ -32,7 +33,7 @@ def append_rejects(
     tables: Tables,
     plan: Plan,
     census: Census,
-    record: Mapping[str, Any],
+    run_id: str,
     fatal: DataFrame | None,
 ) -> None:
     """Before the commit: a reader who goes by the ledger sees whole runs. fatal: rows of the source whose texts the engine does not survive."""
@@ -40,7 +41,7 @@ def append_rejects(
         rejects = rejected_rows(source.frame, plan.columns, census)
         if fatal is not None:
             rejects = rejects.unionByName(rows_rejected_for(fatal, plan.columns, FATAL_TEXT))
-        stamped = rejects.withColumns({"run_id": F.lit(record["run_id"]), "rejected_at": F.current_timestamp()})
+        stamped = rejects.withColumns({"run_id": F.lit(run_id), "rejected_at": F.current_timestamp()})
         append(stamped.select(*REJECTED.names), tables.rejected)
     reached("rejected")
 
@@ -52,17 +53,17 @@ def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: 
     write_ledger(candidate.rows.sparkSession, tables, held.run)
     return GuardrailError(
         f"Expected a night like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run_id}."
+        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}."
     )
 
 
-def load(candidate: Candidate, tables: Tables, released: bool = False) -> Mapping[str, Any]:
+def load(candidate: Candidate, tables: Tables, released: bool = False) -> RunRecord:
     """The one commit that publishes, then the ledger, whose row it returns. released: the ledger has the run already, as held."""
     reached("publishing")
     began = time.time()
     publish(candidate, tables)
-    seconds = {**candidate.run["seconds"], "writing": time.time() - began}
-    record = {**candidate.run, "ended_at": iso(time.time()), "seconds": seconds}
+    seconds = {**(candidate.run.seconds or {}), "writing": time.time() - began}
+    record = replace(candidate.run, ended_at=iso(time.time()), seconds=seconds)
     reached("recording")
     spark = candidate.rows.sparkSession
     write_ledger(spark, tables, record, replace=released)
@@ -87,12 +88,12 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"Expected a run that is held back in --publish-anyway, found {held_run}, which was published and rolled back since; "
             f"`rollback --to {held_run}` brings it back."
         )
-    if published:
+    if published and published.run:
         return Outcome(None, recover(spark, tables, [published.run]), published_in=published.version)
     mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
-    if candidate is None or candidate.run_id != held_run:
-        found = f"the run {candidate.run_id}" if candidate else "none"
+    if candidate is None or candidate.run.run_id != held_run:
+        found = f"the run {candidate.run.run_id}" if candidate else "none"
         raise InputError(
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
         )

@@ -9,6 +9,7 @@ from typing import Any
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
+from lib.tables.run_record import RunRecord
 
 MODES = ("incremental", "full")
 MISSING = ("keep", "mark", "delete")
@@ -42,7 +43,7 @@ class Outcome:
     breaches: what the guardrails found in a dry run. published_in: the version that had published the run before it was asked for.
     """
 
-    record: Mapping[str, Any] | None
+    record: RunRecord | None
     recovered_run: str | None = None
     dry_run: bool = False
     breaches: Sequence[str] = ()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -25,56 +24,57 @@ from lib.scoring.counts import (
     text_figures,
     unclassifiable_share,
 )
-from lib.scoring.guardrails import UNCLASSIFIABLE_SHARE
+from lib.scoring.guardrails import UNCLASSIFIABLE_SHARE, Yardstick
 from lib.scoring.plan import Plan
 from lib.scoring.udf import with_category
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
 
 
-def base_record(started: float, source: Source, bundle: Bundle, plan: Plan, census: Census) -> dict[str, Any]:
-    return {
-        "run_id": run_id(started),
-        "started_at": iso(started),
-        "ended_at": iso(time.time()),
-        "status": PUBLISHED,
-        "source": redacted(source.location.uri),
-        "source_version": source.version,
-        "model_version": bundle.model_version,
-        "mode": plan.mode,
-        "engine": plan.engine,
-        "rows_in": census.rows,
-        "rows_rejected": census.rows_rejected,
-        "held_because": None,
-        "settings": json.dumps(plan.settings, ensure_ascii=False),
-    }
-
-
-def figures(
-    scored: Sequence[Group], unchanged: Sequence[Group], good: Mapping[str, Any], texts: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Counts of the scored rows; shares of all rows of the source, also of those that stay as they are.
+def run_record(
+    started: float,
+    source: Source,
+    bundle: Bundle,
+    plan: Plan,
+    census: Census,
+    scored: Sequence[Group],
+    unchanged: Sequence[Group],
+    good: Yardstick,
+) -> RunRecord:
+    """What is counted: of the scored rows; shares of all rows of the source, also of those that stay as they are.
 
     Args:
         good: the yardstick that `drift` is measured from.
-        texts: the names of the text columns.
     """
     groups = [*scored, *unchanged]
-    shares, before = category_shares(groups), good.get("category_shares")
-    return {
-        "rows_scored": rows_in(scored),
-        "rows_unchanged": rows_in(unchanged),
-        "rows_review": rows_in(scored, REVIEW),
-        "rows_unclassifiable": rows_in(scored, UNCLASSIFIABLE),
-        "category_shares": shares,
-        "mean_confidence": mean_confidence(groups),
-        "estimated_precision": estimated_precision(groups),
-        "review_share": review_share(groups),
-        "out_of_vocabulary_share": out_of_vocabulary_share(scored),
-        "guarded": {UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, texts)},
-        "drift": population_stability_index(before, shares) if before and shares else None,
-    }
+    shares, before = category_shares(groups), good.category_shares
+    return RunRecord(
+        run_id=run_id(started),
+        status=PUBLISHED,
+        started_at=iso(started),
+        ended_at=iso(time.time()),
+        source=redacted(source.location.uri),
+        source_version=source.version,
+        model_version=bundle.model_version,
+        mode=plan.mode,
+        engine=plan.engine,
+        rows_in=census.rows,
+        rows_scored=rows_in(scored),
+        rows_unchanged=rows_in(unchanged),
+        rows_rejected=census.rows_rejected,
+        rows_review=rows_in(scored, REVIEW),
+        rows_unclassifiable=rows_in(scored, UNCLASSIFIABLE),
+        category_shares=shares,
+        mean_confidence=mean_confidence(groups),
+        out_of_vocabulary_share=out_of_vocabulary_share(scored),
+        drift=population_stability_index(before, shares) if before and shares else None,
+        review_share=review_share(groups),
+        estimated_precision=estimated_precision(groups),
+        guarded={UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, plan.columns.text)},
+        settings=json.dumps(plan.settings, ensure_ascii=False),
+    )
 
 
 def categories_of(scored: DataFrame, bundle: Bundle) -> DataFrame:

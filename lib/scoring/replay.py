@@ -22,6 +22,7 @@ from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import delta_table, is_delta, locate, newest_snapshot, rows_at
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, at_version, read_source
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
@@ -42,7 +43,7 @@ class Replay:
     """
 
     product_id: str
-    run: Mapping[str, Any]
+    run: RunRecord
     stands: Mapping[str, Any]
     derived: Mapping[str, Any] | None
     source_changed: str | None
@@ -56,7 +57,7 @@ class Replay:
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        ran = {name: self.run[name] for name in ("run_id", "source", "source_version", "model_version", "engine")}
+        ran = {name: getattr(self.run, name) for name in ("run_id", "source", "source_version", "model_version", "engine")}
         return {
             "product_id": self.product_id,
             **ran,
@@ -90,12 +91,12 @@ def replay(
     commits = commits_of(spark, tables.categorized)
     stands = _row(spark, tables, product_id, commits, run_id)
     run, commit = _run(spark, tables, commits, run_id or str(stands["run_id"]))
-    if run["status"] == ROLLED_BACK:
+    if run.status == ROLLED_BACK:
         raise InputError(
-            f"Expected a night in --run, found {run['run_id']}, which is a rollback; give the night whose rows it brought back, or leave "
+            f"Expected a night in --run, found {run.run_id}, which is a rollback; give the night whose rows it brought back, or leave "
             "--run out."
         )
-    settings = json.loads(run["settings"])
+    settings = json.loads(run.settings)
     bundle = _bundle(run, model or settings["model"], commit)
     columns = _columns(settings, bundle)
     read, changed = _source(spark, run, source, settings, columns)
@@ -108,8 +109,8 @@ def replay(
 def replay_text(found: Replay) -> str:
     """A line for each column, and whether both are the same."""
     lines = [
-        f"{found.product_id} under the run {found.run['run_id']}: {found.run['source']} ({found.run['source_version']}), "
-        f"{found.run['model_version']}"
+        f"{found.product_id} under the run {found.run.run_id}: {found.run.source} ({found.run.source_version}), "
+        f"{found.run.model_version}"
     ]
     if found.source_changed:
         lines.append(f"  {found.source_changed}: derived from what stands there now")
@@ -168,15 +169,16 @@ def _rejected(spark: SparkSession, tables: Tables, product_id: str) -> str:
     return f" (rejected by the run {newest['run_id']}: {newest['reason']})" if newest else ""
 
 
-def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str) -> tuple[Mapping[str, Any], Commit | None]:
+def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str) -> tuple[RunRecord, Commit | None]:
     """The run's row in the ledger, or, where that is lost, what its commit tells; and that commit, as far as the history goes."""
     commit = commit_of_run(commits, run_id)
     if is_delta(spark, tables.runs):
         rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") != HELD))
-        found = rows.head()
-        if found is not None:
-            return found.asDict(recursive=True), commit
-    if commit is None:
+        row = rows.head()
+        found = row and RunRecord.of(row.asDict(recursive=True))
+        if found:
+            return found, commit
+    if commit is None or commit.run is None:
         raise InputError(
             f"Expected the run {run_id} in the ledger {tables.runs.given}, found it neither there nor in the table's history; "
             "its row cannot be derived anew."
@@ -184,15 +186,15 @@ def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str
     return commit.run, commit
 
 
-def _bundle(run: Mapping[str, Any], model: str, commit: Commit | None) -> Bundle:
-    version = str(run["model_version"])
+def _bundle(run: RunRecord, model: str, commit: Commit | None) -> Bundle:
+    version = run.model_version
     of_version = Path(model) / version.rpartition("/")[2]
     bundle = load_bundle(str(of_version if of_version.is_dir() else model))
     decisions = (commit.note or {}).get("decisions") if commit else None
     if bundle.model_version != version or (decisions or bundle.decisions) != bundle.decisions:
         found = bundle.model_version if bundle.model_version != version else "another of that name"
         raise BundleError(
-            f"Expected the bundle {version} of the run {run['run_id']} at {model}, found {found}; give its place with --model."
+            f"Expected the bundle {version} of the run {run.run_id} at {model}, found {found}; give its place with --model."
         )
     return bundle
 
@@ -203,7 +205,7 @@ def _columns(settings: Mapping[str, Any], bundle: Bundle) -> CatalogueColumns:
 
 
 def _source(
-    spark: SparkSession, run: Mapping[str, Any], place: str | None, settings: Mapping[str, Any], columns: CatalogueColumns
+    spark: SparkSession, run: RunRecord, place: str | None, settings: Mapping[str, Any], columns: CatalogueColumns
 ) -> tuple[Source, str | None]:
     """The source as the run has read it; otherwise as it is now, and how that shows."""
     reading = ReadOptions(
@@ -213,11 +215,11 @@ def _source(
         settings.get("encoding", UTF_8),
         columns.all,
     )
-    source = read_source(spark, locate(spark, place or str(run["source"])), reading)
-    then = at_version(source, str(run["source_version"]))
+    source = read_source(spark, locate(spark, place or run.source), reading)
+    then = at_version(source, run.source_version)
     if then is not None:
         return then, None
-    return source, f"the source was {run['source_version']} then and is {source.version} now"
+    return source, f"the source was {run.source_version} then and is {source.version} now"
 
 
 def _derived(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -29,45 +28,42 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
             return f"nothing to do: the run was published before, in version {outcome.published_in} of {tables.categorized.given}.{recovered}"
         return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
     run = outcome.record
-    categorized = run["rows_scored"] + run["rows_unchanged"]
-    sure = run["rows_scored"] - run["rows_review"] - run["rows_unclassifiable"]
+    categorized = run.rows_scored + run.rows_unchanged
+    sure = run.rows_scored - run.rows_review - run.rows_unclassifiable
     lines = [
         f"dry run: {tables.categorized.given} would get the following; nothing was written"
         if outcome.dry_run
-        else f"run {run['run_id']} published to {tables.categorized.given}",
-        f"  in {run['rows_in']:,} = categorized {categorized:,} + rejected {run['rows_rejected']:,}",
-        f"  scored {run['rows_scored']:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run['rows_review']:,}, "
-        f"{UNCLASSIFIABLE} {run['rows_unclassifiable']:,}), unchanged {run['rows_unchanged']:,}, "
-        f"{run['rows_per_second']:,.0f} rows/s",
+        else f"run {run.run_id} published to {tables.categorized.given}",
+        f"  in {run.rows_in:,} = categorized {categorized:,} + rejected {run.rows_rejected:,}",
+        f"  scored {run.rows_scored:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run.rows_review:,}, "
+        f"{UNCLASSIFIABLE} {run.rows_unclassifiable:,}), unchanged {run.rows_unchanged:,}, "
+        f"{run.rows_per_second or 0:,.0f} rows/s",
     ]
-    if run["category_shares"]:
-        shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run["category_shares"].items())
+    if run.category_shares and run.mean_confidence is not None:
+        shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run.category_shares.items())
         lines.append(f"  shares: {shares}")
-        lines.append(_estimate_line(run))
+        lines.append(_estimate_line(run.mean_confidence, run.estimated_precision))
         lines.append(
-            f"  mean confidence {run['mean_confidence']:.3f}"
-            + (f", out of vocabulary {unknown:.1%}" if (unknown := run["out_of_vocabulary_share"]) is not None else "")
-            + (f", drift {run['drift']:.3f}" if run["drift"] is not None else "")
+            f"  mean confidence {run.mean_confidence:.3f}"
+            + (f", out of vocabulary {unknown:.1%}" if (unknown := run.out_of_vocabulary_share) is not None else "")
+            + (f", drift {run.drift:.3f}" if run.drift is not None else "")
         )
-    if run["rows_missing"] is not None:
-        lines.append(f"  no longer in the source: {run['rows_missing']:,} products")
-    if run["label_changes"]:
-        lines += _changes_lines(run["label_changes"])
+    if run.rows_missing is not None:
+        lines.append(f"  no longer in the source: {run.rows_missing:,} products")
+    if run.label_changes:
+        lines += _changes_lines(run.label_changes)
     lines += [f"  would be held back: {breach}" for breach in outcome.breaches]
-    lines.append(f"  seconds: {_seconds_text(run['seconds'])}")
+    lines.append(f"  seconds: {_seconds_text(run.seconds or {})}")
     if outcome.recovered_run:
         lines.append(f"  the ledger now knows the run {outcome.recovered_run} too, which stopped before it could say so")
-    if run["rows_rejected"] and not outcome.dry_run:
+    if run.rows_rejected and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
 
 
-def _estimate_line(run: Mapping[str, Any]) -> str:
-    """How much of it is right, by the run's own confidences. A run of an older version that is released now lacks the second."""
-    sure = run.get("estimated_precision")
-    return f"  estimated accuracy {run['mean_confidence']:.1%}" + (
-        f"; of the rows not in review {sure:.1%}" if sure is not None else ""
-    )
+def _estimate_line(all_rows: float, sure: float | None) -> str:
+    """How much is right, by the run's own confidences. A run of an older version that is released now lacks the second."""
+    return f"  estimated accuracy {all_rows:.1%}" + (f"; of the rows not in review {sure:.1%}" if sure is not None else "")
 
 
 def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -86,7 +82,7 @@ def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
 def _seconds_text(seconds: Mapping[str, float]) -> str:
     """The run's own phases by the clock, and what the scoring tasks did meanwhile, all of them together."""
     phases = ", ".join(f"{name} {seconds[name]:.1f}" for name in ("counting", "scoring", "writing") if name in seconds)
-    tasks = ", ".join(f"{name} {seconds[name]:.1f}" for name in Clock.PARTS)
+    tasks = ", ".join(f"{name} {seconds[name]:.1f}" for name in Clock.PARTS if name in seconds)
     return f"{phases}; of the scoring tasks together: {tasks}"
 
 

@@ -6,7 +6,6 @@ import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -21,12 +20,12 @@ from lib.scoring.catalogue import KEY, LENGTHS, RANK, Census, IdCount, hashes_of
 from lib.scoring.comparison import compare
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
-from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, breaches, yardstick
+from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
-from lib.scoring.record import base_record, categories_of, figures, label_changes
+from lib.scoring.record import categories_of, label_changes, run_record
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
@@ -34,6 +33,7 @@ from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, changed_rows, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
 from schemas.tables import UNFAMILIAR
@@ -160,12 +160,12 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     candidate = _candidate(run, found, selection, scored.rows, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
-        append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record, found.fatal)
+        append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record.run_id, found.fatal)
     check_unchanged(found.source)
     if run.plan.dry_run:
         return Outcome(record, dry_run=True, breaches=faults)
     if faults:
-        raise hold_back(candidate, run.tables, faults, good.get("runs", 0))
+        raise hold_back(candidate, run.tables, faults, good.runs)
     return Outcome(load(candidate, run.tables), recovered)
 
 
@@ -281,16 +281,18 @@ def _sample(present: DataFrame, bundle: Bundle, ids: int) -> DataFrame:
 
 
 def _is_last_model(bundle: Bundle, state: TableState) -> bool:
-    return bool(state.last_good.get("model_version") == bundle.model_version)
+    return state.last_run is not None and state.last_run.model_version == bundle.model_version
 
 
 def _feed(run: Run, found: Found, scratch: Scratch) -> DataFrame | None:
     """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
     source, last = found.source, found.state.last or {}
-    before = last.get("run", {})
-    if last.get("basis") != basis_of(source, run.bundle, run.plan) or before.get("source") != redacted(source.location.uri):
+    before = RunRecord.of(last.get("run"))
+    if before is None or before.source != redacted(source.location.uri):
         return None
-    changes = changed_rows(source, str(before["source_version"]))
+    if last.get("basis") != basis_of(source, run.bundle, run.plan):
+        return None
+    changes = changed_rows(source, before.source_version)
     if changes is None:
         return None
     try:
@@ -331,31 +333,30 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(
-    run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the ledger will say of the run. good: the yardstick that it is measured by."""
+def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick) -> RunRecord:
+    """What the ledger will say of the run. good: what it is measured by."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
-    counted = figures(scored.groups, selection.groups, good, run.plan.columns.text)
-    removed = {} if gone.removed is None else {REMOVED: gone.removed}
-    return {
-        **base_record(found.started, found.source, run.bundle, run.plan, selection.census),
-        **counted,
-        "guarded": {
-            **counted["guarded"],
-            **removed,
-            **_moved(run, selection, scored),
-            **_shares_of_ids(run, found, selection.census),
-        },
-        "rows_missing": gone.missing,
-        "label_changes": None if before is None else label_changes(scored.rows, before, run.bundle),
-        "rows_per_second": rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
-        "seconds": dict(scored.seconds),
+    counted = run_record(
+        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good
+    )
+    guarded = {
+        **(counted.guarded or {}),
+        **({} if gone.removed is None else {REMOVED: gone.removed}),
+        **_moved(run, selection, scored),
+        **_shares_of_ids(run, found, selection.census),
     }
+    return replace(
+        counted,
+        guarded=guarded,
+        rows_missing=gone.missing,
+        label_changes=None if before is None else label_changes(scored.rows, before, run.bundle),
+        rows_per_second=rows_in(scored.groups) / max(time.time() - found.started, 1e-9),
+        seconds=dict(scored.seconds),
+    )
 
 
-def _good_runs(run: Run, found: Found) -> Sequence[Mapping[str, Any]]:
-    """The records of published runs, newest first: of the history, or, where that has been cut off or copied away, of the ledger."""
+def _good_runs(run: Run, found: Found) -> Sequence[RunRecord]:
+    """Published runs, newest first: of the history, or, where that has been cut off or copied away, of the ledger."""
     if found.state.good or found.present is None:
         return found.state.good
     return published_runs(run.spark, run.tables, run.plan.limits.runs)
@@ -421,18 +422,18 @@ def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratc
 
 
 def _candidate(
-    run: Run, found: Found, selection: Selection, scored: DataFrame, gone: Gone, record: Mapping[str, Any], identity: str
+    run: Run, found: Found, selection: Selection, scored: DataFrame, gone: Gone, record: RunRecord, identity: str
 ) -> Candidate:
     """What could be published."""
     plan, mode, sketch = run.plan, run.plan.mode, selection.census.sketch
-    rows = categorized_rows(scored, run.bundle, record["run_id"], plan.columns.carry, plan.unfamiliar)
+    rows = categorized_rows(scored, run.bundle, record.run_id, plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
     if gone.rows is not None and gone.missing:
         rows = rows.unionByName(_in_columns_of(rows, gone.rows.withColumn(VANISHED, F.lit(True))))
     if mode == "incremental" and found.present is None:
         # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
         mode = "full"
-    if mode == "incremental" and not record["rows_scored"] and not gone.missing:
+    if mode == "incremental" and not record.rows_scored and not gone.missing:
         mode = "note"
     note = {
         "identity": identity,
@@ -443,9 +444,8 @@ def _candidate(
         "ids_once": True,
         "decisions": run.bundle.decisions,
         SKETCH: base64.b64encode(sketch).decode() if sketch else None,
-        "run": record,
     }
-    return Candidate(rows, mode, plan.missing, note)
+    return Candidate(rows, mode, plan.missing, note, record)
 
 
 def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:

@@ -45,10 +45,10 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     Nothing of the run's own planning is used: neither what it took for unchanged, nor what it noted.
     """
     commits = commits_of(spark, tables.categorized)
-    published = commit_of_run(commits, outcome.record["run_id"]) if outcome.record else None
+    published = commit_of_run(commits, outcome.record.run_id) if outcome.record else None
     version = published.version if published else commits[0].version
     table = with_added_columns(rows_at(spark, tables.categorized, version))
-    run = next((commit.run["run_id"] for commit in commits if commit.version <= version and commit.run), "")
+    run = next((run.run_id for commit in commits if commit.version <= version and (run := commit.run)), "")
     rows = of_ids(source.frame, plan.columns, _fatal(spark, tables, run))[0]
     most = bundle.tokenizer.settings.max_characters
     fresh = catalogue_rows(rows, plan.columns, most, take_census(rows, plan.columns))

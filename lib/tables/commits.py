@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from lib.errors import CategorizerError
 from lib.redaction import redacted
 from lib.tables.locations import Location, commit_of, delta_table, is_delta, newest_snapshot, pinned
+from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
@@ -68,10 +69,9 @@ class Commit:
         return cls(version, operation, _decoded(metadata) if carries else None)
 
     @property
-    def run(self) -> Mapping[str, Any]:
-        """The record of the run; empty for a commit of another hand."""
-        found = (self.note or {}).get("run")
-        return found if isinstance(found, dict) else {}
+    def run(self) -> RunRecord | None:
+        """None for a commit of another hand."""
+        return RunRecord.of((self.note or {}).get("run"))
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class TableState:
     version: int
     last: Mapping[str, Any] | None
     decisions: Mapping[str, str] = field(default_factory=dict)
-    good: Sequence[Mapping[str, Any]] = ()
+    good: Sequence[RunRecord] = ()
     sketch: str | None = None
     sequence: int = 0
-    runs: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[RunRecord] = ()
     table: str = ""
 
     @property
-    def last_good(self) -> Mapping[str, Any]:
-        """The record of the newest run in the history, whatever happened behind it; empty if there is none."""
-        return self.runs[0] if self.runs else {}
+    def last_run(self) -> RunRecord | None:
+        """The newest run in the history, whatever happened behind it."""
+        return self.runs[0] if self.runs else None
 
 
 def encoded(note: Mapping[str, Any]) -> str:
@@ -183,13 +183,13 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     # A change that came between what the run had read and its commit is in the table, but not in the run.
     if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
         last = None
-    every = [commit.run for commit in changes if commit.run]
+    every = [run for commit in changes if (run := commit.run)]
     # Oldest first, so that the newest is kept.
-    known = [(commit.run.get("model_version"), (commit.note or {}).get("decisions")) for commit in reversed(changes)]
-    decisions = {str(model): str(digest) for model, digest in known if model and digest}
+    known = [(run.model_version, (commit.note or {}).get("decisions")) for commit in reversed(changes) if (run := commit.run)]
+    decisions = {model: str(digest) for model, digest in known if model and digest}
     standing = _not_undone(changes)
     sketch = next((commit.note.get(SKETCH) for commit in standing if commit.note), None)
-    version, runs = commits[0].version if commits else -1, [commit.run for commit in standing]
+    version, runs = commits[0].version if commits else -1, [run for commit in standing if (run := commit.run)]
     return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every)
 
 
@@ -207,7 +207,7 @@ def sequence_of(commits: Sequence[Commit]) -> int:
 
 def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
     """The commits of published runs with rows, newest first, without those that a rollback has taken back."""
-    published = [commit for commit in changes if commit.run.get("status") == PUBLISHED and commit.run.get("rows_in")]
+    published = [commit for commit in changes if (run := commit.run) and run.status == PUBLISHED and run.rows_in]
     undone = undone_versions(changes)
     # A table that is back at its beginning is still guarded by what it held.
     return [commit for commit in published if commit.version not in undone] or published
@@ -232,7 +232,7 @@ def read_state(spark: SparkSession, location: Location) -> TableState:
 
 def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:
     """The newest commit that published a run."""
-    return next((commit for commit in commits if commit.run.get("run_id") == run_id), None)
+    return next((commit for commit in commits if (run := commit.run) and run.run_id == run_id), None)
 
 
 def _decoded(text: str | None) -> Mapping[str, Any] | None:

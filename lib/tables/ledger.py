@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lib.tables.commits import commits_of, noted, read_state
 from lib.tables.locations import delta_table, is_delta
+from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, create_tables, save
 from schemas.tables import PUBLISHED, RUNS
 
@@ -27,32 +27,33 @@ def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) 
     if not commits:
         return False
     # Behind another hand's change a row may be gone whose writing the history tells of.
-    ours = takewhile(lambda commit: commit.run, (commit for commit in commits if commit.changes_rows))
-    if any((commit.run["run_id"], commit.run["status"]) == (run_id, status) for commit in ours):
+    ours = takewhile(bool, (commit.run for commit in commits if commit.changes_rows))
+    if any(run and (run.run_id, run.status) == (run_id, status) for run in ours):
         return True
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
     return not rows.isEmpty()
 
 
-def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[Mapping[str, Any]]:
-    """Records of the newest runs that published rows, newest first; none if there is no ledger."""
+def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[RunRecord]:
+    """The newest runs that published rows, newest first; none if there is no ledger."""
     if not is_delta(spark, tables.runs):
         return []
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
-    return [row.asDict(recursive=True) for row in rows.orderBy(F.col("started_at").desc()).limit(most).collect()]
+    newest = rows.orderBy(F.col("started_at").desc()).limit(most).collect()
+    return [run for row in newest if (run := RunRecord.of(row.asDict(recursive=True)))]
 
 
-def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any], replace: bool = False) -> None:
-    """Put a run into `runs`. `record` is JSON-ready: times are ISO 8601 texts.
+def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: bool = False) -> None:
+    """Put a run into `runs`.
 
     Args:
         replace: the ledger may hold the run already; its row is replaced.
     """
-    values = dict(record)
+    values = run.values()
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
-    row = spark.createDataFrame([tuple(values.get(name) for name in RUNS.names)], RUNS)
-    with noted(spark, {"run": {name: record[name] for name in ("run_id", "status")}}):
+    row = spark.createDataFrame([tuple(values[name] for name in RUNS.names)], RUNS)
+    with noted(spark, {"run": {"run_id": run.run_id, "status": run.status}}):
         if replace:
             merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
             merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
@@ -61,7 +62,7 @@ def write_ledger(spark: SparkSession, tables: Tables, record: Mapping[str, Any],
             save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)
 
 
-def recover(spark: SparkSession, tables: Tables, runs: Sequence[Mapping[str, Any]]) -> str | None:
+def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> str | None:
     """Write the ledger rows of runs that were published and stopped before they could; their commits carry the rows.
 
     Args:
@@ -70,15 +71,13 @@ def recover(spark: SparkSession, tables: Tables, runs: Sequence[Mapping[str, Any
     Returns:
         The newest that was written; None if none was.
     """
-    lost = list(
-        takewhile(lambda run: not ledger_knows(spark, tables, str(run["run_id"]), str(run["status"])), runs[:MOST_MENDED])
-    )
+    lost = list(takewhile(lambda run: not ledger_knows(spark, tables, run.run_id, run.status), runs[:MOST_MENDED]))
     if not lost:
         return None
     create_tables(spark, tables, ())
     for run in reversed(lost):
         write_ledger(spark, tables, run, replace=True)
-    return str(lost[0]["run_id"])
+    return lost[0].run_id
 
 
 def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:

@@ -16,6 +16,7 @@ from lib.failpoints import reached
 from lib.identifiers import column, quoted
 from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
 from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at, stands
+from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, save
 
 MOST_TRIES = 5
@@ -55,26 +56,22 @@ class Candidate:
         mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only lets the
             commit tell of the run.
         missing: what happens to vanished products: keep, mark, delete.
-        note: kept with the commit (lib.tables.commits), with `run`, `identity` and `read_version`.
+        note: kept with the commit (lib.tables.commits), with `identity` and `read_version`.
+        run: what the ledger will tell, as far as it is known before the commit.
     """
 
     rows: DataFrame
     mode: str
     missing: str
     note: Mapping[str, Any]
-
-    @property
-    def run(self) -> Mapping[str, Any]:
-        """The run's row for the ledger, as far as it is known before the commit."""
-        found: Mapping[str, Any] = self.note["run"]
-        return found
-
-    @property
-    def run_id(self) -> str:
-        return str(self.run["run_id"])
+    run: RunRecord
 
     def with_run(self, **changes: Any) -> Candidate:
-        return replace(self, note={**self.note, "run": {**self.run, **changes}})
+        return replace(self, run=replace(self.run, **changes))
+
+    def noted(self, **more: Any) -> dict[str, Any]:
+        """What the commit carries."""
+        return {**self.note, **more, "run": self.run.values()}
 
 
 def publish(candidate: Candidate, tables: Tables) -> None:
@@ -103,14 +100,14 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         ):
             break
         try:
-            with noted(spark, {**candidate.note, "sequence": number}, number):
+            with noted(spark, candidate.noted(sequence=number), number):
                 _write(spark, candidate, tables.categorized, version, number)
             reached("published")
         except Exception as error:
             # The commit may stand, though the client was told otherwise: the history knows.
             conflict = error
         commits = commits_of(spark, tables.categorized, since=read_version)
-        step = step_behind(commits, candidate.run_id, conflict) if is_as_read(candidate, tables) else Step.MOVED
+        step = step_behind(commits, candidate.run.run_id, conflict) if is_as_read(candidate, tables) else Step.MOVED
         if step is Step.DONE:
             return
         if step is Step.FAILED:
@@ -121,7 +118,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         # Only upkeep came between: the rows are those that were read.
         version = commits[0].version if commits else version
     commits = commits_of(spark, tables.categorized)
-    raise _moved(tables, read_version, commit_of_run(commits, candidate.run_id)) from conflict
+    raise _moved(tables, read_version, commit_of_run(commits, candidate.run.run_id)) from conflict
 
 
 def is_as_read(candidate: Candidate, tables: Tables) -> bool:
@@ -168,7 +165,7 @@ def is_conflict(error: Exception) -> bool:
 
 def hold(candidate: Candidate, tables: Tables) -> None:
     """Put a candidate into the side table, in place of the one before it."""
-    note = {**candidate.note, "mode": candidate.mode, "missing": candidate.missing}
+    note = candidate.noted(mode=candidate.mode, missing=candidate.missing)
     writer = candidate.rows.write.format("delta").mode("overwrite").option("overwriteSchema", True)
     save(writer.option("userMetadata", encoded(note)), tables.held)
 
@@ -176,11 +173,11 @@ def hold(candidate: Candidate, tables: Tables) -> None:
 def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     """What stands in the side table; None if nothing of ours does."""
     newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
-    if newest is None or newest.note is None or not newest.run:
+    if newest is None or newest.note is None or newest.run is None:
         return None
-    note = dict(newest.note)
+    note = {name: value for name, value in newest.note.items() if name != "run"}
     # As it was held, also if another night is held meanwhile.
-    return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note)
+    return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note, newest.run)
 
 
 def in_large_files(rows: DataFrame, count: int) -> DataFrame:
@@ -191,12 +188,12 @@ def in_large_files(rows: DataFrame, count: int) -> DataFrame:
 def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
     if candidate.mode == "note":
         # Neither a merge nor an append of no rows will do: each writes a data file without rows.
-        run_id = candidate.run_id.replace("'", "")
+        run_id = candidate.run.run_id.replace("'", "")
         spark.sql(f"ALTER TABLE {target.sql} SET TBLPROPERTIES ('{NOTE_KEY}.last_run' = '{run_id}')")
         return
     if candidate.mode == "full":
         rows = candidate.rows.drop(VANISHED)
-        rows = in_large_files(rows, candidate.run["rows_in"])
+        rows = in_large_files(rows, candidate.run.rows_in)
         overwrite_version(rows, target, version, number)
         return
     names = [name for name in candidate.rows.columns if name != VANISHED]

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from lib.errors import CategorizerError, InputError
-from lib.tables.commits import Commit, commit_of_run, commits_of, noted, sequence_of, state_of
+from lib.tables.commits import Commit, TableState, commit_of_run, commits_of, noted, sequence_of, state_of
 from lib.tables.ledger import recover
 from lib.tables.locations import delta_table
+from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, check_categorized
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK
 
 # Of a version that no run has made.
-EMPTY: Mapping[str, Any] = {
-    "source": "",
-    "source_version": "",
-    "model_version": "",
-    "engine": "",
-    **dict.fromkeys(("rows_in", "rows_scored", "rows_unchanged", "rows_rejected", "rows_review", "rows_unclassifiable"), 0),
-}
+EMPTY = RunRecord("", "")
 
 
-def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] | None:
+def rollback(spark: SparkSession, tables: Tables, to: str) -> RunRecord | None:
     """Bring `categorized` back to a version, or to what a run had published, and tell the ledger.
 
     The night that is undone stays in the history: rolling back to its version brings it back. The next run on the input
@@ -47,35 +43,40 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> Mapping[str, Any] 
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
         return None
-    note = _note(commits, wanted, started)
-    _restore(spark, tables, wanted.version, note)
+    note, run = _note(commits, wanted), _record(commits, wanted, started)
+    _restore(spark, tables, wanted.version, {**note, "run": run.values()})
     now = commits_of(spark, tables.categorized)
     # Our own row is one of them; whose commit came between may have stopped before its row.
     recover(spark, tables, state_of(now).runs)
     _check_nothing_undone_unseen(tables, now, commits[0].version)
-    return dict(note["run"])
+    return run
 
 
-def _note(commits: Sequence[Commit], wanted: Commit, started: float) -> dict[str, Any]:
-    """What the commit tells, with the rollback's row for the ledger. commits: newest first."""
-    restored = state_of([commit for commit in commits if commit.version <= wanted.version])
-    record = {
-        **EMPTY,
-        **restored.last_good,
-        "run_id": run_id(started),
-        "started_at": iso(started),
-        "ended_at": iso(time.time()),
-        "status": ROLLED_BACK,
-        "mode": "rollback",
-        "settings": f'{{"to": {wanted.version}}}',
-    }
+def _restored(commits: Sequence[Commit], wanted: Commit) -> TableState:
+    return state_of([commit for commit in commits if commit.version <= wanted.version])
+
+
+def _note(commits: Sequence[Commit], wanted: Commit) -> dict[str, Any]:
+    """What the commit tells beside its run. commits: newest first."""
     return {
-        **(restored.last or {}),
+        **(_restored(commits, wanted).last or {}),
         "read_version": commits[0].version,
         "restored": wanted.version,
         "sequence": sequence_of(commits) + 1,
-        "run": record,
     }
+
+
+def _record(commits: Sequence[Commit], wanted: Commit, started: float) -> RunRecord:
+    """The rollback's row for the ledger: what it restores, under its own name."""
+    return replace(
+        _restored(commits, wanted).last_run or EMPTY,
+        run_id=run_id(started),
+        started_at=iso(started),
+        ended_at=iso(time.time()),
+        status=ROLLED_BACK,
+        mode="rollback",
+        settings=f'{{"to": {wanted.version}}}',
+    )
 
 
 def _restore(spark: SparkSession, tables: Tables, version: int, note: Mapping[str, Any]) -> None:
@@ -111,7 +112,7 @@ def _wanted(commits: list[Commit], to: str, where: str) -> Commit:
     by_version = {str(commit.version): commit for commit in commits}
     found = by_version.get(to) or commit_of_run(commits, to)
     if found is None:
-        runs = ", ".join(f"{c.run['run_id']} (version {c.version})" for c in commits if c.run)[:500] or "no run"
+        runs = ", ".join(f"{run.run_id} (version {c.version})" for c in commits if (run := c.run))[:500] or "no run"
         raise InputError(
             f"Expected the version or the run {to!r} in the history of {where}, found versions {commits[-1].version} to "
             f"{commits[0].version} and {runs}; correct --to."

@@ -238,7 +238,7 @@ def another_hand(table: Table, change: str) -> Writer:
 
 
 def recover(table: Table, state: TableState) -> None:
-    rows = ((str(run["run_id"]), str(run["status"])) for run in state.runs)
+    rows = ((run.run_id, run.status) for run in state.runs)
     table.ledger += reversed(list(takewhile(lambda row: row not in table.ledger, rows)))
 
 

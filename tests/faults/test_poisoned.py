@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.model.bundle import MANIFEST, SEAL, sha256_of
+from lib.tables.run_record import RunRecord
 from schemas.tables import FATAL_TEXT, OLDER_COPY
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
@@ -273,8 +275,6 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
         "labels with slashes, dots, quotes, backticks and line ends",
         "kept as they are in every column, map and matrix; no file is named by them",
     )
-    from dataclasses import replace
-
     from lib.scoring.plan import Outcome
     from lib.scoring.report import outcome_text
     from lib.tables.locations import locate
@@ -298,7 +298,7 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     assert set(last["category_shares"]) == {row["category"] for row in rows}
     assert {new for row in last["label_changes"].values() for new in row} == {row["category"] for row in rows}
     # Whichever of them this model has found: a screen shows each in one line.
-    record = {**last.asDict(), "category_shares": dict.fromkeys(ODD_LABELS, 0.25)}
+    record = replace(RunRecord.of(last.asDict(recursive=True)), category_shares=dict.fromkeys(ODD_LABELS, 0.25))
     told_of = outcome_text(Outcome(record), tables_of(locate(spark, str(lake))))
     assert "=1+1|'x'\\n<b> 25.0%" in told_of
     assert run(source, lake, model=models / "tiny") == 0

@@ -78,11 +78,11 @@ def check(table: Table, first: int, codes: Mapping[str, int | None]) -> None:
         unseen = [one for one in changed if before.get(one) != read.get(one)]
         # Nothing that was committed behind what was read is replaced or removed; a rollback, which cannot be kept from it, says so.
         assert not unseen or (commit.operation == "RESTORE" and codes.get("rollback") != 0), (unseen, told)
-    by_run = [commit.run["run_id"] for commit in table.commits if commit.run]
+    by_run = [commit.run.run_id for commit in table.commits if commit.run]
     assert len(by_run) == len(set(by_run)), told
 
 
 def check_ledger(table: Table) -> None:
     """Whose commit stands is in the ledger, once, and nobody else."""
-    stands = sorted((commit.run["run_id"], commit.run["status"]) for commit in table.commits if commit.run)
+    stands = sorted((commit.run.run_id, commit.run.status) for commit in table.commits if commit.run)
     assert sorted(table.ledger) == stands, [(one.operation, one.note) for one in table.commits]

@@ -7,21 +7,27 @@ from dataclasses import replace
 
 import pytest
 
-from lib.scoring.guardrails import Limits, breaches, yardstick
+from lib.scoring.guardrails import Limits, Yardstick, breaches, yardstick
+from lib.tables.run_record import RunRecord
 
-GOOD = {
-    "rows_in": 10_000,
-    "rows_rejected": 100,
-    "rows_scored": 10_000,
-    "review_share": 0.1,
-    "mean_confidence": 0.9,
-    "out_of_vocabulary_share": 0.05,
-    "drift": None,
-}
+GOOD = RunRecord(
+    run_id="good",
+    status="published",
+    rows_in=10_000,
+    rows_rejected=100,
+    rows_scored=10_000,
+    review_share=0.1,
+    mean_confidence=0.9,
+    out_of_vocabulary_share=0.05,
+)
+
+
+def measure(good: RunRecord) -> Yardstick:
+    return yardstick([good], Limits())
 
 
 def test_a_night_like_the_last_one_passes() -> None:
-    assert breaches({**GOOD, "rows_in": 11_000, "drift": 0.01}, GOOD, Limits()) == []
+    assert breaches(replace(GOOD, rows_in=11_000, drift=0.01), measure(GOOD), Limits()) == []
 
 
 @pytest.mark.parametrize(
@@ -37,24 +43,24 @@ def test_a_night_like_the_last_one_passes() -> None:
     ],
 )
 def test_each_figure_past_its_limit(change: dict[str, float], phrase: str) -> None:
-    (found,) = breaches({**GOOD, **change}, GOOD, Limits())
+    (found,) = breaches(replace(GOOD, **change), measure(GOOD), Limits())
     assert found.startswith(phrase)
     none = Limits(*[math.inf] * 6)
-    assert breaches({**GOOD, **change}, GOOD, none) == []
+    assert breaches(replace(GOOD, **change), measure(GOOD), none) == []
 
 
 def test_falls_that_are_good_news_pass() -> None:
-    better = {**GOOD, "rows_rejected": 0, "review_share": 0.0, "mean_confidence": 0.99, "out_of_vocabulary_share": 0.0}
-    assert breaches(better, GOOD, Limits()) == []
+    better = replace(GOOD, rows_rejected=0, review_share=0.0, mean_confidence=0.99, out_of_vocabulary_share=0.0)
+    assert breaches(better, measure(GOOD), Limits()) == []
 
 
 def test_what_cannot_be_compared_passes() -> None:
-    odd = {**GOOD, "rows_in": 1, "rows_rejected": 0, "drift": 9.0}
-    assert breaches(odd, {}, Limits()) == []
-    assert breaches(odd, {**GOOD, "rows_in": 999}, Limits()) == []
-    assert breaches(odd, {"rows_in": 10_000, "rows_rejected": 0}, replace(Limits(), rows=1.0, drift=10.0)) == []
+    odd = replace(GOOD, rows_in=1, rows_rejected=0, drift=9.0)
+    assert breaches(odd, Yardstick(), Limits()) == []
+    assert breaches(odd, measure(replace(GOOD, rows_in=999)), Limits()) == []
+    assert breaches(odd, Yardstick(rows_in=10_000), replace(Limits(), rows=1.0, drift=10.0)) == []
     # A few rows scored say nothing of the words of a catalogue.
-    assert breaches({**GOOD, "rows_scored": 999, "out_of_vocabulary_share": 0.9}, GOOD, Limits()) == []
+    assert breaches(replace(GOOD, rows_scored=999, out_of_vocabulary_share=0.9), measure(GOOD), Limits()) == []
 
 
 # Per night: what else is guarded, and by what it is measured
@@ -74,29 +80,27 @@ GUARDED = {"unclassifiable": 0.01, "empty:title": 0.0, "length:title": 40.0}
     ],
 )
 def test_each_guarded_figure(change: dict[str, float], phrase: str) -> None:
-    good = {**GOOD, "guarded": GUARDED}
-    (found,) = breaches({**GOOD, "guarded": {**GUARDED, **change}}, good, Limits())
+    odd, good = replace(GOOD, guarded={**GUARDED, **change}), replace(GOOD, guarded=GUARDED)
+    (found,) = breaches(odd, measure(good), Limits())
     assert found == phrase
-    assert breaches({**GOOD, "guarded": {**GUARDED, **change}}, {**GOOD, "rows_in": 5, "guarded": GUARDED}, Limits()) == (
-        [phrase] if "removed" in change else []
-    )
+    assert breaches(odd, measure(replace(good, rows_in=5)), Limits()) == ([phrase] if "removed" in change else [])
 
 
 def test_a_night_without_a_usable_id_is_held_whatever_its_size() -> None:
     for rows in (1, 10_000):
-        assert breaches({**GOOD, "rows_in": rows, "rows_rejected": rows}, {}, Limits()) == [
+        assert breaches(replace(GOOD, rows_in=rows, rows_rejected=rows), Yardstick(), Limits()) == [
             f"none of the {rows:,} rows has a usable id"
         ]
 
 
 def test_one_odd_good_run_moves_no_yardstick() -> None:
-    odd = {**GOOD, "rows_in": 3, "rows_rejected": 3, "review_share": 1.0, "category_shares": {"Toys": 1.0}}
-    usual = {**GOOD, "category_shares": {"Books": 0.75, "Home": 0.25}, "guarded": GUARDED}
+    odd = replace(GOOD, rows_in=3, rows_rejected=3, review_share=1.0, category_shares={"Toys": 1.0})
+    usual = replace(GOOD, category_shares={"Books": 0.75, "Home": 0.25}, guarded=GUARDED)
     for good in ([odd, usual], [odd, usual, usual, usual], [usual] * 7 + [odd] * 10):
         found = yardstick(good, Limits())
-        assert (found["rows_in"], found["rows_rejected"], found["review_share"]) == (10_000, 100, 0.1)
-        assert found["category_shares"] == usual["category_shares"]
-        assert found["guarded"] == GUARDED
-    assert yardstick([odd] * 7 + [usual], Limits())["rows_in"] == 3
-    assert yardstick([odd, *[usual] * 3], Limits(runs=1))["rows_in"] == 3
-    assert yardstick([], Limits()) == {}
+        assert (found.rows_in, found.rows_rejected, found.review_share) == (10_000, 100, 0.1)
+        assert found.category_shares == usual.category_shares
+        assert found.guarded == GUARDED
+    assert yardstick([odd] * 7 + [usual], Limits()).rows_in == 3
+    assert yardstick([odd, *[usual] * 3], Limits(runs=1)).rows_in == 3
+    assert yardstick([], Limits()) == Yardstick()

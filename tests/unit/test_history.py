@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, encoded, state_of
+from lib.tables.run_record import RunRecord
+from schemas.tables import RUNS
 
 
 def ours(version: int, read: int, run: str, operation: str = "MERGE") -> Commit:
@@ -18,7 +21,7 @@ def other(version: int, operation: str) -> Commit:
 
 def test_the_newest_run_is_the_last_one() -> None:
     state = state_of([ours(3, 2, "b"), ours(2, 1, "a"), other(0, "CREATE TABLE")])
-    assert (state.version, state.last["identity"], state.last_good["run_id"]) == (3, "i-b", "b")
+    assert (state.version, state.last["identity"], state.last_run.run_id) == (3, "i-b", "b")
     assert state_of([]).version == -1
 
 
@@ -32,7 +35,7 @@ def test_a_change_by_another_hand_is_seen_behind_and_in_the_middle() -> None:
     middle = state_of([ours(4, 2, "b"), other(3, "DELETE"), ours(2, 1, "a")])
     for state, version in ((behind, 4), (middle, 4)):
         assert state.last is None
-        assert state.last_good["run_id"] == "b"
+        assert state.last_run.run_id == "b"
         assert state.version == version
 
 
@@ -52,3 +55,15 @@ def test_notes_of_others_and_of_older_versions() -> None:
     # Before `read_version` there was none to compare with.
     older = Commit.read(2, "WRITE", json.dumps({NOTE_KEY: {"identity": "i", "run": {"run_id": "a"}}}))
     assert state_of([older, other(1, "WRITE")]).last["identity"] == "i"
+
+
+def test_a_record_is_a_row_of_the_ledger() -> None:
+    assert {field.name for field in fields(RunRecord)} == set(RUNS.names)
+    run = RunRecord("a", "published", rows_in=3, guarded={"unclassifiable": 0.5}, held_because=["x"])
+    assert RunRecord.of(json.loads(json.dumps(run.values()))) == run
+    # Of older versions, and of newer ones.
+    assert RunRecord.of({"run_id": "a", "status": "published", "rows_in": 3, "drift": None, "later": 1}) == RunRecord(
+        "a", "published", rows_in=3
+    )
+    for none in (None, [], {}, {"status": "published"}):
+        assert RunRecord.of(none) is None
