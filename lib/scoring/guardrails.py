@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median, median_high
+from typing import Any
 
 from lib.tables.run_record import RunRecord
 
@@ -46,6 +47,14 @@ class Limits:
     removed: float = 0.8
     from_rows: int = 1000
     runs: int = 7
+
+
+def limits_of(settings: Mapping[str, Any]) -> Limits:
+    """The limits that a run had. settings: of its record; what older versions did not know is as it is by default."""
+    told = {f.name: settings.get(f"guard_{f.name}", f.default) for f in fields(Limits)}
+    # JSON has no infinity: it is kept as a text.
+    values: Any = {name: float(value) if isinstance(value, str) else value for name, value in told.items()}
+    return Limits(**values)
 
 
 @dataclass(frozen=True)
@@ -96,69 +105,99 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def breaches(run: RunRecord, good: Yardstick, limits: Limits) -> list[str]:
-    """What of `run` is past its limit, a phrase each: "the share rejected rose by 0.12 (limit 0.05)".
+@dataclass(frozen=True)
+class Measure:
+    """One figure beside its limit.
 
-    What neither has is not compared.
+    before: the yardstick's; None where a figure has none. change: what the limit holds for. phrase: what is said past it.
     """
-    found = _whatever_its_size(run, limits)
+
+    name: str
+    before: float | None
+    now: float
+    change: float
+    limit: float
+    phrase: str
+
+    @property
+    def is_breach(self) -> bool:
+        return self.change > self.limit
+
+
+def breaches(run: RunRecord, good: Yardstick, limits: Limits) -> list[str]:
+    """What of `run` is past its limit, a phrase each: "the share rejected rose by 0.12 (limit 0.05)"."""
+    none = [f"none of the {run.rows_in:,} rows has a usable id"] if run.rows_in and run.rows_rejected == run.rows_in else []
+    return none + [measure.phrase for measure in measures(run, good, limits) if measure.is_breach]
+
+
+def measures(run: RunRecord, good: Yardstick, limits: Limits) -> list[Measure]:
+    """Every figure that is guarded in this run; what it or the yardstick lacks is not compared."""
+    found = []
+    removed = (run.guarded or {}).get(REMOVED)
+    if removed is not None:
+        phrase = f"{removed:.1%} of the table's rows would be deleted (limit {limits.removed:.0%})"
+        found.append(Measure("share of the table's rows deleted", None, removed, removed, limits.removed, phrase))
     if not good.rows_in or good.rows_in < limits.from_rows:
         return found
-    found += _guarded(run.guarded or {}, good.guarded, limits)
-    rows = run.rows_in / good.rows_in - 1
-    if abs(rows) > limits.rows:
-        found.append(f"the rows in changed by {rows:+.1%}, from {good.rows_in:,} to {run.rows_in:,} (limit {limits.rows:.0%})")
+    for key, value in (run.guarded or {}).items():
+        if value is not None:
+            found += _of_ids(key, value, limits)
+            found += _of_texts(key, value, good.guarded.get(key), limits)
+    return found + _of_counts(run, good, limits)
+
+
+def _of_ids(key: str, value: float, limits: Limits) -> list[Measure]:
+    known = {
+        NEW_IDS: ("share of ids that are new", "the ids are new", limits.ids),
+        GONE_IDS: ("share of ids that are gone", "the last good run's ids are gone", limits.ids),
+        MOVED: (
+            "share of products under another category",
+            "the products that stay have another category under the same model",
+            limits.moved,
+        ),
+    }
+    if key not in known:
+        return []
+    name, what, limit = known[key]
+    return [Measure(name, None, value, value, limit, f"{value:.1%} of {what} (limit {limit:.0%})")]
+
+
+def _of_texts(key: str, value: float, past: float | None, limits: Limits) -> list[Measure]:
+    if past is None:
+        return []
+    if key == UNCLASSIFIABLE_SHARE:
+        return [_rise("share `unclassifiable`", past, value, limits.unclassifiable)]
+    if key.startswith(EMPTY_SHARE):
+        return [_rise(f"share of empty texts in {key.removeprefix(EMPTY_SHARE)}", past, value, limits.empty)]
+    if key.startswith(MEAN_LENGTH) and past:
+        name, change = f"mean length of texts in {key.removeprefix(MEAN_LENGTH)}", value / past - 1
+        phrase = f"the {name} changed by {change:+.1%}, from {past:.0f} to {value:.0f} bytes (limit {limits.length:.0%})"
+        return [Measure(name, past, value, abs(change), limits.length, phrase)]
+    return []
+
+
+def _of_counts(run: RunRecord, good: Yardstick, limits: Limits) -> list[Measure]:
+    change = run.rows_in / good.rows_in - 1
+    phrase = f"the rows in changed by {change:+.1%}, from {good.rows_in:,} to {run.rows_in:,} (limit {limits.rows:.0%})"
+    found = [Measure("rows in", good.rows_in, run.rows_in, abs(change), limits.rows, phrase)]
     rises = {
-        "share rejected": (run.rejected_share, good.rows_rejected / good.rows_in, limits.rejected),
-        "share `review`": (run.review_share, good.review_share, limits.review),
+        "share rejected": (good.rows_rejected / good.rows_in, run.rejected_share, limits.rejected),
+        "share `review`": (good.review_share, run.review_share, limits.review),
     }
     if run.rows_scored >= limits.from_rows:
-        rises["share out of vocabulary"] = (run.out_of_vocabulary_share, good.out_of_vocabulary_share, limits.unknown)
-    for name, (now, before, limit) in rises.items():
-        if now is not None and before is not None and now - before > limit:
-            found.append(f"the {name} rose from {before:.3f} to {now:.3f} (limit +{limit:g})")
-    now, before = run.mean_confidence, good.mean_confidence
-    if now is not None and before is not None and before - now > limits.confidence:
-        found.append(f"the mean confidence fell from {before:.3f} to {now:.3f} (limit -{limits.confidence:g})")
-    if run.drift is not None and run.drift > limits.drift:
-        found.append(f"the shares of the categories drifted by {run.drift:.3f} (limit {limits.drift:g})")
+        rises["share out of vocabulary"] = (good.out_of_vocabulary_share, run.out_of_vocabulary_share, limits.unknown)
+    for name, (before, now, limit) in rises.items():
+        if before is not None and now is not None:
+            found.append(_rise(name, before, now, limit))
+    before, now = good.mean_confidence, run.mean_confidence
+    if before is not None and now is not None:
+        phrase = f"the mean confidence fell from {before:.3f} to {now:.3f} (limit -{limits.confidence:g})"
+        found.append(Measure("mean confidence", before, now, before - now, limits.confidence, phrase))
+    if run.drift is not None:
+        phrase = f"the shares of the categories drifted by {run.drift:.3f} (limit {limits.drift:g})"
+        found.append(Measure("drift of the categories' shares", None, run.drift, run.drift, limits.drift, phrase))
     return found
 
 
-def _whatever_its_size(run: RunRecord, limits: Limits) -> list[str]:
-    found = []
-    if run.rows_in and run.rows_rejected == run.rows_in:
-        found.append(f"none of the {run.rows_in:,} rows has a usable id")
-    removed = (run.guarded or {}).get(REMOVED)
-    if removed is not None and removed > limits.removed:
-        found.append(f"{removed:.1%} of the table's rows would be deleted (limit {limits.removed:.0%})")
-    return found
-
-
-def _guarded(now: Mapping[str, float | None], before: Mapping[str, float | None], limits: Limits) -> list[str]:
-    found = []
-    for key, value in now.items():
-        if value is None:
-            continue
-        if key in (NEW_IDS, GONE_IDS) and value > limits.ids:
-            what = "the ids are new" if key == NEW_IDS else "the last good run's ids are gone"
-            found.append(f"{value:.1%} of {what} (limit {limits.ids:.0%})")
-        if key == MOVED and value > limits.moved:
-            found.append(
-                f"{value:.1%} of the products that stay have another category under the same model (limit {limits.moved:.0%})"
-            )
-        past = before.get(key)
-        if past is None:
-            continue
-        if key == UNCLASSIFIABLE_SHARE and value - past > limits.unclassifiable:
-            found.append(f"the share `unclassifiable` rose from {past:.3f} to {value:.3f} (limit +{limits.unclassifiable:g})")
-        if key.startswith(EMPTY_SHARE) and value - past > limits.empty:
-            column = key.removeprefix(EMPTY_SHARE)
-            found.append(f"the share of empty texts in {column} rose from {past:.3f} to {value:.3f} (limit +{limits.empty:g})")
-        if key.startswith(MEAN_LENGTH) and past and abs(value / past - 1) > limits.length:
-            column = key.removeprefix(MEAN_LENGTH)
-            found.append(
-                f"the mean length of texts in {column} changed by {value / past - 1:+.1%}, from {past:.0f} to {value:.0f} bytes "
-                f"(limit {limits.length:.0%})"
-            )
-    return found
+def _rise(name: str, before: float, now: float, limit: float) -> Measure:
+    return Measure(name, before, now, now - before, limit, f"the {name} rose from {before:.3f} to {now:.3f} (limit +{limit:g})")

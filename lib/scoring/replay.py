@@ -21,7 +21,7 @@ from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import ReadOptions
-from lib.tables.locations import delta_table, is_delta, locate, newest_snapshot, rows_at
+from lib.tables.locations import delta_table, files_are_gone, is_delta, locate, newest_snapshot, rows_at
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, at_version, read_source
 from lib.tables.target import Tables, check_categorized
@@ -31,8 +31,6 @@ from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
 STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
 # An unfamiliarity is a rank, which moves further than a probability.
 RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
-
-FILES_ARE_GONE = ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND")
 
 
 @dataclass(frozen=True)
@@ -150,10 +148,7 @@ def _rows_of_version(spark: SparkSession, tables: Tables, version: int, product_
         return rows_at(spark, tables.categorized, version).filter(F.col("product_id") == product_id).collect()
     except Exception as error:
         # Of today's version a missing file is damage, of older ones VACUUM's work.
-        if (
-            not any(mark in str(error) for mark in FILES_ARE_GONE)
-            or version == newest_snapshot(spark, tables.categorized).version()
-        ):
+        if not files_are_gone(error) or version == newest_snapshot(spark, tables.categorized).version():
             raise
         raise InputError(
             f"Expected the files of version {version} of {tables.categorized.given}, found some gone (vacuumed); give a younger --run, or "

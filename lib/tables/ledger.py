@@ -34,6 +34,14 @@ def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) 
     return not rows.isEmpty()
 
 
+def all_runs(spark: SparkSession, tables: Tables) -> list[RunRecord]:
+    """Every run of the ledger, newest first."""
+    if not is_delta(spark, tables.runs):
+        return []
+    rows = delta_table(spark, tables.runs).toDF().orderBy(F.col("started_at").desc()).collect()
+    return [run for row in rows if (run := RunRecord.of(row.asDict(recursive=True)))]
+
+
 def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[RunRecord]:
     """The newest runs that published rows, newest first; none if there is no ledger."""
     if not is_delta(spark, tables.runs):

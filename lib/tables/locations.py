@@ -243,6 +243,13 @@ def stands(spark: SparkSession, location: Location, version: str) -> bool:
     return not commit or _commit_digest(spark, snapshot.deltaLog(), int(number)) in (commit, None)
 
 
+def files_are_gone(error: Exception) -> bool:
+    """Whether a read failed since a data file is no longer there: of an older version that is VACUUM's work."""
+    return any(
+        mark in str(error) for mark in ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND")
+    )
+
+
 def storage_uri(spark: SparkSession, location: Location) -> str:
     """Where the data lies, to compare a path with a name; the name itself for what has no files."""
     if location.is_path or not is_delta(spark, location):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
+
+from lib.times import iso
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class RunRecord:
         if not isinstance(values, Mapping) or not values.get("run_id"):
             return None
         told = {field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None}
+        # The ledger's own, which Spark gives in the time of this machine.
+        told |= {name: iso(value.timestamp()) for name, value in told.items() if isinstance(value, datetime)}
         return cls(**{"status": "", **told})
 
     @property

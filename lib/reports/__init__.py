@@ -1,0 +1,1 @@
+"""Pages for people: what a run did, and why it was held back."""

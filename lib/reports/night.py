@@ -1,0 +1,152 @@
+"""What a report tells of one run, gathered from the ledger, the table's history, and the rows as the run has left them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.identifiers import column
+from lib.scoring.guardrails import Measure, Yardstick, limits_of, measures, yardstick
+from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
+from lib.tables.ledger import all_runs, mend_ledger
+from lib.tables.locations import files_are_gone, is_delta, rows_at
+from lib.tables.publish import VANISHED, held_candidate
+from lib.tables.run_record import RunRecord
+from lib.tables.target import Tables, check_categorized
+from schemas.tables import HELD, PUBLISHED, ROLLED_BACK
+
+# Of a confidence, from 0 to 1.
+BINS = 20
+MOST_UNSURE = 20
+MOST_EXAMPLES = 3
+MOST_CARRIED = 2
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rows that were rejected for one reason. examples: a few of their ids."""
+
+    reason: str
+    rows: int
+    examples: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows tell that the run has left, or would have.
+
+    confidences: by status the rows in each of BINS equal steps of the confidence; unsure: the least sure rows, as the columns
+    product_id, some that are carried along, category, confidence, runner_up, runner_up_confidence, status and reason.
+    """
+
+    confidences: Mapping[str, Sequence[int]]
+    unsure: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Night:
+    """A run and what it stands beside.
+
+    good: what it was measured by, and each figure's measure; rows: None where their files are gone; runs: all of the ledger,
+    newest first; target: as the user has named it.
+    """
+
+    target: str
+    run: RunRecord
+    good: Yardstick
+    measures: Sequence[Measure]
+    rows: Rows | None
+    rejects: Sequence[Rejects]
+    runs: Sequence[RunRecord]
+
+
+def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None) -> Night:
+    """A run of the ledger, by default the newest.
+
+    Raises:
+        InputError: no table of categorized products, no ledger, or no such run in it.
+    """
+    check_categorized(spark, tables.categorized)
+    mend_ledger(spark, tables)
+    runs = all_runs(spark, tables)
+    run = next((run for run in runs if run_id in (None, run.run_id)), None)
+    if run is None:
+        known = ", ".join(one.run_id for one in runs)[:500] or "none"
+        raise InputError(
+            f"Expected a run of the ledger {tables.runs.given}, found {run_id or 'none'} (there are: {known}); correct --run."
+        )
+    commits = commits_of(spark, tables.categorized)
+    settings = json.loads(run.settings)
+    limits = limits_of(settings)
+    good = yardstick(_good_before(spark, tables, run, runs, commits), limits)
+    measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
+    rows = _rows(spark, tables, run, commits)
+    told = None if rows is None else _told(rows, settings.get("carry", ()))
+    return Night(tables.categorized.given, run, good, measured, told, _rejects(spark, tables, run), runs)
+
+
+def _good_before(
+    spark: SparkSession, tables: Tables, run: RunRecord, runs: Sequence[RunRecord], commits: Sequence[Commit]
+) -> Sequence[RunRecord]:
+    """The good runs that it was measured by: those of the history that it had read, or, where that is gone, the ledger's before it."""
+    commit = commit_of_run(commits, run.run_id)
+    note = commit.note if commit else None
+    if run.status == HELD and (held := held_candidate(spark, tables)) and held.run.run_id == run.run_id:
+        note = held.note
+    read = (note or {}).get("read_version")
+    before = [commit for commit in commits if read is not None and commit.version <= int(read)]
+    if before:
+        return state_of(before).good
+    return [one for one in runs if one.status == PUBLISHED and one.rows_in and one.started_at < run.started_at]
+
+
+def _rows(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit]) -> DataFrame | None:
+    if run.status == HELD:
+        held = held_candidate(spark, tables)
+        same = held is not None and held.run.run_id == run.run_id
+        return held.rows.filter(f"NOT {VANISHED}") if held and same else None
+    commit = commit_of_run(commits, run.run_id)
+    return rows_at(spark, tables.categorized, commit.version) if commit else None
+
+
+def _told(rows: DataFrame, carried: Sequence[str]) -> Rows | None:
+    try:
+        return Rows(_confidences(rows), _unsure(rows, carried))
+    except Exception as error:
+        if files_are_gone(error):
+            return None
+        raise
+
+
+def _confidences(rows: DataFrame) -> Mapping[str, Sequence[int]]:
+    step = F.least(F.floor(F.col("confidence") * BINS), F.lit(BINS - 1)).cast("int")
+    counted = rows.filter("confidence IS NOT NULL").groupBy("status", step.alias("step")).count().collect()
+    found: dict[str, list[int]] = {}
+    for row in sorted(counted, key=lambda row: row["status"]):
+        found.setdefault(row["status"], [0] * BINS)[row["step"]] = row["count"]
+    return found
+
+
+def _unsure(rows: DataFrame, carried: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    names = [name for name in carried if name in rows.columns][:MOST_CARRIED]
+    told = ["category", "confidence", "runner_up", "runner_up_confidence", "status", "reason"]
+    chosen = rows.select("product_id", *[column(name).cast("string").alias(name) for name in names], *told)
+    least = chosen.filter("confidence IS NOT NULL").orderBy("confidence", "product_id").limit(MOST_UNSURE)
+    return [row.asDict() for row in least.collect()]
+
+
+def _rejects(spark: SparkSession, tables: Tables, run: RunRecord) -> Sequence[Rejects]:
+    if not is_delta(spark, tables.rejected):
+        return []
+    rows = spark.read.format("delta").load(tables.rejected.uri) if tables.rejected.is_path else spark.table(tables.rejected.uri)
+    examples = F.slice(F.array_sort(F.collect_set("product_id")), 1, MOST_EXAMPLES)
+    counted = (
+        rows.filter(F.col("run_id") == run.run_id).groupBy("reason").agg(F.count("*").alias("rows"), examples.alias("ids"))
+    )
+    return [Rejects(row["reason"], row["rows"], row["ids"]) for row in counted.orderBy(F.desc("rows"), "reason").collect()]
