@@ -56,6 +56,62 @@ CATEGORIZED = StructType(
 ADDED_TO_CATEGORIZED = frozenset({"missing_since", "unfamiliarity"})
 
 
+# What the tables themselves say of their columns, to DESCRIBE and to catalogue browsers; docs/tables.md says more.
+COMMENTS: Mapping[str, str] = {
+    "product_id": "id of the product in the source, as text",
+    "category": "label with the highest probability; null if unclassifiable",
+    "confidence": "probability of the category, 0 to 1",
+    "runner_up": "label with the second highest probability",
+    "runner_up_confidence": "probability of the runner-up, 0 to 1",
+    "scores": "probability of every label, 0 to 1",
+    "status": "categorized, review or unclassifiable; of a run: published, held or rolled back",
+    "reason": "why the row is not categorized, or was rejected",
+    "text_hash": "SHA-256 of the text that was scored",
+    "model_version": "NAME/VERSION of the bundle that scored",
+    "run_id": "the run that wrote the row; key into the table of runs",
+    "scored_at": "when the row was scored, UTC",
+    "missing_since": "since when the source lacks the product, UTC; null while it is there",
+    "unfamiliarity": "0 to 1: share of texts like the labelled ones that are less unlike the training texts",
+    "row": "the rejected row of the source, as JSON",
+    "rejected_at": "when the row was rejected, UTC",
+    "started_at": "when the run began, UTC",
+    "ended_at": "when the run ended, UTC",
+    "source": "where the rows came from",
+    "source_version": "version of the source that was read",
+    "mode": "incremental, full or rollback",
+    "engine": "what ran the model",
+    "rows_in": "rows of the source = scored + unchanged + rejected",
+    "rows_scored": "rows that the model scored in this run",
+    "rows_unchanged": "rows that stand as they were scored before",
+    "rows_rejected": "rows without a usable id, and older copies",
+    "rows_review": "scored rows with the status review",
+    "rows_unclassifiable": "scored rows with the status unclassifiable",
+    "category_shares": "share of each category among the source's rows that have one, 0 to 1",
+    "mean_confidence": "mean confidence of the source's rows that have a category: their estimated accuracy, 0 to 1",
+    "out_of_vocabulary_share": "share of the tokens scored that the model does not know, 0 to 1",
+    "drift": "population stability index of the categories' shares against the last good runs",
+    "rows_missing": "products of the table that the source no longer holds",
+    "review_share": "share of the source's rows with the status review, 0 to 1",
+    "label_changes": "rows by the label of the model before and the new one",
+    "held_because": "what the guardrails found",
+    "estimated_precision": "mean confidence of the rows with the status categorized, 0 to 1",
+    "guarded": "further figures that the guardrails compare",
+    "rows_per_second": "rows scored a second, from the first count to the last score",
+    "seconds": "seconds by phase; of scoring also by part, all tasks together",
+    "settings": "settings of the job, as JSON",
+}
+
+
+def commented(schema: StructType) -> StructType:
+    """The schema with the COMMENTS on the columns of ours, as Delta keeps them."""
+    return StructType(
+        [
+            StructField(f.name, f.dataType, f.nullable, {"comment": COMMENTS[f.name]} if f.name in COMMENTS else {})
+            for f in schema.fields
+        ]
+    )
+
+
 def categorized_schema(carried: Sequence[StructField]) -> StructType:
     """`categorized` with the carried columns behind its own."""
     return StructType([*CATEGORIZED.fields, *[StructField(field.name, field.dataType) for field in carried]])

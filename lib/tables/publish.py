@@ -18,6 +18,7 @@ from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, com
 from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at, stands
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, save
+from schemas.tables import commented
 
 MOST_TRIES = 5
 # On a fast machine a file holds a second's writing; tasks beyond that only make small files.
@@ -234,12 +235,20 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
         else "overwriteSchema"
     )
     options = delta.DeltaOptions(_scala_map(spark, {how: "true"}), java.sessionState().conf())
-    write = delta.commands.WriteIntoDelta(log, overwrite, options, partitions, nothing, rows._jdf, none, none, False)
+    write = delta.commands.WriteIntoDelta(
+        log, overwrite, options, partitions, nothing, _with_comments(rows)._jdf, none, none, False
+    )
     clustered = delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(snapshot)
     actions = write.write(transaction, java, clustered, False)
     mark = delta.actions.SetTransaction(APPLICATION, number, none)
     operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
     transaction.commit(actions.appended(mark), operation)
+
+
+def _with_comments(rows: DataFrame) -> DataFrame:
+    """For a schema that is written anew."""
+    fields = commented(rows.schema).fields
+    return rows.select(*[column(field.name).alias(field.name, metadata=field.metadata) for field in fields])
 
 
 def _holds_all_of(schema: StructType, table: StructType) -> bool:

@@ -21,6 +21,7 @@ from schemas.tables import (
     REJECTED,
     RUNS,
     categorized_schema,
+    commented,
 )
 
 CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
@@ -140,7 +141,7 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
             if CHANGE_DATA_FEED in wanted and not feeds_changes(spark, location):
                 spark.sql(f"ALTER TABLE {location.sql} SET TBLPROPERTIES ({CHANGE_DATA_FEED} = true)")
             continue
-        builder = DeltaTable.createIfNotExists(spark).addColumns(schema)
+        builder = DeltaTable.createIfNotExists(spark).addColumns(commented(schema))
         builder = builder.location(location.uri) if location.is_path else builder.tableName(location.uri)
         for name, value in wanted.items():
             builder = builder.property(name, value)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.tables import COMMENTS
 from tests.faults.nights import run
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -46,6 +47,8 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     # Another column in its place, and products that are missing in the columns of today.
     assert run(catalogue(source, stock=[7, 8]), lake, "--carry", "stock", "--mode", "full", "--missing", "mark") == 0
     assert column("price") == dict.fromkeys("123", "no column")
+    described = {row["col_name"]: row["comment"] for row in spark.sql(f"DESCRIBE TABLE delta.`{lake}`").collect()}
+    assert (described["confidence"], described["stock"]) == (COMMENTS["confidence"], None)
     assert column("stock") == {"1": 7, "2": 8, "3": None}
     assert run(catalogue(source, stock=[7, 9]), lake, "--carry", "stock") == 0
     assert column("stock") == {"1": 7, "2": 9, "3": None}
