@@ -18,7 +18,7 @@ from lib.tables.commits import commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.sources import Source
 from lib.tables.target import Tables, with_added_columns
-from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
+from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, PUBLISHED, REVIEW, UNCLASSIFIABLE
 
 # Rows that are scored anew. That the rest follow from their own scores is checked of all.
 SCORED_ANEW = 1000
@@ -48,10 +48,10 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     published = commit_of_run(commits, outcome.record.run_id) if outcome.record else None
     version = published.version if published else commits[0].version
     table = with_added_columns(rows_at(spark, tables.categorized, version))
-    run = next((run.run_id for commit in commits if commit.version <= version and (run := commit.run)), "")
-    rows = of_ids(source.frame, plan.columns, _fatal(spark, tables, run))[0]
-    most = bundle.tokenizer.settings.max_characters
-    fresh = catalogue_rows(rows, plan.columns, most, take_census(rows, plan.columns))
+    run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
+    rows, fatal = of_ids(source.frame, plan.columns, _fatal(spark, tables, run.run_id if run else ""))
+    most, census = bundle.tokenizer.settings.max_characters, take_census(rows, plan.columns)
+    fresh = catalogue_rows(rows, plan.columns, most, census)
     both = _beside(fresh.drop("text"), table)
     faults = _counted(both, _faults_of_rows(bundle, plan))
     twice = table.groupBy("product_id").count().filter("count > 1")
@@ -61,6 +61,9 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     faults |= _counted(
         _scored_anew(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
     )
+    # A rollback brings rows back, and leaves what was rejected under the run that had made them.
+    if run and run.status == PUBLISHED:
+        faults |= _beside_the_table(spark, tables, run.run_id, census.rows_rejected + fatal.count())
     return Verified(table.count(), chosen.count(), faults)
 
 
@@ -68,6 +71,18 @@ def _fatal(spark: SparkSession, tables: Tables, run: str) -> list[str]:
     """Ids that the run has rejected since the engine did not survive their texts: what stands of them is of an older text."""
     rejected = delta_table(spark, tables.rejected).toDF().filter((F.col("reason") == FATAL_TEXT) & (F.col("run_id") == run))
     return [row["product_id"] for row in rejected.select("product_id").distinct().collect()]
+
+
+def _beside_the_table(spark: SparkSession, tables: Tables, run_id: str, rejected: int) -> dict[str, tuple[int, str]]:
+    """What the tables beside it lack of the run. rejected: how many rows of the source cannot stand in the table."""
+    of_run = F.col("run_id") == run_id
+    found = {}
+    lacking = rejected - delta_table(spark, tables.rejected).toDF().filter(of_run).count()
+    if lacking:
+        found[f"more are rejected than {tables.rejected.given} holds of the run"] = (lacking, run_id)
+    if delta_table(spark, tables.runs).toDF().filter(of_run).isEmpty():
+        found[f"of runs are not in the ledger {tables.runs.given}"] = (1, run_id)
+    return found
 
 
 def _beside(fresh: DataFrame, table: DataFrame) -> DataFrame:

@@ -77,6 +77,18 @@ def test_products_that_are_gone_are_as_missing_says(spark, tmp_path: Path, capsy
     assert "1 rows have a category, status or confidence that does not follow from their scores" in capsys.readouterr().err
 
 
+def test_what_stands_beside_the_table_is_verified_too(spark, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", FIRST, (None, "lamp"), ("1", "copy")), tmp_path / "lake"
+    assert run(source, lake, "--verify") == 0
+    spark.sql(f"DELETE FROM delta.`{lake}_rejected` WHERE reason = 'no id'")
+    assert run(source, lake, "--verify") == 4
+    assert f"1 rows more are rejected than {lake}_rejected holds of the run" in capsys.readouterr().err
+    assert run(source, lake, "--verify", "--mode", "full") == 0
+    next(Path(f"{lake}_runs").glob("part-*.parquet")).unlink()
+    assert run(source, lake, "--verify") == 1
+    assert "and of those beside it, whole and in place" in capsys.readouterr().err
+
+
 def test_it_belongs_to_a_night(tmp_path: Path, capsys) -> None:
     source = write_source(tmp_path / "in.parquet", FIRST)
     for other in (("--dry-run",), ("--publish-anyway", "x")):
