@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ class ReportSettings(JobSettings):
 
 
 def main(settings: ReportSettings) -> int:
+    if not settings.output.strip() or re.match(r"[a-z][a-z0-9]+:", settings.output):
+        raise InputError(
+            f"Expected a local folder in --output, found {settings.output!r}; give one, and copy the pages from there."
+        )
     folder = Path(settings.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +51,15 @@ def main(settings: ReportSettings) -> int:
 def _write(path: Path, content: str) -> None:
     """Whole, or not at all."""
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_text(content, encoding="utf-8")
-    os.replace(fresh, path)
+    try:
+        fresh.write_text(content, encoding="utf-8")
+        os.replace(fresh, path)
+    except IsADirectoryError:
+        raise InputError(
+            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another --output."
+        ) from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

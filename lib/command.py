@@ -49,7 +49,7 @@ INPUT_FAULTS = (
         "Expected all files of the source to have one schema, found files that differ",
     ),
     (
-        ("FAILED_READ_FILE.NO_HINT",),
+        ("FAILED_READ_FILE.NO_HINT", "ChecksumException"),
         "Expected files that can be read to their end, found one that is damaged, or whose disk is",
     ),
 )
@@ -67,6 +67,8 @@ OUTPUT_FAULTS = (
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
 
+# Of Hadoop, where a file is not the one that its .crc file was made of.
+CHECKSUM = "ChecksumException"
 DAMAGED_LOG = "Expected the log of each Delta table whole, found one with a commit missing or damaged; bring its folder back from a copy{said}."
 # What Delta refuses for what somebody has made of the table.
 TABLE_FAULTS = {
@@ -83,7 +85,7 @@ TABLE_FAULTS = {
             "DELTA_LOG_FILE_NOT_FOUND",
             "DELTA_STATE_RECOVER_ERROR",
             "Could not find any delta files",
-            "org.apache.hadoop.fs.ChecksumException",
+            CHECKSUM,
         ),
         DAMAGED_LOG,
     ),
@@ -145,8 +147,10 @@ def _told(error: Exception, target: str | None) -> tuple[str, int]:
 
 def output_fault(error: Exception, target: str | None) -> str | None:
     """One sentence where the run could not write; None if it is something else. target: the table that the job writes, if any."""
+    # Behind it stands the row, whatever that says.
+    text = str(error).split("Malformed CSV record: ")[0]
     for mark, sentence in OUTPUT_FAULTS:
-        if mark in str(error):
+        if mark in text:
             return f"{sentence}; {'the table holds the last whole night: ' if target else ''}clear the way and run again."
     return None
 
@@ -165,7 +169,7 @@ def refused_by_table(error: Exception) -> str | None:
     """One sentence where Delta does not take the rows, or cannot read its log, with what it says of it; None if it is something else."""
     text = str(error)
     for mark, sentence in TABLE_FAULTS.items():
-        if mark in text:
+        if mark in text and (mark != CHECKSUM or "/_delta_log/" in text):
             said = text.split(mark, 1)[1].split("\n")[0].split(", use 'ALTER")[0].strip(" :.[]")
             return sentence.format(said=f" (Delta says: {redacted(said)[:300]})" if said else "")
     return None
@@ -176,16 +180,21 @@ def table_fault(error: Exception, target: str | None) -> str | None:
     where = _file_in(str(error))
     if not target or not where or not input_fault(error):
         return None
-    # Without scheme and authority, which are written in several ways.
-    path = re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", target).rstrip("/")
-    if path == target.rstrip("/"):
+    path, place = _without_scheme(target).rstrip("/"), _without_scheme(unquote(where))
+    # Of a path that Hadoop would look for elsewhere, links and dots are not ours to follow.
+    if target.startswith("file:") or path == target.rstrip("/"):
         path = os.path.realpath(path)
-    if not any(f"{path}{suffix}/" in unquote(where) for suffix in ("", "_rejected", "_runs", "_held")):
+    if not any(place.startswith(f"{path}{suffix}/") for suffix in ("", "_rejected", "_runs", "_held")):
         return None
     return (
         f"Expected the files of the table {target}, and of those beside it, whole and in place, found {where} missing or damaged; bring the "
         f"folder back from a copy, or give the next night another --target."
     )
+
+
+def _without_scheme(uri: str) -> str:
+    """Without scheme and authority, which are written in several ways."""
+    return re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", uri)
 
 
 def _spark_is_gone(error: Exception) -> bool:
@@ -197,6 +206,8 @@ def _spark_is_gone(error: Exception) -> bool:
 
 
 def _file_in(text: str) -> str | None:
+    if "Checksum error: " in text:
+        return re.sub(r" at \d+ exp: .*", "", text.split("Checksum error: ", 1)[1].split("\n")[0])[:300]
     for mark in ("while reading file ", "footer for file: ", "Malformed CSV record: "):
         if mark in text:
             return text.split(mark, 1)[1].split("\n")[0].split("  ")[0].split(" SQLSTATE")[0].rstrip(". ")[:300]

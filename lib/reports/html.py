@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from unicodedata import category
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --page: #ffffff; --line: #d9dee6; --panel: #f4f6f9;
@@ -58,7 +59,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 def text(value: object) -> str:
     """Plain text as HTML; what shows nothing is escaped, so that no product's title moves anything."""
-    plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(value))
+    plain = "".join(one if one.isprintable() else " " if category(one) == "Zs" else repr(one)[1:-1] for one in str(value))
     return escape(plain)
 
 

@@ -16,7 +16,7 @@ from lib.scoring.guardrails import Measure, Yardstick, limits_of, measures, yard
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
 from lib.tables.locations import files_are_gone, is_delta, rows_at
-from lib.tables.publish import VANISHED, held_candidate
+from lib.tables.publish import VANISHED, changed_since, held_candidate
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import HELD, PUBLISHED, ROLLED_BACK
@@ -54,7 +54,7 @@ class Night:
     """A run and what it stands beside.
 
     good: what it was measured by, and each figure's measure; rows: None where their files are gone; runs: all of the ledger,
-    newest first; target: as the user has named it.
+    newest first; target: as the user has named it; is_releasable: it is held, and --publish-anyway would publish it.
     """
 
     target: str
@@ -64,6 +64,7 @@ class Night:
     rows: Rows | None
     rejects: Sequence[Rejects]
     runs: Sequence[RunRecord]
+    is_releasable: bool
 
 
 def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None) -> Night:
@@ -86,9 +87,14 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None) -> 
     limits = limits_of(settings)
     good = yardstick(_good_before(spark, tables, run, runs, commits), limits)
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
-    rows = _rows(spark, tables, run, commits)
-    told = None if rows is None else _told(rows, settings.get("carry", ()))
-    return Night(tables.categorized.given, run, good, measured, told, _rejects(spark, tables, run), runs)
+    told = _told(spark, tables, run, commits, settings.get("carry") or ())
+    rejects, is_releasable = _rejects(spark, tables, run), _is_releasable(spark, tables, run, commits)
+    return Night(tables.categorized.given, run, good, measured, told, rejects, runs, is_releasable)
+
+
+def _is_releasable(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit]) -> bool:
+    held = held_candidate(spark, tables) if run.status == HELD else None
+    return held is not None and held.run.run_id == run.run_id and not changed_since(commits, int(held.note["read_version"]))
 
 
 def _good_before(
@@ -101,9 +107,9 @@ def _good_before(
         note = held.note
     read = (note or {}).get("read_version")
     before = [commit for commit in commits if read is not None and commit.version <= int(read)]
-    if before:
-        return state_of(before).good
-    return [one for one in runs if one.status == PUBLISHED and one.rows_in and one.started_at < run.started_at]
+    return state_of(before).good or [
+        one for one in runs if one.status == PUBLISHED and one.rows_in and one.started_at < run.started_at
+    ]
 
 
 def _rows(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit]) -> DataFrame | None:
@@ -115,9 +121,12 @@ def _rows(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence
     return rows_at(spark, tables.categorized, commit.version) if commit else None
 
 
-def _told(rows: DataFrame, carried: Sequence[str]) -> Rows | None:
+def _told(
+    spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit], carried: Sequence[str]
+) -> Rows | None:
     try:
-        return Rows(_confidences(rows), _unsure(rows, carried))
+        rows = _rows(spark, tables, run, commits)
+        return None if rows is None else Rows(_confidences(rows), _unsure(rows, carried))
     except Exception as error:
         if files_are_gone(error):
             return None

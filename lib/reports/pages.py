@@ -82,18 +82,23 @@ def _head(night: Night) -> list[str]:
     ]
     if run.held_because:
         items = "".join(f"<li>{text(one)}</li>" for one in run.held_because)
-        released = (
-            "It was published all the same."
-            if run.status == PUBLISHED
-            else (
-                f"The table is as it was. Correct the source or the model and run again, or publish it with "
-                f"<code>--publish-anyway {text(run.run_id)}</code>."
-            )
-        )
-        parts.append(
-            f'<div class="panel"><p><strong class="bad">Held back</strong>, because</p><ul>{items}</ul><p>{released}</p></div>'
-        )
+        panel = f'<p><strong class="bad">Held back</strong>, because</p><ul>{items}</ul><p>{_what_now(night)}</p>'
+        parts.append(f'<div class="panel">{panel}</div>')
     return parts
+
+
+def _what_now(night: Night) -> str:
+    """Of a run that was held back, as HTML."""
+    if night.run.status == PUBLISHED:
+        return "It was published all the same."
+    if not night.is_releasable:
+        return (
+            "Other runs have changed the table, or were held, since then: what was held of this one can no longer be published."
+        )
+    return (
+        "The table is as it was. Correct the source or the model and run again, or publish it with "
+        f"<code>--publish-anyway {text(night.run.run_id)}</code>."
+    )
 
 
 def _flow(run: RunRecord) -> str:
@@ -184,7 +189,7 @@ def _moves(run: RunRecord) -> list[str]:
     changes = run.label_changes
     if not changes:
         return []
-    total = sum(sum(row.values()) for row in changes.values())
+    total = sum(sum(row.values()) for row in changes.values()) or 1
     moves = sorted(((-rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new))
     moved = -sum(rows for rows, _, _ in moves)
     title = f"<h2>Another model: {moved:,} of {total:,} rows moved ({moved / total:.1%})</h2>"

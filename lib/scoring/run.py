@@ -470,7 +470,10 @@ def _as_field(found: StructField | None, wanted: StructField) -> Column:
         return F.lit(None).cast(wanted.dataType)
     # Not every type has a cast to every other; all have one to texts.
     numbers = isinstance(found.dataType, NumericType) and isinstance(wanted.dataType, NumericType)
-    return (column(found.name) if numbers else column(found.name).cast("string")).try_cast(wanted.dataType)
+    value = column(found.name) if numbers else column(found.name).cast("string")
+    fresh = value.try_cast(wanted.dataType)
+    # 2.9 is no 2.
+    return F.when(fresh.try_cast(found.dataType) == value, fresh) if numbers else fresh
 
 
 def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:

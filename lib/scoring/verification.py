@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -14,11 +14,12 @@ from lib.model.engines import PROBABILITY_TOLERANCE
 from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
-from lib.tables.commits import commit_of_run, commits_of
+from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables, with_added_columns
-from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, PUBLISHED, REVIEW, UNCLASSIFIABLE
+from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
 
 # Rows that are scored anew. That the rest follow from their own scores is checked of all.
 SCORED_ANEW = 1000
@@ -48,7 +49,7 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     published = commit_of_run(commits, outcome.record.run_id) if outcome.record else None
     version = published.version if published else commits[0].version
     table = with_added_columns(rows_at(spark, tables.categorized, version))
-    run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
+    run = _whose_rows(commits, version)
     rows, fatal = of_ids(source.frame, plan.columns, _fatal(spark, tables, run.run_id if run else ""))
     most, census = bundle.tokenizer.settings.max_characters, take_census(rows, plan.columns)
     fresh = catalogue_rows(rows, plan.columns, most, census)
@@ -57,14 +58,24 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     twice = table.groupBy("product_id").count().filter("count > 1")
     faults |= _counted(twice, {"stand there more than once": F.lit(True)})
     chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
-    chosen = chosen.limit(SCORED_ANEW).select("product_id")
+    chosen = chosen.limit(SCORED_ANEW).select("product_id", "text_hash")
     faults |= _counted(
         _scored_anew(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
     )
-    # A rollback brings rows back, and leaves what was rejected under the run that had made them.
-    if run and run.status == PUBLISHED:
+    if run:
         faults |= _beside_the_table(spark, tables, run.run_id, census.rows_rejected + fatal.count())
     return Verified(table.count(), chosen.count(), faults)
+
+
+def _whose_rows(commits: Sequence[Commit], version: int) -> RunRecord | None:
+    """The run that has made the rows of a version: not a rollback, which brings those of another back. commits: newest first."""
+    for commit in commits:
+        if commit.version <= version and commit.run:
+            restored = (commit.note or {}).get("restored")
+            if restored is None:
+                return commit.run
+            version = int(restored)
+    return None
 
 
 def _fatal(spark: SparkSession, tables: Tables, run: str) -> list[str]:
@@ -79,7 +90,8 @@ def _beside_the_table(spark: SparkSession, tables: Tables, run_id: str, rejected
     found = {}
     lacking = rejected - delta_table(spark, tables.rejected).toDF().filter(of_run).count()
     if lacking:
-        found[f"more are rejected than {tables.rejected.given} holds of the run"] = (lacking, run_id)
+        more = "more" if lacking > 0 else "fewer"
+        found[f"{more} are rejected than {tables.rejected.given} holds of the run"] = (abs(lacking), run_id)
     if delta_table(spark, tables.runs).toDF().filter(of_run).isEmpty():
         found[f"of runs are not in the ledger {tables.runs.given}"] = (1, run_id)
     return found
@@ -127,8 +139,10 @@ def _follows(bundle: Bundle, plan: Plan) -> Column:
 
 
 def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:
-    """The chosen rows as `fresh`, scored now, and `row`, as they stand."""
-    texts = fresh.join(chosen.hint("broadcast"), "product_id", "left_semi").select("product_id", "text", "text_hash")
+    """The chosen rows as `fresh`, scored now, and `row`, as they stand; without those whose text has changed since."""
+    texts = fresh.join(chosen.hint("broadcast"), ["product_id", "text_hash"], "left_semi").select(
+        "product_id", "text", "text_hash"
+    )
     anew = with_category(with_scores(texts, bundle, plan.engine), bundle, bundle.review_below, plan.unfamiliar)
     stands = table.join(chosen.hint("broadcast"), "product_id", "left_semi")
     names = ("category", "confidence", "runner_up_confidence")

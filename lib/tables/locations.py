@@ -19,12 +19,13 @@ from lib.redaction import redacted
 class Location:
     """A path (`uri` is qualified, with its file system) or the name of a table (`uri` is the name).
 
-    given: as the user wrote it, to be told and kept, so without keys and passwords.
+    given: as the user wrote it, to be told and kept, so without keys and passwords. link: of a local path that led elsewhere, that.
     """
 
     given: str
     uri: str
     is_path: bool
+    link: str | None = None
 
     @property
     def sql(self) -> str:
@@ -60,8 +61,9 @@ def locate(spark: SparkSession, given: str) -> Location:
         system, path = file_system(spark, given)
         is_path = "/" in given or bool(system.exists(path))
         uri = str(system.makeQualified(path).toString())
-        real = _behind_links(given, uri) if is_path else None
+        real, link = _behind_links(given, uri) if is_path else None, None
         if real:
+            link = os.path.abspath(_local_path(given))
             given, uri = real, str(system.makeQualified(file_system(spark, f"file:{real}")[1]).toString())
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
@@ -75,16 +77,23 @@ def locate(spark: SparkSession, given: str) -> Location:
         raise InputError(
             f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
         )
-    return Location(redacted(given), uri, True)
+    return Location(redacted(given), uri, True, link)
 
 
 def _behind_links(given: str, uri: str) -> str | None:
     """Where a local path leads that holds links; None if it is what it says. Hadoop takes `..` off by spelling alone."""
     if not uri.startswith("file:/"):
         return None
-    path = "/" + given.removeprefix("file:").lstrip("/") if given.startswith("file:") else given
+    path = _local_path(given)
     real = os.path.realpath(path)
+    if os.path.isfile(real):
+        # A file's own name tells its format.
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     return real if real != os.path.abspath(path) else None
+
+
+def _local_path(given: str) -> str:
+    return "/" + given.removeprefix("file:").lstrip("/") if given.startswith("file:") else given
 
 
 def check_place(spark: SparkSession, target: Location) -> None:
@@ -244,10 +253,9 @@ def stands(spark: SparkSession, location: Location, version: str) -> bool:
 
 
 def files_are_gone(error: Exception) -> bool:
-    """Whether a read failed since a data file is no longer there: of an older version that is VACUUM's work."""
-    return any(
-        mark in str(error) for mark in ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND")
-    )
+    """Whether a read failed since a data file or a version's log is no longer there: of older versions they are cleaned away in time."""
+    marks = ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND", "DELTA_VERSION_NOT_FOUND")
+    return any(mark in str(error) for mark in marks)
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:

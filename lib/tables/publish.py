@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StructField, StructType
 
 from lib.errors import CategorizerError
 from lib.failpoints import reached
@@ -229,15 +229,14 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     transaction = log.startTransaction(none, spark._jvm.scala.Some(snapshot))  # type: ignore[union-attr]
     overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
     nothing, partitions = _scala_map(spark, {}), snapshot.metadata().partitionColumns()
-    how = (
-        "mergeSchema"
-        if _holds_all_of(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
-        else "overwriteSchema"
-    )
-    options = delta.DeltaOptions(_scala_map(spark, {how: "true"}), java.sessionState().conf())
-    write = delta.commands.WriteIntoDelta(
-        log, overwrite, options, partitions, nothing, _with_comments(rows)._jdf, none, none, False
-    )
+    columns = _columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
+    if columns is not None:
+        # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
+        old = snapshot.metadata()
+        names = (old.id(), old.name(), old.description(), old.format(), columns.json(), partitions)
+        transaction.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
+    options = delta.DeltaOptions(_scala_map(spark, {"mergeSchema": "true"}), java.sessionState().conf())
+    write = delta.commands.WriteIntoDelta(log, overwrite, options, partitions, nothing, rows._jdf, none, none, False)
     clustered = delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(snapshot)
     actions = write.write(transaction, java, clustered, False)
     mark = delta.actions.SetTransaction(APPLICATION, number, none)
@@ -245,16 +244,16 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     transaction.commit(actions.appended(mark), operation)
 
 
-def _with_comments(rows: DataFrame) -> DataFrame:
-    """For a schema that is written anew."""
-    fields = commented(rows.schema).fields
-    return rows.select(*[column(field.name).alias(field.name, metadata=field.metadata) for field in fields])
-
-
-def _holds_all_of(schema: StructType, table: StructType) -> bool:
-    """Whether a schema has every column of a table, in its type."""
-    kinds = {field.name.lower(): field.dataType.simpleString() for field in schema.fields}
-    return all(kinds.get(field.name.lower()) == field.dataType.simpleString() for field in table.fields)
+def _columns_anew(rows: StructType, table: StructType) -> StructType | None:
+    """The table's columns where rows lack some, or have others of their name; None where they only add to them."""
+    there = {field.name.lower(): field for field in table.fields}
+    fields = []
+    for field in commented(rows).fields:
+        known = there.get(field.name.lower())
+        same = known is not None and known.dataType.simpleString() == field.dataType.simpleString()
+        fields.append(known if known and same else StructField(field.name, field.dataType, True, field.metadata))
+    kept = sum(field is there.get(field.name.lower()) for field in fields)
+    return StructType(fields) if kept < len(there) else None
 
 
 def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:

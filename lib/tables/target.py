@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,16 @@ class Tables:
 
 
 def tables_of(target: Location) -> Tables:
+    """The tables of a target.
+
+    Raises:
+        InputError: an older version has put those beside it beside the link that led to it.
+    """
+    if target.link and os.path.isdir(f"{target.link}_runs"):
+        raise InputError(
+            f"Expected the tables of {target.given} beside it, found {target.link}_runs beside the link that leads there, where older "
+            f"versions put them; move {target.link}_runs, _rejected and _held there."
+        )
     return Tables(target, *(target.sibling(suffix) for suffix in ("_rejected", "_runs", "_held")))
 
 
@@ -55,8 +66,24 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
         (tables.runs, RUNS, ADDED_TO_RUNS, False),
     ):
         if _is_delta_or_free(spark, location):
+            if replaces and location == tables.categorized:
+                _check_layout(spark, location, categorized_schema(carried).names)
             _check_schema(location, delta_table(spark, location).toDF().schema, schema, may_lack, may_hold_more)
     _is_delta_or_free(spark, tables.held)
+
+
+def _check_layout(spark: SparkSession, location: Location, wanted: Sequence[str]) -> None:
+    """Refuse to drop a column by which a table's files are laid out."""
+    names = {name.lower() for name in wanted}
+    if all(name.lower() in names for name in delta_table(spark, location).toDF().columns):
+        return
+    details = delta_table(spark, location).detail().select("partitionColumns", "clusteringColumns").collect()[0]
+    lost = [name for columns in details for name in columns or () if name.lower() not in names]
+    if lost:
+        raise InputError(
+            f"Expected the columns by which {location.given} is partitioned or clustered, found {', '.join(lost)} no longer carried; carry "
+            f"it, or lay the table out by others first."
+        )
 
 
 def check_categorized(spark: SparkSession, location: Location) -> None:

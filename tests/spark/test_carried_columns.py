@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.tables import COMMENTS
+from schemas.tables import CATEGORIZED, COMMENTS
 from tests.faults.nights import run
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -49,9 +49,27 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     assert column("price") == dict.fromkeys("123", "no column")
     described = {row["col_name"]: row["comment"] for row in spark.sql(f"DESCRIBE TABLE delta.`{lake}`").collect()}
     assert (described["confidence"], described["stock"]) == (COMMENTS["confidence"], None)
+    nullable = {field.name: field.nullable for field in spark.read.format("delta").load(str(lake)).schema.fields}
+    assert {name: nullable[name] for name in CATEGORIZED.names} == {field.name: field.nullable for field in CATEGORIZED.fields}
     assert column("stock") == {"1": 7, "2": 8, "3": None}
     assert run(catalogue(source, stock=[7, 9]), lake, "--carry", "stock") == 0
     assert column("stock") == {"1": 7, "2": 9, "3": None}
+
+
+def test_a_kept_value_that_the_new_type_does_not_hold_is_null(spark, tmp_path: Path) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(catalogue(source, price=[1.0, 2.9, 3.0]), lake, "--carry", "price") == 0
+    assert run(catalogue(source, price=[1]), lake, "--carry", "price", "--mode", "full") == 0
+    prices = {row["product_id"]: row["price"] for row in spark.read.format("delta").load(str(lake)).collect()}
+    assert prices == {"1": 1, "2": None, "3": 3}
+
+
+def test_a_column_that_the_table_is_laid_out_by_is_not_dropped(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    assert run(catalogue(source, price=[1, 2, 3]), lake, "--carry", "price") == 0
+    spark.sql(f"ALTER TABLE delta.`{lake}` CLUSTER BY (price)")
+    assert run(catalogue(source), lake, "--mode", "full") == 2
+    assert "found price no longer carried" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("laid", "found"), [("partitionBy", "partitionColumns"), ("clusterBy", "clusteringColumns")])

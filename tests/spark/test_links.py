@@ -29,3 +29,22 @@ def test_a_table_behind_a_link_is_the_same_table(spark, tmp_path: Path) -> None:
         assert hashes_in(spark, lake) == titles_hash(SECOND)
     assert [status for _, status in ledger(spark, lake)] == ["published", "published"]
     assert sorted(path.name for path in tmp_path.glob("link*")) == ["link"]
+
+
+def test_a_file_is_known_by_the_name_of_its_link(spark, tmp_path: Path) -> None:
+    """As content stores lay them out."""
+    stored = write_source(tmp_path / "store" / "sha256-abcdef", FIRST)
+    (tmp_path / "night.parquet").symlink_to(stored)
+    assert run(tmp_path / "night.parquet", tmp_path / "lake") == 0
+    assert hashes_in(spark, tmp_path / "lake") == titles_hash(FIRST)
+
+
+def test_tables_that_an_older_version_has_put_beside_a_link_are_not_left_behind(spark, tmp_path: Path, capsys) -> None:
+    source, lake, link = write_source(tmp_path / "in.parquet", FIRST), tmp_path / "real" / "lake", tmp_path / "link"
+    assert run(source, lake) == 0
+    link.symlink_to(lake)
+    (tmp_path / "real" / "lake_runs").rename(tmp_path / "link_runs")
+    assert run(source, link) == 2
+    assert f"move {link}_runs, _rejected and _held there" in capsys.readouterr().err
+    (tmp_path / "link_runs").rename(tmp_path / "real" / "lake_runs")
+    assert run(source, link) == 0

@@ -85,6 +85,9 @@ def test_a_held_night_says_why(spark, two_nights: Path, tmp_path: Path) -> None:
     assert [row[:2] for row in index.tables["Newest first"][1:]] == [[held, "held"], [good, "published"]]
     assert f'href="{held}.html"' in index.source
     assert f'href="{good}.html"' not in index.source
+    assert run(write_source(tmp_path / "later.parquet", {**MANY, "new": "lamp"}), two_nights, "--carry", "title") == 0
+    assert report("--target", two_nights, "--run", held, "--output", out) == 0
+    assert "can no longer be published" in Page(out / f"{held}.html").source
 
 
 def test_a_good_night_tells_its_rows(spark, two_nights: Path, tmp_path: Path) -> None:
@@ -137,6 +140,8 @@ def test_runs_of_every_kind_have_a_page(spark, tmp_path: Path, capsys) -> None:
     [
         (("--run", "never"), "Expected a run of the ledger"),
         (("--output", "/proc/nowhere"), "Expected a folder to write to in --output"),
+        (("--output", "hdfs://name/pages"), "Expected a local folder in --output"),
+        (("--output", ""), "Expected a local folder in --output"),
     ],
 )
 def test_reports_that_cannot_be_written(spark, lake, tmp_path: Path, capsys, more, because) -> None:

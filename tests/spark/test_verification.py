@@ -13,8 +13,10 @@ from lib.scoring.verification import verify
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from lib.tables.target import tables_of
+from schemas.tables import FATAL_TEXT
 from tests.conftest import SHIPPED
-from tests.faults.nights import FIRST, SECOND, run, write_source
+from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
+from tests.spark.conftest import rollback
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -84,9 +86,28 @@ def test_what_stands_beside_the_table_is_verified_too(spark, tmp_path: Path, cap
     assert run(source, lake, "--verify") == 4
     assert f"1 rows more are rejected than {lake}_rejected holds of the run" in capsys.readouterr().err
     assert run(source, lake, "--verify", "--mode", "full") == 0
-    next(Path(f"{lake}_runs").glob("part-*.parquet")).unlink()
+    for file in Path(f"{lake}_runs").glob("part-*.parquet"):
+        file.unlink()
     assert run(source, lake, "--verify") == 1
     assert "and of those beside it, whole and in place" in capsys.readouterr().err
+
+
+def test_rows_that_a_rollback_brought_back_are_those_of_their_run(spark, tmp_path: Path, capsys) -> None:
+    """Its rejects are under that run's id, a text that kills the engine among them."""
+    source, lake = write_source(tmp_path / "in.parquet", {**FIRST, "bad": "older text"}), tmp_path / "lake"
+    assert run(source, lake) == 0
+    write_source(source, {**FIRST, "bad": "a text that kills"}, (None, "lamp"))
+    assert run(source, lake) == 0
+    made = ledger(spark, lake)[-1][0]
+    rejects = f"delta.`{lake}_rejected`"
+    spark.sql(f"INSERT INTO {rejects} VALUES ('bad', '{FATAL_TEXT}', '{{}}', '{made}', now())")
+    assert run(write_source(tmp_path / "other.parquet", SECOND), lake) == 0
+    assert rollback("--target", lake, "--to", made) == 0
+    capsys.readouterr()
+    assert run(source, lake, "--verify") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    spark.sql(f"DELETE FROM {rejects} WHERE product_id IS NULL")
+    assert run(source, lake, "--verify") == 4
 
 
 def test_it_belongs_to_a_night(tmp_path: Path, capsys) -> None:

@@ -86,6 +86,20 @@ def test_spark_that_is_gone_is_told(capsys) -> None:
         assert "found it stopped" in text
 
 
+def test_a_fault_of_a_source_is_told_whatever_its_rows_and_folders_say(capsys) -> None:
+    code, error = ends(RuntimeError("[MALFORMED_CSV_RECORD] Malformed CSV record: 1,Poster: Permission denied,x"), capsys)
+    assert (code, "Expected CSV with as many fields" in error) == (2, True)
+    checksum = "x.ChecksumException: Checksum error: file:/in/part-0.csv at 0 exp: 1 got: 2"
+    code, error = ends(RuntimeError(checksum), capsys)
+    assert (code, "found one that is damaged, or whose disk is in file:/in/part-0.csv" in error) == (2, True)
+    code, error = ends(RuntimeError(checksum.replace("/in/", "/in/_delta_log/")), capsys)
+    assert (code, "log of each Delta table whole" in error) == (1, True)
+    elsewhere = RuntimeError(
+        "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:/backup/lake/a.parquet. "
+    )
+    assert table_fault(elsewhere, "/lake") is None
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
@@ -116,7 +130,12 @@ def test_a_fault_of_the_target_is_told_from_one_of_a_source_beside_it() -> None:
     )
     assert table_fault(error, "/data/lake") is None
     assert "Expected the files of the table /data/lake_in/, and" in str(table_fault(error, "/data/lake_in/"))
-    for target in ("file:/data/lake_in", "file:///data/lake_in", "hdfs://name:8020/data/lake_in", "/data/../data/lake_in"):
+    for target in (
+        "file:/data/lake_in",
+        "file:///data/x/../lake_in",
+        "hdfs://name:8020/data/lake_in",
+        "/data/../data/lake_in",
+    ):
         assert table_fault(error, target), target
     beside = RuntimeError(
         "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file hdfs://name:8020/data/a%20lake_runs/a.parquet. "
