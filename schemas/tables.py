@@ -112,6 +112,18 @@ def commented(schema: StructType) -> StructType:
     )
 
 
+def columns_anew(rows: StructType, table: StructType) -> StructType | None:
+    """The table's columns where rows lack some, or have others of their name; None where they only add to them."""
+    there = {field.name.lower(): field for field in table.fields}
+    fields = []
+    for field in commented(rows).fields:
+        known = there.get(field.name.lower())
+        same = known is not None and known.dataType.simpleString() == field.dataType.simpleString()
+        fields.append(known if known and same else StructField(field.name, field.dataType, True, field.metadata))
+    kept = sum(field is there.get(field.name.lower()) for field in fields)
+    return StructType(fields) if kept < len(there) else None
+
+
 def categorized_schema(carried: Sequence[StructField]) -> StructType:
     """`categorized` with the carried columns behind its own."""
     return StructType([*CATEGORIZED.fields, *[StructField(field.name, field.dataType) for field in carried]])

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StructType
 
 from lib.errors import CategorizerError
 from lib.failpoints import reached
@@ -18,7 +18,7 @@ from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, com
 from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at, stands
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, save
-from schemas.tables import commented
+from schemas.tables import columns_anew
 
 MOST_TRIES = 5
 # On a fast machine a file holds a second's writing; tasks beyond that only make small files.
@@ -229,7 +229,7 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     transaction = log.startTransaction(none, spark._jvm.scala.Some(snapshot))  # type: ignore[union-attr]
     overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
     nothing, partitions = _scala_map(spark, {}), snapshot.metadata().partitionColumns()
-    columns = _columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
+    columns = columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
     if columns is not None:
         # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
         old = snapshot.metadata()
@@ -242,18 +242,6 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     mark = delta.actions.SetTransaction(APPLICATION, number, none)
     operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
     transaction.commit(actions.appended(mark), operation)
-
-
-def _columns_anew(rows: StructType, table: StructType) -> StructType | None:
-    """The table's columns where rows lack some, or have others of their name; None where they only add to them."""
-    there = {field.name.lower(): field for field in table.fields}
-    fields = []
-    for field in commented(rows).fields:
-        known = there.get(field.name.lower())
-        same = known is not None and known.dataType.simpleString() == field.dataType.simpleString()
-        fields.append(known if known and same else StructField(field.name, field.dataType, True, field.metadata))
-    kept = sum(field is there.get(field.name.lower()) for field in fields)
-    return StructType(fields) if kept < len(there) else None
 
 
 def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
