@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from unicodedata import category
 
+from lib.scoring.report import printable
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --page: #ffffff; --line: #d9dee6; --panel: #f4f6f9;
   --bar: #2f6fb3; --bar-2: #d98a1f; --bar-3: #8a94a3; --good: #1d7a46; --bad: #b3261e; }
@@ -59,8 +61,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 def text(value: object) -> str:
     """Plain text as HTML; what shows nothing is escaped, so that no product's title moves anything."""
-    plain = "".join(one if one.isprintable() else " " if category(one) == "Zs" else repr(one)[1:-1] for one in str(value))
-    return escape(plain)
+    return escape(printable("".join(" " if category(one) == "Zs" else one for one in str(value))))
 
 
 @dataclass(frozen=True)

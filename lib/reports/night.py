@@ -15,8 +15,8 @@ from lib.identifiers import column
 from lib.scoring.guardrails import Measure, Yardstick, limits_of, measures, yardstick
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
-from lib.tables.locations import files_are_gone, is_delta, rows_at
-from lib.tables.publish import VANISHED, changed_since, held_candidate
+from lib.tables.locations import delta_table, files_are_gone, is_delta, rows_at
+from lib.tables.publish import VANISHED, Candidate, changed_since, held_candidate
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import HELD, PUBLISHED, ROLLED_BACK
@@ -85,26 +85,27 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None) -> 
     commits = commits_of(spark, tables.categorized)
     settings = json.loads(run.settings)
     limits = limits_of(settings)
-    good = yardstick(_good_before(spark, tables, run, runs, commits), limits)
+    held = _held(spark, tables, run)
+    good = yardstick(_good_before(run, held, runs, commits), limits)
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
-    told = _told(spark, tables, run, commits, settings.get("carry") or ())
-    rejects, is_releasable = _rejects(spark, tables, run), _is_releasable(spark, tables, run, commits)
+    told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
+    rejects = _rejects(spark, tables, run)
+    is_releasable = held is not None and not changed_since(commits, int(held.note["read_version"]))
     return Night(tables.categorized.given, run, good, measured, told, rejects, runs, is_releasable)
 
 
-def _is_releasable(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit]) -> bool:
+def _held(spark: SparkSession, tables: Tables, run: RunRecord) -> Candidate | None:
+    """What was held of the run, if it still stands beside the table."""
     held = held_candidate(spark, tables) if run.status == HELD else None
-    return held is not None and held.run.run_id == run.run_id and not changed_since(commits, int(held.note["read_version"]))
+    return held if held and held.run.run_id == run.run_id else None
 
 
 def _good_before(
-    spark: SparkSession, tables: Tables, run: RunRecord, runs: Sequence[RunRecord], commits: Sequence[Commit]
+    run: RunRecord, held: Candidate | None, runs: Sequence[RunRecord], commits: Sequence[Commit]
 ) -> Sequence[RunRecord]:
     """The good runs that it was measured by: those of the history that it had read, or, where that is gone, the ledger's before it."""
-    commit = commit_of_run(commits, run.run_id)
-    note = commit.note if commit else None
-    if run.status == HELD and (held := held_candidate(spark, tables)) and held.run.run_id == run.run_id:
-        note = held.note
+    planned = held or commit_of_run(commits, run.run_id)
+    note = planned.note if planned else None
     read = (note or {}).get("read_version")
     before = [commit for commit in commits if read is not None and commit.version <= int(read)]
     return state_of(before).good or [
@@ -112,20 +113,25 @@ def _good_before(
     ]
 
 
-def _rows(spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit]) -> DataFrame | None:
-    if run.status == HELD:
-        held = held_candidate(spark, tables)
-        same = held is not None and held.run.run_id == run.run_id
-        return held.rows.filter(f"NOT {VANISHED}") if held and same else None
+def _rows(
+    spark: SparkSession, tables: Tables, run: RunRecord, held: Candidate | None, commits: Sequence[Commit]
+) -> DataFrame | None:
+    if held:
+        return held.rows.filter(f"NOT {VANISHED}")
     commit = commit_of_run(commits, run.run_id)
     return rows_at(spark, tables.categorized, commit.version) if commit else None
 
 
 def _told(
-    spark: SparkSession, tables: Tables, run: RunRecord, commits: Sequence[Commit], carried: Sequence[str]
+    spark: SparkSession,
+    tables: Tables,
+    run: RunRecord,
+    held: Candidate | None,
+    commits: Sequence[Commit],
+    carried: Sequence[str],
 ) -> Rows | None:
     try:
-        rows = _rows(spark, tables, run, commits)
+        rows = _rows(spark, tables, run, held, commits)
         return None if rows is None else Rows(_confidences(rows), _unsure(rows, carried))
     except Exception as error:
         if files_are_gone(error):
@@ -153,7 +159,7 @@ def _unsure(rows: DataFrame, carried: Sequence[str]) -> Sequence[Mapping[str, An
 def _rejects(spark: SparkSession, tables: Tables, run: RunRecord) -> Sequence[Rejects]:
     if not is_delta(spark, tables.rejected):
         return []
-    rows = spark.read.format("delta").load(tables.rejected.uri) if tables.rejected.is_path else spark.table(tables.rejected.uri)
+    rows = delta_table(spark, tables.rejected).toDF()
     examples = F.slice(F.array_sort(F.collect_set("product_id")), 1, MOST_EXAMPLES)
     counted = (
         rows.filter(F.col("run_id") == run.run_id).groupBy("reason").agg(F.count("*").alias("rows"), examples.alias("ids"))

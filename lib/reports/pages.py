@@ -9,6 +9,7 @@ from datetime import datetime
 from lib.reports.html import Cell, bar, histogram, number, page, table, terms, text, trend
 from lib.reports.night import BINS, Night
 from lib.scoring.guardrails import Measure
+from lib.scoring.record import moves_of
 from lib.tables.run_record import RunRecord
 from schemas.tables import HELD, NO_CATEGORY, PUBLISHED, UNCLASSIFIABLE
 
@@ -102,13 +103,12 @@ def _what_now(night: Night) -> str:
 
 
 def _flow(run: RunRecord) -> str:
-    sure = run.rows_scored - run.rows_review - run.rows_unclassifiable
     counts = (
         ("rows in the source", run.rows_in, ""),
         ("rejected", run.rows_rejected, "second"),
         ("unchanged, not scored again", run.rows_unchanged, ""),
         ("scored", run.rows_scored, ""),
-        ("scored: categorized", sure, ""),
+        ("scored: categorized", run.rows_sure, ""),
         ("scored: for review", run.rows_review, "second"),
         ("scored: unclassifiable", run.rows_unclassifiable, "second"),
     )
@@ -189,13 +189,11 @@ def _moves(run: RunRecord) -> list[str]:
     changes = run.label_changes
     if not changes:
         return []
-    total = sum(sum(row.values()) for row in changes.values()) or 1
-    moves = sorted(((-rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new))
-    moved = -sum(rows for rows, _, _ in moves)
-    title = f"<h2>Another model: {moved:,} of {total:,} rows moved ({moved / total:.1%})</h2>"
-    labels = [*sorted({*changes, *(new for row in changes.values() for new in row)} - {NO_CATEGORY}), NO_CATEGORY]
+    moves = moves_of(changes)
+    title = f"<h2>Another model: {moves.moved:,} of {moves.rows:,} rows moved ({moves.share:.1%})</h2>"
+    labels = [*(label for label in moves.labels if label != NO_CATEGORY), NO_CATEGORY]
     if len(labels) > MOST_LABELS_IN_A_MATRIX:
-        rows = [[old, new, number(-count)] for count, old, new in moves[:MOST_MOVES]]
+        rows = [[old, new, number(count)] for count, old, new in moves.largest[:MOST_MOVES]]
         return [title, table("The largest moves", ["before", "now", Cell("rows", "number")], rows)]
     header = ["before \\ now", *[Cell(text(label), "number") for label in labels]]
     matrix = [[old, *[number(changes.get(old, {}).get(new, 0)) for new in labels]] for old in labels]

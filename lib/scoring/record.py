@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -101,3 +102,29 @@ def label_changes(scored: DataFrame, present: DataFrame, bundle: Bundle) -> dict
     for row in pairs:
         changes.setdefault(row["old"], {})[row["new"]] = row["count"]
     return changes or None
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Which labels another model has changed. largest: rows, the label before and the new one, most rows first; labels: sorted."""
+
+    rows: int
+    moved: int
+    largest: Sequence[tuple[int, str, str]]
+    labels: Sequence[str]
+
+    @property
+    def share(self) -> float:
+        return self.moved / self.rows if self.rows else 0.0
+
+
+def moves_of(changes: Mapping[str, Mapping[str, int]]) -> Moves:
+    """changes: as `label_changes` gives them."""
+    moves = [(rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new]
+    labels = {*changes, *(new for row in changes.values() for new in row)}
+    return Moves(
+        rows=sum(sum(row.values()) for row in changes.values()),
+        moved=sum(rows for rows, _, _ in moves),
+        largest=sorted(moves, key=lambda move: (-move[0], *move[1:])),
+        labels=sorted(labels),
+    )

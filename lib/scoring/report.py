@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from lib.identifiers import column
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.plan import Outcome
+from lib.scoring.record import moves_of
 from lib.scoring.udf import Clock
 from lib.tables.locations import delta_table
 from lib.tables.target import Tables
@@ -29,18 +30,17 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
     run = outcome.record
     categorized = run.rows_scored + run.rows_unchanged
-    sure = run.rows_scored - run.rows_review - run.rows_unclassifiable
     lines = [
         f"dry run: {tables.categorized.given} would get the following; nothing was written"
         if outcome.dry_run
         else f"run {run.run_id} published to {tables.categorized.given}",
         f"  in {run.rows_in:,} = categorized {categorized:,} + rejected {run.rows_rejected:,}",
-        f"  scored {run.rows_scored:,} ({CATEGORIZED_STATUS} {sure:,}, {REVIEW} {run.rows_review:,}, "
+        f"  scored {run.rows_scored:,} ({CATEGORIZED_STATUS} {run.rows_sure:,}, {REVIEW} {run.rows_review:,}, "
         f"{UNCLASSIFIABLE} {run.rows_unclassifiable:,}), unchanged {run.rows_unchanged:,}, "
         f"{run.rows_per_second or 0:,.0f} rows/s",
     ]
     if run.category_shares and run.mean_confidence is not None:
-        shares = ", ".join(f"{_printable(name)} {share:.1%}" for name, share in run.category_shares.items())
+        shares = ", ".join(f"{printable(name)} {share:.1%}" for name, share in run.category_shares.items())
         lines.append(f"  shares: {shares}")
         lines.append(_estimate_line(run.mean_confidence, run.estimated_precision))
         lines.append(
@@ -68,15 +68,12 @@ def _estimate_line(all_rows: float, sure: float | None) -> str:
 
 def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Rows by the label of the model before and the new one: the share that moved, and the matrix or its largest moves."""
-    total = sum(sum(row.values()) for row in changes.values())
-    moves = sorted((-rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new)
-    moved = -sum(rows for rows, _, _ in moves)
-    lines = [f"  labels of the model before: {moved:,} of {total:,} rows moved ({moved / total:.1%})"]
-    labels = sorted({*changes, *(new for row in changes.values() for new in row)})
-    if len(labels) <= MOST_LABELS_SHOWN:
-        rows: list[tuple[object, ...]] = [(old, *(changes.get(old, {}).get(new, 0) for new in labels)) for old in labels]
-        return lines + ["    " + line for line in _table(["before \\ now", *labels], rows).splitlines()]
-    return lines + [f"    {-rows:,} {_printable(old)} → {_printable(new)}" for rows, old, new in moves[:MOST_MOVES_SHOWN]]
+    moves = moves_of(changes)
+    lines = [f"  labels of the model before: {moves.moved:,} of {moves.rows:,} rows moved ({moves.share:.1%})"]
+    if len(moves.labels) <= MOST_LABELS_SHOWN:
+        rows = [(old, *(changes.get(old, {}).get(new, 0) for new in moves.labels)) for old in moves.labels]
+        return lines + ["    " + line for line in _table(["before \\ now", *moves.labels], rows).splitlines()]
+    return lines + [f"    {rows:,} {printable(old)} → {printable(new)}" for rows, old, new in moves.largest[:MOST_MOVES_SHOWN]]
 
 
 def _seconds_text(seconds: Mapping[str, float]) -> str:
@@ -117,7 +114,7 @@ def _for_shell(tables: Tables) -> str:
 
 
 def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
-    cells = [[_printable(name) for name in header]] + [[_shown(value) for value in row] for row in rows]
+    cells = [[printable(name) for name in header]] + [[_shown(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
@@ -126,9 +123,9 @@ def _table(header: list[str], rows: list[tuple[object, ...]]) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else _printable(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Control characters escaped: a product's title must not move the cursor of the terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

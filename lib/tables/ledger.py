@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.tables.commits import commits_of, noted, read_state
@@ -35,11 +35,8 @@ def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) 
 
 
 def all_runs(spark: SparkSession, tables: Tables) -> list[RunRecord]:
-    """Every run of the ledger, newest first."""
-    if not is_delta(spark, tables.runs):
-        return []
-    rows = delta_table(spark, tables.runs).toDF().orderBy(F.col("started_at").desc()).collect()
-    return [run for row in rows if (run := RunRecord.of(row.asDict(recursive=True)))]
+    """Every run of the ledger, newest first; none if there is no ledger."""
+    return _newest_first(delta_table(spark, tables.runs).toDF()) if is_delta(spark, tables.runs) else []
 
 
 def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[RunRecord]:
@@ -47,8 +44,13 @@ def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[RunRe
     if not is_delta(spark, tables.runs):
         return []
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
-    newest = rows.orderBy(F.col("started_at").desc()).limit(most).collect()
-    return [run for row in newest if (run := RunRecord.of(row.asDict(recursive=True)))]
+    return _newest_first(rows, most)
+
+
+def _newest_first(rows: DataFrame, most: int | None = None) -> list[RunRecord]:
+    rows = rows.orderBy(F.col("started_at").desc())
+    found = (rows if most is None else rows.limit(most)).collect()
+    return [run for row in found if (run := RunRecord.of(row.asDict(recursive=True)))]
 
 
 def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: bool = False) -> None:

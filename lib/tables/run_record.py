@@ -60,6 +60,11 @@ class RunRecord:
     def rejected_share(self) -> float:
         return self.rows_rejected / self.rows_in if self.rows_in else 0.0
 
+    @property
+    def rows_sure(self) -> int:
+        """Scored rows that need no review."""
+        return self.rows_scored - self.rows_review - self.rows_unclassifiable
+
     def values(self) -> dict[str, Any]:
         """By column, fit for JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

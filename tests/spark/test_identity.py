@@ -23,6 +23,18 @@ def write_delta(spark, path: Path, rows: dict[str, str], feed: bool = False) -> 
     return path
 
 
+def review_below(models: Path, threshold: float) -> None:
+    """Edit the threshold by hand, as no training would."""
+    path = resolve_bundle(str(models)) / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["thresholds"] = {"review_below": threshold}
+    path.write_text(json.dumps(manifest))
+
+
+def unseal(models: Path) -> None:
+    (resolve_bundle(str(models)) / SEAL).unlink()
+
+
 @pytest.mark.parametrize("feed", [False, True])
 @pytest.mark.fault(
     "a Delta source removed and written anew, at version 0 again, with and without a change feed",
@@ -89,13 +101,10 @@ def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Pat
     shutil.copytree(SHIPPED, models)
     source = write_source(tmp_path / "in.parquet", FIRST)
     assert run(source, lake, model=models) == 0
-    folder = resolve_bundle(str(models))
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["thresholds"]["review_below"] = 0.1
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    review_below(models, 0.1)
     assert run(source, lake, model=models) == 3
     assert "as training wrote it" in capsys.readouterr().err
-    (folder / SEAL).unlink()
+    unseal(models)
     for mode in ("incremental", "full"):
         assert run(source, lake, "--mode", mode, model=models) == 3
         assert "thresholds under that name" in capsys.readouterr().err
@@ -110,15 +119,8 @@ def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Pat
 def test_a_table_without_its_history_is_scored_anew(spark, tmp_path: Path, capsys) -> None:
     models, lake = tmp_path / "models", tmp_path / "lake"
     shutil.copytree(SHIPPED, models)
-    folder = resolve_bundle(str(models))
-
-    def review_below(threshold: float) -> None:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        manifest["thresholds"] = {"review_below": threshold}
-        (folder / MANIFEST).write_text(json.dumps(manifest))
-        (folder / SEAL).unlink(missing_ok=True)
-
-    review_below(0)
+    unseal(models)
+    review_below(models, 0)
     source = write_source(tmp_path / "in.parquet", {f"p{i}": f"steel kettle {i}" for i in range(1200)})
     assert run(source, lake, model=models) == 0
     rows = spark.read.format("delta").load(str(lake))
@@ -126,7 +128,7 @@ def test_a_table_without_its_history_is_scored_anew(spark, tmp_path: Path, capsy
     shutil.rmtree(lake)
     shutil.move(tmp_path / "copy", lake)
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    review_below(1)
+    review_below(models, 1)
     assert run(source, lake, model=models) == 4
     assert "the share `review` rose from 0.000 to 1.000" in capsys.readouterr().err
     assert run(source, lake, "--guard-review", "1", model=models) == 0
