@@ -152,8 +152,20 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
-    hashes = source.select(*hashes_of(usable_id(columns)))
-    census = count_copies(hashes.groupBy(*KEY).agg(F.count("*").alias("copies")))
+    return ordered(count_copies(copies_of_ids(source, columns)), source, columns)
+
+
+def copies_of_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    """A row an id, told by its KEY, and one of all rows without one: how many `copies` there are."""
+    return source.select(*hashes_of(usable_id(columns))).groupBy(*KEY).agg(F.count("*").alias("copies"))
+
+
+def ordered(census: Census, source: DataFrame, columns: CatalogueColumns) -> Census:
+    """The census with the type by which copies are ordered, where there are any.
+
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
+    """
     if not census.repeated_ids:
         return census
     return replace(census, order_type=order_type(_copies(source, columns), columns))

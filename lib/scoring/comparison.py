@@ -19,6 +19,7 @@ from lib.scoring.catalogue import (
     REPEATED,
     CatalogueColumns,
     catalogue_columns,
+    copies_of_ids,
     count_copies,
     hash_of,
     hashes_of,
@@ -26,14 +27,18 @@ from lib.scoring.catalogue import (
     lengths_of,
     newest_copies,
     order_type,
+    ordered,
     usable_id,
 )
 from lib.scoring.counts import count_groups
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, in_even_tasks
+from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, in_even_tasks, select_all
 from lib.tables.sources import Source
 
 LENGTH = "length_"
+# Products whose categories are compared with those before, where more than these are scored again: their share is then known to half
+# a point.
+ENOUGH_TO_TELL = 50_000
 # Of what stands in the table.
 COUNTED = ("category", "status", "confidence")
 
@@ -78,8 +83,37 @@ def compare(
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
         rows, count = rows.unionByName(newest.filter("NOT same").select(*rows.columns)), census.ids - unchanged.ids
     gone = _rows_of(every.filter("copies IS NULL"), None, present, F.col("product_id"))
-    stood = both.filter("known_content IS NOT NULL AND NOT same").select(*KEY, "category")
+    stood = _stood(both.filter("known_content IS NOT NULL AND NOT same"), count)
     return Selection(in_even_tasks(rows, count), census, unchanged, groups, gone, stood)
+
+
+def compare_ids(
+    source: Source, columns: CatalogueColumns, max_characters: int, present: DataFrame, ours: Column, scratch: Scratch
+) -> Selection:
+    """All rows of the source, and those of the table whose products it lacks.
+
+    Args:
+        present: product_id and category of what the table holds, each id once. ours: of these the rows of the model that scores.
+        scratch: as in `compare`.
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
+    """
+    known = present.select(*hashes_of(F.col("product_id")), "category", ours.alias("ours"))
+    every = scratch.keep(copies_of_ids(source.frame, columns).join(known, [*KEY], "full_outer"))
+    both = every.filter("copies IS NOT NULL")
+    census = ordered(count_copies(both), source.frame, columns)
+    gone = _rows_of(every.filter("copies IS NULL"), None, present, F.col("product_id"))
+    selection = select_all(source, columns, max_characters, census)
+    return replace(selection, gone=gone, stood=_stood(both.filter("ours"), census.ids))
+
+
+def _stood(rows: DataFrame, count: int) -> Stood:
+    """Of rows with KEY and category every n-th by hash: as few as tell the share that gets another category.
+
+    count: about how many there are, at least.
+    """
+    every = max(count // ENOUGH_TO_TELL, 1)
+    return Stood(rows.filter(F.pmod("more", F.lit(every)) == 0).select(*KEY, "category"), every)
 
 
 def _hashed_ids(source: DataFrame, columns: CatalogueColumns, max_characters: int, feed: DataFrame | None) -> DataFrame:

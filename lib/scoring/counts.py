@@ -18,6 +18,7 @@ from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 class Group:
     """Rows of one category (None: they have none) and status. confidence: the sum of their confidences.
 
+    stood: rows that were compared with what the same model had made of them; moved: of these, those of another category.
     measured: rows whose texts were measured; lengths, empty: of each text column the sum of bytes, and the rows without a text.
     """
 
@@ -27,6 +28,8 @@ class Group:
     confidence: float
     tokens: int = 0
     unknown_tokens: int = 0
+    stood: int = 0
+    moved: int = 0
     measured: int = field(default=0, compare=False)
     lengths: tuple[int, ...] = field(default=(), compare=False)
     empty: tuple[int, ...] = field(default=(), compare=False)

@@ -17,7 +17,7 @@ from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.catalogue import KEY, LENGTHS, RANK, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
-from lib.scoring.comparison import compare
+from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, yardstick
@@ -25,9 +25,9 @@ from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
-from lib.scoring.record import categories_of, label_changes, run_record
+from lib.scoring.record import label_changes, run_record
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, select_all
+from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, published_runs, recover
@@ -40,8 +40,6 @@ from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
-# Products whose categories are compared with those before where all are scored: their share is known to half a point.
-ENOUGH_TO_TELL = 50_000
 
 
 @dataclass(frozen=True)
@@ -238,13 +236,16 @@ def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
     Raises:
         InputError: no rows, or copies of an id that cannot be ordered.
     """
+    columns, most = run.plan.columns, run.bundle.tokenizer.settings.max_characters
     may_stay = _may_stay(run, found)
-    if found.present is not None and may_stay is not None:
-        most = run.bundle.tokenizer.settings.max_characters
-        feed = _feed(run, found, scratch)
-        selection = compare(found.source, run.plan.columns, most, found.present, may_stay, scratch, feed)
+    if found.present is None:
+        selection = select_all(found.source, columns, most, take_census(found.source.frame, columns))
+    elif may_stay is None:
+        ours = F.col("model_version") == run.bundle.model_version
+        selection = compare_ids(found.source, columns, most, found.present, ours, scratch)
     else:
-        selection = _all(run, found)
+        feed = _feed(run, found, scratch)
+        selection = compare(found.source, columns, most, found.present, may_stay, scratch, feed)
     if found.fatal is not None:
         census = selection.census
         selection = replace(selection, census=replace(census, rows=census.rows + found.fatal.count()))
@@ -265,19 +266,6 @@ def _may_stay(run: Run, found: Found) -> Column | None:
     # Rows that another share would send to review, or would not, are scored again.
     ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
     return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
-
-
-def _all(run: Run, found: Found) -> Selection:
-    census = take_census(found.source.frame, run.plan.columns)
-    selection = select_all(found.source, run.plan.columns, run.bundle.tokenizer.settings.max_characters, census)
-    return selection if found.present is None else replace(selection, stood=_sample(found.present, run.bundle, census.ids))
-
-
-def _sample(present: DataFrame, bundle: Bundle, ids: int) -> DataFrame:
-    """Of the table's rows of this model, every n-th by hash: as few as tell the share that another category would have."""
-    every = max(ids // ENOUGH_TO_TELL, 1)
-    rows = present.filter(F.col("model_version") == bundle.model_version)
-    return rows.select(*hashes_of(F.col("product_id")), "category").filter(F.pmod("more", F.lit(every)) == 0)
 
 
 def _is_last_model(bundle: Bundle, state: TableState) -> bool:
@@ -322,7 +310,7 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     clock = Clock(run.spark.sparkContext)
     rows = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
     try:
-        groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar)
+        groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar, _to_compare(run, selection))
     except Exception as error:
         if WORKER_DIED in str(error):
             signals = fatal_texts(selection.rows, bundle, plan.engine, found.source.location.given, more_fatal)
@@ -342,7 +330,7 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
     guarded = {
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
-        **_moved(run, selection, scored),
+        **_moved(selection, scored.groups),
         **_shares_of_ids(run, found, selection.census),
     }
     return replace(
@@ -362,18 +350,18 @@ def _good_runs(run: Run, found: Found) -> Sequence[RunRecord]:
     return published_runs(run.spark, run.tables, run.plan.limits.runs)
 
 
-def _moved(run: Run, selection: Selection, scored: Scored) -> dict[str, float]:
-    """The share of the products that stay whose category changes; none where too few are scored to pass the limit."""
-    stood, ids = selection.stood, selection.census.ids
-    few = ids < run.plan.limits.from_rows or rows_in(scored.groups) <= run.plan.limits.moved * ids
-    if stood is None or few:
-        return {}
-    now = categories_of(scored.rows, run.bundle).select(*hashes_of(F.col("product_id")), F.col("category").alias("now"))
-    counted = stood.join(now, [*KEY]).agg(
-        F.count("*").alias("rows"), F.count_if(~F.col("now").eqNullSafe(F.col("category"))).alias("moved")
-    )
-    rows, moved = counted.collect()[0]
-    return {MOVED: moved / (rows + selection.unchanged.ids)} if rows else {}
+def _to_compare(run: Run, selection: Selection) -> Stood | None:
+    """What the categories are compared with while they are counted; None where too few are scored to pass the limit."""
+    limits, ids = run.plan.limits, selection.census.ids
+    few = ids < limits.from_rows or ids - selection.unchanged.ids <= limits.moved * ids
+    return None if few else selection.stood
+
+
+def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
+    """The share of the products that stay whose category changes; none where none was compared."""
+    every = selection.stood.every if selection.stood else 1
+    stood, moved = (every * sum(getattr(group, name) for group in groups) for name in ("stood", "moved"))
+    return {MOVED: moved / (stood + selection.unchanged.ids)} if stood else {}
 
 
 def _shares_of_ids(run: Run, found: Found, census: Census) -> dict[str, float]:
@@ -386,13 +374,19 @@ def _shares_of_ids(run: Run, found: Found, census: Census) -> dict[str, float]:
 
 
 def count_scored(
-    scored: DataFrame, bundle: Bundle, texts: int = 0, unfamiliar: float | None = None
+    scored: DataFrame, bundle: Bundle, texts: int = 0, unfamiliar: float | None = None, stood: Stood | None = None
 ) -> tuple[list[Group], IdCount]:
-    """What the ledger tells of the scored rows, from the pass that scores them."""
+    """What the ledger and the guardrails tell of the scored rows, from the pass that scores them."""
     tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
     names = ["product_id", "text_hash", "score", *([LENGTHS] if texts else [])]
     rows = with_category(scored.select(*names).withColumns(tokens), bundle, bundle.review_below, unfamiliar)
-    return count_groups(rows, texts, tokens=F.col("token_count"), unknown_tokens=F.col("unknown_count"))
+    sums = {"tokens": F.col("token_count"), "unknown_tokens": F.col("unknown_count")}
+    if stood:
+        before = stood.rows.select(*KEY, F.struct("category").alias("before")).hint("broadcast")
+        rows = rows.withColumns(dict(zip(KEY, hashes_of(F.col("product_id")), strict=True))).join(before, [*KEY], "left_outer")
+        has_moved = F.col("before").isNotNull() & ~F.col("before.category").eqNullSafe(F.col("category"))
+        sums |= {"stood": F.col("before").isNotNull().cast("int"), "moved": has_moved.cast("int")}
+    return count_groups(rows, texts, **sums)
 
 
 def _reconcile(scored: IdCount, selection: Selection, source: Source) -> None:
@@ -407,10 +401,9 @@ def _reconcile(scored: IdCount, selection: Selection, source: Source) -> None:
 
 def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratch) -> Gone:
     plan, present = run.plan, found.present
-    if present is None or (plan.mode, plan.missing) == ("incremental", "keep"):
+    if present is None or selection.gone is None or (plan.mode, plan.missing) == ("incremental", "keep"):
         return Gone()
-    # A product whose text the engine does not survive is not gone.
-    gone = _gone(present, run.source, plan) if selection.gone is None or found.fatal is not None else selection.gone
+    gone = _less_fatal(selection.gone, found, plan)
     rows = missing = removed = None
     if (plan.mode, plan.missing) != ("full", "delete"):
         # Kept, so that the commit writes what was counted, whatever becomes of the source.
@@ -476,6 +469,8 @@ def _as_field(found: StructField | None, wanted: StructField) -> Column:
     return F.when(fresh.try_cast(found.dataType) == value, fresh) if numbers else fresh
 
 
-def _gone(present: DataFrame, source: Source, plan: Plan) -> DataFrame:
-    ids = source.frame.select(usable_id(plan.columns).alias("product_id"))
-    return present.join(ids, "product_id", "left_anti")
+def _less_fatal(gone: DataFrame, found: Found, plan: Plan) -> DataFrame:
+    """A product whose text the engine does not survive is not gone."""
+    if found.fatal is None:
+        return gone
+    return gone.join(found.fatal.select(usable_id(plan.columns).alias("product_id")), "product_id", "left_anti")

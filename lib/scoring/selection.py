@@ -22,12 +22,22 @@ MOST_IDS_TO_BROADCAST = 500_000
 
 
 @dataclass(frozen=True)
+class Stood:
+    """KEY and category of the table's rows that are scored again under the model that had scored them, or of a sample of them.
+
+    every: one row of the sample stands for so many.
+    """
+
+    rows: DataFrame
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class Selection:
     """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
 
     census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
-    gone: the rows of the table whose products the source lacks; stood: category and KEY of those that are scored anew under the model
-    that had scored them, or of a sample of them. None where they were not looked for.
+    gone: the rows of the table whose products the source lacks; stood: of those that it has. None where the table holds none.
     """
 
     rows: DataFrame
@@ -35,7 +45,7 @@ class Selection:
     unchanged: IdCount
     groups: Sequence[Group] = ()
     gone: DataFrame | None = None
-    stood: DataFrame | None = None
+    stood: Stood | None = None
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:

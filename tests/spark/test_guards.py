@@ -82,7 +82,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]
 @pytest.mark.parametrize("mode", ["incremental", "full"])
 def test_texts_under_the_wrong_ids_are_held(tmp_path: Path, capsys, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As of a catalogue of millions, of which only a sample is compared.
-    monkeypatch.setattr("lib.scoring.run.ENOUGH_TO_TELL", 300)
+    monkeypatch.setattr("lib.scoring.comparison.ENOUGH_TO_TELL", 300)
     kinds = ("steel kettle", "detective novel", "cotton shirt")
     texts = [f"{kinds[i % 3]} {i}" for i in range(1500)]
     source, lake = tmp_path / "in.parquet", tmp_path / "lake"
