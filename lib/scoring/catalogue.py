@@ -25,9 +25,8 @@ MAX_REJECTED_CHARACTERS = 4096
 NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
 # Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
 SKETCH_SIZE = 10
-# An id as it goes through a shuffle (`hashes_of`), and of such ids those of which there are copies.
+# An id as it goes through a shuffle (`hashes_of`).
 KEY = ("hash", "more")
-REPEATED = "hash IS NOT NULL AND copies > 1"
 # A text order column is compared as the first of these that all of its values are.
 ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
 
@@ -152,12 +151,8 @@ def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
-    return ordered(count_copies(copies_of_ids(source, columns)), source, columns)
-
-
-def copies_of_ids(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
-    """A row an id, told by its KEY, and one of all rows without one: how many `copies` there are."""
-    return source.select(*hashes_of(usable_id(columns))).groupBy(*KEY).agg(F.count("*").alias("copies"))
+    ids = source.select(*hashes_of(usable_id(columns))).groupBy(*KEY).agg(F.count("*").alias("copies"))
+    return ordered(_count_copies(ids), source, columns)
 
 
 def ordered(census: Census, source: DataFrame, columns: CatalogueColumns) -> Census:
@@ -171,13 +166,13 @@ def ordered(census: Census, source: DataFrame, columns: CatalogueColumns) -> Cen
     return replace(census, order_type=order_type(_copies(source, columns), columns))
 
 
-def count_copies(ids: DataFrame) -> Census:
+def _count_copies(ids: DataFrame) -> Census:
     """The census of rows that tell of each id its KEY and how many `copies` there are; its order type is still to be found."""
     counted = ids.agg(
         F.sum("copies").alias("rows"),
         F.sum(F.when(F.col("hash").isNull(), F.col("copies"))).alias("without_usable_id"),
         F.count("hash").alias("ids"),
-        F.count_if(F.expr(REPEATED)).alias("repeated"),
+        F.count_if(F.col("hash").isNotNull() & (F.col("copies") > 1)).alias("repeated"),
         F.bit_xor("hash").alias("digest"),
         F.hll_sketch_agg("hash", SKETCH_SIZE).alias("sketch"),
     ).collect()[0]

@@ -308,7 +308,10 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     """
     bundle, plan, selected = run.bundle, run.plan, time.time()
     clock = Clock(run.spark.sparkContext)
-    rows = scratch.keep(with_scores(selection.rows, bundle, plan.engine, clock=clock))
+    rows = with_scores(selection.rows, bundle, plan.engine, clock=clock)
+    if selection.unchanged.ids == selection.census.ids:
+        return Scored(rows, [], IdCount(0, 0), {"counting": selected - found.started, "scoring": 0.0, **clock.seconds})
+    scratch.keep(rows)
     try:
         groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar, _to_compare(run, selection))
     except Exception as error:
@@ -403,8 +406,11 @@ def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratc
     plan, present = run.plan, found.present
     if present is None or selection.gone is None or (plan.mode, plan.missing) == ("incremental", "keep"):
         return Gone()
-    gone = _less_fatal(selection.gone, found, plan)
     rows = missing = removed = None
+    if not selection.gone_ids:
+        looked = (plan.mode, plan.missing) != ("full", "delete")
+        return Gone(None, 0 if looked else None, 0.0 if plan.missing == "delete" else None)
+    gone = _less_fatal(selection.gone, found, plan)
     if (plan.mode, plan.missing) != ("full", "delete"):
         # Kept, so that the commit writes what was counted, whatever becomes of the source.
         rows = scratch.keep(_vanished(gone, plan))

@@ -37,7 +37,8 @@ class Selection:
     """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
 
     census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
-    gone: the rows of the table whose products the source lacks; stood: of those that it has. None where the table holds none.
+    gone: the rows of the table whose products the source lacks, gone_ids of them; stood: what the scored rows may be compared with.
+    None where the table holds no rows.
     """
 
     rows: DataFrame
@@ -45,6 +46,7 @@ class Selection:
     unchanged: IdCount
     groups: Sequence[Group] = ()
     gone: DataFrame | None = None
+    gone_ids: int = 0
     stood: Stood | None = None
 
 

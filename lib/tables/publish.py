@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructType
 
 from lib.errors import CategorizerError
 from lib.failpoints import reached
 from lib.identifiers import column, quoted
-from lib.tables.commits import APPLICATION, NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
-from lib.tables.locations import Location, delta_log, delta_table, no_option, rows_at, stands
+from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
+from lib.tables.locations import Location, delta_table, rows_at, stands
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, save
-from schemas.tables import columns_anew
+from lib.tables.transactions import in_large_files, overwrite_version, replace_rows
 
 MOST_TRIES = 5
-# On a fast machine a file holds a second's writing; tasks beyond that only make small files.
-ROWS_PER_FILE = 500_000
 VANISHED = "vanished"
 CONFLICTS = (
     "DELTA_CONCURRENT",
@@ -181,11 +177,6 @@ def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note, newest.run)
 
 
-def in_large_files(rows: DataFrame, count: int) -> DataFrame:
-    """The rows in as many tasks as shall write files. count: about how many rows there are."""
-    return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
-
-
 def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
     if candidate.mode == "note":
         # Neither a merge nor an append of no rows will do: each writes a data file without rows.
@@ -196,6 +187,9 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location, version:
         rows = candidate.rows.drop(VANISHED)
         rows = in_large_files(rows, candidate.run.rows_in)
         overwrite_version(rows, target, version, number)
+        return
+    count = candidate.run.rows_scored + (candidate.run.rows_missing or 0)
+    if replace_rows(candidate.rows, count, VANISHED, candidate.missing == "mark", target, version, number):
         return
     names = [name for name in candidate.rows.columns if name != VANISHED]
     values = {quoted(name): column(name, of="scored") for name in names}
@@ -211,42 +205,3 @@ def _write(spark: SparkSession, candidate: Candidate, target: Location, version:
         merge = merge.whenMatchedUpdate(f"scored.{VANISHED}", {"missing_since": "scored.missing_since"})
     merge = merge.whenMatchedUpdate(f"NOT scored.{VANISHED}", values)
     merge.whenNotMatchedInsert(f"NOT scored.{VANISHED}", values).execute()
-
-
-def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:
-    """Replace the rows of one version of a table, in a commit that fails if any other has changed rows since.
-
-    Spark's own overwrite replaces what stands there when it begins, seen or not; so the transaction is begun here, on the version.
-
-    Args:
-        number: of the transaction, in the sequence that our commits share.
-    """
-    spark = rows.sparkSession
-    java: Any = spark._jsparkSession
-    delta: Any = spark._jvm.org.apache.spark.sql.delta  # type: ignore[union-attr]
-    none, log = no_option(spark), delta_log(spark, target)
-    snapshot = log.getSnapshotAt(version, none, none, False)
-    transaction = log.startTransaction(none, spark._jvm.scala.Some(snapshot))  # type: ignore[union-attr]
-    overwrite = spark._jvm.org.apache.spark.sql.SaveMode.Overwrite  # type: ignore[union-attr]
-    nothing, partitions = _scala_map(spark, {}), snapshot.metadata().partitionColumns()
-    columns = columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
-    if columns is not None:
-        # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
-        old = snapshot.metadata()
-        names = (old.id(), old.name(), old.description(), old.format(), columns.json(), partitions)
-        transaction.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
-    options = delta.DeltaOptions(_scala_map(spark, {"mergeSchema": "true"}), java.sessionState().conf())
-    write = delta.commands.WriteIntoDelta(log, overwrite, options, partitions, nothing, rows._jdf, none, none, False)
-    clustered = delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(snapshot)
-    actions = write.write(transaction, java, clustered, False)
-    mark = delta.actions.SetTransaction(APPLICATION, number, none)
-    operation = getattr(delta, "DeltaOperations$Write")(overwrite, *[none] * 8)
-    transaction.commit(actions.appended(mark), operation)
-
-
-def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
-    jvm: Any = spark._jvm
-    content = jvm.java.util.HashMap()
-    for name, value in values.items():
-        content.put(name, value)
-    return jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(content)

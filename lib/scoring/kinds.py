@@ -1,0 +1,100 @@
+"""What the ids of a source and of the table are to each other, and how many there are of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lib.scoring.catalogue import SKETCH_SIZE, Census, IdCount
+from lib.scoring.counts import Group
+
+# Of the table alone; rows without an id; of several rows; as the table holds it; new, or of another content.
+GONE, WITHOUT_ID, COPIES, SAME, CHANGED = range(5)
+
+
+def code() -> Column:
+    """By which rows of the table are counted on their way as numbers; the few texts behind it are looked up."""
+    return F.xxhash64("category", "status")
+
+
+def kind() -> Column:
+    """What a row of the comparison is: copies, content and known are its columns. Where a feed tells that a row has not changed, its content is not known."""
+    same = F.coalesce(F.col("content") == F.col("known"), F.col("known").isNotNull())
+    return (
+        F.when(F.col("copies") == 0, GONE)
+        .when(F.col("hash").isNull(), WITHOUT_ID)
+        .when(F.col("copies") > 1, COPIES)
+        .when(same, SAME)
+        .otherwise(CHANGED)
+    )
+
+
+@dataclass(frozen=True)
+class KindCounts:
+    """Counts of what the comparison gives, by kind and, of rows that stay, by the code of their category and status."""
+
+    parts: Sequence[Mapping[str, Any]]
+    sketch: bytes | None
+
+    def rows(self, kind: int) -> int:
+        return sum(part["ids"] for part in self._of(kind))
+
+    def _of(self, *kinds: int) -> list[Mapping[str, Any]]:
+        return [part for part in self.parts if part["kind"] in kinds]
+
+    def ids(self, *kinds: int) -> IdCount:
+        return sum((IdCount(part["ids"], part["digest"] or 0) for part in self._of(*kinds)), IdCount(0, 0))
+
+    @property
+    def unchanged(self) -> IdCount:
+        return self.ids(SAME)
+
+    @property
+    def census(self) -> Census:
+        """Its order type is still to be found."""
+        rows, without = (
+            sum(part["copies"] for part in self._of(*kinds)) for kinds in ((WITHOUT_ID, COPIES, SAME, CHANGED), (WITHOUT_ID,))
+        )
+        ids = self.ids(COPIES, SAME, CHANGED)
+        return Census(rows, without, ids.ids, self.rows(COPIES), ids.digest, sketch=self.sketch)
+
+    def groups(self, present: DataFrame) -> list[Group]:
+        """Of the rows that stay. present: the rows whose categories and status they are counted by."""
+        stay = self._of(SAME)
+        if not stay:
+            return []
+        names = {row["code"]: row for row in present.select("category", "status", code().alias("code")).distinct().collect()}
+        return [
+            Group(
+                category=names[part["code"]]["category"],
+                status=names[part["code"]]["status"],
+                rows=part["ids"],
+                confidence=part["sure"],
+                measured=part["measured"],
+                lengths=tuple(part["lengths"]),
+                empty=tuple(part["empty"]),
+            )
+            for part in stay
+        ]
+
+
+def count_kinds(every: DataFrame, lengths: Sequence[str]) -> KindCounts:
+    """Counts, in one pass. lengths: the columns that tell the bytes of each text."""
+    each = [F.col(name) for name in lengths]
+    counted = every.groupBy("kind", F.when(F.col("kind") == SAME, F.col("code")).alias("code")).agg(
+        F.count("*").alias("ids"),
+        F.sum("copies").alias("copies"),
+        F.coalesce(F.sum("sure"), F.lit(0.0)).alias("sure"),
+        F.bit_xor("hash").alias("digest"),
+        F.count(each[0] if each else F.lit(None)).alias("measured"),
+        F.array(*[F.coalesce(F.sum(one), F.lit(0)) for one in each]).cast("array<bigint>").alias("lengths"),
+        F.array(*[F.count(F.when(one == 0, 1)) for one in each]).cast("array<bigint>").alias("empty"),
+        F.hll_sketch_agg(F.when(F.col("copies") > 0, F.col("hash")), SKETCH_SIZE).alias("sketch"),
+    )
+    parts = [name for name in counted.columns if name != "sketch"]
+    found = counted.agg(F.collect_list(F.struct(*parts)).alias("parts"), F.hll_union_agg("sketch").alias("sketch")).collect()[0]
+    return KindCounts([part.asDict() for part in found["parts"]], bytes(found["sketch"] or b"") or None)

@@ -1,0 +1,171 @@
+"""Commits that are made by hand: Delta's own transactions, begun on a version that was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from lib.tables.commits import APPLICATION
+from lib.tables.locations import Location, delta_log, no_option
+from schemas.tables import columns_anew
+
+METRICS = "spark.databricks.delta.history.metricsEnabled"
+# On a fast machine a file holds a second's writing; tasks beyond that only make small files.
+ROWS_PER_FILE = 500_000
+# Ids that every task can hold beside its work; a merge of more sorts both sides.
+MOST_IDS_TO_BROADCAST = 500_000
+# Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
+BY_MERGE_ALONE = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors", "delta.enableRowTracking")
+
+
+class Transaction:
+    """A transaction of Delta on one version of a table: its commit fails if another has changed since what it has read."""
+
+    def __init__(self, spark: SparkSession, target: Location, version: int) -> None:
+        jvm: Any = spark._jvm
+        session: Any = spark._jsparkSession
+        self._spark, self._jvm, self._session = spark, jvm, session
+        self.none, self._log = no_option(spark), delta_log(spark, target)
+        self._delta = self._jvm.org.apache.spark.sql.delta
+        self.snapshot = self._log.getSnapshotAt(version, self.none, self.none, False)
+        self.java = self._log.startTransaction(self.none, self._jvm.scala.Some(self.snapshot))
+
+    def save_mode(self, name: str) -> Any:
+        return getattr(self._jvm.org.apache.spark.sql.SaveMode, name)
+
+    def operation(self, name: str, *arguments: Any) -> Any:
+        """What the history will call the commit."""
+        return getattr(self._delta, f"DeltaOperations${name}")(*arguments)
+
+    def sequence(self, values: Iterable[Any]) -> Any:
+        listed = self._jvm.java.util.ArrayList()
+        for value in values:
+            listed.add(value)
+        return self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(listed)
+
+    def written(self, rows: DataFrame, mode: Any) -> Any:
+        """The rows in new files of the table, in its layout: what is to be committed."""
+        clustered = self._delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(self.snapshot)
+        return self._command(rows, mode).write(self.java, self._session, clustered, False)
+
+    def _command(self, rows: DataFrame, mode: Any) -> Any:
+        options = self._delta.DeltaOptions(
+            _scala_map(self._spark, {"mergeSchema": "true"}), self._session.sessionState().conf()
+        )
+        partitions, nothing = self.snapshot.metadata().partitionColumns(), _scala_map(self._spark, {})
+        return self._delta.commands.WriteIntoDelta(
+            self._log, mode, options, partitions, nothing, rows._jdf, self.none, self.none, False
+        )
+
+    def files_with(self, ids: DataFrame) -> list[Any]:
+        """The table's data files that hold one of these ids. The transaction has read the whole table then."""
+        every = self.java.filterFiles()
+        held = self.rows_of(every).select("product_id", F.input_file_name().alias("file")).join(ids, "product_id", "left_semi")
+        paths = [row["file"] for row in held.select("file").distinct().collect()]
+        command, root = self._command(ids, self.save_mode("Append")), self._log.dataPath()
+        known = command.generateCandidateFileMap(root, every)
+        return [command.getTouchedFile(root, path, known) for path in paths]
+
+    def rows_of(self, files: Any) -> DataFrame:
+        """What stands in a sequence of the table's files."""
+        return DataFrame(self._log.createDataFrame(self.snapshot, files, False, self.none), self._spark)
+
+    def commit(self, actions: Any, operation: Any, number: int, measured: bool = True) -> None:
+        """Make them the table's next version.
+
+        number: of the transaction, in the sequence that our commits share. measured: whether the history tells the operation's
+        metrics; those of a merge only Delta's own command counts.
+        """
+        before = self._spark.conf.get(METRICS, None)
+        if not measured:
+            self._spark.conf.set(METRICS, "false")
+        try:
+            self.java.commit(actions.appended(self._delta.actions.SetTransaction(APPLICATION, number, self.none)), operation)
+        finally:
+            if not measured:
+                self._spark.conf.unset(METRICS) if before is None else self._spark.conf.set(METRICS, before)
+
+
+def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:
+    """Replace the rows of one version of a table, in a commit that fails if any other has changed rows since.
+
+    Spark's own overwrite replaces what stands there when it begins, seen or not; so the transaction is begun here, on the version.
+
+    Args:
+        number: of the transaction, in the sequence that our commits share.
+    """
+    begun = Transaction(rows.sparkSession, target, version)
+    snapshot = begun.snapshot
+    columns = columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
+    if columns is not None:
+        # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
+        old = snapshot.metadata()
+        names = (old.id(), old.name(), old.description(), old.format(), columns.json(), old.partitionColumns())
+        begun.java.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
+    mode = begun.save_mode("Overwrite")
+    actions = begun.written(rows, mode)
+    begun.commit(actions, begun.operation("Write", mode, *[begun.none] * 8), number)
+
+
+def replace_rows(
+    rows: DataFrame, count: int, vanished: str, keep_vanished: bool, target: Location, version: int, number: int
+) -> bool:
+    """Put rows in place of those of the same product_id, and add those of new ones, by writing the files anew that hold one of them.
+
+    What Delta's MERGE does, which sorts the whole of these files for it; here each task holds the ids that change.
+
+    Args:
+        rows: in the table's columns, and `vanished`, true for rows that only go, or stand as they are given with keep_vanished.
+        count: how many rows there are.
+        number: of the transaction, in the sequence that our commits share.
+    Returns:
+        False, and nothing has happened, where only a merge will do: too many ids, or a table that holds more than these columns.
+    """
+    begun = Transaction(rows.sparkSession, target, version)
+    fresh = rows.drop(vanished) if keep_vanished else rows.filter(~F.col(vanished)).drop(vanished)
+    ids = rows.select("product_id").hint("broadcast")
+    if count > MOST_IDS_TO_BROADCAST or _needs_merge(begun.snapshot, fresh):
+        return False
+    old = begun.files_with(ids)
+    kept = begun.rows_of(begun.sequence(old)).join(ids, "product_id", "left_anti")
+    anew = in_large_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count)
+    actions = begun.written(anew, begun.save_mode("Append"))
+    removed = begun.sequence(file.remove() for file in old)
+    empty = begun.sequence(())
+    begun.commit(
+        actions.appendedAll(removed), begun.operation("Merge", *[begun.none] * 4, empty, empty, empty), number, measured=False
+    )
+    return True
+
+
+def in_large_files(rows: DataFrame, count: int) -> DataFrame:
+    """The rows in as many tasks as shall write files. count: about how many rows there are."""
+    return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
+
+
+def _needs_merge(snapshot: Any, fresh: DataFrame) -> bool:
+    configuration = snapshot.metadata().configuration()
+    if any(configuration.contains(name) and configuration.apply(name).lower() == "true" for name in BY_MERGE_ALONE):
+        return True
+    types = {field.name.lower(): field.dataType.simpleString() for field in fresh.schema.fields}
+    held = StructType.fromJson(json.loads(snapshot.schema().json()))
+    return any(types.get(field.name.lower()) != field.dataType.simpleString() for field in held.fields)
+
+
+def _rows_in(file: Any) -> int:
+    """As the log tells; 0 where it does not."""
+    counted = file.numLogicalRecords()
+    return int(counted.get()) if counted.isDefined() else 0
+
+
+def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
+    jvm: Any = spark._jvm
+    content = jvm.java.util.HashMap()
+    for name, value in values.items():
+        content.put(name, value)
+    return jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(content)
