@@ -19,6 +19,8 @@ SCORING = [
     # Reads the weights in an ONNX file; onnxruntime brings it anyway.
     "protobuf>=5",
     "pyarrow>=18",
+    # The live line of a run on a terminal.
+    "rich>=13",
     # Compiles native/*.cpp where the environment is made.
     "setuptools>=69",
     "tomli>=2; python_version < '3.11'",

@@ -99,6 +99,9 @@ if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     case "$*" in *[!$'\t\n'\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
 fi
 
+# spark-submit puts pipes between the job and its caller: only here can be told that somebody looks.
+if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
+
 start_from_archive
 # A few hundred rows: the optimizing compiler costs more than it gives.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi

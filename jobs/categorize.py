@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lib.command import run_command
+from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import GuardrailError, InputError
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
@@ -19,6 +19,7 @@ from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
 from lib.scoring.load import release
 from lib.scoring.plan import MISSING, MODES, Outcome, Plan
+from lib.scoring.progress import watched
 from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
 from lib.scoring.verification import verify
@@ -28,7 +29,7 @@ from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
-from lib.tables.target import tables_of
+from lib.tables.target import Tables, tables_of
 
 
 def guard(help: str, limit: float) -> Any:
@@ -93,6 +94,9 @@ class CategorizeSettings(JobSettings):
     delimiter: str = option("what parts the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
     preview: int = option("rows to show at the end", default=0, within=at_least(0))
+    log_format: str = option(
+        "what is printed: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +116,7 @@ def main(settings: CategorizeSettings) -> int:
     if settings.publish_anyway is not None:
         with spark_session("categorize", settings.debug) as spark:
             tables = tables_of(locate(spark, settings.target))
-            print(outcome_text(release(spark, tables, settings.publish_anyway), tables))
+            _tell(release(spark, tables, settings.publish_anyway), tables, settings)
         return 0
     limits = Limits(**{f.name: getattr(settings, f"guard_{f.name}") for f in fields(Limits)})
     bundle = load_bundle(settings.model)
@@ -131,13 +135,14 @@ def main(settings: CategorizeSettings) -> int:
         _unfamiliar(settings, bundle),
         settings.fatal_texts,
     )
-    with spark_session("categorize", settings.debug) as spark:
+    with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         tables = tables_of(locate(spark, settings.target))
-        outcome: Outcome = categorize(spark, source, tables, bundle, plan)
-        print(outcome_text(outcome, tables))
-        if settings.preview and not settings.dry_run:
+        outcome: Outcome = categorize(spark, source, tables, bundle, plan, told)
+        told.close()
+        _tell(outcome, tables, settings)
+        if settings.preview and not settings.dry_run and not speaks_json(settings):
             print(preview_text(spark, tables, columns, settings.preview))
         if settings.verify:
             found = verify(spark, source, tables, bundle, plan, outcome)
@@ -146,8 +151,20 @@ def main(settings: CategorizeSettings) -> int:
                     f"Expected {tables.categorized.given} to be what the source and the bundle give, found {found}; run again with --mode full, "
                     "and report this unless another hand has changed the table."
                 )
-            print(found)
+            print(json_line("verified", text=str(found)) if speaks_json(settings) else found)
     return GuardrailError.exit_code if outcome.breaches else 0
+
+
+def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> None:
+    text = outcome_text(outcome, tables)
+    if not speaks_json(settings):
+        print(text)
+    elif outcome.record is None:
+        print(json_line("nothing to do", text=text), flush=True)
+    else:
+        # What it was run with stands in the first line.
+        values = {name: value for name, value in outcome.record.values().items() if name != "settings"}
+        print(json_line("run", dry_run=outcome.dry_run, breaches=list(outcome.breaches), **values), flush=True)
 
 
 def _unfamiliar(settings: CategorizeSettings, bundle: Bundle) -> float | None:

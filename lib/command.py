@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import logging
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
-from lib.settings import S, describe, parse_settings
+from lib.settings import JobSettings, S, as_record, describe, parse_settings
+from lib.times import iso
 
 # What Spark says when input is at fault, and what to tell the user instead. First match wins.
 INPUT_FAULTS = (
@@ -91,6 +95,8 @@ TABLE_FAULTS = {
     ),
 }
 
+# What a job prints, for people or for programs.
+LOG_FORMATS = TEXT, JSON = "text", "json"
 # Their standard output is the answer, for other programs to read.
 ANSWERS_ONLY = ("explain", "predict")
 
@@ -118,18 +124,20 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
             raise InputError("Expected an open standard output for the answer, found it closed; leave it open.")
         description = (sys.modules[main.__module__].__doc__ or "").strip()
         settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
-        if job not in ANSWERS_ONLY:
+        if speaks_json(settings):
+            print(json_line("settings", job=job, **as_record(settings)), flush=True)
+        elif job not in ANSWERS_ONLY:
             print(f"{job}: settings in force\n{describe(settings)}", flush=True)
         return main(settings)
     except CategorizerError as error:
-        return _failed(str(error), error.exit_code, debug)
+        return _failed(str(error), error.exit_code, debug, settings)
     except KeyboardInterrupt:
-        return _failed("Stopped by the user; nothing is half written.", 130, debug)
+        return _failed("Stopped by the user; nothing is half written.", 130, debug, settings)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        return _failed(*_told(error, getattr(settings, "target", None)), debug)
+        return _failed(*_told(error, getattr(settings, "target", None)), debug, settings)
 
 
 def _told(error: Exception, target: str | None) -> tuple[str, int]:
@@ -226,8 +234,24 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0].lstrip(': ')[:500] if lines else ''}"
 
 
-def _failed(message: str, code: int, debug: bool) -> int:
+def _failed(message: str, code: int, debug: bool, settings: JobSettings | None = None) -> int:
     if debug:
         print(redacted(traceback.format_exc()), file=sys.stderr)
-    print(f"error: {redacted(message)}", file=sys.stderr, flush=True)
+    said = redacted(message)
+    print(
+        json_line("error", message=said, exit_code=code) if speaks_json(settings) else f"error: {said}",
+        file=sys.stderr,
+        flush=True,
+    )
     return code
+
+
+def speaks_json(settings: JobSettings | None) -> bool:
+    """Whether a job was asked for lines of JSON."""
+    return getattr(settings, "log_format", TEXT) == JSON
+
+
+def json_line(event: str, **values: Any) -> str:
+    """An event of the job as one line of JSON; values that are None are left out."""
+    told = {name: value for name, value in values.items() if value is not None}
+    return json.dumps({"time": iso(time.time()), "event": event, **told}, ensure_ascii=False)

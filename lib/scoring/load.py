@@ -13,6 +13,7 @@ from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
 from lib.scoring.catalogue import Census, rejected_rows, rows_rejected_for
 from lib.scoring.plan import Outcome, Plan
+from lib.scoring.progress import Told
 from lib.tables.commits import commit_of_run, commits_of, undone_versions
 from lib.tables.ledger import mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
@@ -57,13 +58,19 @@ def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: 
     )
 
 
-def load(candidate: Candidate, tables: Tables, released: bool = False) -> RunRecord:
-    """The one commit that publishes, then the ledger, whose row it returns. released: the ledger has the run already, as held."""
+def load(candidate: Candidate, tables: Tables, released: bool = False, told: Told | None = None) -> RunRecord:
+    """The one commit that publishes, then the ledger, whose row it returns.
+
+    released: the ledger has the run already, as held; told: whoever watches the run.
+    """
+    told = told or Told()
+    told.step("publishing")
     reached("publishing")
     began = time.time()
     publish(candidate, tables)
     seconds = {**(candidate.run.seconds or {}), "writing": time.time() - began}
     record = replace(candidate.run, ended_at=iso(time.time()), seconds=seconds)
+    told.step("recording")
     reached("recording")
     spark = candidate.rows.sparkSession
     write_ledger(spark, tables, record, replace=released)

@@ -25,6 +25,7 @@ from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
+from lib.scoring.progress import Told
 from lib.scoring.record import label_changes, run_record
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, select_all
@@ -44,7 +45,10 @@ MOST_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Run:
-    """What a run works on, the same in all of its attempts. carried: the fields of the columns that it carries along."""
+    """What a run works on, the same in all of its attempts.
+
+    carried: the fields of the columns that it carries along; told: whoever watches the run.
+    """
 
     spark: SparkSession
     source: Source
@@ -52,6 +56,7 @@ class Run:
     bundle: Bundle
     plan: Plan
     carried: Sequence[StructField]
+    told: Told
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ class Gone:
     removed: float | None = None
 
 
-def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan) -> Outcome:
+def categorize(
+    spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan, told: Told | None = None
+) -> Outcome:
     """Score what is new, publish it in one commit, and write the ledger last.
 
     A run that finds another one's commit before its own starts over on the new table.
@@ -102,7 +109,7 @@ def categorize(spark: SparkSession, source: Source, tables: Tables, bundle: Bund
         GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
-    run = Run(spark, source, tables, bundle, plan, check_input(spark, source, tables, plan))
+    run = Run(spark, source, tables, bundle, plan, check_input(spark, source, tables, plan), told or Told())
     fatal: dict[str, str] = {}
     for attempt in range(MOST_ATTEMPTS):
         try:
@@ -137,6 +144,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     Args:
         scratch: lets go of what it keeps on disk meanwhile. fatal: ids whose texts the engine does not survive.
     """
+    run.told.step("comparing")
     state = read_state(run.spark, run.tables.categorized)
     _check_same_bundle(state, run.tables, run.bundle)
     # Where these are gone the night writes them again.
@@ -151,6 +159,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     reached("planned")
     scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
     reached("scored")
+    run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
     good = yardstick(_good_runs(run, found), run.plan.limits)
     gone = _look_for_gone(run, found, selection, scratch)
@@ -164,7 +173,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
         return Outcome(record, dry_run=True, breaches=faults)
     if faults:
         raise hold_back(candidate, run.tables, faults, good.runs)
-    return Outcome(load(candidate, run.tables), recovered)
+    return Outcome(load(candidate, run.tables, told=run.told), recovered)
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
@@ -312,6 +321,7 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     if selection.unchanged.ids == selection.census.ids:
         return Scored(rows, [], IdCount(0, 0), {"counting": selected - found.started, "scoring": 0.0, **clock.seconds})
     scratch.keep(rows)
+    run.told.step("scoring", selection.census.ids - selection.unchanged.ids, lambda: clock.texts)
     try:
         groups, ids = count_scored(rows, bundle, len(plan.columns.text), plan.unfamiliar, _to_compare(run, selection))
     except Exception as error:

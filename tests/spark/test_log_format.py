@@ -1,0 +1,49 @@
+"""Lines of JSON in place of what is said to people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import jobs.categorize as job
+from lib.command import run_command
+from tests.faults.nights import FIRST, arguments, write_source
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def said(capsys) -> list[dict[str, object]]:
+    out, err = capsys.readouterr()
+    return [json.loads(line) for line in [*out.splitlines(), *err.splitlines()] if line]
+
+
+def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
+    night = [*arguments(write_source(tmp_path / "in.parquet", FIRST), tmp_path / "lake"), "--log-format", "json"]
+    capsys.readouterr()
+    assert run_command(job.CategorizeSettings, job.main, "categorize", night) == 0
+    events = said(capsys)
+    assert [event["event"] for event in events] == ["settings", *["step"] * 6, "run"]
+    assert events[0]["target"] == str(tmp_path / "lake")
+    assert [event["step"] for event in events[1:-1]] == [
+        "starting",
+        "comparing",
+        "scoring",
+        "auditing",
+        "publishing",
+        "recording",
+    ]
+    assert events[3]["rows"] == events[-1]["rows_in"] == len(FIRST)
+    assert events[-1]["status"] == "published"
+    assert run_command(job.CategorizeSettings, job.main, "categorize", [*night, "--preview", "2"]) == 0
+    assert said(capsys)[-1]["event"] == "nothing to do"
+
+
+def test_an_error_too(tmp_path: Path, capsys) -> None:
+    night = [*arguments(tmp_path / "nothing.parquet", tmp_path / "lake"), "--log-format", "json"]
+    capsys.readouterr()
+    assert run_command(job.CategorizeSettings, job.main, "categorize", night) == 2
+    event = said(capsys)[-1]
+    assert (event["event"], event["exit_code"]) == ("error", 2)
+    assert str(event["message"]).startswith("Expected a file, folder or table at ")

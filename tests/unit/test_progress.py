@@ -1,0 +1,63 @@
+"""What is told of a run while it is at work."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from lib.scoring import progress
+from lib.scoring.progress import JsonLines, Lines, LiveLine
+from tests.waiting import until
+
+
+@pytest.fixture
+def soon(monkeypatch) -> None:
+    """Looks often, and says each time what it sees."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(progress, "LOOKS_A_SECOND", 100)
+
+
+def test_a_line_a_step_and_how_far_it_is(soon) -> None:
+    out = io.StringIO()
+    with Lines(out).start() as told:
+        told.step("comparing")
+        told.step("scoring", 4_000, lambda: 1_000)
+        until(lambda: "1,000 of 4,000 rows" in out.getvalue(), "a line about the rows")
+    lines = [line[len("12:00:00 ") :] for line in out.getvalue().splitlines()]
+    assert lines[:2] == ["comparing the source with the table", "scoring 4,000 rows"]
+    assert all(line.startswith("scoring 1,000 of 4,000 rows, ") and line.endswith(" s left") for line in lines[2:])
+
+
+def test_lines_of_json(soon) -> None:
+    out = io.StringIO()
+    with JsonLines(out).start() as told:
+        told.step("scoring", 4_000, lambda: 5_000)
+        until(lambda: "progress" in out.getvalue(), "a line about the rows")
+    step, at_work, *_ = map(json.loads, out.getvalue().splitlines())
+    assert (step["event"], step["step"], step["rows"]) == ("step", "scoring", 4_000)
+    # A task that ran twice has counted twice: no more are done than there are.
+    assert (at_work["event"], at_work["rows_done"], at_work["seconds_left"]) == ("progress", 4_000, 0)
+
+
+def test_the_live_line_of_a_terminal(soon) -> None:
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=120)
+    with LiveLine(terminal).start() as told:
+        told.step("scoring", 2_000, lambda: 500)
+        until(lambda: "500 of 2,000 rows" in out.getvalue(), "the rows on the line")
+        told.step("publishing")
+        assert "publishing" in out.getvalue()
+    # The line goes at its end, and the cursor comes back.
+    assert out.getvalue().rstrip().endswith("\x1b[2K")
+    assert "\x1b[?25h" in out.getvalue()
+
+
+def test_a_closed_stream_ends_the_telling_and_nothing_else() -> None:
+    out = io.StringIO()
+    with Lines(out).start() as told:
+        out.close()
+        told.step("comparing")
+        told.step("scoring", 10, lambda: 1)
