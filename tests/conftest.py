@@ -57,8 +57,8 @@ LONGEST = ("test_sequences.py", "test_inputs.py", "test_killed.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sequences", type=int, default=40, help="random sequences of nights to run")
-    parser.addoption("--inputs", type=int, default=200, help="random sources to read")
+    parser.addoption("--sequences", type=int, default=16, help="random sequences of nights to run")
+    parser.addoption("--inputs", type=int, default=100, help="random sources to read")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences and sources")
     parser.addoption("--cluster", action="store_true", help="run the tests on a real HDFS and YARN too")
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")

@@ -46,6 +46,7 @@ def compare(
     may_stay: Column,
     scratch: Scratch,
     feed: DataFrame | None = None,
+    labels: Sequence[str] = (),
 ) -> Selection:
     """The rows of the source whose id, text and carried values do not stand in the table, and those of the table that it lacks.
 
@@ -55,6 +56,7 @@ def compare(
         scratch: at its end what is kept of the comparison on disk goes; the rows must have been read by then.
         feed: ids (changed_id) that a change feed of the source names, since what may stay was read from it. Only their texts
             are hashed.
+        labels: of the model; only for speed.
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
@@ -71,7 +73,7 @@ def compare(
         "sure": F.col("confidence"),
     }
     every = scratch.keep(_beside(rows, columns, {"content": content, **measured}, present, known).withColumn("kind", kind()))
-    counts = count_kinds(every, [*measured])
+    counts = count_kinds(every, [*measured], labels)
     census, unchanged, count = counts.census, counts.unchanged, counts.rows(CHANGED)
     groups = counts.groups(present)
     changed = _rows_of(every.filter(F.col("kind") == CHANGED), count, source.frame, usable_id(columns)).select(*fields)

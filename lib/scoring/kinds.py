@@ -11,7 +11,9 @@ from pyspark.sql import functions as F
 
 from lib.scoring.catalogue import SKETCH_SIZE, Census, IdCount
 from lib.scoring.counts import Group
+from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
+MOST_LABELS_IN_A_QUERY = 100
 # Of the table alone; rows without an id; of several rows; as the table holds it; new, or of another content.
 GONE, WITHOUT_ID, COPIES, SAME, CHANGED = range(5)
 
@@ -35,10 +37,14 @@ def kind() -> Column:
 
 @dataclass(frozen=True)
 class KindCounts:
-    """Counts of what the comparison gives, by kind and, of rows that stay, by the code of their category and status."""
+    """Counts of what the comparison gives, by kind and, of rows that stay, by the code of their category and status.
+
+    names: category and status by their code, as far as the labels of the model tell.
+    """
 
     parts: Sequence[Mapping[str, Any]]
     sketch: bytes | None
+    names: Mapping[int, tuple[str | None, str]]
 
     def rows(self, kind: int) -> int:
         return sum(part["ids"] for part in self._of(kind))
@@ -64,14 +70,14 @@ class KindCounts:
 
     def groups(self, present: DataFrame) -> list[Group]:
         """Of the rows that stay. present: the rows whose categories and status they are counted by."""
-        stay = self._of(SAME)
-        if not stay:
-            return []
-        names = {row["code"]: row for row in present.select("category", "status", code().alias("code")).distinct().collect()}
+        stay, names = self._of(SAME), dict(self.names)
+        if any(part["code"] not in names for part in stay):
+            # As where another hand has given categories.
+            rows = present.select(code().alias("code"), "category", "status").distinct().collect()
+            names |= {row["code"]: (row["category"], row["status"]) for row in rows}
         return [
             Group(
-                category=names[part["code"]]["category"],
-                status=names[part["code"]]["status"],
+                *names[part["code"]],
                 rows=part["ids"],
                 confidence=part["sure"],
                 measured=part["measured"],
@@ -82,8 +88,8 @@ class KindCounts:
         ]
 
 
-def count_kinds(every: DataFrame, lengths: Sequence[str]) -> KindCounts:
-    """Counts, in one pass. lengths: the columns that tell the bytes of each text."""
+def count_kinds(every: DataFrame, lengths: Sequence[str], labels: Sequence[str] = ()) -> KindCounts:
+    """Counts, in one pass. lengths: the columns that tell the bytes of each text; labels: categories that rows are likely to have."""
     each = [F.col(name) for name in lengths]
     counted = every.groupBy("kind", F.when(F.col("kind") == SAME, F.col("code")).alias("code")).agg(
         F.count("*").alias("ids"),
@@ -96,5 +102,16 @@ def count_kinds(every: DataFrame, lengths: Sequence[str]) -> KindCounts:
         F.hll_sketch_agg(F.when(F.col("copies") > 0, F.col("hash")), SKETCH_SIZE).alias("sketch"),
     )
     parts = [name for name in counted.columns if name != "sketch"]
-    found = counted.agg(F.collect_list(F.struct(*parts)).alias("parts"), F.hll_union_agg("sketch").alias("sketch")).collect()[0]
-    return KindCounts([part.asDict() for part in found["parts"]], bytes(found["sketch"] or b"") or None)
+    likely = _likely(labels)
+    codes = F.array(*[F.xxhash64(F.lit(category).cast("string"), F.lit(status)) for category, status in likely])
+    totals = counted.agg(F.collect_list(F.struct(*parts)).alias("parts"), F.hll_union_agg("sketch").alias("sketch"))
+    found = totals.select("parts", "sketch", codes.cast("array<bigint>").alias("codes")).collect()[0]
+    names = dict(zip(found["codes"], likely, strict=True))
+    return KindCounts([part.asDict() for part in found["parts"]], bytes(found["sketch"] or b"") or None, names)
+
+
+def _likely(labels: Sequence[str]) -> list[tuple[str | None, str]]:
+    """Categories with each status that they come with; of many labels none, since each is an expression of the query."""
+    if len(labels) > MOST_LABELS_IN_A_QUERY:
+        return []
+    return [(None, UNCLASSIFIABLE), *((label, status) for label in labels for status in (CATEGORIZED_STATUS, REVIEW))]

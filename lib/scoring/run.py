@@ -254,7 +254,7 @@ def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
         selection = compare_ids(found.source, columns, most, found.present, ours, scratch)
     else:
         feed = _feed(run, found, scratch)
-        selection = compare(found.source, columns, most, found.present, may_stay, scratch, feed)
+        selection = compare(found.source, columns, most, found.present, may_stay, scratch, feed, run.bundle.labels)
     if found.fatal is not None:
         census = selection.census
         selection = replace(selection, census=replace(census, rows=census.rows + found.fatal.count()))

@@ -17,7 +17,7 @@ from lib.model.bundle import load_bundle
 from tests.conftest import SHIPPED
 from tests.faults.sequences import Sequence, check, labels_of
 
-PART = 10
+PART = 8
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -54,7 +54,8 @@ def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tm
     assert skewed.count() == 1000
 
 
-def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
+@pytest.mark.parametrize("labels", [(), ("Books",), ("Household",)], ids=["no labels", "the label", "a label given by hand"])
+def test_changed_rows_and_the_ids_that_stay(spark, source, labels: tuple[str, ...]) -> None:
     census = take_census(source.frame, COLUMNS)
     known = select_all(source, COLUMNS, 4096, census).rows.drop("text", LENGTHS).filter("product_id NOT IN ('p1', 'p7')")
     other = spark.createDataFrame([("p9", "x"), ("gone", "y")], "product_id string, text_hash string")
@@ -63,8 +64,9 @@ def test_changed_rows_and_the_ids_that_stay(spark, source) -> None:
         .unionByName(other)
         .selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
     )
-    selection = compare(source, COLUMNS, 4096, known, F.lit(True), Scratch())
+    selection = compare(source, COLUMNS, 4096, known, F.lit(True), Scratch(), labels=labels)
     assert selection.census == census
+    assert selection.gone_ids == 1
     assert {(row["product_id"], row["text"]) for row in selection.rows.collect()} == {
         ("p1", "text 1"),
         ("p7", "text 7"),
