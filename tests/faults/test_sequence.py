@@ -124,17 +124,34 @@ def test_a_run_that_stands_beside_other_changes_is_told(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys, monkeypatch
 ) -> None:
     told = fault(
-        "another writer between the last look and the merge, in every attempt",
+        "another writer between the last look and Delta's merge (a table with a change feed), in every attempt",
         "exit 1; what stands of the run is said, and in the ledger",
     )
     # That moment is too short to be hit: the look is taken to have been before the other writer.
     monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
     turns = iter("abcdef")
     with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
-        assert run(tmp_path / "second.parquet", lake) == 1
+        assert run(tmp_path / "second.parquet", lake, "--change-data-feed") == 1
     assert "the run's changes stand in its version" in capsys.readouterr().err
     found = hashes_in(spark, lake)
     assert found["5"] == titles_hash(SECOND)["5"]
     stamped = {row["run_id"] for row in spark.read.format("delta").load(str(lake)).select("run_id").collect()}
     assert stamped <= {run_id for run_id, _ in ledger(spark, lake)}
     told.saw("exit 1, said and in the ledger")
+
+
+def test_another_writer_behind_the_last_look(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys, monkeypatch
+) -> None:
+    told = fault(
+        "another writer between the last look and the commit (a table of rows alone), in every attempt",
+        "exit 1; nothing of the run stands, theirs does",
+    )
+    monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
+    turns = iter("abcdef")
+    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
+        assert run(tmp_path / "second.parquet", lake) == 1
+    assert "another hand at work on it meanwhile; run again" in capsys.readouterr().err
+    assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
+    assert len(ledger(spark, lake)) == 1
+    told.saw("exit 1, nothing of the run stands")
