@@ -283,7 +283,7 @@ def page(result: dict[str, Any]) -> str:
     even = result["shapes"]["even files"]["job_seconds"]
     lines += [
         "",
-        f"## Bad shapes, {full['rows']:,} rows, 2 cores",
+        f"## Bad shapes, {result['shapes']['even files']['rows']:,} rows, 2 cores",
         "",
         "| | seconds | × even | worker, MB |",
         "|---|---|---|---|",

@@ -70,6 +70,8 @@ PROMISED = {
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
 }
 ALWAYS = {
+    # Counts by label and status are kept in memory up to so many groups, instead of being sorted.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "4096",
     # Bounds what one Arrow batch brings into a Python worker, whatever the rows hold.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),

@@ -66,12 +66,8 @@ def count_of_ids(rows: DataFrame) -> IdCount:
     return IdCount(counted["ids"], counted["digest"] or 0)
 
 
-def hash_of_id() -> Column:
-    return F.xxhash64("product_id")
-
-
 def digest_of_ids() -> Column:
-    return F.bit_xor(hash_of_id())
+    return F.bit_xor(F.xxhash64("product_id"))
 
 
 def hashes_of(product_id: Column) -> list[Column]:
@@ -85,7 +81,7 @@ def hashes_of(product_id: Column) -> list[Column]:
 
 @dataclass(frozen=True)
 class Census:
-    """What stands in the source, counted in one pass over its id column.
+    """What stands in the source, counted in one pass.
 
     sketch: of the set of ids' hashes, by which the share that two sets have in common is estimated (HyperLogLog).
     order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.

@@ -33,6 +33,8 @@ from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, in_ev
 from lib.tables.sources import Source
 
 LENGTH = "length_"
+# Beside columns of the source, of which none is called so.
+KNOWN, STAYS = "known content\n", "stays\n"
 # Products whose categories are compared with those before, where more than these are scored again: their share is then known to half
 # a point.
 ENOUGH_TO_TELL = 50_000
@@ -82,12 +84,13 @@ def compare(
         census = replace(census, order_type=order_type(copies, columns))
         newest = newest_copies(copies, columns, census.order_type).select(*fields)
         # Kept with their texts, so that the copies are ranked once.
-        newest = scratch.keep(_compared(newest, present, may_stay, columns))
-        more_groups, more_unchanged = count_groups(newest.filter("same"), texts)
+        held = _rows_of(every.filter(F.col("kind") == COPIES), census.repeated_ids, present, F.col("product_id"))
+        newest = scratch.keep(_compared(newest, held, may_stay, columns))
+        more_groups, more_unchanged = count_groups(newest.filter(F.col(STAYS)), texts)
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
-        changed = changed.unionByName(newest.filter("NOT same").select(*changed.columns))
+        changed = changed.unionByName(newest.filter(~F.col(STAYS)).select(*map(column, changed.columns)))
         count = census.ids - unchanged.ids
-    gone, stood = _gone(every, counts, present), _stood(present.filter(may_stay), census.ids)
+    gone, stood = _gone(every, counts, present), _stood(present.filter(may_stay), census.ids + counts.rows(GONE))
     return Selection(in_even_tasks(changed, count), census, unchanged, groups, gone, counts.rows(GONE), stood)
 
 
@@ -107,7 +110,7 @@ def compare_ids(
     every = scratch.keep(_beside(source.frame, columns, {"content": nothing}, present, known).withColumn("kind", kind()))
     counts = count_kinds(every, [])
     selection = select_all(source, columns, max_characters, ordered(counts.census, source.frame, columns))
-    gone, stood = _gone(every, counts, present), _stood(present.filter(ours), counts.census.ids)
+    gone, stood = _gone(every, counts, present), _stood(present.filter(ours), counts.census.ids + counts.rows(GONE))
     return replace(selection, gone=gone, gone_ids=counts.rows(GONE), stood=stood)
 
 
@@ -142,7 +145,7 @@ def _gone(every: DataFrame, counts: KindCounts, present: DataFrame) -> DataFrame
 def _stood(present: DataFrame, ids: int) -> Stood:
     """Of rows with product_id and category every n-th by hash: as few as tell the share that gets another category.
 
-    ids: of the source.
+    ids: of source and table together, so that the sample is small whichever of them is large.
     """
     every = max(ids // ENOUGH_TO_TELL, 1)
     rows = present.select(*hashes_of(F.col("product_id")), "category")
@@ -150,11 +153,11 @@ def _stood(present: DataFrame, ids: int) -> Stood:
 
 
 def _compared(newest: DataFrame, present: DataFrame, may_stay: Column, columns: CatalogueColumns) -> DataFrame:
-    """The newest copies with what stands of them; `same` where they stay."""
-    known = F.when(may_stay, _content(F.col("text_hash"), columns.carry)).alias("known")
+    """The newest copies with category, status and confidence of what stands under their ids; STAYS where that is to stay."""
+    known = F.when(may_stay, _content(F.col("text_hash"), columns.carry)).alias(KNOWN)
     there = present.select("product_id", known, "category", "status", "confidence")
-    same = F.coalesce(_content(F.col("text_hash"), columns.carry) == F.col("known"), F.lit(False))
-    return newest.join(there, "product_id", "left_outer").withColumn("same", same)
+    same = F.coalesce(_content(F.col("text_hash"), columns.carry) == F.col(KNOWN), F.lit(False))
+    return newest.join(there, "product_id", "left_outer").withColumn(STAYS, same)
 
 
 def _rows_of(ids: DataFrame, count: int, rows: DataFrame, product_id: Column) -> DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lib.scoring.catalogue import LENGTHS, IdCount, hash_of_id
+from lib.scoring.catalogue import LENGTHS, IdCount, digest_of_ids
 from lib.scoring.guardrails import EMPTY_SHARE, MEAN_LENGTH
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
@@ -35,12 +35,11 @@ class Group:
     empty: tuple[int, ...] = field(default=(), compare=False)
 
 
-def count_groups(rows: DataFrame, texts: int = 0, id_hash: Column | None = None, **sums: Column) -> tuple[list[Group], IdCount]:
+def count_groups(rows: DataFrame, texts: int = 0, **sums: Column) -> tuple[list[Group], IdCount]:
     """Groups of rows with product_id, category, status and confidence, and the set of their ids.
 
     Args:
         texts: of how many text columns the rows tell the LENGTHS.
-        id_hash: the hash of the id, of rows that tell no more of it.
         sums: further fields of Group, summed up.
     """
     each = [F.get(LENGTHS, F.lit(i)) for i in range(texts)]
@@ -56,7 +55,7 @@ def count_groups(rows: DataFrame, texts: int = 0, id_hash: Column | None = None,
             F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence"),
             *[F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in sums.items()],
             *[value.alias(name) for name, value in measures.items()],
-            F.bit_xor(hash_of_id() if id_hash is None else id_hash).alias("digest"),
+            digest_of_ids().alias("digest"),
         )
         .collect()
     )

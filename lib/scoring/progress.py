@@ -34,6 +34,10 @@ class Told(AbstractContextManager["Told"]):
     def step(self, name: str, rows: int = 0, done: Callable[[], int] = int) -> None:
         """The run has come to one of STEPS. rows: to be worked on, 0 for none that are counted; done: how many are."""
 
+    def say(self, text: str) -> None:
+        """What a person should know beside the steps."""
+        print(text, flush=True)
+
     def close(self) -> None:
         """Nothing more is told; said twice it is as if said once."""
 
@@ -46,7 +50,7 @@ class Watched(Told):
 
     def __init__(self) -> None:
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._name, self._rows, self._began = "", 0, time.monotonic()
+        self._name, self._rows, self._began, self._silent = "", 0, time.monotonic(), False
         self._done: Callable[[], int] = int
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -57,7 +61,11 @@ class Watched(Told):
     def step(self, name: str, rows: int = 0, done: Callable[[], int] = int) -> None:
         with self._lock:
             self._name, self._rows, self._done, self._began = name, rows, done, time.monotonic()
-            self._begun()
+            self._safely(self._begun)
+
+    def say(self, text: str) -> None:
+        with self._lock:
+            self._safely(lambda: self._note(text))
 
     def close(self) -> None:
         self._ended.set()
@@ -66,7 +74,15 @@ class Watched(Told):
     def _watch(self) -> None:
         while not self._ended.wait(1 / LOOKS_A_SECOND):
             with self._lock:
-                self._look()
+                self._safely(self._look)
+
+    def _safely(self, tell: Callable[[], None]) -> None:
+        """Where the terminal or the stream is gone nobody wants to be told; the run goes on."""
+        if not self._silent:
+            try:
+                tell()
+            except (OSError, ValueError):
+                self._silent = True
 
     def _figures(self) -> tuple[int, float, float | None]:
         """Rows done, rows a second, and the seconds left; None as long as nothing is done. A task that runs again counts again."""
@@ -78,6 +94,9 @@ class Watched(Told):
         raise NotImplementedError
 
     def _look(self) -> None:
+        raise NotImplementedError
+
+    def _note(self, text: str) -> None:
         raise NotImplementedError
 
 
@@ -100,16 +119,20 @@ class LiveLine(Watched):
         self._task = self._line.add_task("", total=None, said="")
 
     def start(self) -> Watched:
-        self._line.start()
+        self._safely(self._line.start)
         return super().start()
 
     def close(self) -> None:
         super().close()
-        self._line.stop()
+        self._safely(self._line.stop)
 
     def _begun(self) -> None:
-        self._line.update(self._task, description=STEPS[self._name], total=self._rows or None, completed=0, said="")
+        self._line.remove_task(self._task)
+        self._task = self._line.add_task(STEPS[self._name], total=self._rows or None, said="")
         self._line.refresh()
+
+    def _note(self, text: str) -> None:
+        self._line.console.print(text, markup=False, highlight=False)
 
     def _look(self) -> None:
         if self._rows:
@@ -139,22 +162,18 @@ class Lines(Watched):
         text = f"{STEPS[self._name]} {_said(done, self._rows, rate, left)}"
         self._write(text, {"event": "progress", "step": self._name, **figures})
 
+    def _note(self, text: str) -> None:
+        self._write(text, {"event": "note", "text": text})
+
     def _write(self, text: str, event: dict[str, Any]) -> None:
-        """Whoever has closed the stream does not want to be told; the run goes on."""
-        try:
-            print(f"{time.strftime('%H:%M:%S')} {text}", file=self._out, flush=True)
-        except (OSError, ValueError):
-            self._ended.set()
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=self._out, flush=True)
 
 
 class JsonLines(Lines):
     """The same, each as an object on a line of its own."""
 
     def _write(self, text: str, event: dict[str, Any]) -> None:
-        try:
-            print(json_line(**event), file=self._out, flush=True)
-        except (OSError, ValueError):
-            self._ended.set()
+        print(json_line(**event), file=self._out, flush=True)
 
 
 def _said(done: int, rows: int, rate: float, left: float | None) -> str:

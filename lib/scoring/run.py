@@ -132,9 +132,7 @@ def _surviving(run: Run, fatal: dict[str, str]) -> Outcome:
                 return _attempt(run, scratch, tuple(fatal))
         except FatalTexts as found:
             named = ", ".join(f"{name!r} ({signal})" for name, signal in found.signals.items())
-            print(
-                f"the engine {run.plan.engine} died at the product {named}: rejected, and the rest is scored again", flush=True
-            )
+            run.told.say(f"the engine {run.plan.engine} died at the product {named}: rejected, and the rest is scored again")
             fatal |= found.signals
 
 
@@ -300,9 +298,8 @@ def _feed(run: Run, found: Found, scratch: Scratch) -> DataFrame | None:
         return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
     except Exception:
         # Its files go with VACUUM before the versions that they lead between. The rows themselves are there to be compared.
-        print(
-            f"the change feed of {source.location.given} since the last run cannot be read (vacuumed): all rows are compared",
-            flush=True,
+        run.told.say(
+            f"the change feed of {source.location.given} since the last run cannot be read (vacuumed): all rows are compared"
         )
         return None
 

@@ -48,8 +48,8 @@ class Candidate:
     """A run that could be published.
 
     Attributes:
-        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer holds, of which only
-            product_id and missing_since count.
+        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer holds: it goes, or stands
+            as it is given here, by `missing`.
         mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only lets the
             commit tell of the run.
         missing: what happens to vanished products: keep, mark, delete.
@@ -74,9 +74,9 @@ class Candidate:
 def publish(candidate: Candidate, tables: Tables) -> None:
     """Commit a candidate, once, whatever else goes on.
 
-    A commit that replaces the table's rows is made on the version that was read, or not at all. A merge is begun only where nothing
-    has changed since then; Delta lets it through if what comes behind its beginning does not overlap. So each commit carries a transaction of a sequence that
-    all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
+    A commit that replaces the table's rows, or the files that hold some of them, is made on what was read, or not at all. Delta's own
+    merge, for tables that need it, is begun only where nothing has changed since then; Delta lets it through if what comes behind its
+    beginning does not overlap. So each commit carries a transaction of a sequence that all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
 
     Raises:
         TableMoved: the run has to be planned anew.
@@ -91,14 +91,12 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         raise _moved(tables, read_version, None)
     for _ in range(MOST_TRIES):
         conflict = None
-        # A merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it.
-        if candidate.mode != "full" and changed_since(
-            commits := commits_of(spark, tables.categorized, since=read_version), version
-        ):
+        behind = version if candidate.mode == "full" else _behind_upkeep(spark, tables, read_version, version)
+        if behind is None:
             break
         try:
             with noted(spark, candidate.noted(sequence=number), number):
-                _write(spark, candidate, tables.categorized, version, number)
+                _write(spark, candidate, tables.categorized, behind, number)
             reached("published")
         except Exception as error:
             # The commit may stand, though the client was told otherwise: the history knows.
@@ -113,9 +111,21 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         if step is Step.MOVED:
             break
         # Only upkeep came between: the rows are those that were read.
-        version = commits[0].version if commits else version
+        version = commits[0].version if commits else behind
     commits = commits_of(spark, tables.categorized)
     raise _moved(tables, read_version, commit_of_run(commits, candidate.run.run_id)) from conflict
+
+
+def _behind_upkeep(spark: SparkSession, tables: Tables, read: int, version: int) -> int | None:
+    """The newest version, if the rows are still those of `version`; None if they are not.
+
+    Delta's own merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it. And behind upkeep
+    the same rows stand in other files; the old ones may be gone.
+    """
+    commits = commits_of(spark, tables.categorized, since=read)
+    if changed_since(commits, version):
+        return None
+    return commits[0].version if commits else version
 
 
 def is_as_read(candidate: Candidate, tables: Tables) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from lib.identifiers import column
 from lib.tables.commits import APPLICATION
 from lib.tables.locations import Location, delta_log, no_option
 from schemas.tables import columns_anew
@@ -17,6 +18,8 @@ from schemas.tables import columns_anew
 METRICS = "spark.databricks.delta.history.metricsEnabled"
 # On a fast machine a file holds a second's writing; tasks beyond that only make small files.
 ROWS_PER_FILE = 500_000
+# Fewer are not worth a task, and a file, of their own.
+ROWS_PER_TASK = 25_000
 # Ids that every task can hold beside its work; a merge of more sorts both sides.
 MOST_IDS_TO_BROADCAST = 500_000
 # Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
@@ -34,6 +37,12 @@ class Transaction:
         self._delta = self._jvm.org.apache.spark.sql.delta
         self.snapshot = self._log.getSnapshotAt(version, self.none, self.none, False)
         self.java = self._log.startTransaction(self.none, self._jvm.scala.Some(self.snapshot))
+
+    @property
+    def partitions(self) -> list[str]:
+        """The columns by which the table is partitioned."""
+        found = self.snapshot.metadata().partitionColumns()
+        return [str(found.apply(i)) for i in range(found.size())]
 
     def save_mode(self, name: str) -> Any:
         return getattr(self._jvm.org.apache.spark.sql.SaveMode, name)
@@ -64,7 +73,9 @@ class Transaction:
 
     def files_with(self, ids: DataFrame) -> list[Any]:
         """The table's data files that hold one of these ids. The transaction has read the whole table then."""
-        every = self.java.filterFiles()
+        # With their numbers of rows, which are left out by default.
+        everything = self._jvm.org.apache.spark.sql.catalyst.expressions.Literal.TrueLiteral()
+        every = self.java.filterFiles(self.sequence((everything,)), True)
         held = self.rows_of(every).select("product_id", F.input_file_name().alias("file")).join(ids, "product_id", "left_semi")
         paths = [row["file"] for row in held.select("file").distinct().collect()]
         command, root = self._command(ids, self.save_mode("Append")), self._log.dataPath()
@@ -133,7 +144,7 @@ def replace_rows(
         return False
     old = begun.files_with(ids)
     kept = begun.rows_of(begun.sequence(old)).join(ids, "product_id", "left_anti")
-    anew = in_large_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count)
+    anew = _in_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count, begun.partitions)
     actions = begun.written(anew, begun.save_mode("Append"))
     removed = begun.sequence(file.remove() for file in old)
     empty = begun.sequence(())
@@ -145,7 +156,17 @@ def replace_rows(
 
 def in_large_files(rows: DataFrame, count: int) -> DataFrame:
     """The rows in as many tasks as shall write files. count: about how many rows there are."""
-    return rows.coalesce(max(rows.sparkSession.sparkContext.defaultParallelism, count // ROWS_PER_FILE))
+    return rows.coalesce(_tasks(rows, count))
+
+
+def _tasks(rows: DataFrame, count: int) -> int:
+    return max(int(rows.sparkSession.sparkContext.defaultParallelism), count // ROWS_PER_FILE)
+
+
+def _in_files(rows: DataFrame, count: int, partitions: Sequence[str]) -> DataFrame:
+    """As `in_large_files`; few rows in few files, and those of one partition of the table together."""
+    tasks = min(-(-count // ROWS_PER_TASK) or 1, _tasks(rows, count))
+    return rows.repartition(tasks, *map(column, partitions)) if partitions else rows.coalesce(tasks)
 
 
 def _needs_merge(snapshot: Any, fresh: DataFrame) -> bool:

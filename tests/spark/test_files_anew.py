@@ -40,6 +40,10 @@ def data_files(target: Location) -> set[str]:
     return {file.name for file in Path(target.given).glob("**/*.parquet")}
 
 
+def files_of(spark, target: Location) -> set[str]:
+    return {Path(file).name for file in delta_table(spark, target).toDF().inputFiles()}
+
+
 def operations(spark, target: Location) -> list[str]:
     return [row["operation"] for row in delta_table(spark, target).history().collect()]
 
@@ -62,9 +66,18 @@ def test_rows_that_stand_as_they_are_given(spark, target) -> None:
 def test_only_files_that_hold_such_a_row_are_written(spark, target) -> None:
     before = data_files(target)
     assert replaced(spark, target)
-    standing = {Path(file).name for file in delta_table(spark, target).toDF().inputFiles()}
-    # 3 and 5 stand in two of the four.
-    assert len(standing & before) == 2
+    # 3 and 5 stand in two of the four; few rows make one file.
+    standing = files_of(spark, target)
+    assert (len(standing & before), len(standing - before)) == (2, 1)
+
+
+def test_many_rows_are_written_in_many_tasks(spark, target, monkeypatch) -> None:
+    """Their number is that of the files' rows, not of the changed ones."""
+    before = data_files(target)
+    monkeypatch.setattr(transactions, "ROWS_PER_TASK", 4)
+    assert replaced(spark, target)
+    assert len(files_of(spark, target) - before) == 2
+    assert rows_in(spark, target) == BEHIND
 
 
 def test_a_table_with_partitions_keeps_them(spark, tmp_path) -> None:

@@ -107,6 +107,22 @@ def test_of_ids_with_copies_the_newest_is_compared(spark, tmp_path) -> None:
     assert selection.unchanged + count_of_ids(selection.rows) == selection.census.all_ids
 
 
+def test_carried_columns_may_have_any_name(spark, tmp_path) -> None:
+    """Also those that a comparison would give its own columns, beside copies of an id."""
+    columns = CatalogueColumns("product_id", ("text",), ("same", "known", "kind", "a.b"))
+    schema = "product_id string, text string, same boolean, known string, kind int, `a.b` string"
+    now = [("a", "lamp", True, "x", 7, "y"), ("a", "lamp", True, "x", 7, "y"), ("b", "tent", True, "x", 8, "y")]
+    spark.createDataFrame(now, schema).write.parquet(str(tmp_path / "in.parquet"))
+    source = read_source(spark, locate(spark, str(tmp_path / "in.parquet")))
+    before = spark.createDataFrame([("b", "tent", True, "x", 8, "y")], schema)
+    known = catalogue_rows(before, columns, 4096, take_census(before, columns))
+    known = known.selectExpr("*", "'Books' category", "'review' status", "0.5F confidence")
+    selection = compare(source, columns, 4096, known, F.lit(True), Scratch())
+    found = selection.rows.select("product_id", "same", "known", "kind", "`a.b`").collect()
+    assert [tuple(row) for row in found] == [("a", True, "x", 7, "y")]
+    assert selection.unchanged.ids == 1
+
+
 def test_an_id_missing_repeated_or_exchanged_holds_the_publication_back(source) -> None:
     census = take_census(source.frame, COLUMNS)
     rows = source.frame.select("product_id")

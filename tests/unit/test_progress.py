@@ -55,6 +55,31 @@ def test_the_live_line_of_a_terminal(soon) -> None:
     assert "\x1b[?25h" in out.getvalue()
 
 
+def test_a_note_beside_the_steps(soon) -> None:
+    out, objects, terminal = io.StringIO(), io.StringIO(), io.StringIO()
+    for told in (Lines(out), JsonLines(objects), LiveLine(Console(file=terminal, force_terminal=True, width=120))):
+        with told.start():
+            told.step("comparing")
+            told.say("[the feed] is gone")
+    assert out.getvalue().endswith(" [the feed] is gone\n")
+    assert json.loads(objects.getvalue().splitlines()[-1])["text"] == "[the feed] is gone"
+    assert "[the feed] is gone" in terminal.getvalue()
+
+
+class Gone(io.StringIO):
+    """A terminal whose other end is closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError("Input/output error")
+
+
+def test_a_terminal_that_goes_ends_the_telling_and_nothing_else() -> None:
+    with LiveLine(Console(file=Gone(), force_terminal=True)).start() as told:
+        told.step("publishing")
+        told.step("recording")
+        told.say("anything")
+
+
 def test_a_closed_stream_ends_the_telling_and_nothing_else() -> None:
     out = io.StringIO()
     with Lines(out).start() as told:
