@@ -43,6 +43,9 @@ TRAINING = [
 ]
 TEST = [
     "deltalake>=1.0",
+    # Readers of the tables, whose queries stand in docs/queries.md.
+    "duckdb>=1.1",
+    "polars>=1.20",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.13",
