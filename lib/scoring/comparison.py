@@ -83,8 +83,8 @@ def compare(
         copies = _rows_of(every.filter(F.col("kind") == COPIES), census.repeated_ids, source.frame, usable_id(columns))
         census = replace(census, order_type=order_type(copies, columns))
         newest = newest_copies(copies, columns, census.order_type).select(*fields)
-        # Kept with their texts, so that the copies are ranked once.
         held = _rows_of(every.filter(F.col("kind") == COPIES), census.repeated_ids, present, F.col("product_id"))
+        # Kept with their texts, so that the copies are ranked once.
         newest = scratch.keep(_compared(newest, held, may_stay, columns))
         more_groups, more_unchanged = count_groups(newest.filter(F.col(STAYS)), texts)
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
