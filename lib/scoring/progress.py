@@ -187,19 +187,19 @@ def _duration(seconds: float) -> str:
 
 
 def watched(log_format: str) -> Told:
-    """Who tells what a run does. Lines of JSON go to the standard output, where the other events are."""
+    """Who tells what a run does. Lines go to the standard output, as all that a run says; the other stream is for its error alone."""
     told = _watched(log_format)
     told.step("starting")
     return told
 
 
 def _watched(log_format: str) -> Told:
-    if log_format == JSON:
-        return JsonLines(sys.stdout).start() if sys.stdout else Told()
-    terminal = _terminal()
+    terminal = _terminal() if log_format != JSON else None
     if terminal and not terminal.is_dumb_terminal:
         return LiveLine(terminal).start()
-    return Lines(sys.stderr).start() if sys.stderr else Told()
+    if not sys.stdout:
+        return Told()
+    return (JsonLines if log_format == JSON else Lines)(sys.stdout).start()
 
 
 def _terminal() -> Console | None:
