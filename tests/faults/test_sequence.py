@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.command import run_command
+from lib.tables import publish
 from lib.tables.locations import delta_table, locate
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
@@ -108,13 +109,18 @@ def test_a_night_held_while_another_is_released(spark, lake: Path, tmp_path: Pat
     told.saw("what was released stands, and is told")
 
 
+def beaten_in_every_attempt(spark, lake: Path, tmp_path: Path, *options: str) -> None:
+    """The second night, before each of whose commits another writer copies a row: as a, b and c."""
+    turns = iter("abcdef")
+    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
+        assert run(tmp_path / "second.parquet", lake, *options) == 1
+
+
 def test_other_changes_before_every_attempt(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys
 ) -> None:
     told = fault("another writer before every attempt of a run", "exit 1; nothing of the run stands, theirs does")
-    turns = iter("abcdef")
-    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
-        assert run(tmp_path / "second.parquet", lake) == 1
+    beaten_in_every_attempt(spark, lake, tmp_path)
     assert "another hand at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
     told.saw("exit 1, nothing of the run stands")
@@ -129,9 +135,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
     )
     # That moment is too short to be hit: the look is taken to have been before the other writer.
     monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
-    turns = iter("abcdef")
-    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
-        assert run(tmp_path / "second.parquet", lake, "--change-data-feed") == 1
+    beaten_in_every_attempt(spark, lake, tmp_path, "--change-data-feed")
     assert "the run's changes stand in its version" in capsys.readouterr().err
     found = hashes_in(spark, lake)
     assert found["5"] == titles_hash(SECOND)["5"]
@@ -147,10 +151,15 @@ def test_another_writer_behind_the_last_look(
         "another writer between the last look and the commit (a table of rows alone), in every attempt",
         "exit 1; nothing of the run stands, theirs does",
     )
-    monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
-    turns = iter("abcdef")
-    with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
-        assert run(tmp_path / "second.parquet", lake) == 1
+    turns, look = iter("abcdef"), publish._behind_upkeep
+
+    def look_then_another(*arguments) -> int | None:
+        version = look(*arguments)
+        copy_of_row(spark, lake, next(turns))
+        return version
+
+    monkeypatch.setattr(publish, "_behind_upkeep", look_then_another)
+    assert run(tmp_path / "second.parquet", lake) == 1
     assert "another hand at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
     assert len(ledger(spark, lake)) == 1
