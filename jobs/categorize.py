@@ -156,11 +156,10 @@ def main(settings: CategorizeSettings) -> int:
 
 
 def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> None:
-    text = outcome_text(outcome, tables)
     if not speaks_json(settings):
-        print(text)
+        print(outcome_text(outcome, tables))
     elif outcome.record is None:
-        print(json_line("nothing to do", text=text), flush=True)
+        print(json_line("nothing to do", text=outcome_text(outcome, tables)), flush=True)
     else:
         # What it was run with stands in the first line.
         values = {name: value for name, value in outcome.record.values().items() if name != "settings"}

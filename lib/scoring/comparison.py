@@ -29,8 +29,9 @@ from lib.scoring.catalogue import (
 from lib.scoring.counts import count_groups
 from lib.scoring.kinds import CHANGED, COPIES, GONE, KindCounts, code, count_kinds, kind
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, in_even_tasks, select_all
+from lib.scoring.selection import Selection, Stood, in_even_tasks, select_all
 from lib.tables.sources import Source
+from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 
 LENGTH = "length_"
 # Beside columns of the source, of which none is called so.
@@ -74,7 +75,7 @@ def compare(
         "code": code(),
         "sure": F.col("confidence"),
     }
-    every = scratch.keep(_beside(rows, columns, {"content": content, **measured}, present, known).withColumn("kind", kind()))
+    every = scratch.keep(_beside(rows, columns, {"content": content, **measured}, present, known))
     counts = count_kinds(every, [*measured], labels)
     census, unchanged, count = counts.census, counts.unchanged, counts.rows(CHANGED)
     groups = counts.groups(present)
@@ -107,7 +108,7 @@ def compare_ids(
     """
     nothing = F.lit(None).cast("bigint")
     known = {"known": nothing, "code": nothing, "sure": F.lit(None).cast("float")}
-    every = scratch.keep(_beside(source.frame, columns, {"content": nothing}, present, known).withColumn("kind", kind()))
+    every = scratch.keep(_beside(source.frame, columns, {"content": nothing}, present, known))
     counts = count_kinds(every, [])
     selection = select_all(source, columns, max_characters, ordered(counts.census, source.frame, columns))
     gone, stood = _gone(every, counts, present), _stood(present.filter(ours), counts.census.ids + counts.rows(GONE))
@@ -124,14 +125,15 @@ def _content(text_hash: Column, carry: Sequence[str]) -> Column:
 def _beside(
     source: DataFrame, columns: CatalogueColumns, fresh: Mapping[str, Column], present: DataFrame, known: Mapping[str, Column]
 ) -> DataFrame:
-    """A row an id of the source or of the table, and one of all rows without an id: how many copies there are, and numbers of both.
+    """A row an id of the source or of the table, and one of all rows without an id: its kind, how many copies, and numbers of both.
 
     Ids and numbers of both sides are brought together by grouping, which sorts neither. Of ids with copies one tells for all.
     """
     left = source.select(*hashes_of(usable_id(columns)), F.lit(1).alias("copies"), *_named(fresh))
     right = present.select(*hashes_of(F.col("product_id")), F.lit(0).alias("copies"), *_named(known))
     both = left.unionByName(right, allowMissingColumns=True)
-    return both.groupBy(*KEY).agg(F.sum("copies").alias("copies"), *[F.max(name).alias(name) for name in [*fresh, *known]])
+    numbers = [F.max(name).alias(name) for name in [*fresh, *known]]
+    return both.groupBy(*KEY).agg(F.sum("copies").alias("copies"), *numbers).withColumn("kind", kind())
 
 
 def _named(values: Mapping[str, Column]) -> list[Column]:

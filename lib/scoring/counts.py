@@ -42,12 +42,7 @@ def count_groups(rows: DataFrame, texts: int = 0, **sums: Column) -> tuple[list[
         texts: of how many text columns the rows tell the LENGTHS.
         sums: further fields of Group, summed up.
     """
-    each = [F.get(LENGTHS, F.lit(i)) for i in range(texts)]
-    totals = {
-        "lengths": F.array(*[F.coalesce(F.sum(one), F.lit(0)) for one in each]),
-        "empty": F.array(*[F.count(F.when(one == 0, 1)) for one in each]),
-    }
-    measures = {"measured": F.count(LENGTHS), **totals} if texts else {}
+    measures = text_totals([F.get(LENGTHS, F.lit(i)) for i in range(texts)])
     counted = (
         rows.groupBy("category", "status")
         .agg(
@@ -61,6 +56,17 @@ def count_groups(rows: DataFrame, texts: int = 0, **sums: Column) -> tuple[list[
     )
     groups = [_group(row.asDict()) for row in counted]
     return groups, sum((IdCount(row["rows"], row["digest"]) for row in counted), IdCount(0, 0))
+
+
+def text_totals(each: Sequence[Column]) -> dict[str, Column]:
+    """What a Group tells of measured texts. each: the bytes of each text column, null in rows that were not measured."""
+    if not each:
+        return {}
+    return {
+        "measured": F.count(each[0]),
+        "lengths": F.array(*[F.coalesce(F.sum(one), F.lit(0)) for one in each]),
+        "empty": F.array(*[F.count(F.when(one == 0, 1)) for one in each]),
+    }
 
 
 def _group(values: Mapping[str, Any]) -> Group:

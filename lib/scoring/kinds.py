@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.scoring.catalogue import SKETCH_SIZE, Census, IdCount
-from lib.scoring.counts import Group
+from lib.scoring.counts import Group, text_totals
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
 MOST_LABELS_IN_A_QUERY = 100
@@ -90,15 +90,13 @@ class KindCounts:
 
 def count_kinds(every: DataFrame, lengths: Sequence[str], labels: Sequence[str] = ()) -> KindCounts:
     """Counts, in one pass. lengths: the columns that tell the bytes of each text; labels: categories that rows are likely to have."""
-    each = [F.col(name) for name in lengths]
+    measures = text_totals([F.col(name) for name in lengths])
     counted = every.groupBy("kind", F.when(F.col("kind") == SAME, F.col("code")).alias("code")).agg(
         F.count("*").alias("ids"),
         F.sum("copies").alias("copies"),
         F.coalesce(F.sum("sure"), F.lit(0.0)).alias("sure"),
         F.bit_xor("hash").alias("digest"),
-        F.count(each[0] if each else F.lit(None)).alias("measured"),
-        F.array(*[F.coalesce(F.sum(one), F.lit(0)) for one in each]).cast("array<bigint>").alias("lengths"),
-        F.array(*[F.count(F.when(one == 0, 1)) for one in each]).cast("array<bigint>").alias("empty"),
+        *[value.alias(name) for name, value in measures.items()],
         F.hll_sketch_agg(F.when(F.col("copies") > 0, F.col("hash")), SKETCH_SIZE).alias("sketch"),
     )
     parts = [name for name in counted.columns if name != "sketch"]

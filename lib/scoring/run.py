@@ -28,7 +28,7 @@ from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
 from lib.scoring.record import label_changes, run_record
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import MOST_IDS_TO_BROADCAST, Selection, Stood, select_all
+from lib.scoring.selection import Selection, Stood, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import SKETCH, TableState, read_state
 from lib.tables.ledger import mend_ledger, published_runs, recover
@@ -37,6 +37,7 @@ from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, changed_rows, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
+from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.

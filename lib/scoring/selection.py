@@ -17,8 +17,6 @@ from lib.tables.sources import Source
 ROWS_PER_TASK = 25_000
 # How much longer than with equal shares the source's own partitions may take before its rows are dealt out anew.
 MOST_UNEVENNESS = 1.2
-# Ids of changed rows that every task can hold beside its work; more of them are joined by sorting.
-MOST_IDS_TO_BROADCAST = 500_000
 
 
 @dataclass(frozen=True)

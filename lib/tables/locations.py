@@ -185,6 +185,12 @@ def newest_snapshot(spark: SparkSession, location: Location) -> Any:
     return delta_log(spark, location).update(False, none, none)
 
 
+def is_on(snapshot: Any, name: str) -> bool:
+    """Whether a table has a property that is true or false, and it is true."""
+    properties = snapshot.metadata().configuration()
+    return bool(properties.contains(name) and properties.apply(name).lower() == "true")
+
+
 def no_option(spark: SparkSession) -> Any:
     """Scala's None."""
     return getattr(getattr(spark._jvm.scala, "None$"), "MODULE$")  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from lib.errors import InputError
-from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, newest_snapshot
+from lib.tables.locations import Location, delta_table, exists, file_system, is_delta, is_on, newest_snapshot
 from schemas.tables import (
     ADDED_TO_CATEGORIZED,
     ADDED_TO_RUNS,
@@ -177,8 +177,7 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
 
 def feeds_changes(spark: SparkSession, location: Location) -> bool:
     """Whether a Delta table records its row-level changes."""
-    properties = newest_snapshot(spark, location).metadata().configuration()
-    return bool(properties.contains(CHANGE_DATA_FEED) and properties.apply(CHANGE_DATA_FEED) == "true")
+    return is_on(newest_snapshot(spark, location), CHANGE_DATA_FEED)
 
 
 def with_added_columns(rows: DataFrame) -> DataFrame:

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 
 from lib.identifiers import column
 from lib.tables.commits import APPLICATION
-from lib.tables.locations import Location, delta_log, no_option
+from lib.tables.locations import Location, delta_log, is_on, no_option
 from schemas.tables import columns_anew
 
 METRICS = "spark.databricks.delta.history.metricsEnabled"
@@ -20,7 +20,7 @@ METRICS = "spark.databricks.delta.history.metricsEnabled"
 ROWS_PER_FILE = 500_000
 # Fewer are not worth a task, and a file, of their own.
 ROWS_PER_TASK = 25_000
-# Ids that every task can hold beside its work; a merge of more sorts both sides.
+# Ids of changed rows that every task can hold beside its work; more of them are joined, or merged, by sorting.
 MOST_IDS_TO_BROADCAST = 500_000
 # Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
 BY_MERGE_ALONE = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors", "delta.enableRowTracking")
@@ -37,6 +37,11 @@ class Transaction:
         self._delta = self._jvm.org.apache.spark.sql.delta
         self.snapshot = self._log.getSnapshotAt(version, self.none, self.none, False)
         self.java = self._log.startTransaction(self.none, self._jvm.scala.Some(self.snapshot))
+
+    @property
+    def columns(self) -> StructType:
+        """The table's columns."""
+        return StructType.fromJson(json.loads(self.snapshot.schema().json()))
 
     @property
     def partitions(self) -> list[str]:
@@ -111,11 +116,10 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
         number: of the transaction, in the sequence that our commits share.
     """
     begun = Transaction(rows.sparkSession, target, version)
-    snapshot = begun.snapshot
-    columns = columns_anew(rows.schema, StructType.fromJson(json.loads(snapshot.schema().json())))
+    columns = columns_anew(rows.schema, begun.columns)
     if columns is not None:
         # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
-        old = snapshot.metadata()
+        old = begun.snapshot.metadata()
         names = (old.id(), old.name(), old.description(), old.format(), columns.json(), old.partitionColumns())
         begun.java.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
     mode = begun.save_mode("Overwrite")
@@ -137,11 +141,13 @@ def replace_rows(
     Returns:
         False, and nothing has happened, where only a merge will do: too many ids, or a table that holds more than these columns.
     """
+    if count > MOST_IDS_TO_BROADCAST:
+        return False
     begun = Transaction(rows.sparkSession, target, version)
     fresh = rows.drop(vanished) if keep_vanished else rows.filter(~F.col(vanished)).drop(vanished)
-    ids = rows.select("product_id").hint("broadcast")
-    if count > MOST_IDS_TO_BROADCAST or _needs_merge(begun.snapshot, fresh):
+    if _needs_merge(begun, fresh):
         return False
+    ids = rows.select("product_id").hint("broadcast")
     old = begun.files_with(ids)
     kept = begun.rows_of(begun.sequence(old)).join(ids, "product_id", "left_anti")
     anew = _in_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count, begun.partitions)
@@ -169,13 +175,11 @@ def _in_files(rows: DataFrame, count: int, partitions: Sequence[str]) -> DataFra
     return rows.repartition(tasks, *map(column, partitions)) if partitions else rows.coalesce(tasks)
 
 
-def _needs_merge(snapshot: Any, fresh: DataFrame) -> bool:
-    configuration = snapshot.metadata().configuration()
-    if any(configuration.contains(name) and configuration.apply(name).lower() == "true" for name in BY_MERGE_ALONE):
+def _needs_merge(begun: Transaction, fresh: DataFrame) -> bool:
+    if any(is_on(begun.snapshot, name) for name in BY_MERGE_ALONE):
         return True
     types = {field.name.lower(): field.dataType.simpleString() for field in fresh.schema.fields}
-    held = StructType.fromJson(json.loads(snapshot.schema().json()))
-    return any(types.get(field.name.lower()) != field.dataType.simpleString() for field in held.fields)
+    return any(types.get(field.name.lower()) != field.dataType.simpleString() for field in begun.columns.fields)
 
 
 def _rows_in(file: Any) -> int:
