@@ -52,7 +52,7 @@ def _largest_singular(matrix: csr_matrix, count: int, seed: int) -> tuple[Float6
         left, singular, _ = svds(matrix, k=count, v0=np.ones(matrix.shape[0]))
     except ArpackError:
         # Of texts of which few words keep company the matrix may have fewer directions than are asked for.
-        left, singular, _ = randomized_svd(matrix, count, random_state=seed)
+        left, singular, _ = randomized_svd(matrix, count, n_oversamples=count, n_iter=12, random_state=seed)
     return left, singular
 
 
