@@ -166,6 +166,12 @@ def second_nights(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
     run_job(fed, target, 2)
     in_spark(f"UPDATE delta.`{fed}` SET text = concat(text, ' three') WHERE pmod(xxhash64(product_id), 100) = 0")
     nights["1 % changed, change feed and deletion vectors"] = run_job(fed, target, 2)
+    in_spark(f"ALTER TABLE delta.`{fed}` SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'false')")
+    run_job(fed, target, 2)
+    in_spark(
+        f"INSERT INTO delta.`{fed}` SELECT concat('new ', product_id), text FROM delta.`{fed}` WHERE pmod(xxhash64(product_id), 100) = 1"
+    )
+    nights["1 % appended, without a change feed, deletion vectors"] = run_job(fed, target, 2)
     shutil.rmtree(fed)
     return nights
 
@@ -189,6 +195,9 @@ def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
         pq.write_table(table, skewed / f"{name}.parquet", row_group_size=last - first)
     results["nine tenths in one row group"] = run_job(skewed, folder / "lake" / "skewed", 2)
     shutil.rmtree(skewed)
+    results["and a tenth copies, one in a hundred without an id"] = run_job(
+        _unclean(folder, texts, rows), folder / "lake" / "unclean", 2
+    )
     long = folder / "even"
     pq.write_table(pa.table({"product_id": ["long"], "text": ["kettle " * (50_000_000 // 7)]}), long / "part-long.parquet")
     results["one text of 50 MB more"] = run_job(long, folder / "lake" / "long", 2)
@@ -200,6 +209,14 @@ def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
         pq.write_table(pa.table({"product_id": ids, "text": [texts[0]] * len(ids)}), same / f"part-{part}.parquet")
     results["the same text in every row"] = run_job(same, folder / "lake" / "same", 2)
     return results
+
+
+def _unclean(folder: Path, texts: list[str], rows: int) -> Path:
+    """The even files, with copies of a tenth of their ids behind them, and rows without an id."""
+    source = shutil.copytree(folder / "even", folder / "unclean")
+    ids: list[str | None] = [f"p{number:09d}" for number in range(0, rows, 10)] + [None] * (rows // 100)
+    pq.write_table(pa.table({"product_id": ids, "text": distinct_texts(texts, len(ids), rows)}), source / "part-copies.parquet")
+    return source
 
 
 def measure(plan: list[tuple[int, int]], changing: int, before: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

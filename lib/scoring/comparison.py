@@ -48,7 +48,6 @@ def compare(
     present: DataFrame,
     may_stay: Column,
     scratch: Scratch,
-    feed: DataFrame | None = None,
     labels: Sequence[str] = (),
 ) -> Selection:
     """The rows of the source whose id, text and carried values do not stand in the table, and those of the table that it lacks.
@@ -57,25 +56,19 @@ def compare(
         present: product_id, text_hash, category, status, confidence and the carried columns of what the table holds, each id once.
         may_stay: of these, the rows that need not be scored anew if nothing of theirs has changed.
         scratch: at its end what is kept of the comparison on disk goes; the rows must have been read by then.
-        feed: ids (changed_id) that a change feed of the source names, since what may stay was read from it. Only their texts
-            are hashed.
         labels: of the model; only for speed.
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
     fields, texts = catalogue_columns(columns, max_characters, measured=True), len(columns.text)
     measured = {f"{LENGTH}{i}": length for i, length in enumerate(lengths_of(columns, max_characters))}
-    content = _content(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
-    rows = source.frame
-    if feed is not None:
-        rows = rows.join(feed, usable_id(columns) == F.col("changed_id"), "left_outer")
-        content = F.when(F.col("changed_id").isNotNull(), content)
+    content = content_of(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
     known = {
-        "known": F.when(may_stay, _content(F.col("text_hash"), columns.carry)),
+        "known": F.when(may_stay, content_of(F.col("text_hash"), columns.carry)),
         "code": code(),
         "sure": F.col("confidence"),
     }
-    every = scratch.keep(_beside(rows, columns, {"content": content, **measured}, present, known))
+    every = scratch.keep(_beside(source.frame, columns, {"content": content, **measured}, present, known))
     counts = count_kinds(every, [*measured], labels)
     census, unchanged, count = counts.census, counts.unchanged, counts.rows(CHANGED)
     groups = counts.groups(present)
@@ -91,7 +84,7 @@ def compare(
         groups, unchanged = groups + more_groups, unchanged + more_unchanged
         changed = changed.unionByName(newest.filter(~F.col(STAYS)).select(*map(column, changed.columns)))
         count = census.ids - unchanged.ids
-    gone, stood = _gone(every, counts, present), _stood(present.filter(may_stay), census.ids + counts.rows(GONE))
+    gone, stood = _gone(every, counts, present), stood_of(present.filter(may_stay), census.ids + counts.rows(GONE))
     return Selection(in_even_tasks(changed, count), census, unchanged, groups, gone, counts.rows(GONE), stood)
 
 
@@ -111,11 +104,11 @@ def compare_ids(
     every = scratch.keep(_beside(source.frame, columns, {"content": nothing}, present, known))
     counts = count_kinds(every, [])
     selection = select_all(source, columns, max_characters, ordered(counts.census, source.frame, columns))
-    gone, stood = _gone(every, counts, present), _stood(present.filter(ours), counts.census.ids + counts.rows(GONE))
+    gone, stood = _gone(every, counts, present), stood_of(present.filter(ours), counts.census.ids + counts.rows(GONE))
     return replace(selection, gone=gone, gone_ids=counts.rows(GONE), stood=stood)
 
 
-def _content(text_hash: Column, carry: Sequence[str]) -> Column:
+def content_of(text_hash: Column, carry: Sequence[str]) -> Column:
     """What decides whether a row is scored anew, as 64 bits: that a change is taken for none is as likely as 1 in 10¹⁹."""
     carried = [column(name) for name in carry]
     # A null leaves such a hash as it is, so that (a, null) would be (null, a).
@@ -144,7 +137,7 @@ def _gone(every: DataFrame, counts: KindCounts, present: DataFrame) -> DataFrame
     return _rows_of(every.filter(F.col("kind") == GONE), counts.rows(GONE), present, F.col("product_id"))
 
 
-def _stood(present: DataFrame, ids: int) -> Stood:
+def stood_of(present: DataFrame, ids: int) -> Stood:
     """Of rows with product_id and category every n-th by hash: as few as tell the share that gets another category.
 
     ids: of source and table together, so that the sample is small whichever of them is large.
@@ -156,9 +149,9 @@ def _stood(present: DataFrame, ids: int) -> Stood:
 
 def _compared(newest: DataFrame, present: DataFrame, may_stay: Column, columns: CatalogueColumns) -> DataFrame:
     """The newest copies with category, status and confidence of what stands under their ids; STAYS where that is to stay."""
-    known = F.when(may_stay, _content(F.col("text_hash"), columns.carry)).alias(KNOWN)
+    known = F.when(may_stay, content_of(F.col("text_hash"), columns.carry)).alias(KNOWN)
     there = present.select("product_id", known, "category", "status", "confidence")
-    same = F.coalesce(_content(F.col("text_hash"), columns.carry) == F.col(KNOWN), F.lit(False))
+    same = F.coalesce(content_of(F.col("text_hash"), columns.carry) == F.col(KNOWN), F.lit(False))
     return newest.join(there, "product_id", "left_outer").withColumn(STAYS, same)
 
 

@@ -24,8 +24,8 @@ def code() -> Column:
 
 
 def kind() -> Column:
-    """What a row of the comparison is: copies, content and known are its columns. Where a feed tells that a row has not changed, its content is not known."""
-    same = F.coalesce(F.col("content") == F.col("known"), F.col("known").isNotNull())
+    """What a row of the comparison is: copies, content and known are its columns."""
+    same = F.coalesce(F.col("content") == F.col("known"), F.lit(False))
     return (
         F.when(F.col("copies") == 0, GONE)
         .when(F.col("hash").isNull(), WITHOUT_ID)

@@ -6,6 +6,7 @@ import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -16,7 +17,8 @@ from lib.failpoints import reached
 from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
-from lib.scoring.catalogue import KEY, LENGTHS, RANK, Census, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.catalogue import KEY, LENGTHS, RANK, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
+from lib.scoring.changes import read_feed, select_changes
 from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
@@ -30,14 +32,15 @@ from lib.scoring.record import label_changes, run_record
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
 from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
-from lib.tables.commits import SKETCH, TableState, read_state
+from lib.scoring.whole import Whole, whole_of
+from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
+from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.run_record import RunRecord
-from lib.tables.sources import Source, changed_rows, check_unchanged
+from lib.tables.sources import Source, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
-from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
@@ -163,7 +166,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     good = yardstick(_good_runs(run, found), run.plan.limits)
     gone = _look_for_gone(run, found, selection, scratch)
     record = _record(run, found, selection, scored, gone, good)
-    candidate = _candidate(run, found, selection, scored.rows, gone, record, identity)
+    candidate = _candidate(run, found, selection, scored, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
         append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record.run_id, found.fatal)
@@ -252,8 +255,8 @@ def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
         ours = F.col("model_version") == run.bundle.model_version
         selection = compare_ids(found.source, columns, most, found.present, ours, scratch)
     else:
-        feed = _feed(run, found, scratch)
-        selection = compare(found.source, columns, most, found.present, may_stay, scratch, feed, run.bundle.labels)
+        changes = _changes(run, found, may_stay, scratch)
+        selection = changes or compare(found.source, columns, most, found.present, may_stay, scratch, run.bundle.labels)
     if found.fatal is not None:
         census = selection.census
         selection = replace(selection, census=replace(census, rows=census.rows + found.fatal.count()))
@@ -280,29 +283,30 @@ def _is_last_model(bundle: Bundle, state: TableState) -> bool:
     return state.last_run is not None and state.last_run.model_version == bundle.model_version
 
 
-def _feed(run: Run, found: Found, scratch: Scratch) -> DataFrame | None:
-    """Ids that changed since the last run, where the source tells and the table holds that run's rows."""
-    source, last = found.source, found.state.last or {}
-    before = RunRecord.of(last.get("run"))
-    if before is None or before.source != redacted(source.location.uri):
+def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Selection | None:
+    """What changed since the last run, where the source tells and the table holds that run's rows; None where all are to be compared."""
+    source, last, columns = found.source, found.state.last or {}, run.plan.columns
+    record, before = RunRecord.of(last.get("run")), Whole.of(last.get(WHOLE))
+    if found.present is None or record is None or before is None or record.source != redacted(source.location.uri):
         return None
-    if last.get("basis") != basis_of(source, run.bundle, run.plan):
+    if (
+        found.fatal is not None
+        or before.missing != run.plan.missing
+        or last.get("basis") != basis_of(source, run.bundle, run.plan)
+    ):
         return None
-    changes = changed_rows(source, before.source_version)
+    changes = changed_rows(source, record.source_version)
     if changes is None:
         return None
     try:
-        ids = scratch.keep(
-            changes.select(usable_id(run.plan.columns).alias("changed_id")).filter("changed_id IS NOT NULL").distinct()
-        )
-        # Only a short list spares the source's texts a shuffle; behind a long one they are hashed in place.
-        return ids.hint("broadcast") if ids.count() <= MOST_IDS_TO_BROADCAST else None
+        feed = read_feed(changes, columns, run.bundle.tokenizer.settings.max_characters, scratch)
     except Exception:
         # Its files go with VACUUM before the versions that they lead between. The rows themselves are there to be compared.
         run.told.say(
-            f"the change feed of {source.location.given} since the last run cannot be read (vacuumed): all rows are compared"
+            f"what changed in {source.location.given} since the last run cannot be read (vacuumed): all rows are compared"
         )
         return None
+    return None if feed is None else select_changes(source, columns, feed, before, found.present, may_stay, scratch)
 
 
 def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratch: Scratch) -> Scored:
@@ -342,7 +346,7 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
         **_moved(selection, scored.groups),
-        **_shares_of_ids(run, found, selection.census),
+        **_shares_of_ids(run, found, selection),
     }
     return replace(
         counted,
@@ -375,10 +379,15 @@ def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
     return {MOVED: moved / (stood + selection.unchanged.ids)} if stood else {}
 
 
-def _shares_of_ids(run: Run, found: Found, census: Census) -> dict[str, float]:
+def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, float]:
     """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
+    census, turnover = selection.census, selection.turnover
     now, before = census.sketch, found.state.sketch
-    if not now or not before or census.ids < run.plan.limits.from_rows:
+    if census.ids < run.plan.limits.from_rows:
+        return {}
+    if turnover:
+        return {NEW_IDS: turnover.came / census.ids, GONE_IDS: turnover.gone / max(turnover.ids, 1)}
+    if not now or not before:
         return {}
     new, gone = shares_of_ids(run.spark, now, base64.b64decode(before))
     return {NEW_IDS: new, GONE_IDS: gone}
@@ -429,11 +438,11 @@ def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratc
 
 
 def _candidate(
-    run: Run, found: Found, selection: Selection, scored: DataFrame, gone: Gone, record: RunRecord, identity: str
+    run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, record: RunRecord, identity: str
 ) -> Candidate:
     """What could be published."""
-    plan, mode, sketch = run.plan, run.plan.mode, selection.census.sketch
-    rows = categorized_rows(scored, run.bundle, record.run_id, plan.columns.carry, plan.unfamiliar)
+    plan, mode = run.plan, run.plan.mode
+    rows = categorized_rows(scored.rows, run.bundle, record.run_id, plan.columns.carry, plan.unfamiliar)
     rows = rows.withColumn(VANISHED, F.lit(False))
     if gone.rows is not None and gone.missing:
         rows = rows.unionByName(_in_columns_of(rows, gone.rows.withColumn(VANISHED, F.lit(True))))
@@ -450,9 +459,18 @@ def _candidate(
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
-        SKETCH: base64.b64encode(sketch).decode() if sketch else None,
+        **_for_the_next(found, selection, scored, plan),
     }
     return Candidate(rows, mode, plan.missing, note, record)
+
+
+def _for_the_next(found: Found, selection: Selection, scored: Scored, plan: Plan) -> dict[str, Any]:
+    """What the commit's note tells the next run of all rows of the source."""
+    census, turnover = selection.census, selection.turnover
+    whole = whole_of(census, [*scored.groups, *selection.groups], plan.missing, turnover.aged if turnover else 0)
+    sketch = base64.b64encode(census.sketch).decode() if census.sketch else None
+    # Not that of all ids, where only some were looked at: of the night that looked at all.
+    return {SKETCH: found.state.sketch if turnover else sketch, WHOLE: whole and whole.noted()}
 
 
 def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:

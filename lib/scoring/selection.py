@@ -31,12 +31,22 @@ class Stood:
 
 
 @dataclass(frozen=True)
+class Turnover:
+    """Ids that came and went since the run before, which had `ids` of them. aged: as lib.scoring.changes.Whole has it."""
+
+    came: int
+    gone: int
+    ids: int
+    aged: int
+
+
+@dataclass(frozen=True)
 class Selection:
     """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
 
     census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
-    gone: the rows of the table whose products the source lacks, gone_ids of them; stood: what the scored rows may be compared with.
-    None where the table holds no rows.
+    gone: the rows of the table whose products the source lacks, gone_ids of them; stood: what the scored rows may be compared with;
+    None where the table holds no rows. turnover: None where all ids were compared.
     """
 
     rows: DataFrame
@@ -46,6 +56,7 @@ class Selection:
     gone: DataFrame | None = None
     gone_ids: int = 0
     stood: Stood | None = None
+    turnover: Turnover | None = None
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:

@@ -44,6 +44,8 @@ TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
 APPLICATION = "catalog-categorizer"
 # In a note. Earlier versions kept a sketch of the ids themselves, as ids_sketch: with one of hashes it has nothing in common.
 SKETCH = "hashes_sketch"
+# In a note: what all rows of the source count (lib.scoring.changes.Whole).
+WHOLE = "whole"
 # By which a run without a changed row leaves its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000

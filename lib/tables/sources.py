@@ -87,7 +87,7 @@ def _check_whole_table(spark: SparkSession, location: Location) -> None:
 def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
     snapshot = newest_snapshot(spark, location)
     version = int(snapshot.version())
-    frame = _with_zone(rows_at(spark, location, version))
+    frame = with_zone(rows_at(spark, location, version))
     # With the ids of the columns, where it has any: one that is dropped and added again has the same name, and other values.
     reading = _reading(options, frame, str(snapshot.metadata().schemaString()))
     return Source(location, frame, f"{DELTA}{pinned(spark, snapshot)}", "delta", reading)
@@ -96,7 +96,7 @@ def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
     # The session may know the files of an earlier reading.
     spark.catalog.refreshTable(location.sql)
-    frame = _with_zone(spark.read.table(location.sql))
+    frame = with_zone(spark.read.table(location.sql))
     _refuse_text_formats(frame, location)
     files = files_read_by(frame)
     check_names(files)
@@ -149,7 +149,7 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
             f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."
         ) from None
     check_same_files(files_read_by(frame), files, location.given)
-    frame = _with_zone(_spelled(frame, options.wanted))
+    frame = with_zone(_spelled(frame, options.wanted))
     return Source(location, frame, f"files:{digest_of(files)}", kind, _reading(options, frame), tuple(files))
 
 
@@ -165,7 +165,7 @@ def _spelled(frame: DataFrame, wanted: Sequence[str]) -> DataFrame:
     return frame.withColumnsRenamed(renamed) if renamed else frame
 
 
-def _with_zone(frame: DataFrame) -> DataFrame:
+def with_zone(frame: DataFrame) -> DataFrame:
     """Times without a zone as UTC: a Delta table that holds them is closed to older readers."""
     without = [field.name for field in frame.schema.fields if isinstance(field.dataType, TimestampNTZType)]
     return frame.withColumns({name: column(name).cast("timestamp") for name in without}) if without else frame
@@ -198,30 +198,9 @@ def at_version(source: Source, version: str) -> Source | None:
     if source.format != "delta" or earlier == version or not stands(spark, source.location, earlier):
         return None
     try:
-        frame = _with_zone(rows_at(spark, source.location, int(earlier.split(":")[0])))
+        frame = with_zone(rows_at(spark, source.location, int(earlier.split(":")[0])))
         files = [file_system(spark, path) for path in frame.inputFiles()]
     except Exception:  # its part of the log is gone
         return None
     # The log may name files that VACUUM has removed.
     return replace(source, frame=frame, version=version) if all(system.exists(path) for system, path in files) else None
-
-
-def changed_rows(source: Source, since: str) -> DataFrame | None:
-    """Old and new copies of the rows that changed between an older version of a Delta source and the one that is pinned.
-
-    None where the table has no change feed over the whole way, or `since` is no older version of it.
-    """
-    spark, location = source.frame.sparkSession, source.location
-    if source.format != "delta" or since.count(":") != 3 or not stands(spark, location, since.removeprefix(DELTA)):
-        return None
-    version, newest = int(since.split(":")[1]), int(source.version.split(":")[1])
-    if version >= newest:
-        return None
-    reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=version + 1, endingVersion=newest)
-    try:
-        changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
-        # Whether every version on the way has one shows only when it is planned.
-        changes._jdf.queryExecution().executedPlan()
-    except Exception:
-        return None
-    return changes

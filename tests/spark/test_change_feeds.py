@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from random import Random
 
 import pytest
 
+from lib.scoring.changes import read_feed, select_changes
+from lib.scoring.selection import Selection, Turnover
+from lib.tables.commits import read_state
 from lib.tables.locations import delta_table, locate
 from tests.faults.nights import FIRST, hashes_in, run, titles_hash
+
+
+def ledger_row(spark, target) -> dict:
+    return spark.read.format("delta").load(f"{target}_runs").orderBy("started_at", ascending=False).head().asDict()
+
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -28,42 +38,181 @@ def test_changes_of_the_target_can_be_read(spark, lake, tmp_path, from_the_start
     }
 
 
-def test_a_source_with_a_change_feed_is_read_from_the_last_version(spark, tmp_path, monkeypatch, clocks) -> None:
-    source, lake = tmp_path / "catalogue", tmp_path / "lake"
-    spark.sql(
-        f"CREATE TABLE delta.`{source}` (product_id string, title string) USING delta TBLPROPERTIES (delta.enableChangeDataFeed = true)"
-    )
-    many = {f"p{i}": f"steel kettle {i}" for i in range(50)}
-    spark.createDataFrame(list(many.items()), "product_id string, title string").write.format("delta").mode("append").save(
+COLUMNS = "(product_id string, title string, price double) USING delta TBLPROPERTIES"
+FED = f"{COLUMNS} (delta.enableChangeDataFeed = true)"
+PLAIN = f"{COLUMNS} (delta.enableDeletionVectors = true)"
+WORDS = ["steel kettle", "garden chair", "usb cable", "detective novel", "cotton shirt", "blue jeans", "yoga mat", ""]
+
+
+@pytest.fixture
+def selections(monkeypatch) -> list[Selection | None]:
+    """What the change feed gave to each night that asked it; None where it did not tell."""
+    seen = []
+
+    def watched(*arguments):
+        seen.append(select_changes(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("lib.scoring.run.select_changes", watched)
+    return seen
+
+
+def rows_of(spark, target) -> list[dict]:
+    rows = spark.read.format("delta").load(str(target)).drop("run_id", "scored_at").orderBy("product_id").collect()
+    return [{**row.asDict(), "missing_since": row["missing_since"] is not None} for row in rows]
+
+
+def told(spark, target) -> tuple[dict, dict]:
+    """What the newest run says of itself and of all rows of its source, without times and names: what is exact, and sums of fractions."""
+    note = read_state(spark, locate(spark, str(target))).last
+    run, whole = dict(note["run"]), dict(note["whole"] or {})
+    for name in ("run_id", "started_at", "ended_at", "rows_per_second", "seconds", "settings"):
+        run.pop(name)
+    whole.pop("aged", None)
+    groups = whole.pop("groups", [])
+    whole["rows"] = {f"{category} {status}": rows for category, status, rows, _ in groups}
+    fractions = {f"{category} {status}": confidence for category, status, _, confidence in groups}
+    fractions |= run.pop("category_shares") or {}
+    fractions |= {name: value for name, value in (run.pop("guarded") or {}).items() if "ids" not in name}
+    fractions |= {name: run.pop(name) for name in ("mean_confidence", "drift", "estimated_precision")}
+    return {**run, **whole}, fractions
+
+
+def change(spark, source, random) -> None:
+    """One commit on the source, of a kind that keeps one row an id, or seldom of one that does not."""
+    every = [row["product_id"] for row in spark.read.format("delta").load(str(source)).select("product_id").collect()]
+    ids = sorted({one for one in every if one and every.count(one) == 1})
+    if len(ids) < len(every):
+        spark.sql(f"DELETE FROM delta.`{source}` WHERE product_id IS NULL OR product_id NOT IN ({', '.join(map(repr, ids))})")
+    some, text, price = random.sample(ids, min(3, len(ids))), random.choice(WORDS), random.choice(["1.5", "2", "NULL"])
+    listed = ", ".join(f"'{one}'" for one in some)
+    fresh = random.choice([f"n{random.randrange(20)}", f"p{random.randrange(40)}"])
+    kinds = {
+        "update": f"UPDATE delta.`{source}` SET title = '{text}' WHERE product_id IN ({listed})",
+        "same": f"UPDATE delta.`{source}` SET title = title, price = price WHERE product_id IN ({listed})",
+        "price": f"UPDATE delta.`{source}` SET price = {price} WHERE product_id IN ({listed})",
+        "delete": f"DELETE FROM delta.`{source}` WHERE product_id IN ({listed})",
+        "replace": f"INSERT INTO delta.`{source}` REPLACE WHERE product_id = '{some[0]}' VALUES ('{some[0]}', '{text}', {price})",
+        "overwrite": f"INSERT OVERWRITE delta.`{source}` SELECT * FROM delta.`{source}`",
+        "insert": f"INSERT INTO delta.`{source}` VALUES ('{fresh}', '{text}', {price})",
+        "copy": f"INSERT INTO delta.`{source}` VALUES ('{some[0]}', '{text}', {price})",
+        "no id": f"INSERT INTO delta.`{source}` VALUES (NULL, '{text}', {price})",
+    }
+    weights = [4, 2, 2, 2, 2, 1, 4, 0.5, 0.5]
+    kind = random.choices(list(kinds), weights)[0]
+    if kind == "insert" and fresh in every:
+        kind = "update"
+    spark.sql(kinds[kind])
+
+
+@pytest.mark.parametrize(("missing", "kind"), [("keep", FED), ("mark", PLAIN), ("delete", FED)])
+def test_a_night_from_what_changed_is_as_one_that_compares_all_rows(
+    spark, tmp_path, monkeypatch, selections, missing, kind
+) -> None:
+    """Random changes of a source, two tables of it: one from what changed, one from all rows. Rows and what is told of them are equal."""
+    random, source = Random(f"feed {missing}"), tmp_path / "catalogue"
+    spark.sql(f"CREATE TABLE delta.`{source}` {kind}")
+    first = [(f"p{i}", random.choice(WORDS), float(i)) for i in range(30)]
+    spark.createDataFrame(first, "product_id string, title string, price double").write.format("delta").mode("append").save(
         str(source)
     )
+    monkeypatch.setattr("lib.scoring.changes.MOST_AGED", math.inf)
+    options = ("--missing", missing, "--carry", "price", "--guard-removed", "inf", "--guard-rows", "inf")
+    for _ in range(4):
+        for lake in ("fed", "plain"):
+            with pytest.MonkeyPatch.context() as patch:
+                if lake == "plain":
+                    patch.setattr("lib.scoring.run._changes", lambda *_: None)
+                assert run(source, tmp_path / lake, *options) == 0
+        assert rows_of(spark, tmp_path / "fed") == rows_of(spark, tmp_path / "plain")
+        (exact, fractions), (expected, expected_fractions) = (told(spark, tmp_path / lake) for lake in ("fed", "plain"))
+        assert exact == expected
+        assert fractions == pytest.approx(expected_fractions)
+        for _ in range(random.randrange(1, 5)):
+            change(spark, source, random)
+    assert sum(selection is not None for selection in selections) >= 2
+
+
+def test_a_night_from_the_feed_reads_what_came_and_went(spark, tmp_path, selections, clocks) -> None:
+    source, lake = tmp_path / "catalogue", tmp_path / "lake"
+    spark.sql(f"CREATE TABLE delta.`{source}` {FED}")
+    many = {f"p{i}": f"steel kettle {i}" for i in range(50)}
+    spark.createDataFrame(list(many.items()), "product_id string, title string").selectExpr(
+        "*", "CAST(1 AS double) AS price"
+    ).write.format("delta").mode("append").save(str(source))
     assert run(source, lake) == 0
-    fed = []
-
-    from lib.scoring.run import _feed as feed_of
-
-    def watched_feed(*arguments):
-        fed.append(feed_of(*arguments))
-        return fed[-1]
-
-    monkeypatch.setattr("lib.scoring.run._feed", watched_feed)
     spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'p3'")
-    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp'), ('p5', 'a copy of p5')")
-    spark.sql(f"DELETE FROM delta.`{source}` WHERE product_id = 'p4'")
-    assert run(source, lake, "--missing", "mark") == 0
-    assert fed[-1] is not None
-    assert {row["changed_id"] for row in fed[-1].collect()} == {"p3", "p4", "p5", "new"}
-    # Of p5 either copy may be the one that is kept.
-    assert clocks[-1].texts in (2, 3)
-    rows = {row["product_id"]: row for row in spark.read.format("delta").load(str(lake)).collect()}
-    assert rows["p3"]["text_hash"] == titles_hash({"p3": "garden chair"})["p3"]
-    assert {i for i in rows if rows[i]["missing_since"]} == {"p4"}
-    # An older night: the feed leads only forward, so the texts are compared.
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'lamp', 2), ('brief', 'lamp', 2)")
+    spark.sql(f"DELETE FROM delta.`{source}` WHERE product_id IN ('p4', 'brief')")
+    assert run(source, lake, "--missing", "keep") == 0
+    selection = selections[-1]
+    assert (selection.census.rows, selection.unchanged.ids, clocks[-1].texts) == (50, 48, 2)
+    assert selection.turnover == Turnover(came=1, gone=1, ids=50, aged=2)
+    assert hashes_in(spark, lake) == titles_hash({**many, "p3": "garden chair", "new": "lamp"})
+    # A product that comes back is no copy; one that is there is.
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('p4', 'steel kettle 4', 1)")
+    assert run(source, lake) == 0
+    assert (selections[-1].census.rows, selections[-1].unchanged.ids, clocks[-1].texts) == (51, 51, 0)
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('p5', 'a copy of p5', 1)")
+    assert run(source, lake) == 0
+    assert selections[-1] is None
+    assert ledger_row(spark, lake)["rows_rejected"] == 1
+    # An older night: the feed leads only forward, so all rows are compared.
+    asked = len(selections)
     spark.sql(f"RESTORE TABLE delta.`{source}` TO VERSION AS OF 1")
-    assert run(source, lake, "--missing", "mark") == 0
-    rows = {row["product_id"]: row for row in spark.read.format("delta").load(str(lake)).collect()}
-    assert rows["p3"]["text_hash"] == titles_hash(many)["p3"]
-    assert {i for i in rows if rows[i]["missing_since"]} == {"new"}
+    assert run(source, lake) == 0
+    assert len(selections) == asked
+    assert hashes_in(spark, lake) == titles_hash({**many, "new": "lamp"})
+
+
+def test_of_a_source_without_a_feed_the_files_that_changed_are_read(spark, tmp_path, selections, monkeypatch, capsys) -> None:
+    source, lake = tmp_path / "catalogue", tmp_path / "lake"
+    spark.sql(f"CREATE TABLE delta.`{source}` {COLUMNS} (delta.enableChangeDataFeed = false)")
+    for part in ("p", "q"):
+        spark.sql(f"INSERT INTO delta.`{source}` SELECT concat('{part}', id), 'lamp', 1 FROM range(0, 40, 1, 1)")
+    assert run(source, lake) == 0
+    seen = []
+
+    def watched(changes, *more):
+        seen.append(changes.count())
+        return read_feed(changes, *more)
+
+    monkeypatch.setattr("lib.scoring.run.read_feed", watched)
+    spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'q7'")
+    spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'usb cable', 1)")
+    assert run(source, lake) == 0
+    # The file of q as it was and as it is, and the new one.
+    assert seen == [81]
+    assert selections[-1].unchanged.ids == 79
+    titles = {f"{part}{i}": "lamp" for part in "pq" for i in range(40)}
+    titles |= {"q7": "garden chair", "new": "usb cable"}
+    assert hashes_in(spark, lake) == titles_hash(titles)
+    # The old file is gone: all rows are compared.
+    spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'p7'")
+    living = {
+        row["file"] for row in spark.read.format("delta").load(str(source)).selectExpr("input_file_name() AS file").collect()
+    }
+    for file in source.glob("*.parquet"):
+        if not any(one.endswith(file.name) for one in living):
+            file.unlink()
+    assert run(source, lake) == 0
+    assert "cannot be read (vacuumed): all rows are compared" in capsys.readouterr().out
+    assert hashes_in(spark, lake) == titles_hash({**titles, "p7": "garden chair"})
+
+
+def test_all_ids_are_compared_again_when_many_have_come_and_gone(spark, tmp_path, selections) -> None:
+    source, lake = tmp_path / "catalogue", tmp_path / "lake"
+    spark.sql(f"CREATE TABLE delta.`{source}` {FED}")
+    spark.sql(f"INSERT INTO delta.`{source}` SELECT concat('p', id), 'lamp', 1 FROM range(40)")
+    assert run(source, lake) == 0
+    sketch = read_state(spark, locate(spark, str(lake))).sketch
+    aged = []
+    for night in range(3):
+        spark.sql(f"INSERT INTO delta.`{source}` VALUES ('a{night}', 'lamp', 1), ('b{night}', 'lamp', 1)")
+        assert run(source, lake) == 0
+        aged.append(selections[-1] and selections[-1].turnover.aged)
+        assert (read_state(spark, locate(spark, str(lake))).sketch == sketch) is (night < 2)
+    assert aged == [2, 4, None]
 
 
 def test_a_row_lost_from_the_table_comes_back_beside_a_change_feed(spark, tmp_path) -> None:

@@ -1,0 +1,79 @@
+"""What came and went in a Delta source between two of its versions: by its change feed, or by the data files that only one of them has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.identifiers import column
+from lib.tables.locations import delta_log, no_option, stands
+from lib.tables.sources import DELTA, Source, with_zone
+
+# Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
+CAME, VERSION = "came\n", "in version\n"
+# Each is named in a query over the log.
+MOST_FILES = 1000
+
+
+def changed_rows(source: Source, since: str) -> DataFrame | None:
+    """The rows that came and went (CAME, VERSION) between an older version of a Delta source and the one that is pinned.
+
+    A row that changed went as it was and came as it is; so may one that did not. None where `since` is no older version of it, or
+    its log does not tell.
+    """
+    spark, location = source.frame.sparkSession, source.location
+    if source.format != "delta" or since.count(":") != 3 or not stands(spark, location, since.removeprefix(DELTA)):
+        return None
+    version, newest = int(since.split(":")[1]), int(source.version.split(":")[1])
+    if version >= newest:
+        return None
+    changes = _by_feed(source, version, newest)
+    return _by_files(source, version, newest) if changes is None else changes
+
+
+def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
+    """None where the table has no change feed over the whole way."""
+    location = source.location
+    reader = source.frame.sparkSession.read.format("delta").options(
+        readChangeFeed=True, startingVersion=version + 1, endingVersion=newest
+    )
+    try:
+        changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
+        # Whether every version on the way has one shows only when it is planned.
+        changes._jdf.queryExecution().executedPlan()
+    except Exception:
+        return None
+    came = F.col("_change_type").isin("insert", "update_postimage")
+    return with_zone(changes.withColumns({CAME: came, VERSION: F.col("_commit_version")}))
+
+
+def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
+    """All rows of the files that only one of two versions has; None where these are too many, or part of the log is gone."""
+    spark = source.frame.sparkSession
+    log, none = delta_log(spark, source.location), no_option(spark)
+    try:
+        before, now = (log.getSnapshotAt(number, none, none, False) for number in (version, newest))
+        old, new = (_files(spark, snapshot) for snapshot in (before, now))
+    except Exception:
+        return None
+    if len(old ^ new) > MOST_FILES:
+        return None
+    went = _rows_of(spark, before, {path for path, _ in old - new})
+    came = _rows_of(spark, now, {path for path, _ in new - old})
+    parts = [rows.withColumn(CAME, F.lit(is_new)) for rows, is_new in ((went, False), (came, True))]
+    return with_zone(parts[0].unionByName(parts[1]).withColumn(VERSION, F.lit(newest)))
+
+
+def _files(spark: SparkSession, snapshot: Any) -> set[tuple[str, str | None]]:
+    """Path and deletion vector of each data file."""
+    files = DataFrame(snapshot.allFiles().toDF(), spark).select("path", F.to_json("deletionVector").alias("deleted"))
+    return {(row["path"], row["deleted"]) for row in files.collect()}
+
+
+def _rows_of(spark: SparkSession, snapshot: Any, paths: set[str]) -> DataFrame:
+    jvm: Any = spark._jvm
+    chosen = snapshot.allFiles().filter(column("path").isin(sorted(paths))._jc).collectAsList()
+    files = jvm.org.apache.spark.api.python.PythonUtils.toSeq(chosen)
+    return DataFrame(snapshot.deltaLog().createDataFrame(snapshot, files, False, no_option(spark)), spark)
