@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
@@ -60,6 +60,10 @@ class CategorizeSettings(JobSettings):
     dry_run: bool = option(
         "score and report, labels that would change and guardrails included, but write nothing", default=False
     )
+    explain: bool = option(
+        "with --dry-run: tell what would be read, scored and written, and how long that may take, without scoring a row",
+        default=False,
+    )
     verify: bool = option(
         "afterwards compare the whole table with the whole source, also where there was nothing to do; exit 4 where they part",
         default=False,
@@ -106,6 +110,8 @@ class CategorizeSettings(JobSettings):
             )
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
+        if self.explain and not self.dry_run:
+            raise InputError("Expected --explain beside --dry-run, found it alone; give both, or leave it out.")
         if self.verify and (self.dry_run or self.publish_anyway):
             raise InputError(
                 "Expected --verify with a night that is published, found --dry-run or --publish-anyway; leave it out."
@@ -134,6 +140,7 @@ def main(settings: CategorizeSettings) -> int:
         settings.dry_run,
         _unfamiliar(settings, bundle),
         settings.fatal_texts,
+        settings.explain,
     )
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
@@ -158,6 +165,8 @@ def main(settings: CategorizeSettings) -> int:
 def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> None:
     if not speaks_json(settings):
         print(outcome_text(outcome, tables))
+    elif outcome.forecast:
+        print(json_line("forecast", **asdict(outcome.forecast)), flush=True)
     elif outcome.record is None:
         print(json_line("nothing to do", text=outcome_text(outcome, tables)), flush=True)
     else:

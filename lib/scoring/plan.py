@@ -8,6 +8,7 @@ from typing import Any
 
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
+from lib.scoring.forecast import Forecast
 from lib.scoring.guardrails import Limits
 from lib.tables.run_record import RunRecord
 
@@ -19,7 +20,8 @@ MISSING = ("keep", "mark", "delete")
 class Plan:
     """All that decides what a run does; the same plan on the same source version gives the same rows.
 
-    missing: what happens to products that the source no longer holds. dry_run: write nothing. unfamiliar: share of the texts
+    missing: what happens to products that the source no longer holds. dry_run: write nothing. explain: score nothing either, but tell
+    what would be. unfamiliar: share of the texts
     that go to review for being the most unlike the training texts; None for none. fatal_texts: so many at which the engine's
     compiled code dies are rejected; more of them end the run.
     """
@@ -34,11 +36,12 @@ class Plan:
     dry_run: bool = False
     unfamiliar: float | None = None
     fatal_texts: int = MOST_FATAL
+    explain: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did. `record` is its row in the ledger; None if there was nothing to do.
+    """What a run did. `record` is its row in the ledger; None if there was nothing to do, or only a `forecast` was asked for.
 
     breaches: what the guardrails found in a dry run. published_in: the version that had published the run before it was asked for.
     """
@@ -48,3 +51,4 @@ class Outcome:
     dry_run: bool = False
     breaches: Sequence[str] = ()
     published_in: int | None = None
+    forecast: Forecast | None = None

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from lib.identifiers import column
 from lib.scoring.catalogue import CatalogueColumns
+from lib.scoring.forecast import Forecast
 from lib.scoring.plan import Outcome
 from lib.scoring.record import moves_of
 from lib.scoring.udf import Clock
@@ -23,6 +24,8 @@ MOST_MOVES_SHOWN = 12
 
 def outcome_text(outcome: Outcome, tables: Tables) -> str:
     """The counts of a run, and that they add up."""
+    if outcome.forecast:
+        return forecast_text(outcome.forecast, tables)
     if outcome.record is None:
         recovered = f" (The ledger now knows the run {outcome.recovered_run}.)" if outcome.recovered_run else ""
         if outcome.published_in is not None:
@@ -59,6 +62,26 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     if run.rows_rejected and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
+
+
+def forecast_text(found: Forecast, tables: Tables) -> str:
+    """What a night would read, score and write."""
+    lines = [
+        f"dry run: {found.why}; nothing was scored or written",
+        f"  source: {found.source_files:,} files, {_megabytes(found.source_bytes)}, {found.rows_in:,} rows, of which {found.rows_rejected:,} would be rejected",
+        f"  to score {found.rows_to_score:,}, unchanged {found.rows_unchanged:,}, no longer in the source {found.rows_gone:,}",
+        f"  table: {tables.categorized.given}, {found.files:,} files, {_megabytes(found.bytes)}, of which {found.files_with_changes:,} files hold "
+        "rows to be replaced",
+    ]
+    if not found.seconds:
+        return "\n".join([*lines, "  expected seconds: not known, since no run has been published yet"])
+    phases = ", ".join(f"{name} {seconds:.0f}" for name, seconds in found.seconds.items())
+    of_runs = f"{found.runs} published runs" if found.runs > 1 else "one published run"
+    return "\n".join([*lines, f"  expected seconds: {sum(found.seconds.values()):.0f} ({phases}), by {of_runs}"])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _estimate_line(all_rows: float, sure: float | None) -> str:

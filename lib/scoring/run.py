@@ -22,6 +22,7 @@ from lib.scoring.changes import read_feed, select_changes
 from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
+from lib.scoring.forecast import Forecast, forecast
 from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
@@ -157,6 +158,8 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
         return Outcome(None, recovered, run.plan.dry_run)
     found = _look(run, state, fatal)
     selection = _select(run, found, scratch)
+    if run.plan.explain:
+        return Outcome(None, dry_run=True, forecast=_forecast(run, found, selection))
     found = _with_tables(run, found)
     reached("planned")
     scored = _score(run, found, selection, run.plan.fatal_texts - len(fatal), scratch)
@@ -307,6 +310,24 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
         )
         return None
     return None if feed is None else select_changes(source, columns, feed, before, found.present, may_stay, scratch)
+
+
+def _forecast(run: Run, found: Found, selection: Selection) -> Forecast:
+    table = files_and_bytes(run.spark, run.tables.categorized) if found.state.version >= 0 else (0, 0)
+    return forecast(found.source, _why(run, found, selection), selection, found.present, table, _good_runs(run, found))
+
+
+def _why(run: Run, found: Found, selection: Selection) -> str:
+    """Which rows of the source are looked at, and why."""
+    if found.present is None:
+        return "all rows are scored: the table holds none"
+    if run.plan.mode != "incremental":
+        return f"all rows are scored: --mode {run.plan.mode}"
+    if selection.turnover:
+        return "only what came and went since the last run is read, as the source's log tells"
+    if _may_stay(run, found) is None:
+        return f"all rows are scored: the table's are of another model than {run.bundle.model_version}"
+    return "all rows are compared with the table's"
 
 
 def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratch: Scratch) -> Scored:
