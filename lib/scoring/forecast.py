@@ -50,16 +50,16 @@ class Forecast:
 
 
 def forecast(
-    source: Source, why: str, selection: Selection, present: DataFrame | None, table: tuple[int, int], good: Sequence[RunRecord]
+    source: Source, why: str, selection: Selection, present: DataFrame | None, table: tuple[int, int], runs: Sequence[RunRecord]
 ) -> Forecast:
     """What a selection will take.
 
     Args:
-        table: its files and bytes. good: published runs of the table, newest first.
+        table: its files and bytes. runs: published ones, as the ledger has them.
     """
     census, to_score = selection.census, selection.census.ids - selection.unchanged.ids
     files, size = _size(source)
-    told = [run for run in good if run.seconds]
+    told = [run for run in runs if run.seconds]
     expected = RunRecord("", "", rows_in=census.rows, rows_scored=to_score, rows_missing=selection.gone_ids)
     return Forecast(
         why,

@@ -314,7 +314,9 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
 
 def _forecast(run: Run, found: Found, selection: Selection) -> Forecast:
     table = files_and_bytes(run.spark, run.tables.categorized) if found.state.version >= 0 else (0, 0)
-    return forecast(found.source, _why(run, found, selection), selection, found.present, table, _good_runs(run, found))
+    # How long writing took only the ledger knows.
+    runs = published_runs(run.spark, run.tables, run.plan.limits.runs)
+    return forecast(found.source, _why(run, found, selection), selection, found.present, table, runs)
 
 
 def _why(run: Run, found: Found, selection: Selection) -> str:
