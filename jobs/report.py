@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from lib.command import run_command
 from lib.errors import InputError
+from lib.reports.files import write_whole
 from lib.reports.night import night_of
 from lib.reports.pages import index_page, night_page
 from lib.session import spark_session
@@ -41,25 +41,11 @@ def main(settings: ReportSettings) -> int:
     with spark_session("report", settings.debug) as spark:
         night = night_of(spark, tables_of(locate(spark, settings.target)), settings.run)
     page = folder / f"{night.run.run_id}.html"
-    _write(page, night_page(night))
+    write_whole(page, night_page(night))
     there = [path.stem for path in folder.glob("*.html")]
-    _write(folder / "index.html", index_page(night.target, night.runs, there))
+    write_whole(folder / "index.html", index_page(night.target, night.runs, there))
     print(f"{page}: the run {night.run.run_id}, {night.run.status}; {folder / 'index.html'}: all {len(night.runs):,} runs")
     return 0
-
-
-def _write(path: Path, content: str) -> None:
-    """Whole, or not at all."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        fresh.write_text(content, encoding="utf-8")
-        os.replace(fresh, path)
-    except IsADirectoryError:
-        raise InputError(
-            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another --output."
-        ) from None
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

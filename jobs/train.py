@@ -18,6 +18,7 @@ from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
 from lib.session import spark_session
 from lib.settings import ABOVE_0, BETWEEN_0_AND_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, JobSettings, Names, Range, at_least, option
+from lib.tables.corrections import standing
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, SUFFIXES, ReadOptions
 from lib.tables.locations import locate
@@ -76,6 +77,11 @@ class TrainSettings(JobSettings):
         "words too rare in the training texts that are known by their vector at most", default=20_000, within=at_least(0)
     )
     vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
+    corrections: str | None = option(
+        "learn from what people have corrected too, in place of the labels of the same texts: the table categorized that was corrected",
+        default=None,
+    )
+    corrections_columns: Names = option("the corrections' text columns (default: those of the labels)", default=())
     elsewhere: str | None = option(
         "labelled texts of another origin to judge the model on, with the columns label, origin and the text columns: path or table",
         default=None,
@@ -235,15 +241,21 @@ def main(settings: TrainSettings) -> int:
 
 def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
     """The labelled texts, the unlabelled ones, and those of another origin, of which the last two may not be asked for."""
-    from training.dataset import Limits, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+    from training.dataset import Limits, read_corrected_texts, read_elsewhere, read_labelled_texts, read_unlabelled_texts
 
     limits = Limits(s.max_rows, s.max_bytes)
     unlabelled = elsewhere = None
     with spark_session("train", s.debug) as spark:
         wanted = tuple(filter(None, (s.label_column, s.group_column, *s.text_columns)))
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
+        corrected = None
+        if s.corrections:
+            named = columns_and_markers(s.corrections_columns or s.text_columns, recipe.text.fields)
+            rows = standing(spark, locate(spark, s.corrections))
+            corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
+            print(f"{len(corrected):,} corrections read", flush=True)
         data = read_labelled_texts(
-            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column
+            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column, corrected
         )
         check_unchanged(source)
         check_thresholds(recipe, data.labels)

@@ -1,4 +1,4 @@
-"""The three output tables: `categorized`, `rejected`, `runs`. docs/tables.md tells a reader what they mean."""
+"""The output tables: `categorized`, `rejected`, `runs`, and `corrections`, which people fill. docs/tables.md tells a reader what they mean."""
 
 from __future__ import annotations
 
@@ -72,6 +72,12 @@ COMMENTS: Mapping[str, str] = {
     "scored_at": "when the row was scored, UTC",
     "missing_since": "since when the source lacks the product, UTC; null while it is there",
     "unfamiliarity": "0 to 1: share of texts like the labelled ones that are less unlike the training texts",
+    "corrected_by": "who corrected the product",
+    "corrected_at": "when the correction was added, UTC",
+    "why": "what the person said of it",
+    "model_category": "the category that the model gave the product when it was corrected",
+    "model_confidence": "the confidence of that category, 0 to 1",
+    "texts": "the product's texts by column, as the person saw them",
     "row": "the rejected row of the source, as JSON",
     "rejected_at": "when the row was rejected, UTC",
     "started_at": "when the run began, UTC",
@@ -143,6 +149,22 @@ REJECTED = StructType(
         StructField("row", StringType()),
         StructField("run_id", StringType(), nullable=False),
         StructField("rejected_at", TimestampType(), nullable=False),
+    ]
+)
+
+# What people say of products; the newest of a product counts. `category` is null where it takes the earlier ones back.
+CORRECTIONS = StructType(
+    [
+        StructField("product_id", StringType(), nullable=False),
+        StructField("category", StringType()),
+        StructField("corrected_by", StringType()),
+        StructField("corrected_at", TimestampType(), nullable=False),
+        StructField("why", StringType()),
+        StructField("model_category", StringType()),
+        StructField("model_confidence", FloatType()),
+        StructField("model_version", StringType(), nullable=False),
+        StructField("text_hash", StringType()),
+        StructField("texts", MapType(StringType(), StringType())),
     ]
 )
 

@@ -71,11 +71,13 @@ def read_labelled_texts(
     limits: Limits,
     min_rows: int = MIN_ROWS_PER_LABEL,
     group_column: str | None = None,
+    corrections: pd.DataFrame | None = None,
 ) -> LabelledTexts:
     """Read, check against the driver's limits, and clean.
 
     Args:
         min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
+        corrections: as `read_corrected_texts` gives them.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
@@ -89,7 +91,53 @@ def read_labelled_texts(
         group = [F.trim(column(group_column).cast("string")).alias("group")]
     pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
-    return replace(clean(pairs.toPandas(), settings, where, min_rows), group_column=group_column)
+    found = pairs.toPandas()
+    if corrections is None:
+        return replace(clean(found, settings, where, min_rows), group_column=group_column)
+    rows, overruled = with_corrections(found, corrections, settings)
+    data = clean(rows, settings, where, min_rows)
+    return replace(data, group_column=group_column, dropped={"corrected label": overruled, **data.dropped})
+
+
+def read_corrected_texts(
+    rows: DataFrame | None, where: str, text_columns: tuple[str, ...], markers: tuple[str, ...], settings: TextSettings
+) -> pd.DataFrame:
+    """What people have said of products: columns label and text.
+
+    Args:
+        rows: lib.tables.corrections.standing of the table. text_columns: of the texts that the corrections keep.
+    Raises:
+        InputError: no corrections, or none with these texts.
+    """
+    if rows is None:
+        raise InputError(
+            f"Expected a table with corrections at {where}, found none; correct --corrections, or add some by `correct`."
+        )
+    texts = rows.select(F.col("category").alias("label"), *[F.col("texts")[name].alias(name) for name in text_columns])
+    joined = joined_text(text_columns, settings.max_characters, markers)
+    found = texts.select("label", joined.alias("text")).filter("text <> ''").toPandas()
+    if found.empty:
+        names = [
+            row["name"]
+            for row in rows.select(F.explode(F.map_keys("texts")).alias("name")).distinct().orderBy("name").collect()
+        ]
+        raise InputError(
+            f"Expected corrections with the texts {', '.join(text_columns)} beside {where}, found {', '.join(names) or 'none with texts'}; "
+            "correct --corrections-columns, or add corrections with --text-columns."
+        )
+    return found
+
+
+def with_corrections(pairs: pd.DataFrame, corrections: pd.DataFrame, settings: TextSettings) -> tuple[pd.DataFrame, int]:
+    """Labelled texts and corrections together, and how many labelled ones are left out, since a correction has the same words.
+
+    A person's word counts, also where the labels said otherwise before.
+    """
+    theirs, ours = (
+        joined_tokens(pa.array(rows["text"], pa.string(), from_pandas=True), settings) for rows in (corrections, pairs)
+    )
+    overruled = pc.is_in(ours, value_set=theirs).to_numpy(zero_copy_only=False)
+    return pd.concat([pairs[~overruled], corrections], ignore_index=True), int(overruled.sum())
 
 
 def read_unlabelled_texts(

@@ -38,7 +38,8 @@ def by_category(spark, folder: Path) -> Counter:
 
 
 def test_the_page_has_queries() -> None:
-    assert len(SQL) == 7
+    # That of corrections is asked in test_corrections.py.
+    assert len(SQL) == 8
     assert len(PYTHON) == 3
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from pyspark.sql.types import StructType
 
-from schemas.tables import CATEGORIZED, COMMENTS, REJECTED, RUNS
+from schemas.tables import CATEGORIZED, COMMENTS, CORRECTIONS, REJECTED, RUNS
 from tests.conftest import ROOT
 
 
@@ -26,7 +26,10 @@ def told(section: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("section", "schema"), [("categorized", CATEGORIZED), ("rejected", REJECTED), ("runs", RUNS)])
+TABLES = {"categorized": CATEGORIZED, "rejected": REJECTED, "runs": RUNS, "corrections": CORRECTIONS}
+
+
+@pytest.mark.parametrize(("section", "schema"), TABLES.items())
 def test_the_page_tells_every_column_and_no_other(section: str, schema: StructType) -> None:
     columns = {
         field.name: field.dataType.simpleString().replace("bigint", "long").replace(",", ", ") for field in schema.fields
@@ -37,4 +40,4 @@ def test_the_page_tells_every_column_and_no_other(section: str, schema: StructTy
 
 
 def test_every_column_has_a_comment_and_every_comment_a_column() -> None:
-    assert COMMENTS.keys() == {field.name for schema in (CATEGORIZED, REJECTED, RUNS) for field in schema.fields}
+    assert COMMENTS.keys() == {field.name for schema in TABLES.values() for field in schema.fields}

@@ -1,0 +1,66 @@
+"""Correct categories: a person's word overrides the model for readers, and teaches the next training.
+
+./spark-submit.sh correct --target lake/categorized --corrections review.csv --text-columns title,description
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from dataclasses import dataclass
+
+from lib.command import run_command
+from lib.session import spark_session
+from lib.settings import JobSettings, Names, option
+from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, read_corrections
+from lib.tables.file_checks import UTF_8
+from lib.tables.formats import FORMATS, ReadOptions
+from lib.tables.locations import locate
+from lib.tables.sources import check_unchanged, read_source
+from lib.tables.target import check_categorized
+
+
+@dataclass(frozen=True)
+class CorrectSettings(JobSettings):
+    target: str = option("the table categorized: path or name; _corrections stands beside it")
+    corrections: str = option(
+        f"what a person has filled, such as the file of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
+        "category are passed over"
+    )
+    text_columns: Names = option("columns of it with the product's texts, which `train --corrections` learns from", default=())
+    by: str | None = option(f"who corrects, where the file has no {BY} (default: the user of this machine)", default=None)
+    withdraw: bool = option("the products of the file get the model's category again", default=False)
+    new_categories: bool = option("take categories too that the table does not know", default=False)
+    format: str | None = option("its format, where the file's name does not tell", default=None, choices=FORMATS)
+    delimiter: str = option("what parts the fields of a CSV file", default=",")
+    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
+
+
+def main(settings: CorrectSettings) -> int:
+    s = settings
+    with spark_session("correct", s.debug) as spark:
+        target = locate(spark, s.target)
+        check_categorized(spark, target)
+        wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
+        source = read_source(spark, locate(spark, s.corrections), ReadOptions(s.format, (), s.delimiter, s.encoding, wanted))
+        rows = read_corrections(source, s.text_columns, s.by or _user(), s.withdraw)
+        check_unchanged(source)
+        found = add_corrections(spark, target, rows, s.new_categories)
+    where = corrections_of(target).given
+    print(f"{found.added:,} corrections added to {where}" if found.added else f"nothing to do: {where} says so already")
+    print(f"  {found.standing:,} products are corrected; of these the model gives {found.agree:,} the same category by now")
+    if found.gone:
+        print(f"  {found.gone:,} of them are no longer in {target.given}")
+    return 0
+
+
+def _user() -> str | None:
+    """None where the machine does not tell."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(CorrectSettings, main, "correct"))

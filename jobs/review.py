@@ -1,0 +1,72 @@
+"""The rows whose correction would teach most, as a file for a person to fill; `correct` takes it back.
+
+./spark-submit.sh review --target lake/categorized --source catalog.parquet --output review.csv
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.command import run_command
+from lib.errors import InputError
+from lib.reports.files import write_whole
+from lib.reports.queue import SHOWN, SIMILAR, review_queue
+from lib.scoring.catalogue import CatalogueColumns
+from lib.session import spark_session
+from lib.settings import JobSettings, Names, at_least, option
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.corrections import BY, CORRECT, WHY
+from lib.tables.file_checks import UTF_8
+from lib.tables.formats import FORMATS, ReadOptions
+from lib.tables.locations import locate
+from lib.tables.sources import check_unchanged, read_source
+from lib.tables.target import check_categorized
+
+
+@dataclass(frozen=True)
+class ReviewSettings(JobSettings):
+    target: str = option("the table categorized: path or name")
+    source: str = option("the catalogue, for the texts: path or table name")
+    id_column: str = option("column with the product's id", default="product_id")
+    text_columns: Names = option("text columns, to be shown beside the category", default=("title", "description"))
+    rows: int = option("rows at most", default=200, within=at_least(1))
+    output: str = option("CSV file to write, which is replaced", default="review.csv")
+    format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
+    columns: Names = option("names of the columns of a CSV source without a header", default=())
+    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
+
+
+def main(settings: ReviewSettings) -> int:
+    s = settings
+    columns = CatalogueColumns(s.id_column, s.text_columns)
+    taken = [name for name in columns.text if name in {"product_id", *SHOWN, SIMILAR, CORRECT, BY, WHY}]
+    if taken:
+        raise InputError(
+            f"Expected text columns under names of their own, found {', '.join(taken)}; rename them in the source."
+        )
+    with spark_session("review", s.debug) as spark:
+        target = locate(spark, s.target)
+        check_categorized(spark, target)
+        reading = ReadOptions(s.format, s.columns, s.delimiter, s.encoding, columns.all)
+        source = read_source(spark, locate(spark, s.source), reading)
+        require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
+        require_text(source.frame, source.location.given, columns.text)
+        rows = review_queue(spark, target, source, columns, s.rows).toPandas()
+        check_unchanged(source)
+    if rows.empty:
+        print(
+            f"nothing to review: {target.given} holds no row in review that is not corrected, with a text in {source.location.given}"
+        )
+        return 0
+    write_whole(Path(s.output), rows.to_csv(index=False))
+    stood_for = int(rows[SIMILAR].sum())
+    print(f"{len(rows):,} rows written to {s.output}, which stand for {stood_for:,} in review; fill the column {CORRECT}, then")
+    print(f"  ./spark-submit.sh correct --target {s.target} --corrections {s.output} --text-columns {','.join(columns.text)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(ReviewSettings, main, "review"))

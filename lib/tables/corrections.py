@@ -1,0 +1,190 @@
+"""What people say of products: a table beside `categorized` that overrides the model for readers, and teaches the next one.
+
+The nightly run never looks at it, so a correction stands whatever is scored again, rolled back or trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.identifiers import column
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.locations import Location, delta_table, is_delta
+from lib.tables.sources import Source
+from lib.tables.target import append
+from schemas.tables import CORRECTIONS, commented
+
+# The column that a person fills.
+CORRECT = "correct_category"
+BY, WHY = "corrected_by", "why"
+# People fill it; a table of a catalogue has been given by mistake.
+MOST_CORRECTIONS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What stands behind an addition. added: corrections that say something new; agree: products whose model says the same by now;
+    gone: products that the table no longer holds."""
+
+    added: int
+    standing: int
+    agree: int
+    gone: int
+
+
+def corrections_of(target: Location) -> Location:
+    return target.sibling("_corrections")
+
+
+def standing(spark: SparkSession, target: Location) -> DataFrame | None:
+    """The newest correction of each product, in the columns of CORRECTIONS, without those taken back; None where there is no table."""
+    location = corrections_of(target)
+    if not is_delta(spark, location):
+        return None
+    names = [name for name in CORRECTIONS.names if name != "product_id"]
+    newest = F.max_by(F.struct(*names), "corrected_at").alias("newest")
+    rows = delta_table(spark, location).toDF().groupBy("product_id").agg(newest).select("product_id", "newest.*")
+    return rows.filter("category IS NOT NULL")
+
+
+def read_corrections(source: Source, text_columns: Sequence[str], by: str | None, withdraw: bool) -> DataFrame:
+    """product_id, category, corrected_by, why and texts of the rows that a person has filled.
+
+    Args:
+        text_columns: those of the file that hold the product's texts, which training learns from. by: where the file does not
+            tell. withdraw: all products of the file get the model's category again.
+    Raises:
+        InputError: columns missing, none filled, too many, a product without an id, or with two categories.
+    """
+    frame, where = source.frame, source.location.given
+    require_columns(frame, where, id_column=(["product_id"], ID_TYPES))
+    if not withdraw:
+        require_text(frame, where, [CORRECT], flag="corrections")
+    if text_columns:
+        require_text(frame, where, text_columns)
+    there = set(frame.columns)
+    texts = [part for name in text_columns for part in (F.lit(name), column(name).cast("string"))]
+    rows = frame.select(
+        column("product_id").cast("string").alias("product_id"),
+        (F.lit(None).cast("string") if withdraw else _filled(CORRECT)).alias("category"),
+        (F.coalesce(_filled(BY), F.lit(by)) if BY in there else F.lit(by)).alias(BY),
+        (_filled(WHY) if WHY in there else F.lit(None)).cast("string").alias(WHY),
+        (F.create_map(*texts) if texts else F.lit(None)).cast("map<string,string>").alias("texts"),
+    )
+    rows = rows if withdraw else rows.filter("category IS NOT NULL")
+    _check(rows, where, withdraw)
+    return rows.dropDuplicates(["product_id"])
+
+
+def _filled(name: str) -> Column:
+    text = F.trim(column(name).cast("string"))
+    return F.when(text != "", text)
+
+
+def _check(rows: DataFrame, where: str, withdraw: bool) -> None:
+    counted = rows.agg(F.count("*").alias("rows"), F.count_if(F.col("product_id").isNull()).alias("without_id")).collect()[0]
+    if not counted["rows"]:
+        filled = "products" if withdraw else f"a category in the column {CORRECT} of some rows"
+        raise InputError(f"Expected {filled} in {where}, found none; fill it, and run again.")
+    if counted["rows"] > MOST_CORRECTIONS:
+        raise InputError(
+            f"Expected at most {MOST_CORRECTIONS:,} corrections in {where}, found {counted['rows']:,}; correct --corrections."
+        )
+    if counted["without_id"]:
+        raise InputError(
+            f"Expected a product_id in each corrected row of {where}, found {counted['without_id']:,} without; correct them."
+        )
+    said = rows.groupBy("product_id").agg(F.array_sort(F.collect_set("category")).alias("said")).filter(F.size("said") > 1)
+    found = said.orderBy("product_id").head()
+    if found:
+        raise InputError(
+            f"Expected one category a product in {where}, found {' and '.join(map(repr, found['said'][:2]))} for {found['product_id']!r}; "
+            "keep one of them."
+        )
+
+
+def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_categories: bool) -> Corrected:
+    """Add what says something new, in one commit; adding the same again changes nothing.
+
+    Args:
+        rows: as `read_corrections` gives them. new_categories: also such as neither the table nor a correction has.
+    Raises:
+        InputError: a product or a category that is not known; nothing was written.
+    """
+    table = delta_table(spark, target).toDF()
+    _check_products(rows, table, target)
+    before = standing(spark, target)
+    if not new_categories:
+        _check_categories(rows, table, before, target)
+    old = (
+        before.select("product_id", F.col("category").alias("old"))
+        if before
+        else rows.selectExpr("product_id", "NULL AS old").limit(0)
+    )
+    fresh = rows.join(old, "product_id", "left_outer").filter(~F.col("category").eqNullSafe(F.col("old"))).drop("old")
+    model = table.select(
+        "product_id",
+        F.col("category").alias("model_category"),
+        F.col("confidence").alias("model_confidence"),
+        "model_version",
+        "text_hash",
+    )
+    stamped = fresh.join(model, "product_id").withColumn("corrected_at", F.current_timestamp()).select(*CORRECTIONS.names)
+    stamped = stamped.persist()
+    try:
+        added = stamped.count()
+        if added:
+            _append(spark, stamped, corrections_of(target))
+    finally:
+        stamped.unpersist()
+    return _counted(standing(spark, target), table, added)
+
+
+def _check_products(rows: DataFrame, table: DataFrame, target: Location) -> None:
+    unknown = rows.join(table, "product_id", "left_anti").select("product_id")
+    found = unknown.orderBy("product_id").head()
+    if found:
+        raise InputError(
+            f"Expected products of {target.given} in the corrections, found {found['product_id']!r} (one of {unknown.count():,} unknown ones); "
+            "correct the ids, or leave these rows out."
+        )
+
+
+def _check_categories(rows: DataFrame, table: DataFrame, before: DataFrame | None, target: Location) -> None:
+    """By the table's scores too: a label may be one that no product has yet."""
+    known = table.select("category").union(table.select(F.explode(F.map_keys("scores"))))
+    known = known.union(before.select("category")) if before else known
+    unknown = rows.filter("category IS NOT NULL").join(known.distinct(), "category", "left_anti")
+    found = unknown.groupBy("category").count().orderBy("category").head()
+    if found:
+        raise InputError(
+            f"Expected categories that {target.given} knows in the corrections, found {found['category']!r} ({found['count']:,} rows); correct the "
+            "spelling, or give --new-categories."
+        )
+
+
+def _append(spark: SparkSession, rows: DataFrame, location: Location) -> None:
+    if not is_delta(spark, location):
+        builder = DeltaTable.createIfNotExists(spark).addColumns(commented(CORRECTIONS))
+        (builder.location(location.uri) if location.is_path else builder.tableName(location.uri)).execute()
+    append(rows, location)
+
+
+def _counted(rows: DataFrame | None, table: DataFrame, added: int) -> Corrected:
+    if rows is None:
+        return Corrected(added, 0, 0, 0)
+    beside = rows.select("product_id", F.col("category").alias("said")).join(
+        table.select("product_id", "category", F.lit(True).alias("there")), "product_id", "left_outer"
+    )
+    counts = beside.agg(
+        F.count("*").alias("standing"),
+        F.count_if(F.col("said") == F.col("category")).alias("agree"),
+        F.count_if(F.col("there").isNull()).alias("gone"),
+    ).collect()[0]
+    return Corrected(added, *counts)

@@ -1,0 +1,179 @@
+"""`review`, `correct` and what follows: a person's word stands beside the model's, whatever is scored again, and is learned from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jobs.correct import CorrectSettings
+from jobs.correct import main as correct_main
+from jobs.review import ReviewSettings
+from jobs.review import main as review_main
+from lib.command import run_command
+from lib.errors import InputError
+from lib.model.text import TextSettings
+from lib.tables.corrections import standing
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
+from tests.conftest import ROOT
+from tests.faults.nights import run, write_source
+from training.dataset import Limits, read_corrected_texts, read_labelled_texts, with_corrections
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+PRODUCTS = {
+    "k1": "Steel kettle, 1.7 litres",
+    "k2": "kettle steel 2 litres",
+    "b1": "detective novel, paperback",
+    "c1": "usb cable for phones",
+    "s1": "cotton shirt",
+}
+# Nine in ten of texts like the labelled ones.
+IN_REVIEW = ("--unfamiliar", "0.9")
+QUERIES = re.findall(r"```sql\n(.+?)```", (ROOT / "docs" / "queries.md").read_text(), re.DOTALL)
+PUBLISHED = next(query for query in QUERIES if "lake/categorized_corrections" in query)
+
+
+@pytest.fixture
+def lake(tmp_path) -> Path:
+    assert run(write_source(tmp_path / "source.parquet", PRODUCTS), tmp_path / "lake" / "categorized", *IN_REVIEW) == 0
+    return tmp_path / "lake" / "categorized"
+
+
+def review(lake: Path, *more: object) -> int:
+    source, output = lake.parent.parent / "source.parquet", lake.parent.parent / "review.csv"
+    arguments = ["--target", lake, "--source", source, "--text-columns", "title", "--output", output, *more]
+    return run_command(ReviewSettings, review_main, "review", list(map(str, arguments)))
+
+
+def correct(lake: Path, rows: dict[str, list[object]], *more: object) -> int:
+    file = lake.parent.parent / "corrected.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return run_command(
+        CorrectSettings, correct_main, "correct", list(map(str, ["--target", lake, "--corrections", file, *more]))
+    )
+
+
+def published(spark, lake: Path) -> dict[str, tuple[str, bool]]:
+    rows = spark.sql(PUBLISHED.replace("`lake/", f"`{lake.parent}/")).collect()
+    assert len(rows) == len({row["product_id"] for row in rows})
+    return {row["product_id"]: (row["category"], row["is_corrected"]) for row in rows}
+
+
+def test_from_the_queue_to_the_published_category(spark, lake, tmp_path, capsys) -> None:
+    models = {row["product_id"]: row["category"] for row in spark.read.format("delta").load(str(lake)).collect()}
+    assert review(lake) == 0
+    queue = pd.read_csv(tmp_path / "review.csv", keep_default_na=False)
+    # Of two kettles, whose texts have the same words, one is shown.
+    kettle = queue[queue["title"].str.contains("ettle")]
+    assert list(kettle["similar_products"]) == [2]
+    assert set(queue["correct_category"]) == {""}
+    rest = [name for name in ("b1", "c1", "s1") if name in set(queue["product_id"])]
+    assert len(queue) == 1 + len(rest)
+    # A person fills the file, adds what is not in it, and leaves the rest.
+    id = kettle["product_id"].iloc[0]
+    queue.loc[queue["product_id"] == id, ["correct_category", "why"]] = ["Electronics", "it has a plug"]
+    capsys.readouterr()
+    assert correct(lake, queue.to_dict("list"), "--text-columns", "title", "--by", "anna") == 0
+    assert "1 corrections added" in capsys.readouterr().out
+    found = standing(spark, locate(spark, str(lake))).collect()
+    assert [(row["product_id"], row["category"], row["corrected_by"], row["why"]) for row in found] == [
+        (id, "Electronics", "anna", "it has a plug")
+    ]
+    assert (found[0]["texts"], found[0]["model_category"]) == ({"title": PRODUCTS[id]}, models[id])
+    assert published(spark, lake) == {
+        **{name: (category, False) for name, category in models.items()},
+        id: ("Electronics", True),
+    }
+    # It is not asked for again, and stands when all is scored anew.
+    assert review(lake) == 0
+    assert id not in set(pd.read_csv(tmp_path / "review.csv")["product_id"])
+    assert run(tmp_path / "source.parquet", lake, "--mode", "full", "--guard-ids", "inf") == 0
+    assert published(spark, lake)[id] == ("Electronics", True)
+
+
+def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys) -> None:
+    models, id = {row["product_id"]: row["category"] for row in spark.read.format("delta").load(str(lake)).collect()}, "k1"
+    assert correct(lake, {"product_id": [id], "correct_category": ["Electronics"]}) == 0
+    capsys.readouterr()
+    version = spark.sql(f"DESCRIBE HISTORY delta.`{lake}_corrections`").count()
+    assert correct(lake, {"product_id": [id], "correct_category": ["Electronics"]}) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert spark.sql(f"DESCRIBE HISTORY delta.`{lake}_corrections`").count() == version
+    assert correct(lake, {"product_id": [id, "b1"], "correct_category": ["Household", models["b1"]]}) == 0
+    assert published(spark, lake)[id] == ("Household", True)
+    assert "2 products are corrected; of these the model gives" in capsys.readouterr().out
+    assert correct(lake, {"product_id": [id]}, "--withdraw") == 0
+    assert published(spark, lake)[id] == (models[id], False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "said"),
+    [
+        ({"product_id": ["k1", "x9"], "correct_category": ["Books", "Books"]}, (), "found 'x9' (one of 1 unknown ones)"),
+        (
+            {"product_id": ["k1"], "correct_category": ["Boks"]},
+            (),
+            "found 'Boks' (1 rows); correct the spelling, or give --new-categories",
+        ),
+        (
+            {"product_id": ["k1", "k1"], "correct_category": ["Books", "Household"]},
+            (),
+            "found 'Books' and 'Household' for 'k1'",
+        ),
+        (
+            {"product_id": ["k1"], "correct_category": [" "]},
+            (),
+            "Expected a category in the column correct_category of some rows",
+        ),
+        ({"product_id": [None, "k1"], "correct_category": ["Books", "Books"]}, (), "found 1 without"),
+        ({"product_id": ["k1"], "category": ["Books"]}, (), "correct_category"),
+        ({"product_id": ["k1"], "correct_category": ["Books"]}, ("--text-columns", "title"), "title"),
+    ],
+)
+def test_what_cannot_be_taken_is_said_and_nothing_written(lake, capsys, rows, more, said) -> None:
+    assert correct(lake, rows, *more) == 2
+    assert said in capsys.readouterr().err
+    assert not Path(f"{lake}_corrections").exists()
+
+
+def test_a_category_that_no_product_has_yet_is_a_label_or_asked_for(spark, lake) -> None:
+    """The labels of the model are known by the scores."""
+    assert correct(lake, {"product_id": ["b1"], "correct_category": ["Clothing & Accessories"]}) == 0
+    assert correct(lake, {"product_id": ["k1"], "correct_category": ["Kitchen"]}, "--new-categories") == 0
+    assert correct(lake, {"product_id": ["k2"], "correct_category": ["Kitchen"]}) == 0
+    found = {row["product_id"]: row["category"] for row in standing(spark, locate(spark, str(lake))).collect()}
+    assert found == {"b1": "Clothing & Accessories", "k1": "Kitchen", "k2": "Kitchen"}
+
+
+def test_training_takes_a_persons_word_for_the_labels(spark, lake, tmp_path) -> None:
+    rows = {"product_id": ["k1", "c1"], "correct_category": ["Electronics", "Books"], "title": [PRODUCTS["k1"], PRODUCTS["c1"]]}
+    assert correct(lake, rows, "--text-columns", "title") == 0
+    labels = pd.DataFrame(
+        {"text": ["steel kettle 1.7 LITRES", "old novel", "red shirt"], "label": ["Household", "Books", "Clothing"]}
+    )
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    settings, limits = TextSettings(), Limits(100, 10_000)
+    found = read_corrected_texts(standing(spark, locate(spark, str(lake))), str(lake), ("title",), (), settings)
+    assert {tuple(row) for row in found[["label", "text"]].to_numpy()} == {
+        ("Electronics", PRODUCTS["k1"]),
+        ("Books", PRODUCTS["c1"]),
+    }
+    source = read_source(spark, locate(spark, str(tmp_path / "labels.csv")))
+    data = read_labelled_texts(source, ("text",), "label", settings, limits, 1, None, found)
+    labelled = dict(zip(data.texts.to_pylist(), [data.labels[i] for i in data.label_ids], strict=True))
+    assert labelled == {PRODUCTS["k1"]: "Electronics", PRODUCTS["c1"]: "Books", "old novel": "Books", "red shirt": "Clothing"}
+    assert data.dropped["corrected label"] == 1
+    with pytest.raises(InputError, match="found title; correct --corrections-columns"):
+        read_corrected_texts(standing(spark, locate(spark, str(lake))), str(lake), ("text",), (), settings)
+    with pytest.raises(InputError, match="Expected a table with corrections"):
+        read_corrected_texts(standing(spark, locate(spark, str(tmp_path / "other"))), "other", ("text",), (), settings)
+
+
+def test_corrections_alone_may_hold_all_texts_of_the_labels() -> None:
+    pairs = pd.DataFrame({"label": ["a"], "text": ["one two"]})
+    rows, overruled = with_corrections(pairs, pd.DataFrame({"label": ["b"], "text": ["One, two"]}), TextSettings())
+    assert (rows.to_dict("list"), overruled) == ({"label": ["b"], "text": ["One, two"]}, 1)
