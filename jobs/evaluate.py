@@ -15,9 +15,9 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.model.bundle import load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
+from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
-from lib.model.metrics import metrics_table
-from lib.scoring.evaluation import estimates_text, evaluate
+from lib.scoring.evaluation import evaluate
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
 from lib.tables.file_checks import UTF_8
@@ -52,9 +52,7 @@ def main(settings: EvaluateSettings) -> int:
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
-    print(f"{bundle.model_version} on {metrics['rows']:,} labelled rows\n{metrics_table(metrics)}\n{estimates_text(metrics)}")
-    if metrics["rows_without_label"]:
-        print(f"left out: {metrics['rows_without_label']:,} rows without a label")
+    print(evaluation_text(metrics))
     if settings.json:
         Path(settings.json).write_text(json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return 0

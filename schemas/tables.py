@@ -17,17 +17,17 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-CATEGORIZED_STATUS = "categorized"
-REVIEW = "review"
-UNCLASSIFIABLE = "unclassifiable"
+# Under their home's name as well as under this one.
+from schemas.statuses import CATEGORIZED_STATUS as CATEGORIZED_STATUS
+from schemas.statuses import LOW_CONFIDENCE as LOW_CONFIDENCE
+from schemas.statuses import NO_TEXT as NO_TEXT
+from schemas.statuses import NO_WORDS as NO_WORDS
+from schemas.statuses import REVIEW as REVIEW
+from schemas.statuses import UNCLASSIFIABLE as UNCLASSIFIABLE
+from schemas.statuses import UNFAMILIAR as UNFAMILIAR
 
 # In the matrix of changed labels, for rows that have none.
 NO_CATEGORY = "(none)"
-
-NO_TEXT = "no text"
-NO_WORDS = "no words in the text"
-LOW_CONFIDENCE = "confidence below the threshold"
-UNFAMILIAR = "unfamiliar"
 
 NO_ID = "no id"
 LONG_ID = "id too long"

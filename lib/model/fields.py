@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lib.errors import InputError
 from lib.settings import Names
 
@@ -62,3 +65,26 @@ def marked_text(text: str, fields: Sequence[str], field: str | None = None) -> s
         has = f"one of {', '.join(fields)}" if fields else "none, since this bundle was trained on one text column"
         raise InputError(f"Expected as --field {has}, found {field!r}; correct it.")
     return f"{marker(fields.index(field) if field else 0)} {text}" if fields and text.strip() else text
+
+
+def joined_texts(columns: Sequence[pa.Array], max_characters: int, markers: Sequence[str] = ()) -> pa.Array:
+    """The texts of one or more columns in one: what lib.scoring.catalogue.joined_text does in Spark.
+
+    Args:
+        columns: strings [rows], null where there is no text, in the order in which they are joined.
+        markers: of each column, or none.
+    Returns:
+        strings [rows], without null.
+    """
+    parts = [pc.utf8_slice_codeunits(column, 0, max_characters) for column in columns]
+    if markers:
+        parts = [_behind(word, part) for word, part in zip(markers, parts, strict=True)]
+    # In front of them a text of nothing, whose blank is trimmed: of a row without any text Arrow would leave out the row itself.
+    joined = pc.binary_join_element_wise("", *parts, " ", null_handling="skip")
+    return pc.utf8_slice_codeunits(pc.utf8_trim(joined, " "), 0, max_characters)
+
+
+def _behind(word: str, part: pa.Array) -> pa.Array:
+    """Each text behind its marker; null where it holds neither a letter nor a digit, since a marker alone is no text."""
+    worded = pc.fill_null(pc.match_substring_regex(part, r"[\p{L}\p{N}]"), False)
+    return pc.if_else(worded, pc.binary_join_element_wise(pa.scalar(word), part, " "), None)

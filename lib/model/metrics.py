@@ -57,22 +57,27 @@ def _ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=np.asarray(denominator) > 0)
 
 
+def classes_shown(metrics: Mapping[str, Any]) -> tuple[list[tuple[str, Mapping[str, Any]]], list[str]]:
+    """Labels with rows and their figures, of very many only the worst, and what is to be said of the others."""
+    judged = [one for one in metrics["per_class"].items() if one[1]["support"]]
+    classes, remarks = judged, []
+    if len(classes) > MAX_CLASSES_SHOWN:
+        classes = sorted(classes, key=lambda one: one[1]["f1"])[:MAX_CLASSES_SHOWN]
+        remarks.append(f"… the {len(classes)} classes with the lowest F1 of {len(judged)}")
+    if len(judged) < len(metrics["per_class"]):
+        remarks.append(f"… {len(metrics['per_class']) - len(judged)} classes without a row")
+    return classes, remarks
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """The metrics as lines of text for a terminal: classes with rows, of very many only the worst."""
     width = max([len(label) for label in metrics["per_class"]] + [len("f1_weighted")])
     lines = [f"{name:{width}}  {metrics[name]:.4f}" for name in ("accuracy", "f1_weighted", "f1_macro")]
     lines += ["", f"{'':{width}}  precision  recall      f1  support"]
-    judged = [one for one in metrics["per_class"].items() if one[1]["support"]]
-    classes = judged
-    if len(classes) > MAX_CLASSES_SHOWN:
-        classes = sorted(classes, key=lambda one: one[1]["f1"])[:MAX_CLASSES_SHOWN]
+    classes, remarks = classes_shown(metrics)
     for label, row in classes:
         lines.append(f"{label:{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}")
-    if len(classes) < len(judged):
-        lines.append(f"… the {len(classes)} classes with the lowest F1 of {len(judged)}")
-    if len(judged) < len(metrics["per_class"]):
-        lines.append(f"… {len(metrics['per_class']) - len(judged)} classes without a row")
-    return "\n".join(lines)
+    return "\n".join([*lines, *remarks])
 
 
 def population_stability_index(before: Mapping[str, float], after: Mapping[str, float]) -> float:

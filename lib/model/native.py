@@ -61,7 +61,8 @@ def library_name() -> str:
 @cache
 def library() -> Any | None:
     """The loaded library; None where there is none for this processor."""
-    file = resources.files("lib").joinpath(library_name())
+    # Two rooms up, whatever that package is called where it is installed.
+    file = resources.files(__name__.rpartition(".model.")[0]).joinpath(library_name())
     if not file.is_file():
         return None
     try:

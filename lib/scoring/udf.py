@@ -17,6 +17,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 from lib.identifiers import column
 from lib.model.arrays import Float32s
 from lib.model.bundle import TOKENIZER, Bundle
+from lib.model.decisions import first_and_second
 from lib.model.engines import ENGINE_FILES, Engine, build_engine
 from schemas.tables import (
     CATEGORIZED,
@@ -87,18 +88,6 @@ class Scorer:
         """Null for a text without words, and under a bundle that is older than the number."""
         known = self._bundle.unfamiliarity
         return pa.array(known.of(evidence), mask=~scored) if known else pa.nulls(len(evidence), pa.float32())
-
-
-def first_and_second(probabilities: Float32s) -> tuple[Any, Any]:
-    """The labels [rows] of the greatest and of the second greatest probability of each text; any for a text of NaN.
-
-    Ties go to the label that comes first, on every machine.
-    """
-    rows = np.arange(len(probabilities))
-    others = np.array(probabilities)
-    best = others.argmax(axis=1)
-    others[rows, best] = -1
-    return best, others.argmax(axis=1)
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}

@@ -10,7 +10,8 @@ from jobs.evaluate import EvaluateSettings, main
 from lib.command import run_command
 from lib.errors import InputError
 from lib.model.engines import build_engine
-from lib.scoring.evaluation import estimates_text, evaluate
+from lib.model.evaluation import estimates_text
+from lib.scoring.evaluation import evaluate
 from lib.tables.locations import locate
 from lib.tables.sources import Source, read_source
 from tests.conftest import SAMPLES, SHIPPED

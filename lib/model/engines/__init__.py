@@ -66,8 +66,8 @@ def usable_engines() -> tuple[str, ...]:
     return ENGINES if library() else tuple(name for name in ENGINES if name != "native")
 
 
-def checked_engine(name: str, bundle: Bundle) -> Engine:
-    """The engine that a run asks for, with the bundle's model, on one thread, once it has given the golden rows.
+def checked_engine(name: str, bundle: Bundle, threads: int = 1) -> Engine:
+    """The engine that a run asks for, with the bundle's model, once it has given the golden rows.
 
     AUTO is `native` where it can run, else `onnx`, which is said. Chosen here, on the driver, for the whole run.
     """
@@ -76,14 +76,14 @@ def checked_engine(name: str, bundle: Bundle) -> Engine:
         name = "onnx" if obstacle else "native"
         if obstacle:
             print(f"engine onnx: {obstacle}.", file=sys.stderr)
-    engine = build_engine(name, bundle, threads=1)
+    engine = build_engine(name, bundle, threads)
     check_golden_rows(engine, bundle)
     return engine
 
 
 def _obstacle_to_native(bundle: Bundle) -> str | None:
     if library() is None:
-        return f"no compiled library {library_name()}; with a C++ compiler the next run builds it, and scores several times as fast"
+        return f"no compiled library {library_name()}; with a C++ compiler the next run, or pip install, builds it, and scores several times as fast"
     from lib.model.engines.native import MAX_INPUT_BYTES, input_bytes
 
     needed = input_bytes(bundle)

@@ -1,0 +1,62 @@
+"""What a text's probabilities decide: its category, its status and the reason. lib.scoring.udf.with_category says the same in Spark's columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lib.model.arrays import Float32s
+from lib.model.bundle import Bundle
+from lib.model.engines.engine import TextScores
+from lib.model.unfamiliarity import is_above
+from schemas.statuses import CATEGORIZED_STATUS, LOW_CONFIDENCE, NO_TEXT, NO_WORDS, REVIEW, UNCLASSIFIABLE, UNFAMILIAR
+
+STATUSES = pa.array([CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE])
+# The first that holds of a text is its reason; none of them is none.
+REASONS = pa.array([NO_TEXT, NO_WORDS, UNFAMILIAR, LOW_CONFIDENCE])
+SCORES = "scores"
+
+
+def first_and_second(probabilities: Float32s) -> tuple[Any, Any]:
+    """The labels [rows] of the greatest and of the second greatest probability of each text; any for a text of NaN.
+
+    Ties go to the label that comes first, on every machine.
+    """
+    rows = np.arange(len(probabilities))
+    others = np.array(probabilities)
+    best = others.argmax(axis=1)
+    others[rows, best] = -1
+    return best, others.argmax(axis=1)
+
+
+def decided(texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: float | None = None) -> pa.RecordBatch:
+    """Of texts, strings [rows] without null, the columns of the table `categorized` that follow from their scores alone.
+
+    Args:
+        unfamiliar: the share of texts like the training texts that get the status `review` for being the most unlike them.
+    Returns:
+        category, confidence, runner_up, runner_up_confidence, scores (a field for each label), status, reason, unfamiliarity.
+    """
+    labels, known, rows = pa.array(bundle.labels, pa.string()), found.tokens > 0, np.arange(len(texts))
+    best, second = first_and_second(found.probabilities)
+    confidence = found.probabilities[rows, best]
+    unlike = bundle.unfamiliarity.of(found.evidence) if bundle.unfamiliarity else np.full(len(texts), np.nan, np.float32)
+    unsure = known & (confidence < np.array(bundle.review_below, np.float32)[best])
+    strange = known & is_above(unlike, unfamiliar) if unfamiliar is not None else np.zeros_like(known)
+    empty = pc.equal(texts, "").to_numpy(zero_copy_only=False)
+    reasons = np.select([empty, ~known, strange, unsure], [0, 1, 2, 3], len(REASONS))
+    of_labels = [pa.array(np.ascontiguousarray(column)) for column in found.probabilities.T]
+    columns = {
+        "category": labels.take(pa.array(best, mask=~known)),
+        "confidence": pa.array(confidence, mask=~known),
+        "runner_up": labels.take(pa.array(second, mask=~known)),
+        "runner_up_confidence": pa.array(found.probabilities[rows, second], mask=~known),
+        SCORES: pa.StructArray.from_arrays(of_labels, bundle.labels, mask=pa.array(~known)),
+        "status": STATUSES.take(pa.array(np.where(~known, 2, np.where(strange | unsure, 1, 0)))),
+        "reason": REASONS.take(pa.array(reasons, mask=reasons == len(REASONS))),
+        "unfamiliarity": pa.array(unlike, mask=np.isnan(unlike) | ~known),
+    }
+    return pa.RecordBatch.from_pydict(columns)

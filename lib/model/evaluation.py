@@ -1,0 +1,107 @@
+"""A bundle against labels: from counts, however they were taken, to what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lib.errors import InputError
+from lib.model.bundle import Bundle
+from lib.model.metrics import classification_metrics, metrics_table
+from lib.model.unfamiliarity import UNFAMILIAR_SHARE
+from schemas.statuses import CATEGORIZED_STATUS
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """Rows of one label (null or blank: they have none), category (None: likewise) and status.
+
+    confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE that is most unlike the training texts.
+    """
+
+    label: str | None
+    category: str | None
+    status: str
+    rows: int
+    confidence: float
+    unfamiliar: int
+
+
+def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict[str, Any]:
+    """Metrics over every row that has a label.
+
+    A row whose text has no words counts as a miss, as does a label that the bundle does not know; such labels are
+    listed.
+
+    Returns:
+        lib.model.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
+        estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
+        estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
+        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None under a bundle that is older than it.
+    Raises:
+        InputError: no labelled row.
+    """
+    labelled = [count for count in counts if count.label]
+    if not labelled:
+        raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
+    unknown = sorted({count.label for count in labelled if count.label} - set(bundle.labels))
+    labels = [*bundle.labels, *unknown]
+    return {
+        "model_version": bundle.model_version,
+        **classification_metrics(_confusion(labelled, labels), labels),
+        "labels": labels,
+        "unknown_labels": unknown,
+        "rows_without_label": sum(count.rows for count in counts if not count.label),
+        "estimated_accuracy": _estimate([count for count in labelled if count.category is not None]),
+        "estimated_precision": _estimate([count for count in labelled if count.status == CATEGORIZED_STATUS]),
+        "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
+    }
+
+
+def _confusion(counts: Sequence[LabelCount], labels: Sequence[str]) -> Any:
+    confusion = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
+    places = {label: i for i, label in enumerate(labels)}
+    for count in counts:
+        predicted = len(labels) if count.category is None else places[count.category]
+        confusion[places[count.label or ""], predicted] += count.rows
+    return confusion
+
+
+def _estimate(counts: Sequence[LabelCount]) -> dict[str, float] | None:
+    rows = sum(count.rows for count in counts)
+    if not rows:
+        return None
+    hits = sum(count.rows for count in counts if count.label == count.category)
+    return {"rows": rows, "estimated": sum(count.confidence for count in counts) / rows, "measured": hits / rows}
+
+
+def _unfamiliar(counts: Sequence[LabelCount]) -> dict[str, float]:
+    found = sum(count.unfamiliar for count in counts) / sum(count.rows for count in counts)
+    return {"asked": UNFAMILIAR_SHARE, "found": found}
+
+
+def evaluation_text(metrics: Mapping[str, Any]) -> str:
+    """All of it as lines of text."""
+    head = f"{metrics['model_version']} on {metrics['rows']:,} labelled rows"
+    left_out = f"left out: {metrics['rows_without_label']:,} rows without a label" if metrics["rows_without_label"] else None
+    return "\n".join(filter(None, [head, metrics_table(metrics), estimates_text(metrics), left_out]))
+
+
+def estimates_text(metrics: Mapping[str, Any]) -> str:
+    """What a run would say of itself without the labels, beside what they tell; a line for a terminal."""
+    parts = [
+        f"of the {row['rows']:,} rows {which}: estimated {row['estimated']:.1%}, measured {row['measured']:.1%}"
+        for which, row in (
+            ("with a category", metrics["estimated_accuracy"]),
+            ("not in review", metrics["estimated_precision"]),
+        )
+        if row
+    ]
+    accuracy = f"accuracy {'; '.join(parts)}" if parts else "accuracy: no row has a category"
+    unfamiliar = metrics.get("unfamiliar")
+    if unfamiliar is None:
+        return accuracy
+    return f"{accuracy}\n--unfamiliar {unfamiliar['asked']:g} would send {unfamiliar['found']:.1%} of the rows to review"

@@ -1,0 +1,10 @@
+"""What a row is called after scoring, and why. Apart from the tables, since whoever scores without Spark says the same."""
+
+CATEGORIZED_STATUS = "categorized"
+REVIEW = "review"
+UNCLASSIFIABLE = "unclassifiable"
+
+NO_TEXT = "no text"
+NO_WORDS = "no words in the text"
+LOW_CONFIDENCE = "confidence below the threshold"
+UNFAMILIAR = "unfamiliar"
