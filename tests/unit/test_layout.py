@@ -8,7 +8,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-CODE = [path for folder in ("jobs", "lib", "schemas", "training") for path in (ROOT / folder).rglob("*.py")]
+CODE = [
+    path for folder in ("catalog_categorizer", "jobs", "lib", "schemas", "training") for path in (ROOT / folder).rglob("*.py")
+]
 
 
 def files_with(pattern: str) -> set[str]:
@@ -51,6 +53,11 @@ def test_one_home(pattern: str, homes: set[str]) -> None:
 
 def test_nothing_loads_code() -> None:
     assert files_with(r"\bpickle\b|joblib|\bh5py\b|yaml\.load|\beval\(|\bexec\(") == set()
+
+
+def test_imports_that_setup_writes_anew() -> None:
+    """`pip install .` puts these below another name (setup.py), which it can where they are imported in one way."""
+    assert files_with(r"(?m)^\s*import (lib|schemas|jobs|training)\b") == set()
 
 
 def test_every_job_is_listed_in_the_readme() -> None:
