@@ -1,31 +1,46 @@
-"""The distribution: an application that travels to a cluster as a zip, described so that pip and lock tools know its needs.
+"""The distribution: what `pip install .` puts into other people's environments, and what the lock tools read.
+
+The house's packages are plain top-level ones, shipped to a cluster as a zip. Installed, they lie below `catalog_categorizer`, where a
+package called `lib` collides with nobody's; their imports are written anew on the way (docs/decisions/0030-…).
 
 The exact versions that run are in requirements/*.lock; the ranges here say what the code is written for.
 `python setup.py build_ext --inplace` compiles native/*.cpp to lib/_native.ARCHITECTURE.so.
 """
 
 import platform
+import re
+import shutil
 from glob import glob
+from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+from setuptools.errors import SetupError
 
-SPARK = ["pyspark==4.1.4", "delta-spark==4.4.0"]
-SCORING = [
+# What categories for a frame of pandas or Polars need.
+FRAMES = [
     "numpy>=1.26",
     "onnxruntime>=1.20",
-    # Spark declares pandas < 3 until 4.3.
-    "pandas>=2.2,<3",
+    "pandas>=2.2",
     # Reads the weights in an ONNX file; onnxruntime brings it anyway.
     "protobuf>=5",
     "pyarrow>=18",
+    "tomli>=2; python_version < '3.11'",
+]
+# Spark declares pandas < 3 until 4.3.
+SPARK = ["pyspark==4.1.4", "delta-spark==4.4.0", "pandas>=2.2,<3"]
+# What the jobs need, of which the training has more.
+JOBS = [
+    *SPARK,
     # The live line of a run on a terminal.
     "rich>=13",
     # Compiles native/*.cpp where the environment is made.
     "setuptools>=69",
-    "tomli>=2; python_version < '3.11'",
 ]
 TRAINING = [
+    *JOBS,
     "keras>=3.8",
     "matplotlib>=3.9",
     "onnx>=1.17",
@@ -42,6 +57,7 @@ TRAINING = [
     "tensorflow>=2.18; sys_platform != 'linux' or platform_machine != 'x86_64'",
 ]
 TEST = [
+    *TRAINING,
     "deltalake>=1.0",
     # Readers of the tables, whose queries stand in docs/queries.md.
     "duckdb>=1.1",
@@ -57,7 +73,7 @@ TEST = [
 ]
 
 NATIVE = Extension(
-    "lib._native",
+    "catalog_categorizer.lib._native",
     sorted(glob("native/*.cpp")),
     depends=sorted(glob("native/*.inc") + glob("native/*.h")),
     language="c++",
@@ -86,16 +102,49 @@ class BuildNative(build_ext):
 
 
 # What the benchmarks compare with, beside what the tests need anyway.
-BENCH = ["mlflow-skinny>=3", "openvino>=2025.0"]
+BENCH = [*TEST, "mlflow-skinny>=3", "openvino>=2025.0"]
+
+PACKAGE = "catalog_categorizer"
+# The packages that travel with it; jobs and training are run from the clone.
+BELOW = ("lib", "schemas")
+IMPORT_OF_BELOW = re.compile(rf"^(\s*from )(?=(?:{'|'.join(BELOW)})\b)", re.MULTILINE)
+
+
+class BuildPackage(build_py):
+    """Writes `from lib.…` as `from catalog_categorizer.lib.…` into the copies that are installed."""
+
+    def run(self):
+        # An earlier build may have left modules that are no more.
+        shutil.rmtree(Path(self.build_lib, PACKAGE), ignore_errors=True)
+        super().run()
+
+    def build_module(self, module, module_file, package):
+        outfile, copied = super().build_module(module, module_file, package)
+        path = Path(outfile)
+        path.write_text(IMPORT_OF_BELOW.sub(rf"\1{PACKAGE}.", path.read_text(encoding="utf-8")), encoding="utf-8")
+        return outfile, copied
+
+
+class RefuseEditable(editable_wheel):
+    def run(self):
+        raise SetupError(
+            "Expected a plain `pip install .`, found an editable one, where packages cannot have other names than in the clone; "
+            "to work on the code, put the clone's folder on PYTHONPATH."
+        )
+
 
 setup(
     name="catalog-categorizer",
     version="0.1.0",
     description="Gives every row of a product catalogue a category with a confidence: an LSTM on Spark, kept in Delta",
     python_requires=">=3.10",
-    packages=["jobs", "lib", "lib.model.engines", "schemas", "training"],
-    install_requires=SPARK + SCORING,
+    packages=[
+        PACKAGE,
+        *[f"{PACKAGE}.{name}" for top in BELOW for name in (top, *(f"{top}.{one}" for one in find_packages(top)))],
+    ],
+    package_dir={f"{PACKAGE}.{top}": top for top in BELOW},
+    install_requires=FRAMES,
     ext_modules=[NATIVE],
-    cmdclass={"build_ext": BuildNative},
-    extras_require={"training": TRAINING, "test": TRAINING + TEST, "bench": TRAINING + TEST + BENCH},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPackage, "editable_wheel": RefuseEditable},
+    extras_require={"spark": SPARK, "jobs": JOBS, "training": TRAINING, "test": TEST, "bench": BENCH},
 )

@@ -10,5 +10,5 @@ compile() {
 compile --extra test -o requirements/test.lock
 compile --extra bench -c requirements/test.lock -o requirements/bench.lock
 compile --extra training -c requirements/test.lock -o requirements/training.lock
-compile -c requirements/test.lock -o requirements/run.lock
+compile --extra jobs -c requirements/test.lock -o requirements/run.lock
 rm -rf ./*.egg-info

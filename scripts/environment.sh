@@ -145,8 +145,8 @@ prepare_native() {
     # Moved into place whole: half a library would be found and fail.
     rm -rf "$ROOT/build/native"
     (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
-    if [ -e "$ROOT/build/native/lib/$library" ]; then
-        mv "$ROOT/build/native/lib/$library" "$ROOT/lib/$library"
+    if [ -e "$ROOT/build/native/catalog_categorizer/lib/$library" ]; then
+        mv "$ROOT/build/native/catalog_categorizer/lib/$library" "$ROOT/lib/$library"
     else
         say "it did not compile (see build/native.log): ONNX Runtime will score"
     fi
