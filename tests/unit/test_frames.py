@@ -42,6 +42,8 @@ def test_a_frame_of_pandas_keeps_rows_index_and_columns(model, products) -> None
     pd.testing.assert_frame_equal(frame, before)
     pd.testing.assert_frame_equal(found[list(frame)], before)
     assert list(found) == [*frame, *ADDED]
+    expected = cc.categorize(products, model, ["title", "description"])
+    pd.testing.assert_frame_equal(found[ADDED].reset_index(drop=True), expected[ADDED])
     assert set(found["status"]) <= {"categorized", "review", "unclassifiable"}
     assert found["confidence"].dtype == np.float32
 
