@@ -1,1 +1,1 @@
-"""What runs on the driver and on executors, in three rooms: model, tables and scoring."""
+"""What runs on the driver and on executors, in rooms: model, tables, progress, scoring and reports."""

@@ -8,21 +8,23 @@ import json
 import pytest
 from rich.console import Console
 
-from lib.scoring import progress
-from lib.scoring.progress import JsonLines, Lines, LiveLine
+from lib.progress import shown
+from lib.progress import told as looking
+from lib.progress.shown import JsonLines, Lines, LiveLine
+from lib.scoring.progress import STEPS
 from tests.waiting import until
 
 
 @pytest.fixture
 def soon(monkeypatch) -> None:
     """Looks often, and says each time what it sees."""
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-    monkeypatch.setattr(progress, "LOOKS_A_SECOND", 100)
+    monkeypatch.setattr(shown, "SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(looking, "LOOKS_A_SECOND", 100)
 
 
 def test_a_line_a_step_and_how_far_it_is(soon) -> None:
     out = io.StringIO()
-    with Lines(out).start() as told:
+    with Lines(out, STEPS).start() as told:
         told.step("comparing")
         told.step("scoring", 4_000, lambda: 1_000)
         until(lambda: "1,000 of 4,000 rows" in out.getvalue(), "a line about the rows")
@@ -33,7 +35,7 @@ def test_a_line_a_step_and_how_far_it_is(soon) -> None:
 
 def test_lines_of_json(soon) -> None:
     out = io.StringIO()
-    with JsonLines(out).start() as told:
+    with JsonLines(out, STEPS).start() as told:
         told.step("scoring", 4_000, lambda: 5_000)
         until(lambda: "progress" in out.getvalue(), "a line about the rows")
     step, at_work, *_ = map(json.loads, out.getvalue().splitlines())
@@ -45,7 +47,7 @@ def test_lines_of_json(soon) -> None:
 def test_the_live_line_of_a_terminal(soon) -> None:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=120)
-    with LiveLine(terminal).start() as told:
+    with LiveLine(terminal, STEPS).start() as told:
         told.step("scoring", 2_000, lambda: 500)
         until(lambda: "500 of 2,000 rows" in out.getvalue(), "the rows on the line")
         told.step("publishing")
@@ -57,7 +59,11 @@ def test_the_live_line_of_a_terminal(soon) -> None:
 
 def test_a_note_beside_the_steps(soon) -> None:
     out, objects, terminal = io.StringIO(), io.StringIO(), io.StringIO()
-    for told in (Lines(out), JsonLines(objects), LiveLine(Console(file=terminal, force_terminal=True, width=120))):
+    for told in (
+        Lines(out, STEPS),
+        JsonLines(objects, STEPS),
+        LiveLine(Console(file=terminal, force_terminal=True, width=120), STEPS),
+    ):
         with told.start():
             told.step("comparing")
             told.say("[the feed] is gone")
@@ -74,7 +80,7 @@ class Gone(io.StringIO):
 
 
 def test_a_terminal_that_goes_ends_the_telling_and_nothing_else() -> None:
-    with LiveLine(Console(file=Gone(), force_terminal=True)).start() as told:
+    with LiveLine(Console(file=Gone(), force_terminal=True), STEPS).start() as told:
         told.step("publishing")
         told.step("recording")
         told.say("anything")
@@ -82,7 +88,24 @@ def test_a_terminal_that_goes_ends_the_telling_and_nothing_else() -> None:
 
 def test_a_closed_stream_ends_the_telling_and_nothing_else() -> None:
     out = io.StringIO()
-    with Lines(out).start() as told:
+    with Lines(out, STEPS).start() as told:
         out.close()
         told.step("comparing")
         told.step("scoring", 10, lambda: 1)
+
+
+def test_what_a_step_has_come_to(soon) -> None:
+    out, objects, terminal = io.StringIO(), io.StringIO(), io.StringIO()
+    for watching in (
+        Lines(out, STEPS),
+        JsonLines(objects, STEPS),
+        LiveLine(Console(file=terminal, force_terminal=True, width=120), STEPS),
+    ):
+        with watching.start():
+            watching.step("scoring", 4, lambda: 1, "epochs", lambda: 75)
+            watching.mark("epoch 1/4  loss 0.5 [x]", {"event": "epoch", "loss": 0.5})
+    assert " epoch 1/4  loss 0.5 [x]\n" in out.getvalue()
+    assert " scoring 4 epochs\n" in out.getvalue()
+    assert json.loads(objects.getvalue().splitlines()[0])["epochs"] == 4
+    assert any(json.loads(line).get("loss") == 0.5 for line in objects.getvalue().splitlines())
+    assert "1 of 4 epochs, 1 min 15 s left; epoch 1/4  loss 0.5 [x]" in terminal.getvalue()
