@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.command import run_command
+from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
+from lib.progress.shown import watched
 from lib.session import spark_session
 from lib.settings import ABOVE_0, BETWEEN_0_AND_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, JobSettings, Names, Range, at_least, option
 from lib.tables.corrections import standing
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from training.dataset import Elsewhere, LabelledTexts
+    from training.progress import Telling
     from training.recipe import BagSettings, Recipe
+    from training.training import Trained
 
 
 MINUTES = Range("as a number of minutes from 0", lambda value: 0 <= value < math.inf)
@@ -164,6 +167,9 @@ class TrainSettings(JobSettings):
     data_note: str = option("origin and licence of the data, for the model card", default="")
     limits: Names = option("known limits, for the model card, parted by commas", default=())
     tensorboard: str | None = option("folder for TensorBoard's logs", default=None)
+    log_format: str = option(
+        "what is printed: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,29 +220,41 @@ class TrainSettings(JobSettings):
 
 def main(settings: TrainSettings) -> int:
     # Imported here, so that --help and wrong use answer at once and without TensorFlow.
+    from training.progress import STEPS, Telling
+
+    with watched(settings.log_format, STEPS) as told:
+        trained = _train(settings, Telling(told, answers=not speaks_json(settings)))
+    if speaks_json(settings):
+        said = {"bundle": str(trained.folder), "promoted": trained.promoted, "verdict": trained.verdict}
+        figures = ("judged_on", "rows", "accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+        print(json_line("trained", **said, **{name: trained.metrics[name] for name in figures}), flush=True)
+    return 0
+
+
+def _train(s: TrainSettings, say: Telling) -> Trained:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
     from training.dataset import remarks
     from training.pretrained import coverage, vectors_for
+    from training.progress import step
     from training.recipe import Place
     from training.training import train
 
-    recipe = recipe_of(settings)
-    data, unlabelled, elsewhere = _read(settings, recipe)
+    recipe = recipe_of(s)
+    say(step("reading"))
+    data, unlabelled, elsewhere = _read(s, recipe)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
-    print(f"{data.rows_read:,} labelled rows read; dropped: {dropped}", flush=True)
+    say(f"{data.rows_read:,} labelled rows read; dropped: {dropped}")
     for line in remarks(data):
-        print(line, flush=True)
+        say(line)
     vectors = None
-    if settings.vectors:
+    if s.vectors:
         texts = [data.texts, *([] if unlabelled is None else [unlabelled])]
-        vectors = vectors_for(settings.vectors, texts, recipe.text, settings.vectors_words, settings.vectors_note)
-        print(coverage(vectors, data.texts, recipe.text), flush=True)
-    s = settings
+        vectors = vectors_for(s.vectors, texts, recipe.text, s.vectors_words, s.vectors_note)
+        say(str(coverage(vectors, data.texts, recipe.text)))
     place = Place(s.models, s.bundle_name, s.promote_margin, s.data_note, s.limits, s.wrong_labels)
-    train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, vectors=vectors)
-    return 0
+    return train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, say, vectors)
 
 
 def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:

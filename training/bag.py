@@ -25,7 +25,7 @@ from lib.errors import CategorizerError
 from lib.model.arrays import Float32s, Int8s, Int32s, Int64s
 from lib.model.bag import Bag, BagVocabulary, marked, neighbours, subwords_of
 from lib.model.text import FIRST_WORD_ID, OOV_ID, TokenIds, Tokenizer, tokens_of
-from training.fit import FitData, progress
+from training.fit import FitData, epoch_line
 from training.recipe import BagSettings
 
 # Adam (Kingma and Ba 2015), with the authors' constants.
@@ -227,7 +227,7 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
                 f"Expected a finite loss of the bag, found {loss}; nothing was promoted, lower --bag-learning-rate."
             )
         now = {"loss": loss, "accuracy": accuracy, **_judged(network, data)}
-        say(f"epoch {epoch + 1}/{epochs}  {progress(now)}  {time.monotonic() - started:.1f} s")
+        say(epoch_line(epoch + 1, epochs, now, time.monotonic() - started))
     return network.fitted(data)
 
 

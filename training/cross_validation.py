@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.dataset import LabelledTexts, joined_tokens
 from training.evaluation import unknown_words
 from training.model import build_model
 from training.near_duplicates import Groups
+from training.progress import Counted, counted, step
 from training.recipe import Recipe
 from training.split import TEST, Split, deal, folds_by_group, split_of
 from training.vectors import WordVectors
@@ -82,7 +84,9 @@ def cross_validate(
     factors: list[tuple[float, ...]] = []
     every: dict[str, Int64s] = {}
     unknown: list[float] = []
+    say(step("folds", recipe.folds, "folds"))
     for fold in range(recipe.folds):
+        began = time.monotonic()
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
         model = build_model(data, sides, recipe, unlabelled, say=silent, vectors=vectors)
         held_out = data.texts.take(pa.array(sides.test))
@@ -97,10 +101,16 @@ def cross_validate(
         for name, predicted in found.items():
             every.setdefault(name, np.full(len(texts), -1, dtype=np.int64))[sides.test] = predicted
             f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])
-        say(f"fold {fold + 1}/{recipe.folds}  weighted F1: " + ", ".join(f"{name} {v[-1]:.4f}" for name, v in f1.items()))
+        say(_fold_line(fold + 1, recipe.folds, {name: v[-1] for name, v in f1.items()}, time.monotonic() - began))
     right = probabilities.argmax(axis=1) == data.label_ids
     error = expected_calibration_error(probabilities.max(axis=1), right)
     return CrossValidation(probabilities, f1, error, tuple(factors), every, float(np.mean(unknown)))
+
+
+def _fold_line(number: int, folds: int, f1: Mapping[str, float], seconds: float) -> Counted:
+    """What a fold came to, by model."""
+    text = f"fold {number}/{folds}  weighted F1: " + ", ".join(f"{name} {value:.4f}" for name, value in f1.items())
+    return counted(text, "", "fold", (number, folds), seconds, {"f1_weighted": {name: round(v, 6) for name, v in f1.items()}})
 
 
 def fold_sides(

@@ -20,6 +20,7 @@ from lib.errors import CategorizerError
 from lib.model.arrays import Float32s, Int32s, Int64s
 from lib.model.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
 from training.network import NetworkSettings, build_network, folded, network_with_vectors, round_embeddings
+from training.progress import Counted, counted
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
 WIDTH_STEP = 25
@@ -175,13 +176,15 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._say(f"epoch {epoch + 1}/{self._epochs}  {progress(logs or {})}  {time.monotonic() - self._began:.1f} s")
+        self._say(epoch_line(epoch + 1, self._epochs, logs or {}, time.monotonic() - self._began))
 
 
-def progress(values: Mapping[str, float]) -> str:
-    """Loss and accuracy of an epoch, with those of the validation side where there is one."""
-    shown = [name for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in values]
-    return "  ".join(f"{name.replace('val_', 'validation ')} {values[name]:.4f}" for name in shown)
+def epoch_line(number: int, epochs: int, values: Mapping[str, float], seconds: float) -> Counted:
+    """What an epoch came to: loss and accuracy, with those of the validation side where there is one."""
+    shown = {name: float(values[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in values}
+    text = "  ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in shown.items())
+    figures = {name.replace("val_", "validation_"): round(value, 6) for name, value in shown.items()}
+    return counted(f"epoch {number}/{epochs}  {text}  {seconds:.1f} s", "", "epoch", (number, epochs), seconds, figures)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 
 from lib.model.arrays import Float64s
 from training.bag import BagData, FittedBag, matrix_of
+from training.progress import counted
 from training.recipe import BagSettings
 
 # Weights of the texts times labels: beyond, one classifier a label takes minutes.
@@ -49,11 +50,12 @@ def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[s
         table, bias = table @ into, bias + shift
     slopes = np.ones(table.shape[1], np.float32)
     fitted = FittedBag(data.vocabulary, table.astype(np.float32), output.astype(np.float32), bias.astype(np.float32), slopes)
-    shown = ""
+    shown, figures = "", {}
     if len(data.validation_labels):
         right = fitted.logits(data.validation).argmax(axis=1) == data.validation_labels
-        shown = f"  validation accuracy {right.mean():.4f}"
-    say(f"fitted{shown}  {time.monotonic() - began:.1f} s")
+        shown, figures = f"  validation accuracy {right.mean():.4f}", {"validation_accuracy": round(float(right.mean()), 6)}
+    seconds = time.monotonic() - began
+    say(counted(f"fitted{shown}  {seconds:.1f} s", "", "epoch", (1, 1), seconds, figures))
     return fitted
 
 

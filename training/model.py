@@ -34,17 +34,20 @@ from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_voca
 from training.linear import fit_linear, worth_fitting
 from training.network import NetworkSettings, build_network, joined_network
 from training.pretrained import record_of, rows_of, words_with_vectors
+from training.progress import step
 from training.recipe import BagSettings, Recipe
 from training.self_training import with_sure_texts
 from training.split import Split
 from training.vectors import WordVectors
-from training.workers import Say, prefixed, run_together
+from training.workers import Say, prefixed, run_together, workers_for
 
 # Below this many tokens to fit to, epochs counted, starting processes takes longer than they save.
 MIN_TOKENS_FOR_PROCESSES = 1_000_000
 
 
 PARTS = LSTM, BAG, LINEAR = "LSTM", "bag", "linear"
+# As they are called while they are fitted.
+TOLD_AS = {LSTM: "LSTM", BAG: "bag", LINEAR: "linear classifier"}
 RARITY = "rarity"
 
 
@@ -156,8 +159,11 @@ def build_model(
         every = Split(np.sort(np.concatenate([sides.train, sides.validation])), np.empty(0, np.int64), sides.test)
         plans.append(plan_of(data, every, recipe, unlabelled, vectors))
     tasks = [task for plan in plans for task in _tasks(plan, recipe, tensorboard if plan is plans[0] else None).values()]
-    few = tensorboard is not None or not worth_processes(plans[0], recipe)
-    found = run_together(tasks, say, 1 if few else processes)
+    if tensorboard is not None or not worth_processes(plans[0], recipe):
+        processes = 1
+    fits = {part: epochs for plan in plans for part, epochs in _epochs(plan, recipe).items()}
+    say(step("fitting", fits=fits, processes=workers_for(len(tasks), processes)))
+    found = run_together(tasks, say, processes)
     each = len(tasks) // len(plans)
     first, last = (
         _parts(plan, recipe, found[i * each : (i + 1) * each]) for i, plan in ((0, plans[0]), (len(plans) - 1, plans[-1]))
@@ -278,16 +284,29 @@ def logits_of_part(plan: Plan, recipe: Recipe, part: str, texts: Sequence[pa.Arr
 
 def _tasks(plan: Plan, recipe: Recipe, tensorboard: str | None) -> dict[str, Callable[[Say], FittedWeights | FittedBag]]:
     """By part, the fit of each that the recipe asks for."""
-    which = "" if len(plan.data.validation) else "all texts, "
+    which = _which(plan)
     tasks: dict[str, Callable[[Say], FittedWeights | FittedBag]] = {
-        LSTM: partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}LSTM ")
+        LSTM: partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}{TOLD_AS[LSTM]} ")
     }
     if plan.bag is None or recipe.bag is None:
         return tasks
-    tasks[BAG] = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}bag ")
+    tasks[BAG] = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}{TOLD_AS[BAG]} ")
     if worth_fitting(plan.bag, recipe.bag):
-        tasks[LINEAR] = partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}linear classifier ")
+        tasks[LINEAR] = partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}{TOLD_AS[LINEAR]} ")
     return tasks
+
+
+def _which(plan: Plan) -> str:
+    """In front of what is told of its fits."""
+    return "" if len(plan.data.validation) else "all texts, "
+
+
+def _epochs(plan: Plan, recipe: Recipe) -> dict[str, int]:
+    """The epochs of each part that is fitted, by the name under which it tells them; the linear classifier takes one."""
+    epochs = {LSTM: recipe.fit.epochs_for(len(plan.data.train), plan.data.labels)}
+    if plan.bag is not None and recipe.bag is not None:
+        epochs |= {BAG: recipe.bag.epochs_for(len(plan.bag.train_labels)), LINEAR: 1}
+    return {f"{_which(plan)}{TOLD_AS[part]}": epochs[part] for part in parts_of(plan, recipe)}
 
 
 def _fit_lstm(

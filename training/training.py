@@ -34,6 +34,7 @@ from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.model import Model, build_model
 from training.near_duplicates import Groups, near_duplicates
+from training.progress import SECONDS, Outcome, step
 from training.promise import promise_text
 from training.promotion import promotion
 from training.publication import Staging, current_bundle, write_bundle
@@ -98,16 +99,17 @@ def train(
     fitted = _fit(data, recipe, unlabelled, vectors, tensorboard, say)
     wrong = _doubted_labels(fitted, place, say)
     present = current_bundle(place.models, place.name)
-    folder, metrics, evidence = _publish(fitted, place, elsewhere, wrong)
-    say(f"\n{metrics_table(metrics)}\n\n{_comparison_text(evidence)}{_confidence_text(metrics)}\n\nbundle {folder}")
+    folder, metrics, evidence = _publish(fitted, place, elsewhere, wrong, say)
+    comparison, confidence = _comparison_text(evidence), _confidence_text(metrics)
+    say(Outcome(f"\n{metrics_table(metrics)}\n\n{comparison}{confidence}\n\nbundle {folder}"))
     better = better_text(evidence.better_baselines)
     if better:
-        say(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}.")
+        say(Outcome(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}."))
     judged = (lambda other: _metrics(other, data, fitted.split)) if len(fitted.split.test) else None
     promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
         move_current(str(folder.parent), folder.name)
-    say(verdict)
+    say(Outcome(verdict))
     return Trained(folder, metrics, promoted, verdict)
 
 
@@ -120,11 +122,13 @@ def _fit(
     say: Callable[[str], None],
 ) -> Fitted:
     """Search and folds, where they are asked for, then the network that is shipped and its thresholds."""
+    say(step("splitting"))
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
     searched = None
     if recipe.search_minutes:
         rows = np.sort(np.concatenate([split.train, split.validation]))
+        say(step("searching", round(recipe.search_minutes * 60), SECONDS))
         searched = search(data, groups, rows, recipe, unlabelled, vectors, say)
         recipe = searched.recipe
     baselines = _baselines_asked_for(data, recipe, say)
@@ -143,13 +147,18 @@ def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) ->
     """Labels that are probably wrong, told and written where that is asked for; None if none were looked for."""
     if not _wrong_labels_asked_for(fitted.data, fitted.validated, fitted.recipe, say):
         return None
+    say(step("doubting"))
     wrong = _wrong_labels(fitted.data, fitted.groups, fitted.validated, fitted.recipe)
     _tell_wrong_labels(wrong, fitted.data, place, say)
     return wrong
 
 
 def _publish(
-    fitted: Fitted, place: Place, elsewhere: Elsewhere | None, wrong: list[WrongLabel] | None
+    fitted: Fitted,
+    place: Place,
+    elsewhere: Elsewhere | None,
+    wrong: list[WrongLabel] | None,
+    say: Callable[[str], None],
 ) -> tuple[Path, Mapping[str, Any], Evidence]:
     """The bundle's folder, what it was measured at as it was saved, and what it was compared with."""
     with Staging(place.models, place.name) as staging:
@@ -158,9 +167,13 @@ def _publish(
         manifest["training"]["search"] = fitted.searched.record if fitted.searched else None
         # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
         write_bundle(staging.folder, manifest, files)
+        say(step("evaluating"))
         bundle = load_bundle(str(staging.folder))
         metrics = _metrics(bundle, fitted.data, fitted.split, fitted.validated)
+        if fitted.baselines:
+            say(step("baselines"))
         evidence = _evidence(bundle, fitted, metrics, elsewhere, wrong)
+        say(step("writing"))
         manifest["metrics"] = {**metrics, **evidence.record()}
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted.model, evidence)})
         return staging.publish(manifest["version"]), manifest["metrics"], evidence

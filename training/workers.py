@@ -11,6 +11,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from training.progress import Counted, Step
 from training.quiet import import_tensorflow
 
 Say = Callable[[str], None]
@@ -28,7 +29,7 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
     Raises:
         Whatever a task raises; those that have not begun are left out.
     """
-    workers = min(processes or _cores(), len(tasks))
+    workers = workers_for(len(tasks), processes)
     if workers <= 1:
         return [task(say) for task in tasks]
     # A forked TensorFlow hangs.
@@ -49,6 +50,11 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
     finally:
         lines.put(None)
         speaker.join()
+
+
+def workers_for(tasks: int, processes: int | None = None) -> int:
+    """How many of so many tasks run at once; processes: as in `run_together`."""
+    return min(processes or _cores(), tasks)
 
 
 def silent(line: str) -> None:
@@ -101,4 +107,4 @@ def prefixed(say: Say, prefix: str) -> Say:
 
 
 def _said(say: Say, prefix: str, line: str) -> None:
-    say(prefix + line)
+    say(line.behind(prefix) if isinstance(line, (Step, Counted)) else prefix + line)
