@@ -215,6 +215,21 @@ def test_shops_that_training_never_saw(tmp_path: Path, capsys) -> None:
     assert "was split by the column shop, and with near-duplicates on one side only" in (folder / "README.md").read_text()
 
 
+def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
+    assert run(SAMPLES / "labels.csv", tmp_path / "models", "--no-baselines", "--no-bag", "--log-format", "json") == 0
+    settings, *events, trained = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (settings["event"], settings["log_format"]) == ("settings", "json")
+    steps = [event["step"] for event in events if event["event"] == "step"]
+    assert steps == ["starting", "reading", "splitting", "fitting", "evaluating", "writing"]
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert [(one["part"], one["epoch"], one["epochs"]) for one in epochs] == [("LSTM", 1, 1), ("all texts, LSTM", 1, 1)]
+    assert {"loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"} <= epochs[0].keys()
+    bundle = load_bundle(str(tmp_path / "models" / "labels"))
+    assert (trained["event"], trained["promoted"]) == ("trained", True)
+    assert trained["bundle"].endswith(bundle.model_version.split("/")[1])
+    assert trained["f1_weighted"] == bundle.manifest["metrics"]["f1_weighted"]
+
+
 def vectors_file(folder: Path, *rows: str) -> Path:
     path = folder / "vectors.txt.gz"
     path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows).encode()))
