@@ -76,6 +76,13 @@ def counted(
     return line
 
 
+def _short(line: Counted) -> str:
+    """What has room on a terminal's line: of an epoch its loss, and the accuracy on texts that it did not see, where there are any."""
+    accuracy = "validation_accuracy" if "validation_accuracy" in line.figures else "accuracy"
+    figures = [f"{name.replace('_', ' ')} {line.figures[name]:.3f}" for name in ("loss", accuracy) if name in line.figures]
+    return " ".join(filter(None, [line.part, f"{line.number}/{line.of}", ", ".join(figures)])) if line.unit == "epoch" else ""
+
+
 class Telling:
     """Takes the lines of a training and tells them. answers: whether its outcome is printed for people."""
 
@@ -111,7 +118,8 @@ class Telling:
         self._seconds[line.part], self._last = line.seconds, time.monotonic()
         numbers = {line.unit: line.number, f"{line.unit}s": line.of}
         part = {"part": line.part} if line.part else {}
-        self._told.mark(line, {"event": line.unit, **part, **numbers, **line.figures, SECONDS: round(line.seconds, 2)})
+        event = {"event": line.unit, **part, **numbers, **line.figures, SECONDS: round(line.seconds, 2)}
+        self._told.mark(line, event, _short(line))
 
     def _sum_done(self) -> int:
         return sum(self._done.values())

@@ -51,8 +51,8 @@ class LiveLine(Watched):
         self._task = self._line.add_task(self._steps[self._step.name], total=self._step.rows or None, said="")
         self._line.refresh()
 
-    def _marked(self, text: str, event: Mapping[str, Any]) -> None:
-        self._mark = text
+    def _marked(self, text: str, event: Mapping[str, Any], short: str) -> None:
+        self._mark = short
         self._look()
 
     def _note(self, text: str) -> None:
@@ -91,7 +91,7 @@ class Lines(Watched):
         event = {"event": "progress", "step": step.name, **figures, "seconds_left": left and round(left)}
         self._write(f"{self._steps[step.name]} {step.said()}", event)
 
-    def _marked(self, text: str, event: Mapping[str, Any]) -> None:
+    def _marked(self, text: str, event: Mapping[str, Any], short: str) -> None:
         self._write(text, event)
 
     def _note(self, text: str) -> None:

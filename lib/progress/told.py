@@ -31,8 +31,8 @@ class Told(AbstractContextManager["Told"]):
             left: the seconds that are left, where the job knows better than by the rows done so far; None as long as it does not.
         """
 
-    def mark(self, text: str, event: Mapping[str, Any]) -> None:
-        """Something that the step has come to: for people as a text, for programs as an event."""
+    def mark(self, text: str, event: Mapping[str, Any], short: str = "") -> None:
+        """Something that the step has come to: for people as a text, short where there is little room, for programs as an event."""
 
     def say(self, text: str) -> None:
         """What a person should know beside the steps."""
@@ -96,9 +96,9 @@ class Watched(Told):
             self._step = Step(name, rows, done, unit, left)
             self._safely(self._begun)
 
-    def mark(self, text: str, event: Mapping[str, Any]) -> None:
+    def mark(self, text: str, event: Mapping[str, Any], short: str = "") -> None:
         with self._lock:
-            self._safely(lambda: self._marked(text, event))
+            self._safely(lambda: self._marked(text, event, short or text))
 
     def say(self, text: str) -> None:
         with self._lock:
@@ -127,7 +127,7 @@ class Watched(Told):
     def _look(self) -> None:
         raise NotImplementedError
 
-    def _marked(self, text: str, event: Mapping[str, Any]) -> None:
+    def _marked(self, text: str, event: Mapping[str, Any], short: str) -> None:
         raise NotImplementedError
 
     def _note(self, text: str) -> None:

@@ -103,9 +103,9 @@ def test_what_a_step_has_come_to(soon) -> None:
     ):
         with watching.start():
             watching.step("scoring", 4, lambda: 1, "epochs", lambda: 75)
-            watching.mark("epoch 1/4  loss 0.5 [x]", {"event": "epoch", "loss": 0.5})
+            watching.mark("epoch 1/4  loss 0.5 [x]", {"event": "epoch", "loss": 0.5}, "1/4 [x]")
     assert " epoch 1/4  loss 0.5 [x]\n" in out.getvalue()
     assert " scoring 4 epochs\n" in out.getvalue()
     assert json.loads(objects.getvalue().splitlines()[0])["epochs"] == 4
     assert any(json.loads(line).get("loss") == 0.5 for line in objects.getvalue().splitlines())
-    assert "1 of 4 epochs, 1 min 15 s left; epoch 1/4  loss 0.5 [x]" in terminal.getvalue()
+    assert "1 of 4 epochs, 1 min 15 s left; 1/4 [x]" in terminal.getvalue()

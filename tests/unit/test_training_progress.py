@@ -25,8 +25,9 @@ class Seen(Lines):
         super().__init__(io.StringIO(), STEPS)
         self.far: list[str] = []
 
-    def _marked(self, text: str, event: object) -> None:
+    def _marked(self, text: str, event: object, short: str) -> None:
         self.far.append(self._step.said())
+        self.short = short
 
 
 def test_lines_that_count_are_lines_all_the_same() -> None:
@@ -48,6 +49,7 @@ def test_how_far_the_fits_are_and_what_is_left() -> None:
     say(epoch("LSTM", 1, 4, seconds=10))
     say(epoch("LSTM", 2, 4, seconds=12))
     say(epoch("linear classifier", 1, 1, seconds=3))
+    assert seen.short == "linear classifier 1/1 loss 0.500"
     assert seen.far == [
         # Nothing is known of the LSTM yet: (10 - 1) x 0.5 on two processes.
         "1 of 19 epochs, 2 s left",
