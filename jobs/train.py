@@ -243,7 +243,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
 
     recipe = recipe_of(s)
     say(step("reading"))
-    data, unlabelled, elsewhere = _read(s, recipe)
+    data, unlabelled, elsewhere = _read(s, recipe, say)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     say(f"{data.rows_read:,} labelled rows read; dropped: {dropped}")
     for line in remarks(data):
@@ -257,7 +257,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     return train(data, recipe, place, unlabelled, elsewhere, s.tensorboard, say, vectors)
 
 
-def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
+def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
     """The labelled texts, the unlabelled ones, and those of another origin, of which the last two may not be asked for."""
     from training.dataset import Limits, read_corrected_texts, read_elsewhere, read_labelled_texts, read_unlabelled_texts
 
@@ -271,7 +271,7 @@ def _read(s: TrainSettings, recipe: Recipe) -> tuple[LabelledTexts, pa.Array | N
             named = columns_and_markers(s.corrections_columns or s.text_columns, recipe.text.fields)
             rows = standing(spark, locate(spark, s.corrections))
             corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
-            print(f"{len(corrected):,} corrections read", flush=True)
+            say(f"{len(corrected):,} corrections read")
         data = read_labelled_texts(
             source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column, corrected
         )
