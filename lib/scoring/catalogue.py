@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
@@ -218,7 +219,7 @@ def order_type(copies: DataFrame, columns: CatalogueColumns) -> str | None:
 
 def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
     """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
-    rows = spark.createDataFrame([(now, before)], "now binary, before binary")
+    rows = spark.createDataFrame(pa.table({"now": [now], "before": [before]}))
     union = F.hll_sketch_estimate(F.hll_union("now", "before"))
     both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
     return max(both - other, 0) / max(one, 1), max(both - one, 0) / max(other, 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -229,7 +230,7 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
 
 def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
     """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
-    lines: Any = spark.createDataFrame([(header,)], "value string")._jdf
+    lines: Any = spark.createDataFrame(pa.table({"value": [header]}))._jdf
     jvm: Any = spark._jvm
     reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
     return list(reader._jreader.csv(getattr(lines, "as")(jvm.org.apache.spark.sql.Encoders.STRING())).columns())

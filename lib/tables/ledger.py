@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from lib.tables.commits import commits_of, noted, read_state
 from lib.tables.locations import delta_table, is_delta
@@ -62,7 +64,8 @@ def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: b
     values = run.values()
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
-    row = spark.createDataFrame([tuple(values[name] for name in RUNS.names)], RUNS)
+    # By way of Arrow: for rows of Python itself Spark starts Python workers, and a job.
+    row = spark.createDataFrame(pa.Table.from_pylist([values], to_arrow_schema(RUNS)), RUNS)
     with noted(spark, {"run": {"run_id": run.run_id, "status": run.status}}):
         if replace:
             merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
