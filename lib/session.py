@@ -95,8 +95,8 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
-    jvm: Any = spark._jvm
-    jvm.java.util.Locale.setDefault(jvm.java.util.Locale.ROOT)
+    locale: Any = getattr(spark._jvm, "java.util.Locale")
+    locale.setDefault(locale.ROOT)
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
     try:

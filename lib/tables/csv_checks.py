@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.tables.file_checks import TextFile, content_of
 from lib.tables.listing import LITERAL_PATHS, path_in_metadata
+from lib.tables.locations import java_class
 
 # Of several lines; a header that goes on for longer is a quote that was not closed.
 MOST_HEADER_LINES = 10_000
@@ -25,9 +26,8 @@ def delimiter_read_as(spark: SparkSession, given: str) -> str:
     Raises:
         InputError: empty, an escape that Spark does not know, or a character that ends rows or quotes texts.
     """
-    jvm: Any = spark._jvm
     try:
-        found = str(jvm.org.apache.spark.sql.catalyst.csv.CSVExprUtils.toDelimiterStr(given))
+        found = str(java_class(spark, "org.apache.spark.sql.catalyst.csv.CSVExprUtils").toDelimiterStr(given))
     except Exception:  # py4j's error for each of Java's
         found = ""
     if not found or set(found) & set('"\r\n'):

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.tables.listing import LITERAL_PATHS, File, path_in_metadata
+from lib.tables.locations import java_class
 
 UTF_8 = "utf-8"
 # What a reader of lines looks for; an encoding that writes it otherwise has to be converted before.
@@ -46,7 +47,7 @@ def checked_encoding(spark: SparkSession, name: str) -> str:
     Raises:
         InputError: unknown to Java or Python, or one that does not write ASCII's characters as ASCII does.
     """
-    charset: Any = spark._jvm.java.nio.charset.Charset  # type: ignore[union-attr]
+    charset: Any = java_class(spark, "java.nio.charset.Charset")
     try:
         known = codecs.lookup(name).name
         fits = _ASCII.encode(known) == _ASCII.encode("ascii")

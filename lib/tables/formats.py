@@ -37,7 +37,7 @@ from lib.tables.listing import (
     plain_path,
     relations_of,
 )
-from lib.tables.locations import Location
+from lib.tables.locations import Location, java_class
 from lib.tables.parquet_checks import check_columns_of_files
 from schemas.tables import text_schema
 
@@ -231,9 +231,9 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
 def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
     """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
     lines: Any = spark.createDataFrame(pa.table({"value": [header]}))._jdf
-    jvm: Any = spark._jvm
+    strings = java_class(spark, "org.apache.spark.sql.Encoders").STRING()
     reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
-    return list(reader._jreader.csv(getattr(lines, "as")(jvm.org.apache.spark.sql.Encoders.STRING())).columns())
+    return list(reader._jreader.csv(getattr(lines, "as")(strings)).columns())
 
 
 def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:

@@ -14,6 +14,8 @@ from lib.errors import InputError
 from lib.identifiers import quoted
 from lib.redaction import redacted
 
+DELTA_TABLE = "io.delta.tables.DeltaTable"
+
 
 @dataclass(frozen=True)
 class Location:
@@ -39,10 +41,14 @@ class Location:
         return Location(self.given.rstrip("/") + suffix, self.uri.rstrip("/") + suffix, self.is_path)
 
 
+def java_class(spark: SparkSession, name: str) -> Any:
+    """A class of the JVM by its full name. On the way by its packages (`jvm.org.apache…`) Java looks for each of them in all jars."""
+    return getattr(spark._jvm, name)
+
+
 def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
     """Hadoop's FileSystem and Path of `path` (py4j objects)."""
-    jvm: Any = spark.sparkContext._jvm
-    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
+    hadoop_path = java_class(spark, "org.apache.hadoop.fs.Path")(path)
     jsc: Any = spark.sparkContext._jsc
     return hadoop_path.getFileSystem(jsc.hadoopConfiguration()), hadoop_path
 
@@ -157,7 +163,7 @@ def exists(spark: SparkSession, location: Location) -> bool:
 
 def is_delta(spark: SparkSession, location: Location) -> bool:
     if location.is_path:
-        return DeltaTable.isDeltaTable(spark, location.uri)
+        return bool(java_class(spark, DELTA_TABLE).isDeltaTable(_session(spark), location.uri))
     if not exists(spark, location):
         return False
     details = spark.sql(f"DESCRIBE TABLE EXTENDED {location.sql}").filter("col_name = 'Provider'").collect()
@@ -165,7 +171,15 @@ def is_delta(spark: SparkSession, location: Location) -> bool:
 
 
 def delta_table(spark: SparkSession, location: Location) -> DeltaTable:
-    return DeltaTable.forPath(spark, location.uri) if location.is_path else DeltaTable.forName(spark, location.uri)
+    if not location.is_path:
+        return DeltaTable.forName(spark, location.uri)
+    # What DeltaTable.forPath does, and `is_delta` its isDeltaTable, which come by the packages.
+    return DeltaTable(spark, java_class(spark, DELTA_TABLE).forPath(_session(spark), location.uri))
+
+
+def _session(spark: SparkSession) -> Any:
+    java: Any = spark
+    return java._jsparkSession
 
 
 def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
@@ -193,7 +207,7 @@ def is_on(snapshot: Any, name: str) -> bool:
 
 def no_option(spark: SparkSession) -> Any:
     """Scala's None."""
-    return getattr(getattr(spark._jvm.scala, "None$"), "MODULE$")  # type: ignore[union-attr]
+    return getattr(java_class(spark, "scala.None$"), "MODULE$")
 
 
 def files_and_bytes(spark: SparkSession, location: Location) -> tuple[int, int]:
@@ -219,8 +233,7 @@ def commit_of(spark: SparkSession, log: Any, version: int) -> tuple[str, int] | 
     Args:
         log: Delta's own object for the table's log.
     """
-    jvm: Any = spark._jvm
-    file = jvm.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
+    file = java_class(spark, "org.apache.spark.sql.delta.util.FileNames").unsafeDeltaFile(log.logPath(), version)
     try:
         lines = log.store().read(file, log.newDeltaHadoopConf())
     except Exception as error:

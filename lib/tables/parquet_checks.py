@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lib.errors import InputError
 from lib.tables.file_checks import check_none_lacks, check_none_twice
 from lib.tables.listing import LISTED, is_data, plain_path, relations_of
+from lib.tables.locations import java_class
 
 # Each is read as any behind it without a loss; times without a zone are taken for UTC.
 _WIDER = (("tinyint", "smallint", "int", "bigint"), ("float", "double"), ("timestamp_ntz", "timestamp"))
@@ -49,11 +50,10 @@ def check_columns_of_files(spark: SparkSession, frame: DataFrame, wanted: Sequen
 
 def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[str, Footer]:
     """By path; Spark reads the footers side by side, without the rows."""
-    jvm: Any = spark._jvm
-    package = jvm.org.apache.spark.sql.execution.datasources.parquet
-    reader = getattr(getattr(package, "ParquetFileFormat$"), "MODULE$").readParquetFootersInParallel
+    package = "org.apache.spark.sql.execution.datasources.parquet"
+    reader = getattr(java_class(spark, f"{package}.ParquetFileFormat$"), "MODULE$").readParquetFootersInParallel
     java: Any = spark
-    converter = package.ParquetToSparkSchemaConverter(java._jsparkSession.sessionState().conf())
+    converter = java_class(spark, f"{package}.ParquetToSparkSchemaConverter")(java._jsparkSession.sessionState().conf())
     jsc: Any = spark.sparkContext._jsc
     found: dict[str, Footer] = {}
     known: dict[str, Footer] = {}
@@ -66,7 +66,7 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
             kinds = [schema.getType(i) for i in range(schema.getFieldCount())]
             names = tuple(str(kind.getName()) for kind in kinds)
             types = {
-                name.lower(): _type_of(jvm, converter, kind)
+                name.lower(): _type_of(spark, converter, kind)
                 for name, kind in zip(names, kinds, strict=True)
                 if name.lower() in wanted
             }
@@ -83,16 +83,16 @@ def _index(spark: SparkSession, relation: Any) -> Any:
     index = relation.location()
     if index.getClass().getSimpleName() == LISTED:
         return index
-    jvm: Any = spark._jvm
-    return index.filterPartitions(getattr(getattr(jvm.scala.collection.immutable, "Nil$"), "MODULE$"))
+    return index.filterPartitions(getattr(java_class(spark, "scala.collection.immutable.Nil$"), "MODULE$"))
 
 
-def _type_of(jvm: Any, converter: Any, kind: Any) -> str:
+def _type_of(spark: SparkSession, converter: Any, kind: Any) -> str:
     """Spark's name of the type that a Parquet column has by itself; Parquet's name where Spark has none."""
-    alone = jvm.java.util.ArrayList()
+    alone = java_class(spark, "java.util.ArrayList")()
     alone.add(kind)
     try:
-        return _plain(converter.convert(jvm.org.apache.parquet.schema.MessageType("alone", alone)).fields()[0].dataType())
+        message = java_class(spark, "org.apache.parquet.schema.MessageType")("alone", alone)
+        return _plain(converter.convert(message).fields()[0].dataType())
     except Exception:  # py4j's error for each of Java's
         return str(kind.toString())
 

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 
 from lib.identifiers import column
 from lib.tables.commits import APPLICATION
-from lib.tables.locations import Location, delta_log, is_on, no_option
+from lib.tables.locations import Location, delta_log, is_on, java_class, no_option
 from schemas.tables import columns_anew
 
 METRICS = "spark.databricks.delta.history.metricsEnabled"
@@ -25,18 +25,21 @@ MOST_IDS_TO_BROADCAST = 500_000
 # Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
 BY_MERGE_ALONE = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors", "delta.enableRowTracking")
 
+PYTHON_UTILS = "org.apache.spark.api.python.PythonUtils"
+
 
 class Transaction:
     """A transaction of Delta on one version of a table: its commit fails if another has changed since what it has read."""
 
     def __init__(self, spark: SparkSession, target: Location, version: int) -> None:
-        jvm: Any = spark._jvm
         session: Any = spark._jsparkSession
-        self._spark, self._jvm, self._session = spark, jvm, session
+        self._spark, self._session = spark, session
         self.none, self._log = no_option(spark), delta_log(spark, target)
-        self._delta = self._jvm.org.apache.spark.sql.delta
         self.snapshot = self._log.getSnapshotAt(version, self.none, self.none, False)
-        self.java = self._log.startTransaction(self.none, self._jvm.scala.Some(self.snapshot))
+        self.java = self._log.startTransaction(self.none, java_class(spark, "scala.Some")(self.snapshot))
+
+    def _of_delta(self, name: str) -> Any:
+        return java_class(self._spark, f"org.apache.spark.sql.delta.{name}")
 
     @property
     def columns(self) -> StructType:
@@ -50,36 +53,36 @@ class Transaction:
         return [str(found.apply(i)) for i in range(found.size())]
 
     def save_mode(self, name: str) -> Any:
-        return getattr(self._jvm.org.apache.spark.sql.SaveMode, name)
+        return getattr(java_class(self._spark, "org.apache.spark.sql.SaveMode"), name)
 
     def operation(self, name: str, *arguments: Any) -> Any:
         """What the history will call the commit."""
-        return getattr(self._delta, f"DeltaOperations${name}")(*arguments)
+        return self._of_delta(f"DeltaOperations${name}")(*arguments)
 
     def sequence(self, values: Iterable[Any]) -> Any:
-        listed = self._jvm.java.util.ArrayList()
+        listed = java_class(self._spark, "java.util.ArrayList")()
         for value in values:
             listed.add(value)
-        return self._jvm.org.apache.spark.api.python.PythonUtils.toSeq(listed)
+        return java_class(self._spark, PYTHON_UTILS).toSeq(listed)
 
     def written(self, rows: DataFrame, mode: Any) -> Any:
         """The rows in new files of the table, in its layout: what is to be committed."""
-        clustered = self._delta.skipping.clustering.ClusteredTableUtils.getClusterBySpecOptional(self.snapshot)
+        clustered = self._of_delta("skipping.clustering.ClusteredTableUtils").getClusterBySpecOptional(self.snapshot)
         return self._command(rows, mode).write(self.java, self._session, clustered, False)
 
     def _command(self, rows: DataFrame, mode: Any) -> Any:
-        options = self._delta.DeltaOptions(
+        options = self._of_delta("DeltaOptions")(
             _scala_map(self._spark, {"mergeSchema": "true"}), self._session.sessionState().conf()
         )
         partitions, nothing = self.snapshot.metadata().partitionColumns(), _scala_map(self._spark, {})
-        return self._delta.commands.WriteIntoDelta(
+        return self._of_delta("commands.WriteIntoDelta")(
             self._log, mode, options, partitions, nothing, rows._jdf, self.none, self.none, False
         )
 
     def files_with(self, ids: DataFrame) -> list[Any]:
         """The table's data files that hold one of these ids. The transaction has read the whole table then."""
         # With their numbers of rows, which are left out by default.
-        everything = self._jvm.org.apache.spark.sql.catalyst.expressions.Literal.TrueLiteral()
+        everything = java_class(self._spark, "org.apache.spark.sql.catalyst.expressions.Literal").TrueLiteral()
         every = self.java.filterFiles(self.sequence((everything,)), True)
         held = self.rows_of(every).select("product_id", F.input_file_name().alias("file")).join(ids, "product_id", "left_semi")
         paths = [row["file"] for row in held.select("file").distinct().collect()]
@@ -101,7 +104,9 @@ class Transaction:
         if not measured:
             self._spark.conf.set(METRICS, "false")
         try:
-            self.java.commit(actions.appended(self._delta.actions.SetTransaction(APPLICATION, number, self.none)), operation)
+            self.java.commit(
+                actions.appended(self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none)), operation
+            )
         finally:
             if not measured:
                 self._spark.conf.unset(METRICS) if before is None else self._spark.conf.set(METRICS, before)
@@ -189,8 +194,7 @@ def _rows_in(file: Any) -> int:
 
 
 def _scala_map(spark: SparkSession, values: Mapping[str, str]) -> Any:
-    jvm: Any = spark._jvm
-    content = jvm.java.util.HashMap()
+    content = java_class(spark, "java.util.HashMap")()
     for name, value in values.items():
         content.put(name, value)
-    return jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(content)
+    return java_class(spark, PYTHON_UTILS).toScalaMap(content)
