@@ -8,8 +8,23 @@ prepare test
 case " $* " in *" --cluster "*) prepare_cluster ;; esac
 cd "$ROOT"
 export PATH=$VENV/bin:$PATH
+# The tests start some hundred JVMs, each sooner from the archive of Java's classes that the first run of the samples leaves in build/.
+if ! compgen -G "$ROOT/build/classes-*.jsa" >/dev/null; then
+    say "running the samples beside the checks, for the archive of Java's classes (once)"
+    folder=$(mktemp -d)
+    # As a user would: without what is set here for the tests.
+    (cd "$folder" && exec env -u SPARK_CONF_DIR "$ROOT/spark-submit.sh" >"$folder/output" 2>&1) &
+    archiving=$!
+    trap 'kill "$archiving" 2>/dev/null || true' EXIT
+fi
 ruff check .
 ruff format --check .
 mypy
 lint-imports
+if [ -n "${archiving:-}" ]; then
+    # Whatever it says, the tests say it too.
+    wait "$archiving" || true
+    trap - EXIT
+    rm -rf "$folder"
+fi
 python -m pytest --numprocesses 2 --dist worksteal "$@"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from jobs.categorize import CategorizeSettings, main
 from lib import failpoints
 from lib.command import run_command
-from tests.conftest import FOR_FEW_ROWS, ROOT, SHIPPED
+from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FROM_ARCHIVE, ROOT, SHIPPED
 from tests.waiting import until
 
 FAULTS = Path(__file__).resolve().parent
@@ -100,6 +100,13 @@ def ledger(spark: object, target: object) -> list[tuple[str, str]]:
     return [(row["run_id"], row["status"]) for row in rows]
 
 
+def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment of a process that starts a JVM of its own."""
+    settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in FOR_FEW_ROWS.items()), *conf]
+    given = ["--master", master, *(word for setting in settings for word in ("--conf", setting))]
+    return {**os.environ, **FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *given, "pyspark-shell"])}
+
+
 class Night:
     """The job in a process of its own: a Python driver and the JVM that it starts."""
 
@@ -115,14 +122,9 @@ class Night:
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in FOR_FEW_ROWS.items()), *conf]
-        submit = shlex.join(
-            ["--master", master, *(word for setting in settings for word in ("--conf", setting)), "pyspark-shell"]
-        )
         environment = {
-            **os.environ,
+            **of_a_cold_jvm(master, conf),
             **environment,
-            "PYSPARK_SUBMIT_ARGS": submit,
             "PYTHONPATH": os.pathsep.join([str(FAULTS / "workers"), str(ROOT)]),
             "CATALOG_FAULT": fault,
         }

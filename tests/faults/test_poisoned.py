@@ -16,7 +16,19 @@ from lib.model.bundle import MANIFEST, SEAL, sha256_of
 from lib.tables.run_record import RunRecord
 from schemas.tables import FATAL_TEXT, OLDER_COPY
 from tests.fault_table import Fault
-from tests.faults.nights import FIRST, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import (
+    FIRST,
+    SECOND,
+    Night,
+    arguments,
+    at,
+    hashes_in,
+    ledger,
+    of_a_cold_jvm,
+    run,
+    titles_hash,
+    write_source,
+)
 
 
 @pytest.fixture
@@ -362,7 +374,7 @@ def test_the_target_s_disk(spark, lake: Path, tmp_path: Path, fault: Callable[[s
         ["unshare", "-rm", "bash", "-c", script],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false pyspark-shell"},
+        env=of_a_cold_jvm(),
     )
     assert done.returncode == 1, done.stderr
     assert {"full": "found the disk full", "read-only": "found its file system read-only"}[kind] in done.stderr, done.stderr
