@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.identifiers import column
-from lib.tables.locations import delta_log, no_option, stands
+from lib.tables.locations import PYTHON_UTILS, delta_log, java_class, no_option, stands
 from lib.tables.sources import DELTA, Source, with_zone
 
 # Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
@@ -73,7 +73,6 @@ def _files(spark: SparkSession, snapshot: Any) -> set[tuple[str, str | None]]:
 
 
 def _rows_of(spark: SparkSession, snapshot: Any, paths: set[str]) -> DataFrame:
-    jvm: Any = spark._jvm
     chosen = snapshot.allFiles().filter(column("path").isin(sorted(paths))._jc).collectAsList()
-    files = jvm.org.apache.spark.api.python.PythonUtils.toSeq(chosen)
+    files = java_class(spark, PYTHON_UTILS).toSeq(chosen)
     return DataFrame(snapshot.deltaLog().createDataFrame(snapshot, files, False, no_option(spark)), spark)

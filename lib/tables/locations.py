@@ -15,6 +15,7 @@ from lib.identifiers import quoted
 from lib.redaction import redacted
 
 DELTA_TABLE = "io.delta.tables.DeltaTable"
+PYTHON_UTILS = "org.apache.spark.api.python.PythonUtils"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 
 from lib.identifiers import column
 from lib.tables.commits import APPLICATION
-from lib.tables.locations import Location, delta_log, is_on, java_class, no_option
+from lib.tables.locations import PYTHON_UTILS, Location, delta_log, is_on, java_class, no_option
 from schemas.tables import columns_anew
 
 METRICS = "spark.databricks.delta.history.metricsEnabled"
@@ -24,8 +24,6 @@ ROWS_PER_TASK = 25_000
 MOST_IDS_TO_BROADCAST = 500_000
 # Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
 BY_MERGE_ALONE = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors", "delta.enableRowTracking")
-
-PYTHON_UTILS = "org.apache.spark.api.python.PythonUtils"
 
 
 class Transaction:
