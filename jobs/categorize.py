@@ -19,6 +19,7 @@ from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
 from lib.scoring.load import release
 from lib.scoring.plan import MISSING, MODES, Outcome, Plan
+from lib.scoring.preflight import check_executors
 from lib.scoring.progress import watched
 from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
@@ -143,6 +144,7 @@ def main(settings: CategorizeSettings) -> int:
         settings.explain,
     )
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
+        check_executors(spark, engine, told.say)
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         tables = tables_of(locate(spark, settings.target))

@@ -18,6 +18,7 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
 from lib.scoring.evaluation import evaluate
+from lib.scoring.preflight import check_executors
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
 from lib.tables.file_checks import UTF_8
@@ -48,6 +49,7 @@ def main(settings: EvaluateSettings) -> int:
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
+        check_executors(spark, engine)
         wanted = (settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
@@ -81,6 +81,8 @@ ALWAYS = {
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
 }
+# Of a Python worker with a model, outside the JVM; a cluster's manager kills containers that take more than they asked for.
+WORKER_MB = 250
 
 
 @contextmanager
@@ -92,6 +94,9 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     for name, value in DELTA.items():
         if not submitted.contains(name):
             builder = builder.config(name, value)
+    for name, value in memory_beside_the_jvm(submitted).items():
+        print(f"{name} is {value} in this job: a Python worker takes up to {WORKER_MB} MB a core", file=sys.stderr, flush=True)
+        builder = builder.config(name, value)
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
@@ -106,6 +111,21 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
+
+
+def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
+    """What an executor asks a cluster's manager for beside its heap: Spark's own share, and a Python worker for each core.
+
+    Nothing where the user has said it, and on masters that do not count it.
+    """
+    name = "spark.executor.memoryOverhead"
+    counts = str(submitted.get("spark.master", "")).startswith(("yarn", "k8s"))
+    if not counts or any(submitted.contains(name + suffix) for suffix in ("", "Factor")):
+        return {}
+    jvm: Any = SparkContext._jvm
+    heap = int(jvm.org.apache.spark.network.util.JavaUtils.byteStringAsMb(submitted.get("spark.executor.memory", "1g")))
+    cores = int(str(submitted.get("spark.executor.cores", "1")))
+    return {name: f"{max(384, heap // 10) + WORKER_MB * cores}m"}
 
 
 def _check_scratch() -> None:
@@ -143,3 +163,6 @@ def configure(spark: SparkSession) -> None:
     local = LOCAL if str(spark.sparkContext.master).startswith("local") else {}
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))
+    if not local:
+        told = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
+        print(f"Spark settings of this job, unless you give others: {told}", file=sys.stderr, flush=True)

@@ -1,0 +1,191 @@
+"""Before any data is read: do the executors have what scoring needs? One sentence says what is missing where.
+
+On one machine the executors are the driver, so nothing is asked there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from lib.errors import InputError
+from lib.session import WORKER_MB
+
+# The oldest version of each module that setup.py asks for.
+NEEDED = {"numpy": "1.26", "pandas": "2.2", "pyarrow": "18"}
+NEEDED_BY_ENGINE = {
+    "native": {"google.protobuf": "5"},
+    "onnx": {"onnxruntime": "1.20"},
+    "keras": {"keras": "3.8"},
+}
+SECONDS_BETWEEN_LINES = 30
+REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
+# What Spark says where a worker's Python does not start, and what to tell the user instead.
+NO_PYTHON = (
+    (r'Cannot run program "?([^"\s]+)', "Expected Python at {0} on every executor, found none; {remedy}."),
+    (
+        r"Python in worker has different version:? \(?'?([\d., ]+)'?\)? than that in driver:? ([\d.]+\d)",
+        "Expected Python {1} on the executors, as on the driver, found {0}; {remedy}.",
+    ),
+    (
+        r"version `(GLIBC_[\d.]+)' not found",
+        "Expected nodes with {0} or newer, as the machine that packed Python, found older ones; give --no-pack and a PYSPARK_PYTHON of "
+        "the nodes, or submit from a machine with an older system.",
+    ),
+    (
+        r"Exec format error|cannot execute binary file",
+        "Expected nodes of this machine's architecture (" + platform.machine() + "), found another; give --no-pack and a "
+        "PYSPARK_PYTHON of the nodes, with --engine onnx.",
+    ),
+    (r"No module named '?([\w.]+)", "Expected the Python module {0} on the executors, found none; {remedy}."),
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one task has found. packages: version by module, or why it cannot be imported; free_mb: None where it is not told."""
+
+    host: str
+    python: str
+    packages: Mapping[str, str]
+    machine: str
+    has_library: bool
+    free_mb: int | None
+
+
+def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None] | None = None) -> None:
+    """Ask every executor that is there, in a task for each of its cores.
+
+    Args:
+        engine: that shall score; say: takes a line while no executor comes.
+    Raises:
+        InputError: one lacks something.
+    """
+    context = spark.sparkContext
+    master = str(context.master)
+    if master.startswith("local") and not master.startswith("local-cluster"):
+        return
+    _wait_for_an_executor(context, say or _say)
+    slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+    try:
+        found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
+    except Exception as error:
+        sentence = sentence_of(str(error))
+        if sentence is None:
+            raise
+        raise InputError(sentence) from None
+    faults = faults_in(found, engine)
+    if faults:
+        raise InputError(f"Expected executors that can score with the engine {engine}, found {_listed(faults)}; {REMEDY}.")
+
+
+def facts_here(engine: str) -> Iterator[Facts]:
+    """On an executor: one Facts."""
+    modules = {name: _version(name) for name in (*NEEDED, *NEEDED_BY_ENGINE[engine])}
+    has_library = False
+    if engine == "native" and not _missing(modules):
+        from lib.model.native import library
+
+        has_library = library() is not None
+    yield Facts(socket.gethostname(), platform.python_version(), modules, platform.machine(), has_library, _free_mb())
+
+
+def faults_in(found: Sequence[Facts], engine: str) -> dict[str, list[str]]:
+    """What is missing, and on which hosts."""
+    workers = Counter(facts.host for facts in found)
+    faults: dict[str, list[str]] = {}
+    for host, facts in {facts.host: facts for facts in found}.items():
+        for fault in _faults(facts, engine, workers[host]):
+            faults.setdefault(fault, []).append(host)
+    return faults
+
+
+def sentence_of(error: str) -> str | None:
+    """What an error of Spark says of the executors' Python; None if it is about something else."""
+    for pattern, sentence in NO_PYTHON:
+        match = re.search(pattern, error)
+        if match:
+            return sentence.format(*match.groups(), remedy=REMEDY)
+    return None
+
+
+def _faults(facts: Facts, engine: str, workers: int) -> Iterator[str]:
+    if facts.python.split(".")[:2] != platform.python_version().split(".")[:2]:
+        yield f"Python {facts.python} instead of {platform.python_version()}"
+    for name, least in {**NEEDED, **NEEDED_BY_ENGINE[engine]}.items():
+        version = facts.packages[name]
+        if not version[:1].isdigit():
+            yield f"no {name} ({version})"
+        elif _numbers(version) < _numbers(least):
+            yield f"{name} {version} instead of {least} or newer"
+    if engine == "native" and not facts.has_library and not _missing(facts.packages):
+        yield f"no compiled library that loads on {facts.machine} (submit from such a machine, or give --engine onnx)"
+    if facts.free_mb is not None and facts.free_mb < workers * WORKER_MB:
+        yield f"{facts.free_mb} MB of free memory for Python where {workers} workers take {workers * WORKER_MB}"
+
+
+def _missing(packages: Mapping[str, str]) -> bool:
+    return any(not version[:1].isdigit() for version in packages.values())
+
+
+def _version(module: str) -> str:
+    """Imported in truth: a package may be there and its shared libraries not. What is imported stays for the scoring."""
+    try:
+        return str(importlib.import_module(module).__version__)
+    except Exception as error:
+        return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _free_mb() -> int | None:
+    """What the machine has left, or the container, if that is less."""
+    left = []
+    try:
+        memory = Path("/proc/meminfo").read_text()
+        left.append(int(re.findall(r"MemAvailable:\s+(\d+)", memory)[0]) >> 10)
+        group = Path("/sys/fs/cgroup")
+        left.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) >> 20)
+    except (OSError, ValueError, IndexError):
+        # No limit, or another system.
+        pass
+    return min(left, default=None)
+
+
+def _listed(faults: Mapping[str, Iterable[str]]) -> str:
+    """At most three faults, each with at most three hosts."""
+    told = []
+    for fault, hosts in list(faults.items())[:3]:
+        names = sorted(hosts)
+        told.append(f"{fault} on {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}")
+    return "; ".join([*told, *([f"{len(faults) - 3} more"] if len(faults) > 3 else [])])
+
+
+def _wait_for_an_executor(context: Any, say: Callable[[str], None]) -> None:
+    """A queue may be long; whoever waits shall know what for."""
+    began, told = time.monotonic(), SECONDS_BETWEEN_LINES
+    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:
+        if (waited := time.monotonic() - began) >= told:
+            say(
+                f"no executor after {waited:.0f} s: the cluster {context.master} has no room for one of "
+                f"{context.getConf().get('spark.executor.memory', '1g')}, or it does not start (see the cluster's own pages)"
+            )
+            told += SECONDS_BETWEEN_LINES
+        time.sleep(0.1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

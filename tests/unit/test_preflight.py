@@ -1,0 +1,73 @@
+"""What is said of executors that lack something; tests/cluster asks real ones."""
+
+from __future__ import annotations
+
+import platform
+import re
+
+import pytest
+
+from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, sentence_of
+from tests.conftest import ROOT
+
+PACKAGES = {"numpy": "2.4.6", "pandas": "2.3.3", "pyarrow": "26.0.1", "google.protobuf": "7.36.2"}
+
+
+def facts(host: str = "node1", **more: object) -> Facts:
+    usual = {"python": platform.python_version(), "packages": PACKAGES, "machine": "x86_64", "has_library": True}
+    return Facts(host, **{**usual, "free_mb": 4000, **more})  # type: ignore[arg-type]
+
+
+def test_this_machine_has_what_it_needs() -> None:
+    assert faults_in(list(facts_here("native")), "native") == {}
+    assert faults_in(list(facts_here("onnx")), "onnx") == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"python": "3.4.1"}, f"Python 3.4.1 instead of {platform.python_version()}"),
+        ({"packages": {**PACKAGES, "pyarrow": "9.0.0"}}, "pyarrow 9.0.0 instead of 18 or newer"),
+        ({"packages": {**PACKAGES, "numpy": "No module named 'numpy'"}}, "no numpy (No module named 'numpy')"),
+        ({"has_library": False, "machine": "aarch64"}, "no compiled library that loads on aarch64"),
+        ({"free_mb": 120}, "120 MB of free memory for Python where 2 workers take 500"),
+    ],
+)
+def test_what_is_missing_is_told_with_its_hosts(more: dict[str, object], fault: str) -> None:
+    found = faults_in([facts("good"), *[facts(host, **more) for host in ("one", "two") for _ in range(2)]], "native")
+    assert [list(hosts) for hosts in found.values()] == [["one", "two"]]
+    assert next(iter(found)).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            'java.io.IOException: Cannot run program "python3": error=2, No such file or directory',
+            "Expected Python at python3 on",
+        ),
+        (
+            "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11, PySpark cannot",
+            "Expected Python 3.11 on the executors, as on the driver, found 3.9;",
+        ),
+        (
+            "python3.11: /lib/libc.so.6: version `GLIBC_2.35' not found (required by …)",
+            "Expected nodes with GLIBC_2.35 or newer",
+        ),
+        ("/bin/sh: ./environment/bin/python3.11: Exec format error", "Expected nodes of this machine's architecture"),
+        ("ModuleNotFoundError: No module named 'pyspark'", "Expected the Python module pyspark on the executors"),
+    ],
+)
+def test_a_python_that_does_not_start_is_a_sentence(error: str, told: str) -> None:
+    sentence = sentence_of(f"Job aborted due to stage failure: {error}\n\tat org.apache.spark")
+    assert sentence is not None
+    assert sentence.startswith(told)
+    assert sentence_of("java.lang.OutOfMemoryError: Java heap space") is None
+
+
+def test_the_oldest_versions_are_those_of_setup_py() -> None:
+    asked = dict(re.findall(r'"([a-z]+)>=([\d.]+)', (ROOT / "setup.py").read_text()))
+    needed = {**NEEDED, **{name: least for of_engine in NEEDED_BY_ENGINE.values() for name, least in of_engine.items()}}
+    assert {name.removeprefix("google."): least for name, least in needed.items()} == {
+        name.removeprefix("google."): asked[name.removeprefix("google.")] for name in needed
+    }
