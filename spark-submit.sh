@@ -1,31 +1,36 @@
 #!/usr/bin/env bash
-# ./spark-submit.sh [SPARK OPTIONS] [JOB [JOB OPTIONS]]
+# ./spark-submit.sh [--no-pack] [SPARK OPTIONS] [JOB [JOB OPTIONS]]
 #
 # Prepares the environment, then runs jobs/JOB.py through the real spark-submit. What stands before the job's name goes
 # to spark-submit, what follows goes to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
+source "$ROOT/scripts/cluster.sh"
 
 # The user's own configuration, before the set-up puts ours there.
+python_chosen=${PYSPARK_PYTHON:-}
 configured=${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}
 
 job_names() { (cd "$ROOT/jobs" && ls ./*.py | sed 's#^\./##; s/\.py$//' | grep -v '^__' | tr '\n' ' '); }
 
 usage() {
     cat <<TEXT
-usage: ./spark-submit.sh [SPARK OPTIONS] [JOB [JOB OPTIONS]]
+usage: ./spark-submit.sh [--no-pack] [SPARK OPTIONS] [JOB [JOB OPTIONS]]
   jobs: $(job_names)
   ./spark-submit.sh                 categorizes samples/catalog.csv into lake/categorized
   ./spark-submit.sh JOB --help      the options of a job
   Spark options, such as --master yarn --num-executors 8, stand before the job's name.
+  --no-pack: executors use the Python and the packages that the cluster has, where PYSPARK_PYTHON says.
 TEXT
 }
 
 spark_options=()
 job=
+no_pack=
 while [ $# -gt 0 ] && [ -z "$job" ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
+        --no-pack) no_pack=yes; shift ;;
         # spark-submit's options without a value; all others have one.
         -v | --verbose | --supervise | --load-spark-defaults) spark_options+=("$1"); shift ;;
         --*=*) spark_options+=("$1"); shift ;;
@@ -102,6 +107,7 @@ fi
 # spark-submit puts pipes between the job and its caller: only here can be told that somebody looks.
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
+ship_environment
 start_from_archive
 # A few hundred rows: the optimizing compiler costs more than it gives.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi

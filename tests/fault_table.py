@@ -18,8 +18,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 
 HEAD = """# Faults
 
-What breaks, what a run is expected to do about it, and what the tests have seen: `./run-tests.sh tests/cli tests/faults tests/spark
---cluster --fault-table docs/faults.md` writes this page. Real processes are killed with real signals at phases that are waited for,
+What breaks, what a run is expected to do about it, and what the tests have seen: `./run-tests.sh tests/cli tests/cluster
+tests/faults tests/spark --cluster --fault-table docs/faults.md` writes this page. Real processes are killed with real signals at phases that are waited for,
 on real Delta tables.
 
 | fault | expected | seen |

@@ -181,3 +181,16 @@ def processes(wanted: Callable[[str, int], bool]) -> list[int]:
         if state[0] != "Z" and wanted(command, int(state[3])):
             found.append(int(entry.name))
     return found
+
+
+def workers_pythons(folder: Path) -> set[Path]:
+    """The interpreters of the Python workers that run below a folder, as a cluster's executors do."""
+
+    def target(pid: int, link: str) -> Path:
+        try:
+            return Path(os.readlink(f"/proc/{pid}/{link}"))
+        except OSError:  # it has ended
+            return Path()
+
+    daemons = processes(lambda command, _: "pyspark.daemon" in command)
+    return {target(pid, "exe") for pid in daemons if target(pid, "cwd").is_relative_to(folder)} - {Path()}

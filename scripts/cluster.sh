@@ -1,0 +1,56 @@
+# What a job needs on a cluster: its Python, with the packages that it imports, and Delta. spark-submit.sh sources it.
+
+# setting FLAG NAME: the value that spark-submit will find of one of its options; empty for none.
+setting() {
+    local i word next flagged= configured= file=$SPARK_CONF_DIR/spark-defaults.conf
+    for ((i = 0; i < ${#spark_options[@]}; i++)); do
+        word=${spark_options[i]} next=${spark_options[i + 1]:-}
+        case $word in
+            "$1") flagged=$next ;;
+            "$1="*) flagged=${word#*=} ;;
+            --conf | -c) case $next in "$2="*) configured=${next#*=} ;; esac ;;
+            --conf="$2="*) configured=${word#--conf="$2="} ;;
+            --properties-file) file=$next ;;
+            --properties-file=*) file=${word#*=} ;;
+        esac
+    done
+    if [ -n "$flagged$configured" ]; then
+        echo "${flagged:-$configured}"
+    elif [ -r "$file" ]; then
+        sed -n "s/^[[:space:]]*${2//./\\.}[[:space:]=:]\{1,\}\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "$file" | tail -n 1
+    fi
+}
+
+# add_to FLAG NAME VALUE: to a list that the user may have given.
+add_to() {
+    local given; given=$(setting "$1" "$2")
+    spark_options+=("$1" "${given:+$given,}$3")
+}
+
+# A scoring job goes to the executors with a Python of its own, in cluster mode every job: there its driver is a container. What the
+# user has chosen (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) stays. Kubernetes has images for it.
+ship_environment() {
+    local master mode archive
+    master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
+    case $master in spark://* | yarn | yarn-*) ;; *) return 0 ;; esac
+    if [ "$job $mode" = "train cluster" ]; then
+        fail "Expected the job train in --deploy-mode client, since TensorFlow does not travel, found cluster; leave it out." 2
+    fi
+    # Workers of a plain Spark lack Delta; on YARN all of this Spark travels.
+    case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/jars.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
+    # Spark would take it for the driver's too.
+    if [ "$mode" != cluster ] && [ -n "$(setting "" spark.pyspark.python)" ] && [ -z "$(setting "" spark.pyspark.driver.python)" ]; then
+        spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
+    fi
+    case "$job $mode" in categorize* | evaluate* | replay* | *" cluster") ;; *) return 0 ;; esac
+    if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
+    # Two that start at once pack once.
+    archive=$(
+        if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi
+        "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/run.lock" "$ROOT/build"
+    ) ||
+        fail "Expected to pack the Python of $VENV, found the fault above; mend it, or give --no-pack where the cluster has the packages." 1
+    case $master in spark://*) add_to --archives spark.archives "$archive#environment" ;; *) add_to --archives spark.yarn.dist.archives "$archive#environment" ;; esac
+    export PYSPARK_PYTHON=./environment/bin/python
+    if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
+}
