@@ -11,9 +11,10 @@ from typing import Any
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import GuardrailError, InputError
-from lib.model.bundle import Bundle, load_bundle
+from lib.model.bundle import Bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.fields import columns_and_markers
+from lib.scoring.bundles import bundle_at
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
@@ -126,7 +127,7 @@ def main(settings: CategorizeSettings) -> int:
             _tell(release(spark, tables, settings.publish_anyway), tables, settings)
         return 0
     limits = Limits(**{f.name: getattr(settings, f"guard_{f.name}") for f in fields(Limits)})
-    bundle = load_bundle(settings.model)
+    bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
     columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from lib.command import run_command
 from lib.errors import InputError
-from lib.model.bundle import load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
+from lib.scoring.bundles import bundle_at
 from lib.scoring.evaluation import evaluate
 from lib.scoring.preflight import check_executors
 from lib.session import spark_session
@@ -46,7 +46,7 @@ class EvaluateSettings(JobSettings):
 def main(settings: EvaluateSettings) -> int:
     if settings.json and not os.access(Path(settings.json).absolute().parent, os.W_OK):
         raise InputError(f"Expected a folder that this user may write to for --json {settings.json}, found none; correct it.")
-    bundle = load_bundle(settings.model)
+    bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
         check_executors(spark, engine)

@@ -6,16 +6,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import BundleError, InputError
-from lib.model.bundle import Bundle, load_bundle
+from lib.model.bundle import Bundle
 from lib.model.engines import PROBABILITY_TOLERANCE, checked_engine
 from lib.model.fields import columns_and_markers
+from lib.scoring.bundles import bundle_at, is_there
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
 from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
@@ -183,8 +183,8 @@ def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str
 
 def _bundle(run: RunRecord, model: str, commit: Commit | None) -> Bundle:
     version = run.model_version
-    of_version = Path(model) / version.rpartition("/")[2]
-    bundle = load_bundle(str(of_version if of_version.is_dir() else model))
+    of_version = f"{model.rstrip('/')}/{version.rpartition('/')[2]}"
+    bundle = bundle_at(of_version if is_there(of_version) else model)
     decisions = (commit.note or {}).get("decisions") if commit else None
     if bundle.model_version != version or (decisions or bundle.decisions) != bundle.decisions:
         found = bundle.model_version if bundle.model_version != version else "another of that name"

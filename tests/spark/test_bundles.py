@@ -1,0 +1,43 @@
+"""Bundles that lie where Hadoop's file systems reach; tests/faults/test_cluster.py reads one from a real HDFS."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lib.errors import BundleError
+from lib.model.bundle import load_bundle
+from lib.scoring.bundles import bundle_at, is_there
+from tests.conftest import SHIPPED
+
+VERSION = (SHIPPED / "current").read_text().strip()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "models of a shop"))
+
+
+@pytest.mark.parametrize("below", ["", "/", "/current", f"/{VERSION}"])
+def test_an_address_gives_the_bundle_that_the_path_gives(spark, models: Path, below: str) -> None:
+    found, expected = bundle_at(f"file://{models}{below}"), load_bundle(str(models))
+    assert (found.digest, found.files) == (expected.digest, expected.files)
+    assert is_there(f"file://{models}/{VERSION}")
+    assert not is_there(f"file://{models}/none")
+
+
+def test_what_is_wrong_is_told_under_the_address_that_was_given(spark, models: Path) -> None:
+    address = f"file://{models}"
+    tokenizer = models / VERSION / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes() + b" ")
+    with pytest.raises(BundleError, match=f"Expected SHA-256 .* of {address}/{VERSION}/tokenizer.json, found"):
+        bundle_at(address)
+    (models / "current").write_text("../elsewhere\n")
+    with pytest.raises(BundleError, match=f"Expected {address}/current to name a version beside it, found '../elsewhere'"):
+        bundle_at(address)
+    with pytest.raises(BundleError, match=f"at {address}/none, found nothing"):
+        bundle_at(f"{address}/none")
+    with pytest.raises(BundleError, match="Expected a bundle at nowhere://x/y, found one that cannot be read"):
+        bundle_at("nowhere://x/y")
