@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
@@ -65,7 +66,7 @@ class Facts:
 
 
 def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None] | None = None) -> None:
-    """Ask every executor that is there, in a task for each of its cores.
+    """Ask every executor that is there, once there is one; on one machine nothing.
 
     Args:
         engine: that shall score; say: takes a line while no executor comes.
@@ -77,6 +78,15 @@ def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None]
     if master.startswith("local") and not master.startswith("local-cluster"):
         return
     _wait_for_an_executor(context, say or _say)
+    ask_executors(context, engine)
+
+
+def ask_executors(context: SparkContext, engine: str) -> None:
+    """A task for each core that there is.
+
+    Raises:
+        InputError: an executor lacks something.
+    """
     slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
     try:
         found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
