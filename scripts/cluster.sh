@@ -54,3 +54,35 @@ ship_environment() {
     export PYSPARK_PYTHON=./environment/bin/python
     if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
 }
+
+# In cluster mode on YARN, unless the user asked not to wait.
+waits_for_cluster() {
+    case $(setting --master spark.master) in yarn*) ;; *) return 1 ;; esac
+    [ "$(setting --deploy-mode spark.submit.deployMode)" = cluster ] && [ "$(setting "" spark.yarn.submit.waitAppCompletion)" != false ]
+}
+
+# run_on_cluster JOB OPTIONS: the array `command` is spark-submit, up to the job's file. The driver leaves what it said and its exit
+# code on the cluster's file system; both reach the caller here.
+run_on_cluster() {
+    local place outcome pid code=0 said told=0
+    place=$(setting "" spark.yarn.stagingDir)
+    outcome=${place:+$place/}.catalog-categorizer/$(date +%s)-$$-$RANDOM.json
+    "${command[@]}" "$ROOT/scripts/on_cluster.py" "$outcome" "$job" "$@" &
+    pid=$!
+    trap 'kill "$pid" 2>/dev/null' INT TERM HUP
+    wait "$pid" || code=$?
+    trap - INT TERM HUP
+    # Killed by a signal: what runs on the cluster goes on there.
+    if [ "$code" -gt 128 ]; then exit "$code"; fi
+    said=$(hadoop_files -cat "$outcome" 2>/dev/null) || said=
+    if [ -z "$said" ]; then
+        [ "$code" = 0 ] && exit 0
+        fail "Expected the driver on the cluster to say how it ended, found no word of it (killed, or it never started); see yarn logs -applicationId with the id above." "$code"
+    fi
+    hadoop_files -rm -skipTrash "$outcome" >/dev/null 2>&1 || true
+    "$PYTHON" -I "$ROOT/scripts/on_cluster.py" <<<"$said" || told=$?
+    exit "$told"
+}
+
+# The file systems that spark-submit sees.
+hadoop_files() { "$SPARK_HOME/bin/spark-class" org.apache.hadoop.fs.FsShell "$@"; }

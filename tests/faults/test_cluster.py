@@ -10,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyspark
 import pytest
 
-from tests.conftest import ROOT, SHIPPED
+from jobs.categorize import CategorizeSettings, main
+from lib.command import run_command
+from tests.cluster.samples import assert_same, night
+from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.fault_table import Fault
 from tests.faults.nights import (
     FIRST,
@@ -25,9 +29,12 @@ from tests.faults.nights import (
     ledger,
     run,
     titles_hash,
+    workers_pythons,
     write_source,
 )
 from tests.waiting import until
+
+SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
@@ -113,7 +120,9 @@ def submit(cluster: Cluster, folder: Path, lake: str, *more: str, fault: str = "
     job = arguments(f"file://{folder / 'second.parquet'}", lake, *more, model=f"models/{SHIPPED.name}")
     settings = [word for setting in cluster.spark_settings(fault) for word in ("--conf", setting)]
     command = [ROOT / "spark-submit.sh", *ON_YARN, "--archives", f"{bundles}#models", *settings, "categorize", *job]
-    return subprocess.Popen(command, env={**os.environ, **cluster.environment()}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env={**os.environ, **cluster.environment()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_a_driver_that_yarn_starts_again(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
@@ -139,14 +148,50 @@ def test_a_driver_that_yarn_starts_again(spark, cluster: Cluster, lake: str, tmp
 def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
     told = fault(
         "YARN in cluster mode: a column that is not in the source",
-        "exit 1, the driver's own exit code in what spark-submit prints; the old night stands",
+        "the sentence and exit 2 where it was submitted; the old night stands",
     )
     submitted = submit(cluster, tmp_path, lake, "--text-columns", "nowhere")
-    _, said = submitted.communicate(timeout=300)
-    assert submitted.returncode == 1, said
-    assert "User application exited with status 2" in said
+    answered, said = submitted.communicate(timeout=300)
+    assert submitted.returncode == 2, said
+    assert "error: Expected the column nowhere in" in answered
     assert hashes_in(spark, lake) == OLD
-    told.saw("exit 1, status 2 printed, old night untouched")
+    assert not cluster.files().listStatus(cluster.java.org.apache.hadoop.fs.Path(".catalog-categorizer"))
+    told.saw("sentence and exit 2, old night untouched")
+
+
+@pytest.mark.parametrize("mode", ["client", "cluster"])
+def test_nothing_but_spark_on_the_nodes(spark, cluster: Cluster, tmp_path: Path, fault: Told, mode: str) -> None:
+    told = fault(
+        f"YARN in {mode} mode: no packages on the nodes; source, target and bundle on HDFS",
+        "what travels runs; the table of one machine, the run's words and exit 0 where it was submitted",
+    )
+    place = f"{cluster.uri}/{tmp_path.name}"
+    for name, local in (("catalog.csv", SAMPLES / "catalog.csv"), ("models", SHIPPED)):
+        hadoop = cluster.java.org.apache.hadoop.fs.Path
+        cluster.files().copyFromLocalFile(hadoop(f"file://{local}"), hadoop(f"{place}/{name}"))
+    job = night(f"{place}/table", f"{place}/catalog.csv", f"{place}/models")
+    settings = [f"spark.yarn.jars=local:{SPARK_JARS}/*", "spark.executor.instances=1", "spark.executor.memory=600m"]
+    options = ["--master", "yarn", "--deploy-mode", mode, "--driver-memory", "700m"]
+    options += [word for setting in settings for word in ("--conf", setting)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
+    running = subprocess.Popen(
+        [ROOT / "spark-submit.sh", *options, "categorize", *job],
+        env={**environment, **cluster.environment()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until(lambda: workers_pythons(cluster.folder) or running.poll() is not None, "a Python on a node", 300)
+    pythons = workers_pythons(cluster.folder)
+    said, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, said
+    assert "in 209 = categorized 205 + rejected 4" in said
+    assert "spark.executor.memoryOverhead is 634m in this job" in said
+    assert pythons
+    assert all(python.is_relative_to(cluster.folder) for python in pythons), pythons
+    assert run_command(CategorizeSettings, main, "categorize", night(tmp_path / "local")) == 0
+    assert_same(spark, f"{place}/table", tmp_path / "local")
+    told.saw("what travels ran, same table, exit 0")
 
 
 def test_two_processes_commit_at_once_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:

@@ -1,0 +1,121 @@
+"""In cluster mode, where the driver is a container: run a job, and leave its words and its exit code for whoever submitted it.
+
+on_cluster.py OUTCOME JOB [JOB OPTIONS]       on the cluster: runs jobs.JOB, writes OUTCOME to the cluster's file system
+on_cluster.py < OUTCOME                       where spark-submit was typed: prints the words, ends with the exit code
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MOST_BYTES = 1 << 20
+
+
+def main(outcome: str, job: str, *arguments: str) -> int:
+    # YARN starts a driver again that ended with an exit code, as one that died; what that job found it would find again.
+    before = _found(outcome)
+    if before:
+        return tell(before)
+    with overheard() as words:
+        code = _code_of(job, arguments)
+    text = json.dumps({"exit_code": code, "words": b"".join(words)[-MOST_BYTES:].decode(errors="replace")})
+    try:
+        _leave(outcome, text)
+    except Exception as error:
+        # The caller gets the exit code alone; that must not change how the job ended.
+        print(f"what the job said cannot be left at {outcome} ({error})", file=sys.stderr)
+    return code
+
+
+def _code_of(job: str, arguments: tuple[str, ...]) -> int:
+    sys.argv = [job, *arguments]
+    try:
+        runpy.run_module(f"jobs.{job}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+@contextmanager
+def overheard() -> Iterator[list[bytes]]:
+    """What goes to both standard streams meanwhile, which get it all the same."""
+    words: list[bytes] = []
+    kept = [os.dup(stream) for stream in (1, 2)]
+    ear, mouth = os.pipe()
+
+    def listen() -> None:
+        while heard := os.read(ear, 1 << 16):
+            words.append(heard)
+            os.write(kept[0], heard)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    for stream in (1, 2):
+        os.dup2(mouth, stream)
+    os.close(mouth)
+    # Those that Python has opened may be files, in which one can seek.
+    sys.stdout, sys.stderr = (_written_to(stream) for stream in (1, 2))
+    try:
+        yield words
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, stream)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        listener.join()
+
+
+def _written_to(stream: int) -> io.TextIOWrapper:
+    binary = io.FileIO(stream, "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(binary), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _leave(outcome: str, text: str) -> None:
+    system, path = _on_file_system(outcome)
+    # Whoever else may read the folder above has no business with what a night says.
+    system.mkdirs(path.getParent(), _jvm().org.apache.hadoop.fs.permission.FsPermission("700"))
+    file = system.create(path, True)
+    file.write(bytearray(text, "utf-8"))
+    file.close()
+
+
+def _found(outcome: str) -> str | None:
+    system, path = _on_file_system(outcome)
+    if not system.exists(path):
+        return None
+    file = system.open(path)
+    return str(_jvm().org.apache.commons.io.IOUtils.toString(file, "UTF-8"))
+
+
+def _on_file_system(outcome: str) -> tuple[Any, Any]:
+    """Hadoop's FileSystem and Path; without a scheme a path is in this user's home on the cluster's own file system."""
+    jvm = _jvm()
+    path = jvm.org.apache.hadoop.fs.Path(outcome)
+    settings = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf())
+    return path.getFileSystem(settings), path
+
+
+def _jvm() -> Any:
+    from pyspark import SparkContext
+
+    SparkContext._ensure_initialized()
+    return SparkContext._jvm
+
+
+def tell(outcome: str) -> int:
+    found = json.loads(outcome)
+    sys.stdout.write(found["words"])
+    return int(found["exit_code"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]) if sys.argv[1:] else tell(sys.stdin.read()))
