@@ -61,6 +61,10 @@ def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
         (("categorise",), "Expected a job out of"),
         (("--master",), "Expected a value after the Spark option --master"),
         (("../lib/text",), "Expected a job out of"),
+        (
+            ("--master", "yarn", "--deploy-mode=cluster", "train", "--labels", "x"),
+            "Expected the job train in --deploy-mode client",
+        ),
     ],
 )
 def test_wrong_use_starts_nothing(tmp_path: Path, arguments: tuple[str, ...], because: str) -> None:
