@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 # In their order. `published` comes right behind the commit, before the job knows that it succeeded.
 PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording", "recorded")
+# Of `publish`: the table is locked, the first rows are sent, all are, rows and state are changed, and both are committed.
+WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
 
 observers: list[Callable[[str], None]] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from lib.scoring.udf import Clock
+    from tests.postgres import Postgres
 
 from tests.fault_table import FaultTable
 
@@ -127,6 +129,20 @@ def clocks(spark: object, monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
 
     monkeypatch.setattr("lib.scoring.run.Clock", watched)
     return seen
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of the session's own, started for the first test that asks for one."""
+    from tests.postgres import server
+
+    yield from server()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """The URI of a new database, with a schema `catalog`."""
+    return postgres.database(f"test_{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.identifiers import column
-from lib.tables.locations import PYTHON_UTILS, delta_log, java_class, no_option, stands
+from lib.tables.locations import PYTHON_UTILS, change_feed, delta_log, java_class, no_option, stands
 from lib.tables.sources import DELTA, Source, with_zone
 
 # Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
@@ -35,15 +35,8 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
 
 def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
     """None where the table has no change feed over the whole way."""
-    location = source.location
-    reader = source.frame.sparkSession.read.format("delta").options(
-        readChangeFeed=True, startingVersion=version + 1, endingVersion=newest
-    )
-    try:
-        changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
-        # Whether every version on the way has one shows only when it is planned.
-        changes._jdf.queryExecution().executedPlan()
-    except Exception:
+    changes = change_feed(source.frame.sparkSession, source.location, version, newest)
+    if changes is None:
         return None
     came = F.col("_change_type").isin("insert", "update_postimage")
     return with_zone(changes.withColumns({CAME: came, VERSION: F.col("_commit_version")}))

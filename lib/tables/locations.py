@@ -189,6 +189,18 @@ def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
     return reader.load(location.uri) if location.is_path else reader.table(location.uri)
 
 
+def change_feed(spark: SparkSession, location: Location, since: int, version: int) -> DataFrame | None:
+    """What Delta's change feed tells of the commits behind the version `since` up to `version`; None where it does not know all of them."""
+    reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=since + 1, endingVersion=version)
+    try:
+        changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
+        # Whether every version on the way has one shows only when it is planned.
+        changes._jdf.queryExecution().executedPlan()
+    except Exception:
+        return None
+    return changes
+
+
 def delta_log(spark: SparkSession, location: Location) -> Any:
     """Delta's own object for a table's log, in the JVM; DESCRIBE DETAIL tells the same at the price of a query."""
     return delta_table(spark, location)._jdt.deltaLog()

@@ -1,6 +1,6 @@
-"""The nightly run in a process of its own, with someone listening at its phases.
+"""A job in a process of its own, with someone listening at its phases.
 
-    python driver.py FOLDER PHASE[,PHASE...] ARGUMENTS OF CATEGORIZE
+    python driver.py FOLDER PHASE[,PHASE...] categorize|publish ARGUMENTS OF THE JOB
 
 At each of these phases it writes FOLDER/PHASE and waits for FOLDER/PHASE.go; if that says "fail", it raises there.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from jobs.categorize import CategorizeSettings, main
+from jobs import categorize, publish
 from lib import failpoints
 from lib.command import run_command
 
 folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
-assert stops <= set(failpoints.PHASES)
+assert stops <= {*failpoints.PHASES, *failpoints.WAREHOUSE_PHASES}
 
 
 def stop(phase: str) -> None:
@@ -33,4 +33,6 @@ def stop(phase: str) -> None:
 
 
 failpoints.observers.append(stop)
-sys.exit(run_command(CategorizeSettings, main, "categorize", sys.argv[3:]))
+if sys.argv[3] == "publish":
+    sys.exit(run_command(publish.PublishSettings, publish.main, "publish", sys.argv[4:]))
+sys.exit(run_command(categorize.CategorizeSettings, categorize.main, "categorize", sys.argv[4:]))

@@ -119,6 +119,7 @@ class Night:
         fault: str = "",
         conf: tuple[str, ...] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
+        name: str = "categorize",
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ class Night:
         self.output = folder / "output"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(FAULTS / "driver.py"), str(folder), stops, *job],
+                [sys.executable, str(FAULTS / "driver.py"), str(folder), stops, name, *job],
                 env=environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,

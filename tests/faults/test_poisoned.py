@@ -367,7 +367,7 @@ def test_the_target_s_disk(spark, lake: Path, tmp_path: Path, fault: Callable[[s
     after = f"mount -o remount,ro {disk} && " if kind == "read-only" else ""
     script = (
         f"mount -t tmpfs -o size=300k tmpfs {disk} && cp -r {lake} {lake}_runs {lake}_rejected {disk}/ && {after}"
-        f"{{ {os.sys.executable} {Path(__file__).parent / 'driver.py'} {tmp_path} '' {job}; code=$?; "
+        f"{{ {os.sys.executable} {Path(__file__).parent / 'driver.py'} {tmp_path} '' categorize {job}; code=$?; "
         f"mkdir {tmp_path}/after && cp -r {disk}/* {tmp_path}/after/; exit $code; }}"
     )
     done = subprocess.run(

@@ -1,0 +1,69 @@
+"""What changed between two versions of the table: by its change feed, or by comparing both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType, DataType, MapType, NumericType
+
+from lib.identifiers import column
+from lib.tables.locations import Location, change_feed, rows_at
+from lib.warehouse.columns import ID
+
+# Behind the table's columns: what happens to a row, and in the order of which numbers.
+OPERATION, ORDER = "_warehouse_operation", "_warehouse_order"
+PUT, REMOVE = "put", "del"
+
+
+def all_rows(spark: SparkSession, table: Location, version: int) -> DataFrame:
+    return _with(rows_at(spark, table, version), F.lit(PUT), F.lit(version))
+
+
+def changes(spark: SparkSession, table: Location, since: int, version: int) -> tuple[DataFrame, str]:
+    """Rows to put and ids to remove, and where they are known from. A row may come several times; the greatest ORDER, and in it PUT, counts.
+
+    Reading fails where the files of the older version, or of the feed, are gone (lib.tables.locations.files_are_gone).
+    """
+    names = rows_at(spark, table, version).columns
+    feed = change_feed(spark, table, since, version)
+    if feed is not None and set(names) <= set(feed.columns):
+        kind = F.col("_change_type")
+        wanted = feed.filter(kind != "update_preimage")
+        operation = F.when(kind == "delete", REMOVE).otherwise(PUT)
+        return _with(wanted, operation, F.col("_commit_version"), names), "its change feed"
+    return compared(spark, table, since, version), "a comparison of both versions"
+
+
+def compared(spark: SparkSession, table: Location, since: int, version: int) -> DataFrame:
+    """As `changes`, from the rows of both versions. They have the same columns."""
+    before, after = rows_at(spark, table, since), rows_at(spark, table, version)
+    names = after.columns
+    old = before.select(column(ID).alias("_old_id"), _hash(before, names).alias("_old_hash"))
+    new = after.withColumn("_hash", _hash(after, names))
+    both = new.join(old, new[ID] == old["_old_id"], "full_outer")
+    # No hash is null.
+    differ = both.filter(~F.col("_hash").eqNullSafe(F.col("_old_hash")))
+    operation = F.when(column(ID).isNull(), REMOVE).otherwise(PUT)
+    known = differ.withColumn(OPERATION, operation).withColumn(ID, F.coalesce(column(ID), F.col("_old_id")))
+    return _with(known, F.col(OPERATION), F.lit(version), names)
+
+
+def _with(rows: DataFrame, operation: SparkColumn, order: SparkColumn, names: Sequence[str] = ()) -> DataFrame:
+    return rows.select(*map(column, names or rows.columns), operation.alias(OPERATION), order.cast("long").alias(ORDER))
+
+
+def _hash(rows: DataFrame, names: Sequence[str]) -> SparkColumn:
+    """Of a row's values and of which of them are null, which Spark's hash passes over."""
+    kinds = {field.name: field.dataType for field in rows.schema.fields}
+    values = [_hashed(column(name), kinds[name]) for name in names]
+    return F.xxhash64(*values, *(F.isnull(column(name)) for name in names))
+
+
+def _hashed(value: SparkColumn, kind: DataType) -> SparkColumn:
+    if isinstance(kind, MapType) and isinstance(kind.valueType, NumericType):
+        return F.map_entries(value)
+    # Within others nulls would be passed over too.
+    return value if isinstance(kind, AtomicType) else F.to_json(value, {"ignoreNullFields": "false"})

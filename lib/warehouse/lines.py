@@ -1,0 +1,137 @@
+"""Rows as the lines that PostgreSQL's COPY reads, made by the executors and handed on by the driver piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from lib.identifiers import column
+from lib.warehouse.columns import BOOLEAN, BYTES, DATE, ID, JSON, TEXT, TIME, ZONELESS, Column
+
+# In front of what a row is refused for, and behind it: Spark wraps it into more.
+REFUSED, END = "[not for PostgreSQL: ", " :not for PostgreSQL]"
+# Days and microseconds since 1970: 1 January of the year 1, and the last day that PostgreSQL counts (5874897-12-31).
+FIRST_DAY, LAST_DAY = -719_162, 2_145_042_905
+FIRST_MICROSECOND = FIRST_DAY * 24 * 3600 * 1_000_000
+NUL, REPLACEMENT = "\0", "\ufffd"
+NUL_IN_JSON = "\\u0000"
+# Rows that come to the driver as they are: to start a Python worker takes longer than to send so few.
+FEW = 50_000
+# Lines between two looks at the connection.
+LINES_A_WRITE = 1_000
+CODEC = "zstd"
+CHUNK = "chunk binary, size bigint, altered bigint"
+
+
+def lines(rows: DataFrame, columns: Sequence[Column], *more: SparkColumn) -> DataFrame:
+    """`line`, a row in COPY's CSV, and `altered`: whether a text held what PostgreSQL cannot hold, and holds U+FFFD for it.
+
+    Args:
+        more: columns behind those of the table, of whole numbers or plain texts.
+    """
+    parts = [*(_field(rows.schema, one) for one in columns), *(one.cast("string") for one in more)]
+    separated = [part for one in parts for part in (F.lit(","), F.coalesce(one, F.lit("")))][1:]
+    line = F.concat(*separated, F.lit("\n"))
+    spoilt = [F.contains(_json_as_written(one.name), F.lit(NUL_IN_JSON)) for one in columns if one.kind == JSON]
+    made = rows.select(line.alias("line"), _any(spoilt).alias("spoilt"))
+    made = made.withColumn("clean", holdable(F.col("line")))
+    return made.select(F.col("clean").alias("line"), (F.col("spoilt") | (F.col("line") != F.col("clean"))).alias("altered"))
+
+
+def holdable(text: SparkColumn) -> SparkColumn:
+    """A text without U+0000, and in UTF-8."""
+    return F.make_valid_utf8(F.replace(text, F.lit(NUL), F.lit(REPLACEMENT)))
+
+
+def json_of(name: str) -> SparkColumn:
+    """A nested column as JSON that jsonb takes: it has no U+0000. A backslash before what stands for one would make it a text."""
+    written = _json_as_written(name)
+    replaced = F.regexp_replace(written, r"(?<!\\)((?:\\\\)*)\\u0000", r"$1\\ufffd")
+    return F.when(F.contains(written, F.lit(NUL_IN_JSON)), replaced).otherwise(written)
+
+
+def _json_as_written(name: str) -> SparkColumn:
+    return F.to_json(column(name), {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"})
+
+
+def _any(conditions: Sequence[SparkColumn]) -> SparkColumn:
+    found = F.lit(False)
+    for condition in conditions:
+        found = found | F.coalesce(condition, F.lit(False))
+    return found
+
+
+def _field(schema: StructType, one: Column) -> SparkColumn:
+    value = column(one.name)
+    if one.kind in (TEXT, JSON):
+        text = json_of(one.name) if one.kind == JSON else value
+        return F.concat(F.lit('"'), F.replace(text, F.lit('"'), F.lit('""')), F.lit('"'))
+    if one.kind == BYTES:
+        return F.concat(F.lit("\\x"), F.hex(value))
+    if one.kind == DATE:
+        return _dated(one.name, F.unix_date(value).between(FIRST_DAY, LAST_DAY), "")
+    if one.kind in (TIME, ZONELESS):
+        first = F.timestamp_micros(F.lit(FIRST_MICROSECOND))
+        return _dated(
+            one.name, value >= (first if one.kind == TIME else first.cast("timestamp_ntz")), "+00" * (one.kind == TIME)
+        )
+    return value.cast("string") if one.kind != BOOLEAN else F.when(value, "t").when(~value, "f")
+
+
+def _dated(name: str, holds: SparkColumn, zone: str) -> SparkColumn:
+    """A date or a time as text; a row whose year PostgreSQL does not write alike ends the query. Years of five digits have a sign in Spark."""
+    text = column(name).cast("string")
+    where = F.concat(F.lit(REFUSED), column(ID), F.lit(" has "), text, F.lit(f" in the column {name}{END}"))
+    written = F.replace(text, F.lit("+"), F.lit(""))
+    return F.when(column(name).isNull(), None).when(holds, F.concat(written, F.lit(zone))).otherwise(F.raise_error(where))
+
+
+def refused_row(error: Exception) -> str | None:
+    """Which row a query was ended for by its own lines, and why; None if it was something else."""
+    text = str(error)
+    return text.split(REFUSED, 1)[1].split(END, 1)[0] if REFUSED in text and END in text else None
+
+
+class Stream:
+    """Lines in pieces for COPY. altered: the rows, of those handed on, that held what PostgreSQL cannot hold."""
+
+    def __init__(self, made: DataFrame) -> None:
+        self._lines = made
+        self.altered = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        few = self._lines.take(FEW + 1)
+        if len(few) > FEW:
+            few.clear()
+            yield from self._all()
+            return
+        for start in range(0, len(few), LINES_A_WRITE):
+            some = few[start : start + LINES_A_WRITE]
+            self.altered += sum(row["altered"] for row in some)
+            yield "".join(row["line"] for row in some).encode()
+
+    def _all(self) -> Iterator[bytes]:
+        # One partition at a time comes to the driver, and the next one meanwhile.
+        for row in self._lines.mapInArrow(_packed, CHUNK).toLocalIterator(prefetchPartitions=True):
+            self.altered += row["altered"]
+            yield pa.decompress(bytes(row["chunk"]), row["size"], CODEC, asbytes=True)
+
+
+def _packed(batches: Iterable[Any]) -> Iterator[Any]:
+    """Each batch of lines as one row; what a task gives is held by the driver's JVM as a whole, so it is packed."""
+    for batch in batches:
+        text, altered = batch.column(0), batch.column(1)
+        ends = memoryview(text.buffers()[1]).cast("i")
+        first, last = ends[text.offset], ends[text.offset + len(text)]
+        chunk = pa.compress(text.buffers()[2].slice(first, last - first), CODEC, asbytes=True) if last > first else b""
+        if chunk:
+            yield pa.record_batch(
+                [pa.array([chunk], pa.binary()), pa.array([last - first]), pa.array([altered.true_count])],
+                names=["chunk", "size", "altered"],
+            )

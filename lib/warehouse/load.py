@@ -1,0 +1,243 @@
+"""A version of the table into the warehouse, in one transaction: decide, stage, change the rows, count, say what it holds now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from psycopg import sql
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import GuardrailError, InputError
+from lib.failpoints import reached
+from lib.tables.commits import FEW_COMMITS, Commit, commits_of
+from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, stands
+from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
+from lib.warehouse.columns import ID, Column, columns_of
+from lib.warehouse.ddl import alter_table, create_table
+from lib.warehouse.lines import Stream, lines, refused_row
+from lib.warehouse.merge import create_staging, merge
+from lib.warehouse.server import Connection, Name, alone, kind_of
+from lib.warehouse.state import Counts, State, read_state, write_state
+
+Say = Callable[[str], None]
+# Mean size of files (bytes) beyond which they are dealt out anew: the lines of one are about as large, packed, and the driver holds some.
+LARGE_FILE = 64 << 20
+NOTHING, NOTE_ONLY, FIRST, ALL, CHANGES = "nothing", "note only", "first", "all", "changes"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was done. counts: None where the warehouse held that version already. how: where the rows came from. altered: rows with a U+FFFD for what PostgreSQL
+    cannot hold, of those sent."""
+
+    state: State
+    counts: Counts | None
+    how: str = ""
+    altered: int = 0
+
+
+@dataclass(frozen=True)
+class Load:
+    """One publication: the table's newest version, to a table of the warehouse."""
+
+    spark: SparkSession
+    table: Location
+    connection: Connection
+    name: Name
+    say: Say
+    reload: bool = False
+
+
+def load(one: Load) -> Loaded:
+    """Bring the warehouse to the table's newest version.
+
+    Raises:
+        InputError: the table, or what stands in the warehouse, is not what it has to be; nothing was written.
+        GuardrailError: the rows do not add up; nothing was written.
+    """
+    with alone(one.connection, one.name, one.say):
+        reached("locked")
+        there = read_state(one.connection, one.name)
+        wanted = _wanted(one)
+        way, because = _way(one, there, wanted)
+        if way == NOTHING:
+            assert there
+            return Loaded(there, None)
+        done = _publish(one, there, wanted, way, because)
+        reached("merged")
+    reached("loaded")
+    return done
+
+
+def _publish(one: Load, there: State | None, wanted: State, way: str, because: str) -> Loaded:
+    if way == NOTE_ONLY:
+        assert there
+        counts, how, altered, held = Counts(), because, 0, there.rows
+    elif way == FIRST:
+        counts, altered = _first(one, wanted)
+        how, held = because, counts.inserted
+    else:
+        assert there
+        counts, how, altered, held = _onto(one, there, wanted, way, because)
+    expected = rows_at(one.spark, one.table, wanted.number).count() if way != NOTE_ONLY else held
+    if held != expected and way == CHANGES:
+        found = f"{one.name} came to {held:,} rows where version {wanted.number} has {expected:,}"
+        one.say(f"{found}, as another hand has changed it: publishing all rows")
+        return _publish(one, there, wanted, ALL, f"all rows, since {found}")
+    if held != expected:
+        _check_ids(one, wanted)
+        raise GuardrailError(
+            f"Expected the {expected:,} rows of version {wanted.number} of {one.table.given} in {one.name}, found {held:,}; nothing was "
+            "written; report this unless a trigger or a rule on the table has changed them."
+        )
+    state = replace(wanted, rows=held)
+    write_state(one.connection, one.name, state, counts)
+    return Loaded(state, counts, how, altered)
+
+
+def _check_ids(one: Load, wanted: State) -> None:
+    twice = rows_at(one.spark, one.table, wanted.number).groupBy(ID).count().filter("count > 1").orderBy(ID).head()
+    if twice:
+        raise InputError(
+            f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
+            "the night with --mode full, which writes each of them once."
+        )
+
+
+def _wanted(one: Load) -> State:
+    """The newest version, as it will stand in the warehouse."""
+    snapshot = newest_snapshot(one.spark, one.table)
+    version = pinned(one.spark, snapshot)
+    schema = rows_at(one.spark, one.table, int(version.split(":")[0])).schema
+    run = _newest_run(one, int(version.split(":")[0]))
+    return State(one.table.uri, version, run, 0, columns_of(schema, one.table.given))
+
+
+def _newest_run(one: Load, version: int) -> str:
+    """The newest run in the history up to a version: of its rows, or the rollback that has brought them back."""
+    for most in (FEW_COMMITS, None):
+        commits: Sequence[Commit] = commits_of(one.spark, one.table, *(() if most is None else (most,)))
+        run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
+        if run:
+            return run.run_id
+    raise InputError(
+        f"Expected a table into which a run has published, found none in the history of {one.table.given}; run categorize first."
+    )
+
+
+def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
+    """How to come from what is there to what is wanted, and what to tell of it.
+
+    Raises:
+        InputError: what is there is not ours, or another table's.
+    """
+    exists = kind_of(one.connection, one.name) is not None
+    if there is None and exists:
+        raise InputError(
+            f"Expected nothing yet under the name {one.name}, or what publish has made, found a table without {one.name.state} beside it; "
+            "choose another --table, or drop it."
+        )
+    if there is None or not exists:
+        return FIRST, "all rows, for the first time" if there is None else f"all rows, since {one.name} was gone"
+    if there.table_id != wanted.table_id and there.source != wanted.source and not one.reload:
+        raise InputError(
+            f"Expected the rows of {wanted.source} in {one.name}, found those of {there.source}; give another --table, or --reload to "
+            "replace them."
+        )
+    reason = _reason_for_all(one, there, wanted)
+    if reason:
+        return ALL, f"all rows, since {reason}"
+    if there.version == wanted.version:
+        return NOTHING, ""
+    between = [c for c in commits_of(one.spark, one.table, since=there.number) if c.version <= wanted.number]
+    # Of a history that was cleaned up some are not told.
+    if len(between) == wanted.number - there.number and not any(commit.changes_rows for commit in between):
+        return NOTE_ONLY, "no row, since only upkeep has changed the table"
+    return CHANGES, ""
+
+
+def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:
+    if one.reload:
+        return "--reload asks for it"
+    if there.table_id != wanted.table_id:
+        return "the table was made anew"
+    if there.number > wanted.number or not stands(one.spark, one.table, there.version):
+        return f"version {there.number} is no longer the one that was published: the table was brought back from a copy"
+    if {c.name: c.kind for c in there.columns} != {c.name: c.kind for c in wanted.columns}:
+        return "its columns are others"
+    return None
+
+
+def _first(one: Load, wanted: State) -> tuple[Counts, int]:
+    """Create the table and fill it."""
+    create_table(one.connection, one.name, wanted.columns)
+    rows = rows_at(one.spark, one.table, wanted.number)
+    columns = wanted.columns
+    # Of a table that this transaction has made nobody else sees a row: it needs no second look at them later.
+    copied, altered = _copy(one, one.name.sql, " FREEZE,", lines(_in_pieces(one, rows), columns))
+    one.connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (product_id)").format(one.name.sql))
+    reached("staged")
+    return Counts(inserted=copied), altered
+
+
+def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tuple[Counts, str, int, int]:
+    """Stage what is to change, and change it. Gives what was done, from where, rows with a U+FFFD, and the rows that the table holds now."""
+    alter_table(one.connection, one.name, there.columns, wanted.columns)
+    staged = create_staging(one.connection, wanted.columns)
+    how, altered = because, 0
+    if way == CHANGES:
+        try:
+            with one.connection.transaction():
+                found, of = changes(one.spark, one.table, there.number, wanted.number)
+                how, altered = f"what changed since version {there.number}, by {of}", _stage(one, staged, found, wanted.columns)
+        except Exception as error:
+            if not files_are_gone(error):
+                raise
+            way, how = ALL, f"all rows, since version {there.number} can no longer be read (vacuumed)"
+            one.say(f"version {there.number} of {one.table.given} can no longer be read: publishing all rows")
+    if way == ALL:
+        rows = _in_pieces(one, all_rows(one.spark, one.table, wanted.number))
+        altered = _stage(one, staged, rows, wanted.columns)
+    reached("staged")
+    counts, held = merge(one.connection, one.name, staged, wanted.columns, complete=way == ALL)
+    return counts, how, altered, held
+
+
+def _in_pieces(one: Load, rows: DataFrame) -> DataFrame:
+    """All rows of the newest version, in partitions of which the driver's JVM can hold some."""
+    files, size = files_and_bytes(one.spark, one.table)
+    return rows if size <= files * LARGE_FILE else rows.repartition(math.ceil(size / LARGE_FILE), ID)
+
+
+def _stage(one: Load, staged: sql.Composable, rows: DataFrame, columns: Sequence[Column]) -> int:
+    _, altered = _copy(one, staged, "", lines(rows, columns, F.col(OPERATION), F.col(ORDER)))
+    return altered
+
+
+def _copy(one: Load, into: sql.Composable, option: str, made: DataFrame) -> tuple[int, int]:
+    """Rows copied, and how many of them hold a U+FFFD.
+
+    Raises:
+        InputError: a row that PostgreSQL cannot hold.
+    """
+    stream = Stream(made)
+    query = sql.SQL("COPY {} FROM STDIN WITH ({} FORMAT csv)").format(into, sql.SQL(option))  # type: ignore[arg-type]
+    try:
+        with one.connection.cursor() as cursor:
+            with cursor.copy(query) as copy:
+                for number, piece in enumerate(stream.pieces()):
+                    copy.write(piece)
+                    if not number:
+                        reached("copying")
+            return cursor.rowcount, stream.altered
+    except Exception as error:
+        refused = refused_row(error)
+        if refused is None:
+            raise
+        raise InputError(
+            f"Expected dates from the year 1 to PostgreSQL's last in {one.table.given}, found one that is not: the product {refused}; correct it in the source, "
+            "or do not carry the column."
+        ) from None

@@ -1,0 +1,82 @@
+"""What was staged onto the table: rows to put and ids to remove."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from lib.warehouse.changes import PUT, REMOVE
+from lib.warehouse.columns import ID, Column, listed
+from lib.warehouse.server import Connection, Name
+from lib.warehouse.state import Counts
+
+# Gone with the transaction. Its columns have names that none of the table's can have.
+STAGING = sql.SQL("pg_temp.staged")
+
+
+def create_staging(connection: Connection, columns: Sequence[Column]) -> sql.Composable:
+    """A table of this transaction alone: the columns by their positions, the operation and its order."""
+    connection.execute("DROP TABLE IF EXISTS pg_temp.staged")
+    fields = [sql.SQL("{} {}").format(_at(columns, column), sql.SQL(column.kind)) for column in columns]  # type: ignore[arg-type]
+    query = "CREATE TEMPORARY TABLE staged ({}, operation text, number bigint) ON COMMIT DROP"
+    connection.execute(sql.SQL(query).format(sql.SQL(", ").join(fields)))
+    return STAGING
+
+
+def _at(columns: Sequence[Column], column: Column) -> sql.Identifier:
+    return sql.Identifier(f"c{columns.index(column)}")
+
+
+def merge(
+    connection: Connection, name: Name, staged: sql.Composable, columns: Sequence[Column], complete: bool
+) -> tuple[Counts, int]:
+    """Change the table; gives how many rows, and how many it holds now.
+
+    Args:
+        complete: what was staged is all that shall stand there.
+    """
+    identity = next(column for column in columns if column.name == ID)
+    names = {
+        "table": name.sql,
+        "staged": staged,
+        "id": _at(columns, identity),
+        "put": sql.Literal(PUT),
+        "remove": sql.Literal(REMOVE),
+    }
+    # Without its numbers PostgreSQL takes it for small.
+    connection.execute(sql.SQL("ANALYZE {staged}").format(**names))
+    if not complete:
+        # Of a row that changed more than once the last one counts. Within a version a row may go and come anew: it is there.
+        superseded = "DELETE FROM {staged} one USING {staged} newer WHERE newer.{id} = one.{id} AND (newer.number, newer.operation) > (one.number, one.operation)"
+        connection.execute(sql.SQL(superseded).format(**names))
+    gone = "NOT EXISTS (SELECT FROM {staged} s WHERE s.{id} = t.product_id)"
+    named = "EXISTS (SELECT FROM {staged} s WHERE s.{id} = t.product_id AND s.operation = {remove})"
+    removed = connection.execute(
+        sql.SQL(f"DELETE FROM {{table}} t WHERE {gone if complete else named}").format(**names)
+    ).rowcount
+    inserted, updated = _put(connection, columns, names)
+    held = connection.execute(sql.SQL("SELECT count(*) FROM {table}").format(**names)).fetchone()
+    assert held
+    return Counts(inserted, updated, removed), held[0]
+
+
+def _put(connection: Connection, columns: Sequence[Column], names: dict[str, sql.Composable]) -> tuple[int, int]:
+    """Rows added and changed. A row that stands there already is not written again."""
+    places = sql.SQL(", ").join(_at(columns, column) for column in columns)
+    others = [column for column in columns if column.name != ID]
+    assignments = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(column.identifier) for column in others)
+    present = sql.SQL(", ").join(sql.SQL("t.{}").format(column.identifier) for column in others)
+    fresh = sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(column.identifier) for column in others)
+    query = """
+        WITH written AS (
+            INSERT INTO {table} AS t ({columns}) SELECT {places} FROM {staged} WHERE operation = {put}
+            ON CONFLICT (product_id) DO UPDATE SET {assignments} WHERE ROW({present}) IS DISTINCT FROM ROW({fresh})
+            RETURNING xmax = 0 AS inserted
+        )
+        SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written
+    """
+    more = {"columns": listed(columns), "places": places, "assignments": assignments, "present": present, "fresh": fresh}
+    found = connection.execute(sql.SQL(query).format(**names, **more)).fetchone()  # type: ignore[arg-type]
+    assert found
+    return found[0], found[1]

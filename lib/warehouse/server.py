@@ -1,0 +1,219 @@
+"""The PostgreSQL server: connecting, the table's name, one publisher at a time, and its errors as sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from lib.errors import CategorizerError, InputError
+from lib.redaction import redacted
+
+# PostgreSQL cuts longer names without an error. In bytes.
+MOST_NAME_BYTES = 63
+STATE_SUFFIX = "_published"
+# From 14 on the seconds of a time are exact numbers.
+OLDEST_SERVER = 140000
+# What a role or a database may have set otherwise: limits for people's queries, and how values are written.
+SETTINGS = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+}
+# What a server says where the address or the login is wrong; anything else may be better in a minute.
+WRONG_ADDRESS = re.compile(
+    r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|could not translate host name|"
+    r"definition of service|invalid .*(mode|value|port)|permission denied|not permitted to log in",
+    re.IGNORECASE,
+)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Name:
+    """A table of the warehouse; beside it stands its state, `TABLE_published`."""
+
+    schema: str
+    table: str
+
+    @property
+    def sql(self) -> sql.Composable:
+        return sql.Identifier(self.schema, self.table)
+
+    @property
+    def state(self) -> Name:
+        return Name(self.schema, self.table + STATE_SUFFIX)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+
+def connect(to: str) -> Connection:
+    """A connection in autocommit mode to what a URI of libpq names; passwords come as libpq finds them (PGPASSWORD, ~/.pgpass).
+
+    Raises:
+        InputError: no such address, or nobody is let in there; an old server, or one that does not hold UTF-8.
+        CategorizerError: the server does not answer.
+    """
+    if not re.match(r"postgres(ql)?://", to, re.IGNORECASE):
+        raise InputError(f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}; correct it.")
+    try:
+        given = conninfo_to_dict(to)
+    except psycopg.ProgrammingError:
+        # What libpq says of it may hold the password.
+        raise InputError(
+            f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}, which cannot be read; write what is none of "
+            "an address's own signs with percent signs (@ as %40), or leave the password to PGPASSWORD or ~/.pgpass."
+        ) from None
+    try:
+        connection: Connection = psycopg.connect(
+            to,
+            autocommit=True,
+            fallback_application_name="catalog-categorizer publish",
+            client_encoding="utf8",
+            connect_timeout=given.get("connect_timeout", 30),
+        )
+    except psycopg.Error as error:
+        said = redacted(" ".join(str(error).split()))
+        if WRONG_ADDRESS.search(said):
+            raise InputError(
+                f"Expected a PostgreSQL server to log in to at {redacted(to)}, found: {said}; correct --to."
+            ) from None
+        raise CategorizerError(
+            f"Expected a PostgreSQL server at {redacted(to)}, found: {said}; start it or correct --to, and run again."
+        ) from None
+    _check_server(connection, to)
+    return connection
+
+
+def _check_server(connection: Connection, to: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise InputError(
+            f"Expected a database of the encoding UTF8 at {redacted(to)}, found {encoding}, which cannot hold every text; give another."
+        )
+    if connection.info.server_version < OLDEST_SERVER:
+        version = connection.info.parameter_status("server_version")
+        connection.close()
+        raise InputError(f"Expected PostgreSQL 14 or newer at {redacted(to)}, found {version}; update it, or give another.")
+
+
+def table_named(connection: Connection, given: str) -> Name:
+    """The table that an option names, by PostgreSQL's own rules: lower case unless it stands between double quotes.
+
+    Raises:
+        InputError: no name, one too long, a schema that is not there, or something else than a table under the name.
+    """
+    try:
+        parts = _value(connection, "SELECT parse_ident(%s)", given)
+    except psycopg.Error as error:
+        raise InputError(f"Expected SCHEMA.TABLE in --table, found {given!r} ({said_by(error)}); correct it.") from None
+    if len(parts) > 2:
+        raise InputError(f"Expected SCHEMA.TABLE in --table, found {given!r} of {len(parts)} parts; correct it.")
+    schema = parts[0] if len(parts) == 2 else _value(connection, "SELECT current_schema()::text")
+    name = Name(schema or "public", parts[-1])
+    if len(name.state.table.encode()) > MOST_NAME_BYTES:
+        raise InputError(
+            f"Expected a name of at most {MOST_NAME_BYTES - len(STATE_SUFFIX)} bytes in --table, beside which TABLE{STATE_SUFFIX} can stand, "
+            f"found {name.table!r} of {len(name.table.encode())}; choose a shorter one."
+        )
+    if not _value(connection, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", name.schema):
+        schemas = f"CREATE SCHEMA {sql.Identifier(name.schema).as_string(connection)}"
+        raise InputError(
+            f"Expected the schema {name.schema} in the database {connection.info.dbname}, found none; create it ({schemas}), or correct "
+            "--table."
+        )
+    for one in (name, name.state):
+        kind = kind_of(connection, one)
+        if kind not in (None, "r", "p"):
+            raise InputError(
+                f"Expected a table, or nothing yet, under the name {one}, found something else; choose another --table."
+            )
+    return name
+
+
+def kind_of(connection: Connection, name: Name) -> str | None:
+    """As pg_class has it: r is a table; None where there is nothing of that name."""
+    query = "SELECT c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) = (%s, %s)"
+    return _value(connection, query, name.schema, name.table)
+
+
+def _value(connection: Connection, query: str, *values: Any) -> Any:
+    row = connection.execute(query, values).fetchone()  # type: ignore[arg-type]
+    return row[0] if row else None
+
+
+@contextmanager
+def alone(connection: Connection, name: Name, say: Callable[[str], None]) -> Iterator[None]:
+    """One transaction in which no other publisher of the table is at work; it waits for one that is, and says so.
+
+    The lock goes with the transaction, and so with the process.
+    """
+    with connection.transaction():
+        for setting, value in SETTINGS.items():
+            connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
+        # For all of a database: PostgreSQL keeps locks of numbers, of which names have to make some.
+        number = int.from_bytes(hashlib.sha256(f"catalog-categorizer {name!r}".encode()).digest()[:8], "big", signed=True)
+        if not _value(connection, "SELECT pg_try_advisory_xact_lock(%s)", number):
+            say(f"another run publishes to {name}: waiting for its end")
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+        yield
+
+
+@contextmanager
+def told(name: Name) -> Iterator[None]:
+    """What the server refuses as one sentence.
+
+    Raises:
+        InputError: what a person has to correct. CategorizerError: what may be better when it is run again.
+    """
+    try:
+        yield
+    except (errors.UniqueViolation, errors.CardinalityViolation) as error:
+        raise InputError(
+            f"Expected each product_id once in the table, found one twice, written by another hand ({said_by(error, detail=True)}); run "
+            "the night with --mode full, which writes each of them once."
+        ) from None
+    except errors.DependentObjectsStillExist as error:
+        raise InputError(
+            f"Expected nothing else to rest on a column of {name} that the table no longer has, found: {said_by(error, detail=True)}; drop "
+            "or change that, and run again."
+        ) from None
+    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
+        raise InputError(
+            f"Expected a user who may create and change {name} and {name.state}, found: {said_by(error)}; grant it, or give "
+            "another user in --to."
+        ) from None
+    except (
+        errors.UndefinedColumn,
+        errors.CannotCoerce,
+        errors.DatatypeMismatch,
+        errors.NotNullViolation,
+        errors.CheckViolation,
+    ) as error:
+        raise InputError(
+            f"Expected {name} as publish has made it, found it altered ({said_by(error)}); undo that, or drop it with {name.state} and "
+            "run again."
+        ) from None
+    except psycopg.Error as error:
+        raise CategorizerError(
+            f"Expected the PostgreSQL server to take a night whole, found: {said_by(error)}; {name} holds the last whole one, run again."
+        ) from None
+
+
+def said_by(error: psycopg.Error, detail: bool = False) -> str:
+    """What the server says, on one line; its detail may hold values of a row."""
+    text = error.diag.message_primary or str(error)
+    more = error.diag.message_detail if detail else None
+    return redacted(" ".join(f"{text}{f': {more}' if more else ''}".split()))[:500]

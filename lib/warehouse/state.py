@@ -1,0 +1,101 @@
+"""What the warehouse says that it holds: one row beside the table, written in the transaction that changes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from lib.warehouse.columns import Column
+from lib.warehouse.server import Connection, Name, kind_of
+
+COMMENTS = {
+    "source": "where the Delta table lies",
+    "delta_table": "the Delta table's id",
+    "delta_version": "the version of the Delta table whose rows these are",
+    "delta_commit": "digest of the commit that made that version",
+    "run_id": "the newest run in that version; key into its table of runs",
+    "rows": "rows of that version",
+    "rows_inserted": "rows that the newest publication added",
+    "rows_updated": "rows that it changed",
+    "rows_deleted": "rows that it removed",
+    "published_at": "when it was published",
+    "columns": "name and type of each column that publish keeps",
+}
+TYPES = ("text", "text", "bigint", "text", "text", "bigint", "bigint", "bigint", "bigint", "timestamptz", "jsonb")
+
+
+@dataclass(frozen=True)
+class Counts:
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def none(self) -> bool:
+        return not (self.inserted or self.updated or self.deleted)
+
+
+@dataclass(frozen=True)
+class State:
+    """source: the URI of the Delta table. version: as lib.tables.locations.pinned tells it."""
+
+    source: str
+    version: str
+    run_id: str
+    rows: int
+    columns: tuple[Column, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.version.split(":")[0])
+
+    @property
+    def table_id(self) -> str:
+        return self.version.split(":")[1]
+
+
+def read_state(connection: Connection, name: Name) -> State | None:
+    """None where nothing was published yet."""
+    if kind_of(connection, name.state) is None:
+        return None
+    names = "source, delta_version, delta_table, delta_commit, run_id, rows, columns"
+    row = connection.execute(sql.SQL("SELECT {} FROM {}").format(sql.SQL(names), name.state.sql)).fetchone()
+    if row is None:
+        return None
+    source, version, table, commit, run_id, rows, columns = row
+    return State(source, f"{version}:{table}:{commit}", run_id, rows, tuple(Column(*column) for column in columns))
+
+
+def write_state(connection: Connection, name: Name, state: State, counts: Counts) -> None:
+    """Replace what stands there."""
+    if kind_of(connection, name.state) is None:
+        _create(connection, name)
+    connection.execute(sql.SQL("DELETE FROM {}").format(name.state.sql))
+    number, table, commit = state.version.split(":")
+    columns = json.dumps([[column.name, column.kind] for column in state.columns])
+    values = (
+        state.source,
+        table,
+        int(number),
+        commit,
+        state.run_id,
+        state.rows,
+        counts.inserted,
+        counts.updated,
+        counts.deleted,
+    )
+    written = sql.SQL(", ").join(map(sql.Literal, values))
+    query = sql.SQL("INSERT INTO {} VALUES ({}, clock_timestamp(), {})")
+    connection.execute(query.format(name.state.sql, written, sql.Literal(columns)))
+
+
+def _create(connection: Connection, name: Name) -> None:
+    columns = ", ".join(f"{column} {kind} NOT NULL" for column, kind in zip(COMMENTS, TYPES, strict=True))
+    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(name.state.sql, sql.SQL(columns)))  # type: ignore[arg-type]
+    for column, comment in COMMENTS.items():
+        connection.execute(
+            sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(name.state.sql, sql.Identifier(column), sql.Literal(comment))
+        )

@@ -1,0 +1,157 @@
+"""The warehouse is what the table is: real PostgreSQL, real Delta."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.nights import FIRST, SECOND, ledger, run, titles_hash, write_source
+from tests.spark.conftest import rollback
+from tests.spark.test_maintain import maintain
+from tests.warehouse import TABLE, ask, hashes_there, publish, state
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+
+def rows_of(spark, lake: Path) -> dict[str, tuple[Any, ...]]:
+    """By id, what a reader of the lake sees of a row."""
+    rows = spark.read.format("delta").load(str(lake)).collect()
+    return {
+        row["product_id"]: (row["text_hash"], row["confidence"], row["scores"], row["run_id"], row["status"]) for row in rows
+    }
+
+
+def rows_in(to: str) -> dict[str, tuple[Any, ...]]:
+    rows = ask(to, f"SELECT product_id, text_hash, confidence, scores, run_id, status FROM {TABLE}")
+    return {row[0]: (row[1], pytest.approx(row[2]), row[3] and pytest.approx(row[3], rel=1e-6), *row[4:]) for row in rows}
+
+
+@pytest.mark.parametrize("feed", [(), ("--change-data-feed",)])
+def test_what_changed_comes_behind_all_rows(spark, tmp_path, database, capsys, feed) -> None:
+    lake = tmp_path / "lake"
+    assert run(write_source(tmp_path / "in.parquet", FIRST), lake, *feed) == 0
+    assert publish(lake, database) == 0
+    assert "4 inserted, 0 updated, 0 deleted; all rows, for the first time" in capsys.readouterr().out
+    assert rows_in(database) == rows_of(spark, lake)
+    assert run(write_source(tmp_path / "in.parquet", SECOND), lake, "--missing", "delete", *feed) == 0
+    assert publish(lake, database, "--verify") == 0
+    said = capsys.readouterr().out
+    assert "2 inserted, 1 updated, 1 deleted" in said
+    assert ("its change feed" if feed else "a comparison of both versions") in said
+    assert "verified: 5 rows are as in version" in said
+    assert rows_in(database) == rows_of(spark, lake)
+    assert state(database)[1:] == (ledger(spark, lake)[-1][0], 5, 2, 1, 1)
+    published = ask(database, f"SELECT published_at FROM {TABLE}_published")
+    assert publish(lake, database) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert ask(database, f"SELECT published_at FROM {TABLE}_published") == published
+    # A night that goes back, and upkeep.
+    assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
+    assert publish(lake, database, "--verify") == 0
+    assert rows_in(database) == rows_of(spark, lake)
+    assert rows_in(database).keys() == FIRST.keys()
+    for i in range(2):
+        assert run(write_source(tmp_path / "in.parquet", {**FIRST, f"n{i}": "desk lamp"}), lake) == 0
+    assert publish(lake, database) == 0
+    assert maintain("--target", lake) == 0
+    capsys.readouterr()
+    assert publish(lake, database, "--verify") == 0
+    said = capsys.readouterr().out
+    assert "0 inserted, 0 updated, 0 deleted; no row, since only upkeep" in said
+    assert "verified: 6 rows" in said
+
+
+def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_path, database, capsys) -> None:
+    assert publish(lake, database) == 0
+    assert run(tmp_path / "second.parquet", lake, "--mode", "full", "--missing", "delete") == 0
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
+    try:
+        spark.sql(f"VACUUM delta.`{lake}` RETAIN 0 HOURS")
+    finally:
+        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    assert publish(lake, database) == 0
+    assert "can no longer be read (vacuumed)" in capsys.readouterr().out
+    assert hashes_there(database) == titles_hash(SECOND)
+    # Made anew, with another column.
+    shutil.rmtree(lake)
+    shutil.rmtree(f"{lake}_runs")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert run(tmp_path / "first.parquet", lake, "--carry", "title") == 0
+    assert publish(lake, database, "--verify") == 0
+    assert "1 inserted, 3 updated, 2 deleted; all rows, since the table was made anew" in capsys.readouterr().out
+    assert dict(ask(database, f"SELECT product_id, title FROM {TABLE}")) == FIRST
+    # A column that is carried no longer goes, unless something rests on it; what a user has added stays.
+    ask(database, f"ALTER TABLE {TABLE} ADD COLUMN note text DEFAULT 'mine'")
+    ask(database, f"CREATE VIEW catalog.titles AS SELECT title FROM {TABLE}")
+    assert run(tmp_path / "first.parquet", lake, "--mode", "full") == 0
+    capsys.readouterr()
+    assert publish(lake, database) == 2
+    assert "Expected nothing else to rest on a column of catalog.products" in capsys.readouterr().err
+    ask(database, "DROP VIEW catalog.titles")
+    assert publish(lake, database) == 0
+    assert "since its columns are others" in capsys.readouterr().out
+    assert ask(database, f"SELECT DISTINCT to_jsonb(p) ? 'title', note FROM {TABLE} p") == [(False, "mine")]
+
+
+def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, capsys) -> None:
+    assert publish(lake, database) == 0
+    ask(database, f"UPDATE {TABLE} SET confidence = confidence / 2, category = 'Toys' WHERE product_id = '2'")
+    ask(database, f"UPDATE {TABLE} SET product_id = '0' WHERE product_id = '4'")
+    capsys.readouterr()
+    assert publish(lake, database, "--verify") == 4
+    said = capsys.readouterr().err
+    assert "it holds beyond it 1 row (such as '0')" in said
+    assert "it lacks 1 row (such as '4')" in said
+    assert "it has otherwise 1 row (such as '2', in category, confidence)" in said
+    assert publish(lake, database, "--verify", "--reload") == 0
+    assert "1 inserted, 1 updated, 1 deleted; all rows, since --reload asks for it" in capsys.readouterr().out
+    # A row too few shows on the next night of itself.
+    ask(database, f"DELETE FROM {TABLE} WHERE product_id = '4'")
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert publish(lake, database) == 0
+    assert "came to 5 rows where version" in capsys.readouterr().out
+    assert hashes_there(database) == titles_hash({"4": FIRST["4"], **SECOND})
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "code", "because"),
+    [
+        (
+            "host=there password=s3cret",
+            (),
+            2,
+            "Expected --to as postgresql://user@host/database, found 'host=there password=***'",
+        ),
+        ("postgresql://me:s3cr%zzet@127.0.0.1/x", (), 2, "which cannot be read"),
+        ("postgresql://me:s3cret@127.0.0.1:1/x", (), 1, "Expected a PostgreSQL server at postgresql://***@127.0.0.1:1/x"),
+        ("DATABASE-nowhere", (), 2, "does not exist; correct --to"),
+        ("DATABASE", ("--table", "a.b.c"), 2, "found 'a.b.c' of 3 parts"),
+        ("DATABASE", ("--table", "a..c"), 2, "Expected SCHEMA.TABLE in --table, found 'a..c'"),
+        ("DATABASE", ("--table", "nowhere.products"), 2, "create it (CREATE SCHEMA"),
+        ("DATABASE", ("--table", "catalog." + "n" * 54), 2, "of at most 53 bytes"),
+        ("DATABASE", ("--table", "pg_catalog.pg_tables"), 2, "found something else; choose another"),
+    ],
+)
+def test_an_address_that_is_none(tmp_path, database, capsys, to, more, code, because) -> None:
+    assert publish(tmp_path, to.replace("DATABASE", database), *more) == code
+    captured = capsys.readouterr()
+    assert because in captured.err
+    assert "s3cr" not in captured.err + captured.out
+
+
+def test_what_is_not_overwritten(spark, lake, tmp_path, database, capsys) -> None:
+    ask(database, "CREATE TABLE catalog.other (product_id text)")
+    assert publish(lake, database, "--table", "catalog.other") == 2
+    assert "found a table without catalog.other_published" in capsys.readouterr().err
+    assert publish(lake, database) == 0
+    assert run(tmp_path / "second.parquet", tmp_path / "other") == 0
+    spark.sql(f"INSERT INTO delta.`{lake}` SELECT * FROM delta.`{lake}` WHERE product_id = '1'")
+    for target, because in ((tmp_path / "other", "Expected the rows of file:"), (lake, "Expected each product_id once")):
+        capsys.readouterr()
+        assert publish(target, database) == 2
+        assert because in capsys.readouterr().err
+    assert hashes_there(database) == titles_hash(FIRST)
+    assert publish(f"{lake}_runs", database) == 2
