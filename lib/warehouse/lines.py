@@ -101,13 +101,14 @@ def refused_row(error: Exception) -> str | None:
 class Stream:
     """Lines in pieces for COPY. altered: the rows, of those handed on, that held what PostgreSQL cannot hold."""
 
-    def __init__(self, made: DataFrame) -> None:
-        self._lines = made
+    def __init__(self, made: DataFrame, many: bool) -> None:
+        """many: they are known to be more than FEW."""
+        self._lines, self._many = made, many
         self.altered = 0
 
     def pieces(self) -> Iterator[bytes]:
-        few = self._lines.take(FEW + 1)
-        if len(few) > FEW:
+        few = [] if self._many else self._lines.take(FEW + 1)
+        if self._many or len(few) > FEW:
             few.clear()
             yield from self._all()
             return

@@ -17,7 +17,7 @@ from lib.tables.locations import Location, files_and_bytes, files_are_gone, newe
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
 from lib.warehouse.ddl import alter_table, create_table
-from lib.warehouse.lines import Stream, lines, refused_row
+from lib.warehouse.lines import FEW, Stream, lines, refused_row
 from lib.warehouse.merge import create_staging, merge
 from lib.warehouse.server import Connection, Name, alone, kind_of
 from lib.warehouse.state import Counts, State, read_state, write_state
@@ -25,6 +25,8 @@ from lib.warehouse.state import Counts, State, read_state, write_state
 Say = Callable[[str], None]
 # Mean size of files (bytes) beyond which they are dealt out anew: the lines of one are about as large, packed, and the driver holds some.
 LARGE_FILE = 64 << 20
+# Packed in Parquet; of more bytes than FEW of them the rows are taken for many without a look.
+MOST_BYTES_A_ROW = 400
 NOTHING, NOTE_ONLY, FIRST, ALL, CHANGES = "nothing", "note only", "first", "all", "changes"
 
 
@@ -174,10 +176,9 @@ def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:
 def _first(one: Load, wanted: State) -> tuple[Counts, int]:
     """Create the table and fill it."""
     create_table(one.connection, one.name, wanted.columns)
-    rows = rows_at(one.spark, one.table, wanted.number)
-    columns = wanted.columns
+    rows, many = _all_rows(one, wanted.number)
     # Of a table that this transaction has made nobody else sees a row: it needs no second look at them later.
-    copied, altered = _copy(one, one.name.sql, " FREEZE,", lines(_in_pieces(one, rows), columns))
+    copied, altered = _copy(one, one.name.sql, " FREEZE,", lines(rows, wanted.columns), many)
     one.connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (product_id)").format(one.name.sql))
     reached("staged")
     return Counts(inserted=copied), altered
@@ -190,40 +191,50 @@ def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tup
     how, altered = because, 0
     if way == CHANGES:
         try:
-            with one.connection.transaction():
-                found, of = changes(one.spark, one.table, there.number, wanted.number)
-                how, altered = f"what changed since version {there.number}, by {of}", _stage(one, staged, found, wanted.columns)
+            how, altered = _stage_changes(one, staged, there, wanted)
         except Exception as error:
             if not files_are_gone(error):
                 raise
             way, how = ALL, f"all rows, since version {there.number} can no longer be read (vacuumed)"
             one.say(f"version {there.number} of {one.table.given} can no longer be read: publishing all rows")
     if way == ALL:
-        rows = _in_pieces(one, all_rows(one.spark, one.table, wanted.number))
-        altered = _stage(one, staged, rows, wanted.columns)
+        rows, many = _all_rows(one, wanted.number)
+        altered = _stage(one, staged, rows, wanted.columns, many)
     reached("staged")
     counts, held = merge(one.connection, one.name, staged, wanted.columns, complete=way == ALL)
     return counts, how, altered, held
 
 
-def _in_pieces(one: Load, rows: DataFrame) -> DataFrame:
-    """All rows of the newest version, in partitions of which the driver's JVM can hold some."""
-    files, size = files_and_bytes(one.spark, one.table)
-    return rows if size <= files * LARGE_FILE else rows.repartition(math.ceil(size / LARGE_FILE), ID)
+def _stage_changes(one: Load, staged: sql.Composable, there: State, wanted: State) -> tuple[str, int]:
+    found, of = changes(one.spark, one.table, there.number, wanted.number)
+    try:
+        # What was staged until the files were found gone is taken back.
+        with one.connection.transaction():
+            altered = _stage(one, staged, found, wanted.columns)
+    finally:
+        found.unpersist()
+    return f"what changed since version {there.number}, by {of}", altered
 
 
-def _stage(one: Load, staged: sql.Composable, rows: DataFrame, columns: Sequence[Column]) -> int:
-    _, altered = _copy(one, staged, "", lines(rows, columns, F.col(OPERATION), F.col(ORDER)))
+def _all_rows(one: Load, version: int) -> tuple[DataFrame, bool]:
+    """All rows of the newest version, in partitions of which the driver's JVM can hold some, and whether they are many."""
+    rows, (files, size) = all_rows(one.spark, one.table, version), files_and_bytes(one.spark, one.table)
+    many = size > FEW * MOST_BYTES_A_ROW
+    return (rows if size <= files * LARGE_FILE else rows.repartition(math.ceil(size / LARGE_FILE), ID)), many
+
+
+def _stage(one: Load, staged: sql.Composable, rows: DataFrame, columns: Sequence[Column], many: bool = False) -> int:
+    _, altered = _copy(one, staged, "", lines(rows, columns, F.col(OPERATION), F.col(ORDER)), many)
     return altered
 
 
-def _copy(one: Load, into: sql.Composable, option: str, made: DataFrame) -> tuple[int, int]:
+def _copy(one: Load, into: sql.Composable, option: str, made: DataFrame, many: bool) -> tuple[int, int]:
     """Rows copied, and how many of them hold a U+FFFD.
 
     Raises:
         InputError: a row that PostgreSQL cannot hold.
     """
-    stream = Stream(made)
+    stream = Stream(made, many)
     query = sql.SQL("COPY {} FROM STDIN WITH ({} FORMAT csv)").format(into, sql.SQL(option))  # type: ignore[arg-type]
     try:
         with one.connection.cursor() as cursor:
