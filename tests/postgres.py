@@ -29,6 +29,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Postgres:
     """A cluster in a folder of its own, on a port of the loopback."""
 
@@ -97,8 +104,12 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL to the server and all that it started: what a power cut leaves."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        # Each of its processes leads a group of its own; the folder is not free before the last one is gone.
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (self.process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        until(lambda: not any(_lives(pid) for pid in children), "the end of all of the server's processes")
 
     def uri(self, database: str, user: str = "postgres") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"

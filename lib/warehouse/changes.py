@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark import StorageLevel
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,7 +25,7 @@ def all_rows(spark: SparkSession, table: Location, version: int) -> DataFrame:
 def changes(spark: SparkSession, table: Location, since: int, version: int) -> tuple[DataFrame, str]:
     """Rows to put and ids to remove, and where they are known from. A row may come several times; the greatest ORDER, and in it PUT, counts.
 
-    What is kept on disk goes by `unpersist`. Reading fails where the files of the older version, or of the feed, are gone (lib.tables.locations.files_are_gone).
+    Reading fails where the files of the older version, or of the feed, are gone (lib.tables.locations.files_are_gone).
     """
     names = rows_at(spark, table, version).columns
     feed = change_feed(spark, table, since, version)
@@ -35,8 +34,7 @@ def changes(spark: SparkSession, table: Location, since: int, version: int) -> t
         wanted = feed.filter(kind != "update_preimage")
         operation = F.when(kind == "delete", REMOVE).otherwise(PUT)
         return _with(wanted, operation, F.col("_commit_version"), names), "its change feed"
-    # Looked at for few rows first, and then for all of them.
-    return compared(spark, table, since, version).persist(StorageLevel.DISK_ONLY), "a comparison of both versions"
+    return compared(spark, table, since, version), "a comparison of both versions"
 
 
 def compared(spark: SparkSession, table: Location, since: int, version: int) -> DataFrame:

@@ -207,12 +207,9 @@ def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tup
 
 def _stage_changes(one: Load, staged: sql.Composable, there: State, wanted: State) -> tuple[str, int]:
     found, of = changes(one.spark, one.table, there.number, wanted.number)
-    try:
-        # What was staged until the files were found gone is taken back.
-        with one.connection.transaction():
-            altered = _stage(one, staged, found, wanted.columns)
-    finally:
-        found.unpersist()
+    # What was staged until the files were found gone is taken back.
+    with one.connection.transaction():
+        altered = _stage(one, staged, found, wanted.columns)
     return f"what changed since version {there.number}, by {of}", altered
 
 
