@@ -40,7 +40,7 @@ def test_random_sequences(planned_quickly, tmp_path: Path, tiny: Path, first: in
     models = (tiny / (tiny / "current").read_text().strip(), SHIPPED / (SHIPPED / "current").read_text().strip())
     bundles = tuple(load_bundle(str(model)) for model in models)
     # Verifying a bundle takes longer than a night of six rows.
-    monkeypatch.setattr(categorize_job, "load_bundle", lambda path: bundles[models.index(Path(path))])
+    monkeypatch.setattr(categorize_job, "bundle_at", lambda path: bundles[models.index(Path(path))])
     labels = labels_of(bundles)
     for number in range(first, min(first + PART, pytestconfig.getoption("sequences"))):
         sequence = Sequence(f"{pytestconfig.getoption('seed')}/{number}", tmp_path / str(number), bundles, models)
