@@ -296,7 +296,10 @@ def page(result: dict[str, Any]) -> str:
         share = f"{run['job_seconds'] / full['job_seconds']:.0%}"
         written = f"{run['data_files_written']} ({run['data_bytes_written'] / 1e6:.0f} MB)"
         lines.append(f"| {name} | {run['rows_scored']:,} | {run['job_seconds']:.1f} | {share} | {parts} | {written} |")
-    lines += ["", "`counting` holds the reading and hashing of every text and the comparison with the table; of a Delta source only of what came and went."]
+    lines += [
+        "",
+        "`counting` holds the reading and hashing of every text and the comparison with the table; of a Delta source only of what came and went.",
+    ]
     even = result["shapes"]["even files"]["job_seconds"]
     lines += [
         "",
