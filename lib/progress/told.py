@@ -13,38 +13,6 @@ LOOKS_A_SECOND = 2
 ROWS = "rows"
 
 
-class Told(AbstractContextManager["Told"]):
-    """Tells nobody; what a job has that nobody watches. Its end, as a context, is its close."""
-
-    def step(
-        self,
-        name: str,
-        rows: int = 0,
-        done: Callable[[], int] = int,
-        unit: str = ROWS,
-        left: Callable[[], float | None] | None = None,
-    ) -> None:
-        """The job has come to one of its steps.
-
-        Args:
-            rows: to be worked on, or as many of another unit; 0 for none that are counted. done: how many are.
-            left: the seconds that are left, where the job knows better than by the rows done so far; None as long as it does not.
-        """
-
-    def mark(self, text: str, event: Mapping[str, Any], short: str = "") -> None:
-        """Something that the step has come to: for people as a text, short where there is little room, for programs as an event."""
-
-    def say(self, text: str) -> None:
-        """What a person should know beside the steps."""
-        print(text, flush=True)
-
-    def close(self) -> None:
-        """Nothing more is told; said twice it is as if said once."""
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
 @dataclass(frozen=True)
 class Step:
     """The step that a job is at, as `Told.step` takes it."""
@@ -72,6 +40,42 @@ class Step:
         return f"{done:,} of {self.rows:,} {self.unit}{speed}{more}"
 
 
+class Told(AbstractContextManager["Told"]):
+    """Tells nobody; what a job has that nobody watches. Its end, as a context, is its close."""
+
+    def step(
+        self,
+        name: str,
+        rows: int = 0,
+        done: Callable[[], int] = int,
+        unit: str = ROWS,
+        left: Callable[[], float | None] | None = None,
+    ) -> None:
+        """The job has come to one of its steps.
+
+        Args:
+            rows: to be worked on, or as many of another unit; 0 for none that are counted. done: how many are.
+            left: the seconds that are left, where the job knows better than by the rows done so far; None as long as it does not.
+        """
+        self.begin(Step(name, rows, done, unit, left))
+
+    def begin(self, step: Step) -> None:
+        """As `step`."""
+
+    def mark(self, text: str, event: Mapping[str, Any], short: str = "") -> None:
+        """Something that the step has come to: for people as a text, short where there is little room, for programs as an event."""
+
+    def say(self, text: str) -> None:
+        """What a person should know beside the steps."""
+        print(text, flush=True)
+
+    def close(self) -> None:
+        """Nothing more is told; said twice it is as if said once."""
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 class Watched(Told):
     """Asks the running step, from a thread of its own, how far it is, and tells it. steps: the name of each to its text."""
 
@@ -84,16 +88,9 @@ class Watched(Told):
         self._thread.start()
         return self
 
-    def step(
-        self,
-        name: str,
-        rows: int = 0,
-        done: Callable[[], int] = int,
-        unit: str = ROWS,
-        left: Callable[[], float | None] | None = None,
-    ) -> None:
+    def begin(self, step: Step) -> None:
         with self._lock:
-            self._step = Step(name, rows, done, unit, left)
+            self._step = step
             self._safely(self._begun)
 
     def mark(self, text: str, event: Mapping[str, Any], short: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import TextIO
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from lib.progress import shown
 from lib.progress import told as looking
 from lib.progress.shown import JsonLines, Lines, LiveLine
+from lib.progress.told import Watched
 from lib.scoring.progress import STEPS
 from tests.waiting import until
 
@@ -57,13 +59,14 @@ def test_the_live_line_of_a_terminal(soon) -> None:
     assert "\x1b[?25h" in out.getvalue()
 
 
+def in_every_way(out: TextIO, objects: TextIO, terminal: TextIO) -> tuple[Watched, ...]:
+    live = LiveLine(Console(file=terminal, force_terminal=True, width=120), STEPS)
+    return Lines(out, STEPS), JsonLines(objects, STEPS), live
+
+
 def test_a_note_beside_the_steps(soon) -> None:
     out, objects, terminal = io.StringIO(), io.StringIO(), io.StringIO()
-    for told in (
-        Lines(out, STEPS),
-        JsonLines(objects, STEPS),
-        LiveLine(Console(file=terminal, force_terminal=True, width=120), STEPS),
-    ):
+    for told in in_every_way(out, objects, terminal):
         with told.start():
             told.step("comparing")
             told.say("[the feed] is gone")
@@ -96,11 +99,7 @@ def test_a_closed_stream_ends_the_telling_and_nothing_else() -> None:
 
 def test_what_a_step_has_come_to(soon) -> None:
     out, objects, terminal = io.StringIO(), io.StringIO(), io.StringIO()
-    for watching in (
-        Lines(out, STEPS),
-        JsonLines(objects, STEPS),
-        LiveLine(Console(file=terminal, force_terminal=True, width=120), STEPS),
-    ):
+    for watching in in_every_way(out, objects, terminal):
         with watching.start():
             watching.step("scoring", 4, lambda: 1, "epochs", lambda: 75)
             watching.mark("epoch 1/4  loss 0.5 [x]", {"event": "epoch", "loss": 0.5}, "1/4 [x]")
