@@ -18,7 +18,7 @@ from lib.errors import InputError
 from lib.model.decisions import SCORES, decided
 from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers, joined_texts
-from lib.model.unfamiliarity import UNFAMILIAR_SHARE, is_above
+from lib.model.unfamiliarity import UNFAMILIAR_SHARE, check_share, is_above
 from lib.settings import Names
 
 F = TypeVar("F")
@@ -100,12 +100,7 @@ def _checked_share(share: float | None, model: Model) -> float | None:
         return None
     if not isinstance(share, (int, float)) or isinstance(share, bool):
         raise InputError(f"Expected unfamiliar as a share such as 0.01, or None, found {share!r:.100}; correct it.")
-    if model.bundle.unfamiliarity is None:
-        raise InputError(
-            f"Expected a bundle of format 4 for --unfamiliar, found {model.version} of an older one; train it again, or leave "
-            "--unfamiliar out."
-        )
-    model.bundle.unfamiliarity.check_share(share)
+    check_share(model.bundle.unfamiliarity, share, model.version)
     return share
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import GuardrailError, InputError
-from lib.model.bundle import Bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.fields import columns_and_markers
+from lib.model.unfamiliarity import check_share
 from lib.scoring.bundles import bundle_at
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
@@ -131,6 +131,8 @@ def main(settings: CategorizeSettings) -> int:
     engine = checked_engine(settings.engine, bundle).name
     text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
     columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)
+    if settings.unfamiliar is not None:
+        check_share(bundle.unfamiliarity, settings.unfamiliar, bundle.model_version)
     plan = Plan(
         columns,
         settings.mode,
@@ -140,7 +142,7 @@ def main(settings: CategorizeSettings) -> int:
         limits,
         settings.change_data_feed,
         settings.dry_run,
-        _unfamiliar(settings, bundle),
+        settings.unfamiliar,
         settings.fatal_texts,
         settings.explain,
     )
@@ -176,23 +178,6 @@ def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> Non
         # What it was run with stands in the first line.
         values = {name: value for name, value in outcome.record.values().items() if name != "settings"}
         print(json_line("run", dry_run=outcome.dry_run, breaches=list(outcome.breaches), **values), flush=True)
-
-
-def _unfamiliar(settings: CategorizeSettings, bundle: Bundle) -> float | None:
-    """The share, if the bundle can tell it.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if settings.unfamiliar is None:
-        return None
-    if bundle.unfamiliarity is None:
-        raise InputError(
-            f"Expected a bundle of format 4 for --unfamiliar, found {bundle.model_version} of an older one; train it again, or "
-            "leave --unfamiliar out."
-        )
-    bundle.unfamiliarity.check_share(settings.unfamiliar)
-    return settings.unfamiliar
 
 
 if __name__ == "__main__":

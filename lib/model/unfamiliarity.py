@@ -57,6 +57,20 @@ class Unfamiliarity:
         return {"quantiles": [round(float(value), 5) for value in self.quantiles], "texts": self.texts}
 
 
+def check_share(known: Unfamiliarity | None, share: float, model_version: str) -> None:
+    """Refuse a share that a bundle cannot tell. known: the bundle's.
+
+    Raises:
+        InputError: it is of a format before 4, or rests on too few texts.
+    """
+    if known is None:
+        raise InputError(
+            f"Expected a bundle of format 4 for --unfamiliar, found {model_version} of an older one; train it again, or leave "
+            "--unfamiliar out."
+        )
+    known.check_share(share)
+
+
 def fitted_unfamiliarity(evidence: Float32s) -> Unfamiliarity:
     """From the evidence for texts that the network has not seen, float32 [rows]."""
     rows = len(evidence)
