@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.errors import InputError
 
 
-def write_whole(path: Path, content: str, option: str = "output") -> None:
+def write_whole(path: Path, content: str) -> None:
     """Put a text where a file, or nothing yet, is.
 
     Raises:
@@ -20,11 +20,11 @@ def write_whole(path: Path, content: str, option: str = "output") -> None:
         os.replace(fresh, path)
     except IsADirectoryError:
         raise InputError(
-            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another --{option}."
+            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another --output."
         ) from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct --{option}."
+            f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct --output."
         ) from None
     finally:
         if fresh.parent.is_dir():

@@ -41,7 +41,7 @@ from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
-from lib.tables.target import Tables, check_targets, create_tables, with_added_columns
+from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
 from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
@@ -231,7 +231,7 @@ def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
     Raises:
         InputError: an id stands there twice, and the run would leave it so.
     """
-    twice = present.groupBy("product_id").count().filter("count > 1")
+    twice = ids_twice(present)
     found = twice.orderBy("product_id").head()
     if found is None:
         return present

@@ -18,7 +18,7 @@ from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
-from lib.tables.target import Tables, with_added_columns
+from lib.tables.target import Tables, ids_twice, with_added_columns
 from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
 
 # Rows that are scored anew. That the rest follow from their own scores is checked of all.
@@ -55,8 +55,7 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     fresh = catalogue_rows(rows, plan.columns, most, census)
     both = _beside(fresh.drop("text"), table)
     faults = _counted(both, _faults_of_rows(bundle, plan))
-    twice = table.groupBy("product_id").count().filter("count > 1")
-    faults |= _counted(twice, {"stand there more than once": F.lit(True)})
+    faults |= _counted(ids_twice(table), {"stand there more than once": F.lit(True)})
     chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
     chosen = chosen.limit(SCORED_ANEW).select("product_id", "text_hash")
     faults |= _counted(

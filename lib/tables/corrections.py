@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,8 +16,8 @@ from lib.identifiers import column
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.locations import Location, delta_table, is_delta
 from lib.tables.sources import Source
-from lib.tables.target import append
-from schemas.tables import CORRECTIONS, commented
+from lib.tables.target import append, create_table
+from schemas.tables import CORRECTIONS
 
 # The column that a person fills.
 CORRECT = "correct_category"
@@ -140,7 +139,10 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
     try:
         added = stamped.count()
         if added:
-            _append(spark, stamped, corrections_of(target))
+            location = corrections_of(target)
+            if not is_delta(spark, location):
+                create_table(spark, location, CORRECTIONS)
+            append(stamped, location)
     finally:
         stamped.unpersist()
     return _counted(standing(spark, target), table, added)
@@ -167,13 +169,6 @@ def _check_categories(rows: DataFrame, table: DataFrame, before: DataFrame | Non
             f"Expected categories that {target.given} knows in the corrections, found {found['category']!r} ({found['count']:,} rows); correct the "
             "spelling, or give --new-categories."
         )
-
-
-def _append(spark: SparkSession, rows: DataFrame, location: Location) -> None:
-    if not is_delta(spark, location):
-        builder = DeltaTable.createIfNotExists(spark).addColumns(commented(CORRECTIONS))
-        (builder.location(location.uri) if location.is_path else builder.tableName(location.uri)).execute()
-    append(rows, location)
 
 
 def _counted(rows: DataFrame | None, table: DataFrame, added: int) -> Corrected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,11 +168,23 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
             if CHANGE_DATA_FEED in wanted and not feeds_changes(spark, location):
                 spark.sql(f"ALTER TABLE {location.sql} SET TBLPROPERTIES ({CHANGE_DATA_FEED} = true)")
             continue
-        builder = DeltaTable.createIfNotExists(spark).addColumns(commented(schema))
-        builder = builder.location(location.uri) if location.is_path else builder.tableName(location.uri)
-        for name, value in wanted.items():
-            builder = builder.property(name, value)
-        builder.execute()
+        create_table(spark, location, schema, wanted)
+
+
+def create_table(
+    spark: SparkSession, location: Location, schema: StructType, properties: Mapping[str, str] | None = None
+) -> None:
+    """Create a table, empty, unless it is there."""
+    builder = DeltaTable.createIfNotExists(spark).addColumns(commented(schema))
+    builder = builder.location(location.uri) if location.is_path else builder.tableName(location.uri)
+    for name, value in (properties or {}).items():
+        builder = builder.property(name, value)
+    builder.execute()
+
+
+def ids_twice(rows: DataFrame) -> DataFrame:
+    """product_id and count of the ids that stand in a table more than once, written by another hand."""
+    return rows.groupBy("product_id").count().filter("count > 1")
 
 
 def feeds_changes(spark: SparkSession, location: Location) -> bool:

@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
-from lib.tables.commits import FEW_COMMITS, Commit, commits_of
+from lib.tables.commits import FEW_COMMITS, MOST_COMMITS, commits_of
 from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, stands
+from lib.tables.target import ids_twice
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
 from lib.warehouse.ddl import alter_table, create_table
@@ -101,7 +102,7 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
 
 
 def _check_ids(one: Load, wanted: State) -> None:
-    twice = rows_at(one.spark, one.table, wanted.number).groupBy(ID).count().filter("count > 1").orderBy(ID).head()
+    twice = ids_twice(rows_at(one.spark, one.table, wanted.number)).orderBy(ID).head()
     if twice:
         raise InputError(
             f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
@@ -120,8 +121,8 @@ def _wanted(one: Load) -> State:
 
 def _newest_run(one: Load, version: int) -> str:
     """The newest run in the history up to a version: of its rows, or the rollback that has brought them back."""
-    for most in (FEW_COMMITS, None):
-        commits: Sequence[Commit] = commits_of(one.spark, one.table, *(() if most is None else (most,)))
+    for most in (FEW_COMMITS, MOST_COMMITS):
+        commits = commits_of(one.spark, one.table, most)
         run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
         if run:
             return run.run_id
