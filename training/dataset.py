@@ -91,12 +91,11 @@ def read_labelled_texts(
         group = [F.trim(column(group_column).cast("string")).alias("group")]
     pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
-    found = pairs.toPandas()
-    if corrections is None:
-        return replace(clean(found, settings, where, min_rows), group_column=group_column)
-    rows, overruled = with_corrections(found, corrections, settings)
+    rows, overruled = pairs.toPandas(), {}
+    if corrections is not None:
+        rows, overruled["corrected label"] = with_corrections(rows, corrections, settings)
     data = clean(rows, settings, where, min_rows)
-    return replace(data, group_column=group_column, dropped={"corrected label": overruled, **data.dropped})
+    return replace(data, group_column=group_column, dropped={**overruled, **data.dropped})
 
 
 def read_corrected_texts(

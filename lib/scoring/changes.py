@@ -7,7 +7,7 @@ Wherever that does not lead to one row for each id of the source, the run compar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -179,8 +179,8 @@ def _what_stays(before: Whole, parts: Sequence[_Part]) -> Whole:
     """What of the source stays in the table as it is."""
     left = [part for part in parts if part.before and part.kind in (CHANGED, GONE)]
     joined = [part for part in parts if not part.before and part.kind == SAME]
-    groups = [(g.category, g.status, g.rows, g.confidence) for g in (*before.groups, *(part.group for part in joined))]
-    groups += [(g.category, g.status, -g.rows, -g.confidence) for g in (part.group for part in left)]
+    groups = [*before.groups, *(part.group for part in joined)]
+    groups += [replace(part.group, rows=-part.group.rows, confidence=-part.group.confidence) for part in left]
     ids = _less(before.ids, _sum(left)) + _sum(joined)
     lengths, empty = (_of_texts(before, parts, name) for name in ("lengths", "empty"))
     aged = before.aged + _came(parts).ids + _ids_in(parts, GONE).ids

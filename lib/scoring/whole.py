@@ -57,7 +57,7 @@ def whole_of(census: Census, groups: Sequence[Group], missing: str, aged: int) -
     rows = rows_in(groups)
     if census.rows_rejected or not rows == census.ids == sum(group.measured for group in groups):
         return None
-    sums = added_up([(group.category, group.status, group.rows, group.confidence) for group in groups])
+    sums = added_up(groups)
     if len(sums) > MOST_GROUPS:
         return None
     measured = [group for group in groups if group.measured]
@@ -65,12 +65,12 @@ def whole_of(census: Census, groups: Sequence[Group], missing: str, aged: int) -
     return Whole(census.all_ids, sums, lengths, empty, missing, aged)
 
 
-def added_up(groups: Iterable[tuple[str | None, str, int, float]]) -> list[Group]:
-    """category, status, rows and confidence of each, those of one category and status together; without those of no rows."""
+def added_up(groups: Iterable[Group]) -> list[Group]:
+    """Rows and confidence of each category and status together; without those of no rows."""
     sums: dict[tuple[str | None, str], tuple[int, float]] = {}
-    for category, status, rows, confidence in groups:
-        rows_before, confidence_before = sums.get((category, status), (0, 0.0))
-        sums[category, status] = rows_before + rows, confidence_before + confidence
+    for group in groups:
+        rows, confidence = sums.get((group.category, group.status), (0, 0.0))
+        sums[group.category, group.status] = rows + group.rows, confidence + group.confidence
     return [Group(*key, rows, confidence) for key, (rows, confidence) in sums.items() if rows]
 
 
