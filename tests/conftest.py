@@ -38,7 +38,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Hundreds of queries over a few rows: to compile them takes longer than to run them.
 FOR_FEW_ROWS = {
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "2",
@@ -54,6 +53,13 @@ FOR_FEW_ROWS = {
     "spark.ui.retainedStages": "2",
     "spark.ui.retainedTasks": "20",
 }
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+CODE_CACHE = "-XX:ReservedCodeCacheSize=256m"
+# A JVM for one night: what is worth compiling well is run too seldom.
+FOR_ONE_NIGHT = {JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 {CODE_CACHE}"}
+# The session's JVM runs for many minutes. A night of six rows is planning, and half of it would be planned again as it goes; the tests
+# that start a process run the plans as users do.
+FOR_MANY_NIGHTS = {JAVA_OPTIONS: CODE_CACHE, "spark.sql.adaptive.enabled": "false"}
 
 
 # As spark-submit.sh starts a JVM (start_from_archive): a third of a cold start is the reading of classes.
@@ -102,7 +108,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     warehouse = tmp_path_factory.mktemp("warehouse")
     # What spark_session finds: one machine, two cores, no web page.
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
-    for name, value in {"spark.sql.warehouse.dir": warehouse, **FOR_FEW_ROWS}.items():
+    for name, value in {"spark.sql.warehouse.dir": warehouse, **FOR_FEW_ROWS, **FOR_MANY_NIGHTS}.items():
         builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, "pyspark-shell"])}.items():
@@ -114,6 +120,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         # A job stops its session at its end; the tests go on with theirs.
         patch.setattr(SparkSession, "stop", lambda self: None)
         yield session
+
+
+@pytest.fixture(scope="session")
+def first_night(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the table `lake`, those beside it, and the source of its only night, to be copied (copy_of_first_night)."""
+    from tests.faults.nights import FIRST, run, write_source
+
+    folder = tmp_path_factory.mktemp("first-night")
+    assert run(write_source(folder / "first.parquet", FIRST), folder / "lake") == 0
+    return folder
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from jobs.categorize import CategorizeSettings, main
 from lib import failpoints
 from lib.command import run_command
-from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FROM_ARCHIVE, ROOT, SHIPPED
+from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT, SHIPPED
 from tests.waiting import until
 
 FAULTS = Path(__file__).resolve().parent
@@ -37,6 +38,18 @@ def write_source(path: Path, rows: Mapping[str, str | None], *more: tuple[str | 
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
     return path
+
+
+def copy_of_first_night(night: Path, folder: Path) -> Path:
+    """A table of this folder's own, as a night over FIRST has left it; first.parquet beside it holds the same rows.
+
+    Args:
+        night: what the fixture `first_night` gives. The night's own source stays there: elsewhere it is another one.
+    """
+    for name in ("lake", "lake_runs", "lake_rejected"):
+        shutil.copytree(night / name, folder / name)
+    shutil.copy2(night / "first.parquet", folder / "first.parquet")
+    return folder / "lake"
 
 
 def arguments(source: object, target: object, *more: object, model: object = SHIPPED) -> list[str]:
@@ -102,7 +115,7 @@ def ledger(spark: object, target: object) -> list[tuple[str, str]]:
 
 def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment of a process that starts a JVM of its own."""
-    settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in FOR_FEW_ROWS.items()), *conf]
+    settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in {**FOR_FEW_ROWS, **FOR_ONE_NIGHT}.items()), *conf]
     given = ["--master", master, *(word for setting in settings for word in ("--conf", setting))]
     return {**os.environ, **FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *given, "pyspark-shell"])}
 

@@ -12,7 +12,18 @@ import pytest
 
 from tests.conftest import ROOT, SHIPPED
 from tests.fault_table import Fault
-from tests.faults.nights import FIRST, SECOND, Night, arguments, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import (
+    FIRST,
+    SECOND,
+    Night,
+    arguments,
+    copy_of_first_night,
+    hashes_in,
+    ledger,
+    run,
+    titles_hash,
+    write_source,
+)
 from tests.waiting import until
 
 BEFORE_THE_COMMIT = ("planned", "scored", "rejected", "publishing")
@@ -20,12 +31,10 @@ BEHIND_IT = ("published", "recording")
 
 
 @pytest.fixture
-def first_night(spark, tmp_path: Path) -> Path:
-    """A table with a night in it; gives its folder, beside which `in.parquet` holds the second night's source."""
-    lake = tmp_path / "lake"
-    assert run(write_source(tmp_path / "in.parquet", FIRST), lake) == 0
+def lake(first_night: Path, tmp_path: Path) -> Path:
+    """A table with a night in it; beside it `in.parquet` holds the second night's source."""
     write_source(tmp_path / "in.parquet", SECOND, ("5", "a copy"), (None, "no id"))
-    return lake
+    return copy_of_first_night(first_night, tmp_path)
 
 
 def kept(rows: dict[str, str]) -> dict[str, str]:
@@ -42,7 +51,7 @@ def copy_kept(spark, lake: Path) -> dict[str, str]:
 @pytest.mark.parametrize("phase", [*BEFORE_THE_COMMIT, *BEHIND_IT])
 @pytest.mark.parametrize("victim", ["driver", "jvm"])
 def test_killed_at_a_phase(
-    spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault], victim: str, phase: str
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], victim: str, phase: str
 ) -> None:
     if victim == "jvm" and phase not in ("scored", "published"):
         pytest.skip("the driver's Python and its JVM die together; two phases show it")
@@ -54,7 +63,7 @@ def test_killed_at_a_phase(
         else "the old night stands; the rerun publishes the new one"
     )
     told = fault(f"{what} at the phase `{phase}`", expected)
-    night = Night(tmp_path / "night", phase, arguments(tmp_path / "in.parquet", first_night))
+    night = Night(tmp_path / "night", phase, arguments(tmp_path / "in.parquet", lake))
     night.wait_for(phase)
     if victim == "jvm":
         # Python finds its JVM gone as soon as it goes on.
@@ -67,11 +76,11 @@ def test_killed_at_a_phase(
         until(lambda: not night.processes(), "the end of the run's processes")
     else:
         night.kill()
-    assert copy_kept(spark, first_night) == (kept(SECOND) if committed else titles_hash(FIRST))
-    assert len(ledger(spark, first_night)) == 1
-    assert run(tmp_path / "in.parquet", first_night) == 0
-    assert copy_kept(spark, first_night) == kept(SECOND)
-    runs = ledger(spark, first_night)
+    assert copy_kept(spark, lake) == (kept(SECOND) if committed else titles_hash(FIRST))
+    assert len(ledger(spark, lake)) == 1
+    assert run(tmp_path / "in.parquet", lake) == 0
+    assert copy_kept(spark, lake) == kept(SECOND)
+    runs = ledger(spark, lake)
     assert [status for _, status in runs] == ["published", "published"]
     told.saw(
         "new night whole, ledger row added by the rerun" if committed else "old night untouched, rerun published the new one"
@@ -90,25 +99,23 @@ def test_killed_before_the_first_night(spark, tmp_path: Path, fault: Callable[[s
     told.saw("empty tables, rerun published")
 
 
-def test_a_worker_killed_while_it_scores(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+def test_a_worker_killed_while_it_scores(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("SIGKILL of a Python worker while it scores", "its task is tried again; the night is whole, exit 0")
     folder = tmp_path / "night"
-    night = Night(folder, "", arguments(tmp_path / "in.parquet", first_night), master="local[2,4]", fault=f"hold:{folder}")
+    night = Night(folder, "", arguments(tmp_path / "in.parquet", lake), master="local[2,4]", fault=f"hold:{folder}")
     night.wait_for("scoring")
     until(lambda: (folder / "scoring").read_text(), "the worker's process id")
     os.kill(int((folder / "scoring").read_text()), signal.SIGKILL)
     night.go("scoring")
     assert night.end() == 0, night.said()
-    assert copy_kept(spark, first_night) == kept(SECOND)
+    assert copy_kept(spark, lake) == kept(SECOND)
     told.saw("task tried again, night whole, exit 0")
 
 
-def test_an_executor_killed_while_it_scores(
-    spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
-) -> None:
+def test_an_executor_killed_while_it_scores(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("SIGKILL of an executor's JVM while it scores", "another executor takes its tasks; the night is whole, exit 0")
     folder = tmp_path / "night"
-    job = arguments(tmp_path / "in.parquet", first_night)
+    job = arguments(tmp_path / "in.parquet", lake)
     night = Night(folder, "", job, master="local-cluster[1,2,1024]", fault=f"hold:{folder}")
     night.wait_for("scoring")
     executors = night.processes("CoarseGrainedExecutorBackend")
@@ -117,23 +124,23 @@ def test_an_executor_killed_while_it_scores(
         os.kill(pid, signal.SIGKILL)
     night.go("scoring")
     assert night.end() == 0, night.said()
-    assert copy_kept(spark, first_night) == kept(SECOND)
+    assert copy_kept(spark, lake) == kept(SECOND)
     told.saw("tasks taken by another executor, night whole, exit 0")
 
 
-def test_a_worker_that_hangs(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+def test_a_worker_that_hangs(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("a Python worker that hangs", "killed after the time-out, its task tried again; exit 0")
     folder = tmp_path / "night"
-    job = arguments(tmp_path / "in.parquet", first_night)
+    job = arguments(tmp_path / "in.parquet", lake)
     soon = ("spark.sql.execution.pyspark.udf.idleTimeoutSeconds=3",)
     night = Night(folder, "", job, master="local[2,4]", fault=f"hang:{folder}", conf=soon)
     assert night.end() == 0, night.said()
     assert (folder / "scoring").exists()
-    assert copy_kept(spark, first_night) == kept(SECOND)
+    assert copy_kept(spark, lake) == kept(SECOND)
     told.saw("killed after the time-out, tried again, exit 0")
 
 
-def test_terminated(spark, first_night: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+def test_terminated(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
     told = fault("SIGTERM of spark-submit while it scores", "exit 143; the old night stands; the rerun publishes the new one")
     folder = tmp_path / "night"
     folder.mkdir()
@@ -148,7 +155,7 @@ def test_terminated(spark, first_night: Path, tmp_path: Path, fault: Callable[[s
             "--conf",
             f"spark.executorEnv.PYTHONPATH={ROOT / 'tests/faults/workers'}:{ROOT}",
             "categorize",
-            *arguments(tmp_path / "in.parquet", first_night, model=SHIPPED),
+            *arguments(tmp_path / "in.parquet", lake, model=SHIPPED),
         ],
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -159,7 +166,7 @@ def test_terminated(spark, first_night: Path, tmp_path: Path, fault: Callable[[s
     running.send_signal(signal.SIGTERM)
     assert running.wait(timeout=120) == 143
     (folder / "scoring.go").touch()
-    assert hashes_in(spark, first_night) == titles_hash(FIRST)
-    assert run(tmp_path / "in.parquet", first_night) == 0
-    assert copy_kept(spark, first_night) == kept(SECOND)
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    assert run(tmp_path / "in.parquet", lake) == 0
+    assert copy_kept(spark, lake) == kept(SECOND)
     told.saw("exit 143, old night untouched, rerun published the new one")

@@ -22,6 +22,7 @@ from tests.faults.nights import (
     Night,
     arguments,
     at,
+    copy_of_first_night,
     hashes_in,
     ledger,
     of_a_cold_jvm,
@@ -32,9 +33,9 @@ from tests.faults.nights import (
 
 
 @pytest.fixture
-def lake(spark, tmp_path: Path) -> Path:
-    assert run(write_source(tmp_path / "in" / "a.parquet", FIRST), tmp_path / "lake") == 0
-    return tmp_path / "lake"
+def lake(first_night: Path, tmp_path: Path) -> Path:
+    write_source(tmp_path / "in" / "a.parquet", FIRST)
+    return copy_of_first_night(first_night, tmp_path)
 
 
 def refused(spark, lake: Path, source: Path, capsys, because: str, code: int = 2) -> None:

@@ -10,17 +10,28 @@ import pytest
 
 from lib.scoring.udf import Clock
 from tests.fault_table import Fault
-from tests.faults.nights import FIRST, OTHER, SECOND, at, commit_at_once, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import (
+    FIRST,
+    OTHER,
+    SECOND,
+    at,
+    commit_at_once,
+    copy_of_first_night,
+    hashes_in,
+    ledger,
+    run,
+    titles_hash,
+    write_source,
+)
 
 PHASES = ("planned", "scored", "rejected", "publishing")
 
 
 @pytest.fixture
-def lake(spark, tmp_path: Path) -> Path:
-    assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake") == 0
+def lake(first_night: Path, tmp_path: Path) -> Path:
     write_source(tmp_path / "second.parquet", SECOND)
     write_source(tmp_path / "other.parquet", OTHER)
-    return tmp_path / "lake"
+    return copy_of_first_night(first_night, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])

@@ -27,13 +27,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def planned_quickly(spark):
     """A night of six rows is planning: for them, what plans least."""
-    settings = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
-    before = {name: spark.conf.get(name) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
+    name = "spark.sql.shuffle.partitions"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "1")
     yield spark
-    for name, value in before.items():
-        spark.conf.set(name, value)
+    spark.conf.set(name, before)
 
 
 def test_random_sequences(planned_quickly, tmp_path: Path, tiny: Path, first: int, pytestconfig, monkeypatch) -> None:

@@ -10,18 +10,17 @@ from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
 from lib.tables.locations import delta_table, locate
-from tests.faults.nights import FIRST, SECOND, run, write_source
+from tests.faults.nights import SECOND, copy_of_first_night, write_source
 
 STRICT = ("--guard-from-rows", "1")
 ALL_BOOKS = {str(i): "detective novel, paperback" for i in range(1, 6)}
 
 
 @pytest.fixture
-def lake(spark, tmp_path: Path) -> Path:
+def lake(first_night: Path, tmp_path: Path) -> Path:
     """A table with a night in it; `second.parquet` beside it is the next night's source."""
-    assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake") == 0
     write_source(tmp_path / "second.parquet", SECOND)
-    return tmp_path / "lake"
+    return copy_of_first_night(first_night, tmp_path)
 
 
 def rollback(*arguments: object) -> int:

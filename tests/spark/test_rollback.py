@@ -12,7 +12,7 @@ from tests.spark.conftest import rollback, versions
 pytestmark = pytest.mark.usefixtures("spark")
 
 
-def test_back_to_a_run_and_forth_again(spark, lake, tmp_path, capsys) -> None:
+def test_back_to_a_run_and_forth_again(spark, lake, first_night, tmp_path, capsys) -> None:
     assert run(tmp_path / "second.parquet", lake) == 0
     (first, _), (second, _) = ledger(spark, lake)
     assert rollback("--target", lake, "--to", first) == 0
@@ -20,7 +20,7 @@ def test_back_to_a_run_and_forth_again(spark, lake, tmp_path, capsys) -> None:
     assert [status for _, status in ledger(spark, lake)] == ["published", "published", "rolled back"]
     capsys.readouterr()
     # The input of the restored rows has nothing to do, that of the other night has.
-    assert run(tmp_path / "first.parquet", lake) == 0
+    assert run(first_night / "first.parquet", lake) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert rollback("--target", lake, "--to", first) == 0
     assert "nothing to do" in capsys.readouterr().out
