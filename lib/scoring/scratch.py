@@ -20,4 +20,5 @@ class Scratch(ExitStack):
 def _let_go(kept: DataFrame) -> None:
     # Where Spark is gone its files are too, and what the run ended with is worth more than that this fails.
     with suppress(Exception):
-        kept.unpersist()
+        # Else it may still be at it when Spark stops, which then prints a trace of its own.
+        kept.unpersist(blocking=True)
