@@ -77,6 +77,10 @@ ALWAYS = {
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
     # Parts of a file that even out over the cores; at a few thousand bytes a row still tens of thousands of rows.
     "spark.sql.files.maxPartitionBytes": str(32 << 20),
+    # A digest in hexadecimal digits, which each row has, takes half the room that Snappy leaves it.
+    "spark.sql.parquet.compression.codec": "zstd",
+    # What is kept on disk during a run is nearly all different: looking for a scheme of compression takes a tenth of a comparison.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # A worker that gives nothing for so long hangs: its task is tried again, and the run fails at last instead of waiting.
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",

@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 import deltalake
+import pyarrow.parquet as parquet
 import pytest
 
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
+from lib.session import configure
 from lib.tables.locations import delta_table, locate
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
@@ -98,6 +100,23 @@ def test_the_tables_have_their_schema_and_constraints(spark, lake, tmp_path) -> 
                 f"INSERT INTO delta.`{lake}` (product_id, category, confidence, status, model_version, run_id, scored_at)"
                 f" SELECT {bad}, 'm', 'r', current_timestamp()"
             )
+
+
+def test_data_files_are_compressed_by_zstandard_unless_another_way_is_asked_for(spark, lake, tmp_path, monkeypatch) -> None:
+    source, name = write_csv(tmp_path / "in.csv", ROWS), "spark.sql.parquet.compression.codec"
+
+    def codecs() -> set[str]:
+        return {parquet.ParquetFile(file).metadata.row_group(0).column(0).compression for file in lake.glob("*.parquet")}
+
+    assert run(source, lake) == 0
+    assert codecs() == {"ZSTD"}
+    given = spark.sparkContext.getConf().set(name, "gzip")
+    monkeypatch.setattr(spark.sparkContext, "getConf", lambda: given)
+    assert run(source, lake, "--mode", "full") == 0
+    assert codecs() == {"ZSTD", "GZIP"}
+    monkeypatch.undo()
+    configure(spark)
+    assert spark.conf.get(name) == "zstd"
 
 
 def test_the_same_night_again_adds_no_commit(spark, lake, tmp_path, capsys) -> None:
