@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +89,7 @@ ALWAYS = {
 }
 # Of a Python worker with a model, outside the JVM; a cluster's manager kills containers that take more than they asked for.
 WORKER_MB = 250
+WAREHOUSE = "spark.sql.warehouse.dir"
 
 
 @contextmanager
@@ -101,6 +104,9 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     for name, value in memory_beside_the_jvm(submitted).items():
         print(f"{name} is {value} in this job: a Python worker takes up to {WORKER_MB} MB a core", file=sys.stderr, flush=True)
         builder = builder.config(name, value)
+    folder = _folder_of_the_catalogue(submitted)
+    if folder:
+        builder = builder.config(WAREHOUSE, f"file:{folder}")
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
@@ -112,6 +118,8 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
@@ -130,6 +138,18 @@ def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
     heap = int(jvm.org.apache.spark.network.util.JavaUtils.byteStringAsMb(submitted.get("spark.executor.memory", "1g")))
     cores = int(str(submitted.get("spark.executor.cores", "1")))
     return {name: f"{max(384, heap // 10) + WORKER_MB * cores}m"}
+
+
+def _folder_of_the_catalogue(submitted: SparkConf) -> str | None:
+    """A new folder for the catalogue of a session, where that ends with it: Spark makes an empty one where the command is typed."""
+    forgets = submitted.get("spark.sql.catalogImplementation", "in-memory") == "in-memory"
+    if not forgets or submitted.contains(WAREHOUSE):
+        return None
+    try:
+        return tempfile.mkdtemp(prefix="catalog-categorizer-")
+    except OSError:
+        # Nowhere to write to: what can go on without goes on.
+        return None
 
 
 def _check_scratch() -> None:

@@ -32,6 +32,7 @@ def test_the_first_run_and_the_second(tmp_path: Path) -> None:
     second = submit(cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert "nothing to do" in second.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["lake"]
 
 
 def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
