@@ -115,7 +115,11 @@ def ledger(spark: object, target: object) -> list[tuple[str, str]]:
 
 def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment of a process that starts a JVM of its own."""
-    settings = ["spark.ui.enabled=false", *(f"{name}={value}" for name, value in {**FOR_FEW_ROWS, **FOR_ONE_NIGHT}.items()), *conf]
+    settings = [
+        "spark.ui.enabled=false",
+        *(f"{name}={value}" for name, value in {**FOR_FEW_ROWS, **FOR_ONE_NIGHT}.items()),
+        *conf,
+    ]
     given = ["--master", master, *(word for setting in settings for word in ("--conf", setting))]
     return {**os.environ, **FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *given, "pyspark-shell"])}
 

@@ -86,6 +86,7 @@ def change(spark, source, random) -> None:
         spark.sql(f"DELETE FROM delta.`{source}` WHERE product_id IS NULL OR product_id NOT IN ({', '.join(map(repr, ids))})")
     some, text, price = random.sample(ids, min(3, len(ids))), random.choice(WORDS), random.choice(["1.5", "2", "NULL"])
     listed = ", ".join(f"'{one}'" for one in some)
+    newest = delta_table(spark, locate(spark, str(source))).history(1).head()["version"]
     fresh = random.choice([f"n{random.randrange(20)}", f"p{random.randrange(40)}"])
     kinds = {
         "update": f"UPDATE delta.`{source}` SET title = '{text}' WHERE product_id IN ({listed})",
@@ -95,10 +96,14 @@ def change(spark, source, random) -> None:
         "replace": f"INSERT INTO delta.`{source}` REPLACE WHERE product_id = '{some[0]}' VALUES ('{some[0]}', '{text}', {price})",
         "overwrite": f"INSERT OVERWRITE delta.`{source}` SELECT * FROM delta.`{source}`",
         "insert": f"INSERT INTO delta.`{source}` VALUES ('{fresh}', '{text}', {price})",
+        "another id": f"UPDATE delta.`{source}` SET product_id = 'x{random.randrange(9999)}' WHERE product_id = '{some[0]}'",
+        "optimize": f"OPTIMIZE delta.`{source}`",
+        "restore": f"RESTORE TABLE delta.`{source}` TO VERSION AS OF {random.randint(1, newest)}",
+        "vectors": f"ALTER TABLE delta.`{source}` SET TBLPROPERTIES (delta.enableDeletionVectors = {random.choice(['true', 'false'])})",
         "copy": f"INSERT INTO delta.`{source}` VALUES ('{some[0]}', '{text}', {price})",
         "no id": f"INSERT INTO delta.`{source}` VALUES (NULL, '{text}', {price})",
     }
-    weights = [4, 2, 2, 2, 2, 1, 4, 0.5, 0.5]
+    weights = [4, 2, 2, 2, 2, 1, 4, 1, 0.5, 0.5, 0.5, 0.5, 0.5]
     kind = random.choices(list(kinds), weights)[0]
     if kind == "insert" and fresh in every:
         kind = "update"
