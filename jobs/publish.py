@@ -1,6 +1,7 @@
-"""Put the published nights of a table into PostgreSQL: all rows the first time, then what changed, each time in one transaction.
+"""Put the published nights of a table into PostgreSQL, all rows the first time, then what changed; or into a folder of Parquet files with a manifest.
 
 ./spark-submit.sh publish --target lake/categorized --to postgresql://user@host/database --table catalog.products
+./spark-submit.sh publish --target lake/categorized --to s3a://exchange/categorized
 """
 
 from __future__ import annotations
@@ -9,38 +10,73 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
-from lib.errors import GuardrailError
+from lib.errors import GuardrailError, InputError
 from lib.session import spark_session
 from lib.settings import JobSettings, option
 from lib.tables.locations import locate
 from lib.tables.target import check_categorized
 from lib.warehouse.comparison import compare
+from lib.warehouse.files.export import Export, Exported, export
+from lib.warehouse.files.folder import Folder
+from lib.warehouse.files.verification import verify
 from lib.warehouse.load import Load, Loaded, load
-from lib.warehouse.server import connect, table_named, told
+from lib.warehouse.server import ADDRESS, connect, table_named, told
+
+DEFAULT_TABLE = "public.categorized"
 
 
 @dataclass(frozen=True)
 class PublishSettings(JobSettings):
     target: str = option("the table categorized: path or name")
     to: str = option(
-        "the database: postgresql://user@host:port/database?option=…; leave its password to PGPASSWORD or ~/.pgpass, as psql does"
+        "the database: postgresql://user@host:port/database?option=…; leave its password to PGPASSWORD or ~/.pgpass, as psql does. Or a folder "
+        "for files, with a slash in it: Parquet and a manifest.json that names them"
     )
     table: str = option(
         "the table in the database: SCHEMA.TABLE, made the first time; TABLE_published beside it says what is in it",
-        default="public.categorized",
+        default=DEFAULT_TABLE,
     )
     reload: bool = option(
         "publish all rows, and change what differs, also where the warehouse says that it has them", default=False
     )
     verify: bool = option(
-        "afterwards compare every row of the warehouse with the version that it says it holds, also where there was nothing to do; exit 4 "
-        "where they part",
+        "afterwards compare every row of the warehouse, or of the files, with the version that it says it holds, also where there was nothing "
+        "to do; exit 4 where they part",
         default=False,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.to_files and self.table != DEFAULT_TABLE:
+            raise InputError(
+                f"Expected --table beside a database alone, found {self.table} beside the folder {self.to}; leave it out, or correct --to."
+            )
+
+    @property
+    def to_files(self) -> bool:
+        return "/" in self.to and not ADDRESS.match(self.to)
+
 
 def main(settings: PublishSettings) -> int:
-    s = settings
+    return _to_files(settings) if settings.to_files else _to_postgresql(settings)
+
+
+def _to_files(s: PublishSettings) -> int:
+    with spark_session("publish", s.debug) as spark:
+        table = locate(spark, s.target)
+        check_categorized(spark, table)
+        folder = Folder(spark, locate(spark, s.to), table)
+        one = Export(spark, table, folder, s.reload)
+        print(_told_of_files(export(one), s.target, folder), flush=True)
+        if s.verify:
+            found = verify(one)
+            if found.wrong:
+                raise _parted(folder.place.given, found.manifest.delta_version, s.target, found)
+            print(found)
+    return 0
+
+
+def _to_postgresql(s: PublishSettings) -> int:
     with connect(s.to) as connection:
         name = table_named(connection, s.table)
         with spark_session("publish", s.debug) as spark, told(name):
@@ -50,12 +86,15 @@ def main(settings: PublishSettings) -> int:
             if s.verify:
                 found = compare(spark, table, connection, name)
                 if found.found:
-                    raise GuardrailError(
-                        f"Expected {name} to be version {found.state.number} of {s.target}, found that {found}; publish with --reload, and "
-                        "find out who else writes there."
-                    )
+                    raise _parted(name, found.state.number, s.target, found)
                 print(found)
     return 0
+
+
+def _parted(where: object, version: int, target: str, found: object) -> GuardrailError:
+    return GuardrailError(
+        f"Expected {where} to be version {version} of {target}, found that {found}; publish with --reload, and find out who else writes there."
+    )
 
 
 def _say(line: str) -> None:
@@ -71,6 +110,22 @@ def _text(done: Loaded, target: str, name: object) -> str:
     if done.altered:
         lines.append(f"  {done.altered:,} rows held U+0000, or bytes that are no UTF-8, for which PostgreSQL has U+FFFD")
     return "\n".join(lines)
+
+
+def _told_of_files(done: Exported, target: str, folder: Folder) -> str:
+    manifest = done.manifest
+    version = f"version {manifest.delta_version} of {target} (run {manifest.run_id})"
+    if done.how is None:
+        return f"nothing to do: {folder.place.given} holds {version} already, {manifest.rows:,} rows"
+    lines = [
+        f"{folder.place.given} holds {version}: {manifest.rows:,} rows in {len(manifest.files):,} files, manifest {manifest.number}"
+    ]
+    if manifest.changes is None:
+        return "\n".join([*lines, f"  to be loaded whole: {done.how}"])
+    counts = (
+        f"{manifest.changes.upserts:,} to put, {manifest.changes.deletes:,} to remove since manifest {manifest.changes.since}"
+    )
+    return "\n".join([*lines, f"  {counts}; {done.how}"])
 
 
 if __name__ == "__main__":

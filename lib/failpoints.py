@@ -8,6 +8,8 @@ from collections.abc import Callable
 PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording", "recorded")
 # Of `publish`: the table is locked, the first rows are sent, all are, rows and state are changed, and both are committed.
 WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
+# Of `publish` to files: what changed is written, all rows are, the manifest stands, and files that none names are removed.
+FILES_PHASES = ("writing", "written", "listed", "tidied")
 
 observers: list[Callable[[str], None]] = []
 

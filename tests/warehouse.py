@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 
 from jobs.publish import PublishSettings
@@ -37,3 +40,27 @@ def hashes_there(to: str) -> dict[str, str]:
 
 def state(to: str) -> tuple[Any, ...]:
     return ask(to, f"SELECT delta_version, run_id, rows, rows_inserted, rows_updated, rows_deleted FROM {TABLE}_published")[0]
+
+
+def publish_to_files(target: object, folder: object, *more: object) -> int:
+    words = list(map(str, ["--target", target, "--to", folder, *more]))
+    return run_command(PublishSettings, publish_main, "publish", words)
+
+
+def manifest_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def rows_in_files(folder: Path, entries: list[dict[str, Any]], columns: str) -> list[tuple[Any, ...]]:
+    """Columns of the files that a manifest names, as DuckDB reads them."""
+    files = [str(folder / one["path"]) for one in entries]
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(f"SELECT {columns} FROM read_parquet($files)", {"files": files}).fetchall()
+
+
+def texts_in_files(folder: Path, entries: list[dict[str, Any]]) -> dict[str, str]:
+    """product_id -> text_hash; fails if an id stands there twice."""
+    rows = rows_in_files(folder, entries, "product_id, text_hash")
+    assert len(dict(rows)) == len(rows)
+    return dict(rows)

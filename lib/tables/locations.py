@@ -70,12 +70,12 @@ def locate(spark: SparkSession, given: str) -> Location:
         uri = str(system.makeQualified(path).toString())
         real, link = _behind_links(given, uri) if is_path else None, None
         if real:
-            link = os.path.abspath(_local_path(given))
+            link = os.path.abspath(local_path(given))
             given, uri = real, str(system.makeQualified(file_system(spark, f"file:{real}")[1]).toString())
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         raise InputError(
-            f"Expected a path or the name of a table, found {given!r}, which cannot be looked up ({reason})."
+            f"Expected a path or the name of a table, found {redacted(given)!r}, which cannot be looked up ({redacted(reason)})."
         ) from None
     if not is_path:
         return Location(given, given, False)
@@ -91,7 +91,7 @@ def _behind_links(given: str, uri: str) -> str | None:
     """Where a local path leads that holds links; None if it is what it says. Hadoop takes `..` off by spelling alone."""
     if not uri.startswith("file:/"):
         return None
-    path = _local_path(given)
+    path = local_path(given)
     real = os.path.realpath(path)
     if os.path.isfile(real):
         # A file's own name tells its format.
@@ -99,7 +99,7 @@ def _behind_links(given: str, uri: str) -> str | None:
     return real if real != os.path.abspath(path) else None
 
 
-def _local_path(given: str) -> str:
+def local_path(given: str) -> str:
     return "/" + given.removeprefix("file:").lstrip("/") if given.startswith("file:") else given
 
 

@@ -1,1 +1,1 @@
-"""A version of the table `categorized` into PostgreSQL: all rows once, then what changed, each in one transaction."""
+"""A version of the table `categorized` into PostgreSQL or into files: all rows once, then what changed."""

@@ -41,8 +41,8 @@ def compared(spark: SparkSession, table: Location, since: int, version: int) -> 
     """As `changes`, from the rows of both versions. They have the same columns."""
     before, after = rows_at(spark, table, since), rows_at(spark, table, version)
     names = after.columns
-    old = before.select(column(ID).alias("_old_id"), _hash(before, names).alias("_old_hash"))
-    new = after.withColumn("_hash", _hash(after, names))
+    old = before.select(column(ID).alias("_old_id"), hash_of(before, names).alias("_old_hash"))
+    new = after.withColumn("_hash", hash_of(after, names))
     both = new.join(old, new[ID] == old["_old_id"], "full_outer")
     # No hash is null.
     differ = both.filter(~F.col("_hash").eqNullSafe(F.col("_old_hash")))
@@ -55,7 +55,7 @@ def _with(rows: DataFrame, operation: SparkColumn, order: SparkColumn, names: Se
     return rows.select(*map(column, names or rows.columns), operation.alias(OPERATION), order.cast("long").alias(ORDER))
 
 
-def _hash(rows: DataFrame, names: Sequence[str]) -> SparkColumn:
+def hash_of(rows: DataFrame, names: Sequence[str]) -> SparkColumn:
     """Of a row's values and of which of them are null, which Spark's hash passes over."""
     kinds = {field.name: field.dataType for field in rows.schema.fields}
     values = [_hashed(column(name), kinds[name]) for name in names]

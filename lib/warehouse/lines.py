@@ -38,7 +38,7 @@ def lines(rows: DataFrame, columns: Sequence[Column], *more: SparkColumn) -> Dat
     parts = [*(_field(rows.schema, one) for one in columns), *(one.cast("string") for one in more)]
     separated = [part for one in parts for part in (F.lit(","), F.coalesce(one, F.lit("")))][1:]
     line = F.concat(*separated, F.lit("\n"))
-    spoilt = [F.contains(_json_as_written(one.name), F.lit(NUL_IN_JSON)) for one in columns if one.kind == JSON]
+    spoilt = [F.contains(json_as_written(one.name), F.lit(NUL_IN_JSON)) for one in columns if one.kind == JSON]
     made = rows.select(line.alias("line"), _any(spoilt).alias("spoilt"))
     made = made.withColumn("clean", holdable(F.col("line")))
     return made.select(F.col("clean").alias("line"), (F.col("spoilt") | (F.col("line") != F.col("clean"))).alias("altered"))
@@ -51,12 +51,13 @@ def holdable(text: SparkColumn) -> SparkColumn:
 
 def json_of(name: str) -> SparkColumn:
     """A nested column as JSON that jsonb takes: it has no U+0000. A backslash before what stands for one would make it a text."""
-    written = _json_as_written(name)
+    written = json_as_written(name)
     replaced = F.regexp_replace(written, r"(?<!\\)((?:\\\\)*)\\u0000", r"$1\\ufffd")
     return F.when(F.contains(written, F.lit(NUL_IN_JSON)), replaced).otherwise(written)
 
 
-def _json_as_written(name: str) -> SparkColumn:
+def json_as_written(name: str) -> SparkColumn:
+    """A nested column as JSON, with its nulls."""
     return F.to_json(column(name), {"ignoreNullFields": "false", "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"})
 
 

@@ -12,8 +12,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
-from lib.tables.commits import FEW_COMMITS, MOST_COMMITS, commits_of
-from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, stands
+from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at
 from lib.tables.target import ids_twice
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
@@ -22,6 +21,7 @@ from lib.warehouse.lines import FEW, Stream, lines, refused_row
 from lib.warehouse.merge import create_staging, merge
 from lib.warehouse.server import Connection, Name, alone, kind_of
 from lib.warehouse.state import Counts, State, read_state, write_state
+from lib.warehouse.versions import newest_run, only_upkeep, reason_for_all
 
 Say = Callable[[str], None]
 # Mean size of files (bytes) beyond which they are dealt out anew: the lines of one are about as large, packed, and the driver holds some.
@@ -115,20 +115,8 @@ def _wanted(one: Load) -> State:
     snapshot = newest_snapshot(one.spark, one.table)
     version = pinned(one.spark, snapshot)
     schema = rows_at(one.spark, one.table, int(version.split(":")[0])).schema
-    run = _newest_run(one, int(version.split(":")[0]))
+    run = newest_run(one.spark, one.table, int(version.split(":")[0]))
     return State(one.table.uri, version, run, 0, columns_of(schema, one.table.given))
-
-
-def _newest_run(one: Load, version: int) -> str:
-    """The newest run in the history up to a version: of its rows, or the rollback that has brought them back."""
-    for most in (FEW_COMMITS, MOST_COMMITS):
-        commits = commits_of(one.spark, one.table, most)
-        run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
-        if run:
-            return run.run_id
-    raise InputError(
-        f"Expected a table into which a run has published, found none in the history of {one.table.given}; run categorize first."
-    )
 
 
 def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
@@ -155,23 +143,16 @@ def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
         return ALL, f"all rows, since {reason}"
     if there.version == wanted.version:
         return NOTHING, ""
-    between = [c for c in commits_of(one.spark, one.table, since=there.number) if c.version <= wanted.number]
-    # Of a history that was cleaned up some are not told.
-    if len(between) == wanted.number - there.number and not any(commit.changes_rows for commit in between):
+    if only_upkeep(one.spark, one.table, there.number, wanted.number):
         return NOTE_ONLY, "no row, since only upkeep has changed the table"
     return CHANGES, ""
 
 
 def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:
-    if one.reload:
-        return "--reload asks for it"
-    if there.table_id != wanted.table_id:
-        return "the table was made anew"
-    if there.number > wanted.number or not stands(one.spark, one.table, there.version):
-        return f"version {there.number} is no longer the one that was published: the table was brought back from a copy"
-    if {c.name: c.kind for c in there.columns} != {c.name: c.kind for c in wanted.columns}:
+    reason = reason_for_all(one.spark, one.table, there.version, wanted.version, one.reload)
+    if reason is None and {c.name: c.kind for c in there.columns} != {c.name: c.kind for c in wanted.columns}:
         return "its columns are others"
-    return None
+    return reason
 
 
 def _first(one: Load, wanted: State) -> tuple[Counts, int]:

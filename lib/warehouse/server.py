@@ -36,6 +36,8 @@ WRONG_ADDRESS = re.compile(
     re.IGNORECASE,
 )
 
+ADDRESS = re.compile(r"postgres(ql)?://", re.IGNORECASE)
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -65,8 +67,10 @@ def connect(to: str) -> Connection:
         InputError: no such address, or nobody is let in there; an old server, or one that does not hold UTF-8.
         CategorizerError: the server does not answer.
     """
-    if not re.match(r"postgres(ql)?://", to, re.IGNORECASE):
-        raise InputError(f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}; correct it.")
+    if not ADDRESS.match(to):
+        raise InputError(
+            f"Expected --to as postgresql://user@host/database, or a folder with a slash in it, found {redacted(to)!r}; correct it."
+        )
     try:
         given = conninfo_to_dict(to)
     except psycopg.ProgrammingError:

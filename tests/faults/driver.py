@@ -18,7 +18,7 @@ from lib import failpoints
 from lib.command import run_command
 
 folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
-assert stops <= {*failpoints.PHASES, *failpoints.WAREHOUSE_PHASES}
+assert stops <= {*failpoints.PHASES, *failpoints.WAREHOUSE_PHASES, *failpoints.FILES_PHASES}
 
 
 def stop(phase: str) -> None:

@@ -123,7 +123,7 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
             "host=there password=s3cret",
             (),
             2,
-            "Expected --to as postgresql://user@host/database, found 'host=there password=***'",
+            "or a folder with a slash in it, found 'host=there password=***'",
         ),
         ("postgresql://me:s3cr%zzet@127.0.0.1/x", (), 2, "which cannot be read"),
         ("postgresql://me:s3cret@127.0.0.1:1/x", (), 1, "Expected a PostgreSQL server at postgresql://***@127.0.0.1:1/x"),

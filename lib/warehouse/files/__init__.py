@@ -1,0 +1,1 @@
+"""A version of the table `categorized` as Parquet files with a manifest, for warehouses that load files."""

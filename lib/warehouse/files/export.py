@@ -1,0 +1,207 @@
+"""A version of the table into a folder: its files, then the manifest that names them, then an end to what none names any more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from lib.errors import CategorizerError, GuardrailError, InputError
+from lib.failpoints import reached
+from lib.tables.locations import (
+    Location,
+    files_and_bytes,
+    files_are_gone,
+    is_delta,
+    newest_snapshot,
+    pinned,
+    rows_at,
+    storage_uri,
+)
+from lib.tables.target import ids_twice
+from lib.times import iso
+from lib.warehouse.changes import changes
+from lib.warehouse.columns import ID
+from lib.warehouse.files.folder import MANIFESTS, Folder
+from lib.warehouse.files.manifest import Changes, Manifest
+from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_told, net, write
+from lib.warehouse.versions import newest_run, only_upkeep, reason_for_all
+
+MOST_TRIES = 3
+# Manifests that stay, with their files: a load of the one before goes on.
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What the folder holds. how: where it came from; None where the folder held that version already."""
+
+    manifest: Manifest
+    how: str | None
+
+
+@dataclass(frozen=True)
+class Export:
+    """One publication: the table's newest version, into a folder."""
+
+    spark: SparkSession
+    table: Location
+    folder: Folder
+    reload: bool = False
+
+
+def export(one: Export) -> Exported:
+    """Bring the folder to the table's newest version.
+
+    A manifest takes its number only if no other run has taken it, and another run's files are left alone unless a manifest of their
+    number, or a greater one, stands: so several runs at once do each other no harm, on whatever file system.
+
+    Raises:
+        InputError: the table, or what stands in the folder, is not what it has to be; nothing was written.
+        GuardrailError: the rows do not add up; what was there stands. CategorizerError: other runs publish there again and again.
+    """
+    _check_place(one)
+    for _ in range(MOST_TRIES):
+        there = newest_manifest(one.folder)
+        wanted = _wanted(one, there)
+        reason = _reason_for_all(one, there, wanted)
+        if there is not None and reason is None and there.version == wanted.version:
+            _tidy(one.folder)
+            return Exported(there, None)
+        written, how = _written(one, there, wanted, reason)
+        if one.folder.put_manifest(written.number, written.text(one.folder.place.uri)):
+            reached("listed")
+            _tidy(one.folder)
+            reached("tidied")
+            return Exported(written, how)
+    raise CategorizerError(
+        f"Expected to publish to {one.folder.place.given} alone, found other runs that have published there {MOST_TRIES} times meanwhile; run again."
+    )
+
+
+def newest_manifest(folder: Folder) -> Manifest | None:
+    """None where nothing was published yet.
+
+    Raises:
+        InputError: it is none of ours.
+    """
+    numbers = folder.numbers()
+    return _read(folder, numbers[-1]) if numbers else None
+
+
+def _read(folder: Folder, number: int) -> Manifest:
+    return Manifest.read(folder.manifest(number), f"{folder.place.given}/{MANIFESTS}")
+
+
+def _check_place(one: Export) -> None:
+    place, table = one.folder.place, storage_uri(one.spark, one.table)
+    if f"{place.uri.rstrip('/')}/".startswith(f"{table}/") or is_delta(one.spark, place):
+        raise InputError(
+            f"Expected a folder of its own in --to, found {place.given}, where the files of a Delta table lie; choose another."
+        )
+
+
+def _wanted(one: Export, there: Manifest | None) -> Manifest:
+    """The newest version, as it will stand in the folder, without its files."""
+    version = pinned(one.spark, newest_snapshot(one.spark, one.table))
+    number = int(version.split(":")[0])
+    columns = columns_told(rows_at(one.spark, one.table, number).schema, one.table.given)
+    run = newest_run(one.spark, one.table, number)
+    next_number = there.number + 1 if there else 1
+    return Manifest(next_number, one.table.uri, version, run, 0, columns, (), None, iso(time.time()))
+
+
+def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> str | None:
+    """Why what changed cannot be told; None where it may be.
+
+    Raises:
+        InputError: what is there is another table's.
+    """
+    if there is None:
+        return "nothing was published there yet"
+    if there.table_id != wanted.table_id and there.source != wanted.source and not one.reload:
+        raise InputError(
+            f"Expected the rows of {wanted.source} in {one.folder.place.given}, found those of {there.source}; give another folder in --to, or "
+            "--reload to replace them."
+        )
+    reason = reason_for_all(one.spark, one.table, there.version, wanted.version, one.reload)
+    if reason is None and {c.name: c.type for c in there.columns} != {c.name: c.type for c in wanted.columns}:
+        return "its columns are others"
+    return reason
+
+
+def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str | None) -> tuple[Manifest, str]:
+    """The manifest of files that are written, and where they came from."""
+    path, changed, how = one.folder.new_data(wanted.number), None, f"all rows, since {reason}"
+    if there is not None and reason is None:
+        changed, how = _changes(one, there, wanted, f"{path}/changes")
+    reached("writing")
+    if there is not None and changed is not None and not changed.files:
+        _check_rows(one, wanted, there.rows)
+        return wanted.after(wanted.number, files=there.files, rows=there.rows, changes=changed), how
+    rows = rows_at(one.spark, one.table, wanted.delta_version)
+    files = write(as_told(rows), one.folder, f"{path}/rows", files_and_bytes(one.spark, one.table)[1])
+    count = sum(file.rows for file in files)
+    _check_rows(one, wanted, count)
+    reached("written")
+    return wanted.after(wanted.number, files=files, rows=count, changes=changed), how
+
+
+def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple[Changes | None, str]:
+    """What changed since a manifest, in files; None where the older version can no longer be read."""
+    since, version = there.delta_version, wanted.delta_version
+    told = Changes(there.number, since, there.run_id, 0, 0, ())
+    if only_upkeep(one.spark, one.table, since, version):
+        return told, "no row, since only upkeep has changed the table"
+    try:
+        found, of = changes(one.spark, one.table, since, version)
+        files = write(net(as_told(found)), one.folder, path, 0)
+    except Exception as error:
+        if not files_are_gone(error):
+            raise
+        one.folder.remove(path)
+        return None, f"all rows, since version {since} can no longer be read (vacuumed)"
+    how = f"what changed since version {since}, by {of}"
+    count = sum(file.rows for file in files)
+    if not count:
+        one.folder.remove(path)
+        return told, how
+    removed = one.spark.read.parquet(one.folder.uri(path)).filter(f"{CHANGE} = '{DELETE}'").count()
+    return Changes(there.number, since, there.run_id, count - removed, removed, files), how
+
+
+def _check_rows(one: Export, wanted: Manifest, count: int) -> None:
+    rows = rows_at(one.spark, one.table, wanted.delta_version)
+    twice = ids_twice(rows).orderBy(ID).head()
+    if twice:
+        raise InputError(
+            f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
+            "the night with --mode full, which writes each of them once."
+        )
+    expected = rows.count()
+    if count != expected:
+        raise GuardrailError(
+            f"Expected the {expected:,} rows of version {wanted.delta_version} of {one.table.given} in the files of {one.folder.place.given}, found "
+            f"{count:,}; its newest manifest is as it was: publish with --reload, and report this."
+        )
+
+
+def _tidy(folder: Folder) -> None:
+    """manifest.json as the newest one; older manifests than KEPT go, and then the files that none names."""
+    pointed = 0
+    # Another run may have published, and pointed to its own, while this one did.
+    while (newest := folder.numbers()[-1]) != pointed:
+        if folder.pointed_to() != folder.manifest(newest):
+            folder.point_to(newest)
+        pointed = newest
+    *old, _ = numbers = folder.numbers()
+    for number in old[: -(KEPT - 1)]:
+        folder.remove_manifest(number)
+    named = {file.path.rsplit("/", 2)[0] for number in numbers[-KEPT:] for file in _read(folder, number).every_file}
+    for number, path in folder.data():
+        # Those of a greater number another run writes just now.
+        if number <= newest and path not in named:
+            folder.remove(path)
+    for path in folder.leftovers(newest):
+        folder.remove(path)

@@ -1,0 +1,158 @@
+"""What a folder holds: which version of the table, in which files, and what changed since the manifest before."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lib.errors import InputError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """path: below the folder. sha256: in hexadecimal digits."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ColumnTold:
+    """type: as Spark SQL writes it; `json` is a text that holds JSON."""
+
+    name: str
+    type: str
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What makes the rows of an older manifest those of this one: no product comes twice. delta_version, run_id: of the older one."""
+
+    since: int
+    delta_version: int
+    run_id: str
+    upserts: int
+    deletes: int
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """number: counts the manifests of a folder. version: as lib.tables.locations.pinned tells it. published_at: ISO 8601.
+
+    changes: None where a warehouse has to load all rows.
+    """
+
+    number: int
+    source: str
+    version: str
+    run_id: str
+    rows: int
+    columns: tuple[ColumnTold, ...]
+    files: tuple[DataFile, ...]
+    changes: Changes | None
+    published_at: str
+
+    @property
+    def delta_version(self) -> int:
+        return int(self.version.split(":")[0])
+
+    @property
+    def table_id(self) -> str:
+        return self.version.split(":")[1]
+
+    @property
+    def every_file(self) -> tuple[DataFile, ...]:
+        return (*self.files, *(self.changes.files if self.changes else ()))
+
+    def text(self, folder: str) -> str:
+        """As JSON. folder: its URI, for those readers that take files by their whole address."""
+        delta_version, table, commit = self.version.split(":")
+        told = {
+            "format": FORMAT,
+            "number": self.number,
+            "source": self.source,
+            "delta_table": table,
+            "delta_version": int(delta_version),
+            "delta_commit": commit,
+            "run_id": self.run_id,
+            "published_at": self.published_at,
+            "rows": self.rows,
+            "columns": [asdict(column) for column in self.columns],
+            "entries": _entries(self.files, folder),
+            "changes": self.changes and _told(self.changes, folder),
+        }
+        return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, text: str, where: str) -> Manifest:
+        """As `text` has written it.
+
+        Raises:
+            InputError: it is none of ours, or damaged.
+        """
+        try:
+            told = json.loads(text)
+            if told["format"] != FORMAT:
+                raise ValueError(f"the format {told['format']!r}")
+            changes = told["changes"]
+            return cls(
+                number=told["number"],
+                source=told["source"],
+                version=f"{told['delta_version']}:{told['delta_table']}:{told['delta_commit']}",
+                run_id=told["run_id"],
+                rows=told["rows"],
+                columns=tuple(ColumnTold(**column) for column in told["columns"]),
+                files=_files(told["entries"]),
+                changes=changes and Changes(**{**_without(changes, "entries"), "files": _files(changes["entries"])}),
+                published_at=told["published_at"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"Expected a manifest of format {FORMAT} that publish has written in {where}, found another text ({error}); give another folder in "
+                "--to, or delete this one."
+            ) from None
+
+    def after(self, number: int, **changes: Any) -> Manifest:
+        return replace(self, number=number, **changes)
+
+
+def _told(changes: Changes, folder: str) -> dict[str, Any]:
+    return {**_without(asdict(changes), "files"), "entries": _entries(changes.files, folder)}
+
+
+def _entries(files: Sequence[DataFile], folder: str) -> list[dict[str, Any]]:
+    """In the form of Redshift's manifests, whose readers pass over what they do not know."""
+    return [
+        {
+            "url": _address(f"{folder.rstrip('/')}/{file.path}"),
+            "mandatory": True,
+            "path": file.path,
+            "meta": {"content_length": file.bytes, "record_count": file.rows, "sha256": file.sha256},
+        }
+        for file in files
+    ]
+
+
+def _address(uri: str) -> str:
+    """Hadoop calls S3 by the names of its own connectors."""
+    return re.sub(r"^s3[an]://", "s3://", uri)
+
+
+def _files(entries: Sequence[Mapping[str, Any]]) -> tuple[DataFile, ...]:
+    return tuple(
+        DataFile(one["path"], one["meta"]["record_count"], one["meta"]["content_length"], one["meta"]["sha256"])
+        for one in entries
+    )
+
+
+def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}

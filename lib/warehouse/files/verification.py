@@ -1,0 +1,105 @@
+"""Folder and lake side by side: every file by its digest, every row by a hash of its values."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.tables.locations import files_are_gone, rows_at, stands
+from lib.warehouse.changes import hash_of
+from lib.warehouse.columns import ID
+from lib.warehouse.files.export import Export, newest_manifest
+from lib.warehouse.files.folder import MANIFEST
+from lib.warehouse.files.manifest import DataFile, Manifest
+from lib.warehouse.files.parquet import as_told, digested
+
+
+@dataclass
+class Verified:
+    """wrong: what is, a text each."""
+
+    manifest: Manifest
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if self.wrong:
+            return ", ".join(self.wrong)
+        files = len(self.manifest.every_file)
+        return (
+            f"verified: {files:,} files are as the manifest says, and {self.manifest.rows:,} rows as in version {self.manifest.delta_version} "
+            f"(run {self.manifest.run_id})"
+        )
+
+
+def verify(one: Export) -> Verified:
+    """Compare what the folder's newest manifest names with what it says of it, and with the version of the table.
+
+    Raises:
+        InputError: nothing of the table was published there, or that version can no longer be read.
+    """
+    manifest = newest_manifest(one.folder)
+    if manifest is None or not stands(one.spark, one.table, manifest.version):
+        raise InputError(
+            f"Expected files of {one.table.given} in {one.folder.place.given}, found {'none' if manifest is None else 'those of another table'}; "
+            "publish first."
+        )
+    found = Verified(manifest)
+    if one.folder.pointed_to() != one.folder.manifest(manifest.number):
+        found.wrong.append(f"{MANIFEST} is not the newest manifest")
+    found.wrong += _wrong_files(one, manifest.every_file)
+    if not found.wrong:
+        found.wrong += _wrong_rows(one, manifest)
+    return found
+
+
+def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
+    wrong = [f"{file.path} is gone" for file in files if one.folder.size(file.path) is None]
+    if wrong or not files:
+        return wrong
+    found = one.spark.read.format("binaryFile").load([one.folder.uri(file.path) for file in files])
+    there = {os.path.basename(row["path"]): (row["length"], row["sha256"]) for row in digested(found).collect()}
+    return [
+        f"{file.path} has other bytes than those that were written"
+        for file in files
+        if there[os.path.basename(file.path)] != (file.bytes, file.sha256)
+    ]
+
+
+def _wrong_rows(one: Export, manifest: Manifest) -> list[str]:
+    lake = rows_at(one.spark, one.table, manifest.delta_version)
+    files = one.spark.read.parquet(*(one.folder.uri(file.path) for file in manifest.files))
+    try:
+        left, right = _hashed(as_told(lake), "lake"), _hashed(files, "files")
+        both = left.join(right, ID, "full_outer")
+        lacks, beyond = F.col("files").isNull(), F.col("lake").isNull()
+        counted = {
+            "lacks": lacks,
+            "holds beyond it": beyond,
+            "has otherwise": ~lacks & ~beyond & (F.col("lake") != F.col("files")),
+        }
+        counts = both.agg(
+            F.count("*").alias("rows"), *(F.count_if(wrong).alias(what) for what, wrong in counted.items()),
+            *(F.min(F.when(wrong, F.col(ID))).alias(f"{what}, such as") for what, wrong in counted.items()),
+        ).collect()[0]  # fmt: skip
+    except Exception as error:
+        if not files_are_gone(error):
+            raise
+        raise InputError(
+            f"Expected the files of version {manifest.delta_version} of {one.table.given}, found some gone (vacuumed); publish first, and verify then."
+        ) from None
+    wrong = [
+        f"it {what} {counts[what]:,} {'row' if counts[what] == 1 else 'rows'} (such as {counts[f'{what}, such as']!r})"
+        for what in counted
+        if counts[what]
+    ]
+    if not wrong and counts["rows"] != manifest.rows:
+        wrong.append(f"its manifest tells of {manifest.rows:,} rows, found {counts['rows']:,}")
+    return wrong
+
+
+def _hashed(rows: DataFrame, name: str) -> DataFrame:
+    return rows.select(ID, hash_of(rows, rows.columns).alias(name))

@@ -1,0 +1,48 @@
+"""Which version of the table a warehouse gets, and what happened to the table since the one that it has."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from lib.errors import InputError
+from lib.tables.commits import FEW_COMMITS, MOST_COMMITS, commits_of
+from lib.tables.locations import Location, stands
+
+
+def newest_run(spark: SparkSession, table: Location, version: int) -> str:
+    """The newest run in the history up to a version: of its rows, or the rollback that has brought them back.
+
+    Raises:
+        InputError: no run has published into the table.
+    """
+    for most in (FEW_COMMITS, MOST_COMMITS):
+        commits = commits_of(spark, table, most)
+        run = next((run for commit in commits if commit.version <= version and (run := commit.run)), None)
+        if run:
+            return run.run_id
+    raise InputError(
+        f"Expected a table into which a run has published, found none in the history of {table.given}; run categorize first."
+    )
+
+
+def only_upkeep(spark: SparkSession, table: Location, since: int, version: int) -> bool:
+    """Whether no commit between two versions has changed a row."""
+    between = [commit for commit in commits_of(spark, table, since=since) if commit.version <= version]
+    # Of a history that was cleaned up some are not told.
+    return len(between) == version - since and not any(commit.changes_rows for commit in between)
+
+
+def reason_for_all(spark: SparkSession, table: Location, there: str, wanted: str, reload: bool) -> str | None:
+    """Why what changed between two pinned versions cannot be told by the table's history; None where it may be.
+
+    Args:
+        there, wanted: as lib.tables.locations.pinned tells them.
+    """
+    if reload:
+        return "--reload asks for it"
+    (number, identity), (newest, now) = there.split(":")[:2], wanted.split(":")[:2]
+    if identity != now:
+        return "the table was made anew"
+    if int(number) > int(newest) or not stands(spark, table, there):
+        return f"version {number} is no longer the one that was published: the table was brought back from a copy"
+    return None
