@@ -5,6 +5,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
+prepare_dbt
 case " $* " in *" --cluster "*) prepare_cluster ;; esac
 cd "$ROOT"
 export PATH=$VENV/bin:$PATH

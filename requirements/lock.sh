@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Writes the four lock files anew from setup.py. Needs uv (pip install uv).
+# Writes the lock files anew: four from setup.py, that of dbt from dbt.in. Needs uv (pip install uv).
 # One resolution (test) pins everything; the two smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
-    uv pip compile setup.py --universal --python-version 3.10 --generate-hashes --no-emit-find-links --quiet \
+    uv pip compile --universal --python-version 3.10 --generate-hashes --no-emit-find-links --quiet \
         --custom-compile-command ./requirements/lock.sh "$@"
 }
-compile --extra test -o requirements/test.lock
-compile --extra bench -c requirements/test.lock -o requirements/bench.lock
-compile --extra training -c requirements/test.lock -o requirements/training.lock
-compile --extra jobs -c requirements/test.lock -o requirements/run.lock
+compile setup.py --extra test -o requirements/test.lock
+compile setup.py --extra bench -c requirements/test.lock -o requirements/bench.lock
+compile setup.py --extra training -c requirements/test.lock -o requirements/training.lock
+compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
+# An environment of its own; pip wants the extras told (mashumaro[msgpack]).
+compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock
 rm -rf ./*.egg-info

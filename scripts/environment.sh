@@ -136,6 +136,18 @@ prepare_jars() {
 # What the tests on a real HDFS and YARN stand on.
 prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars"; }
 
+# What the tests of dbt/ run it with: in a folder of its own, since it needs other versions of what the tests have too.
+prepare_dbt() {
+    local folder=$ROOT/build/dbt
+    cmp -s "$ROOT/requirements/dbt.lock" "$folder/installed.lock" && return
+    say "installing dbt from requirements/dbt.lock into build/dbt (once; 150 MB)"
+    rm -rf "$folder"
+    "$PYTHON" -I -m venv "$folder"
+    "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/dbt.lock" >&2 ||
+        fail "Expected the packages of requirements/dbt.lock from the package index, found the fault above; mend the network or pip's settings and run again."
+    cp "$ROOT/requirements/dbt.lock" "$folder/installed.lock"
+}
+
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
 prepare_native() {
     local library; library=_native.$(uname -m).so
