@@ -36,10 +36,10 @@ class Limits:
 class LabelledTexts:
     """Distinct texts with one label each.
 
-    texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `dropped`: reason -> rows; `fingerprint`:
-    SHA-256 over the sorted (label, text) pairs, the same whatever the order of the rows; `look_alikes`: pairs of labels
-    that may be one, misspelt or in another case; `rare_labels`: those left out, with their texts; `groups`: strings [rows],
-    the group that `group_column` gives a text, null for none.
+    texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `rows_read`: labels and corrections, those of `dropped`
+    among them; `dropped`: reason -> rows; `fingerprint`: SHA-256 over the sorted (label, text) pairs, the same whatever the order
+    of the rows; `look_alikes`: pairs of labels that may be one, misspelt or in another case; `rare_labels`: those left out, with
+    their texts; `groups`: strings [rows], the group that `group_column` gives a text, null for none.
     """
 
     texts: pa.Array
@@ -95,7 +95,8 @@ def read_labelled_texts(
     if corrections is not None:
         rows, overruled["corrected label"] = with_corrections(rows, corrections, settings)
     data = clean(rows, settings, where, min_rows)
-    return replace(data, group_column=group_column, dropped={**overruled, **data.dropped})
+    rows_read = data.rows_read + sum(overruled.values())
+    return replace(data, group_column=group_column, rows_read=rows_read, dropped={**overruled, **data.dropped})
 
 
 def read_corrected_texts(

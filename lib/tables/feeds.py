@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.identifiers import column
-from lib.tables.locations import PYTHON_UTILS, change_feed, delta_log, java_class, no_option, stands
+from lib.tables.locations import PYTHON_UTILS, Location, change_feed, delta_log, java_class, no_option, stands
 from lib.tables.sources import DELTA, Source, with_zone
 
 # Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
@@ -43,9 +43,20 @@ def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
 
 
 def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
-    """All rows of the files that only one of two versions has; None where these are too many, or part of the log is gone."""
-    spark = source.frame.sparkSession
-    log, none = delta_log(spark, source.location), no_option(spark)
+    """All rows of the files that only one of two versions has; None where `rows_apart` does not tell."""
+    apart = rows_apart(source.frame.sparkSession, source.location, version, newest)
+    if apart is None:
+        return None
+    parts = [rows.withColumn(CAME, F.lit(is_new)) for rows, is_new in zip(apart, (False, True), strict=True)]
+    return with_zone(parts[0].unionByName(parts[1]).withColumn(VERSION, F.lit(newest)))
+
+
+def rows_apart(spark: SparkSession, location: Location, version: int, newest: int) -> tuple[DataFrame, DataFrame] | None:
+    """The rows of the data files that only the older of two versions of a Delta table has, and of those that only the newer has.
+
+    What stands in files that both have is the same in both. None where the files are too many, or part of the log is gone.
+    """
+    log, none = delta_log(spark, location), no_option(spark)
     try:
         before, now = (log.getSnapshotAt(number, none, none, False) for number in (version, newest))
         old, new = (_files(spark, snapshot) for snapshot in (before, now))
@@ -53,10 +64,7 @@ def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
         return None
     if len(old ^ new) > MOST_FILES:
         return None
-    went = _rows_of(spark, before, {path for path, _ in old - new})
-    came = _rows_of(spark, now, {path for path, _ in new - old})
-    parts = [rows.withColumn(CAME, F.lit(is_new)) for rows, is_new in ((went, False), (came, True))]
-    return with_zone(parts[0].unionByName(parts[1]).withColumn(VERSION, F.lit(newest)))
+    return _rows_of(spark, before, {path for path, _ in old - new}), _rows_of(spark, now, {path for path, _ in new - old})
 
 
 def _files(spark: SparkSession, snapshot: Any) -> set[tuple[str, str | None]]:

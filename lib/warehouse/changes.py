@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, DataType, MapType, NumericType
 
 from lib.identifiers import column
+from lib.tables.feeds import rows_apart
 from lib.tables.locations import Location, change_feed, rows_at
 from lib.warehouse.columns import ID
 
@@ -38,8 +39,9 @@ def changes(spark: SparkSession, table: Location, since: int, version: int) -> t
 
 
 def compared(spark: SparkSession, table: Location, since: int, version: int) -> DataFrame:
-    """As `changes`, from the rows of both versions. They have the same columns."""
-    before, after = rows_at(spark, table, since), rows_at(spark, table, version)
+    """As `changes`, from the rows of both versions, without those in data files that both have. They have the same columns."""
+    apart = rows_apart(spark, table, since, version)
+    before, after = apart or (rows_at(spark, table, since), rows_at(spark, table, version))
     names = after.columns
     old = before.select(column(ID).alias("_old_id"), hash_of(before, names).alias("_old_hash"))
     new = after.withColumn("_hash", hash_of(after, names))

@@ -167,6 +167,8 @@ def test_training_takes_a_persons_word_for_the_labels(spark, lake, tmp_path) -> 
     labelled = dict(zip(data.texts.to_pylist(), [data.labels[i] for i in data.label_ids], strict=True))
     assert labelled == {PRODUCTS["k1"]: "Electronics", PRODUCTS["c1"]: "Books", "old novel": "Books", "red shirt": "Clothing"}
     assert data.dropped["corrected label"] == 1
+    # Three labels and two corrections, one of them in place of a label.
+    assert data.rows_read == 5 == len(data.texts) + sum(data.dropped.values())
     with pytest.raises(InputError, match="found title; correct --corrections-columns"):
         read_corrected_texts(standing(spark, locate(spark, str(lake))), str(lake), ("text",), (), settings)
     with pytest.raises(InputError, match="Expected a table with corrections"):
