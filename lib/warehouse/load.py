@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
-from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at
+from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, rows_counted
 from lib.tables.target import ids_twice
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
@@ -85,7 +85,7 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
     else:
         assert there
         counts, how, altered, held = _onto(one, there, wanted, way, because)
-    expected = rows_at(one.spark, one.table, wanted.number).count() if way != NOTE_ONLY else held
+    expected = rows_counted(one.spark, one.table, wanted.number) if way != NOTE_ONLY else held
     if held != expected and way == CHANGES:
         found = f"{one.name} came to {held:,} rows where version {wanted.number} has {expected:,}"
         one.say(f"{found}, as another hand has changed it: publishing all rows")

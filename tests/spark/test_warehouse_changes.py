@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from lib.tables.feeds import rows_apart
-from lib.tables.locations import locate, newest_snapshot
+from lib.tables.locations import locate, newest_snapshot, rows_at, rows_counted
 from lib.warehouse.changes import OPERATION, compared
 
 COLUMNS = "(product_id string, title string, scores map<string, float>) USING delta TBLPROPERTIES"
@@ -39,6 +39,12 @@ def test_it_is_what_all_rows_of_both_tell(spark, tmp_path, monkeypatch, vectors)
         spark.sql(f"UPDATE delta.`{lake}` SET title = title WHERE product_id IN ('1', '11')")
         put(spark, lake, [f"n{number}"])
         version = int(newest_snapshot(spark, table).version())
+        with monkeypatch.context() as patch:
+            # The newest version tells without a query.
+            patch.setattr("lib.tables.locations.rows_at", None)
+            counted = rows_counted(spark, table, version)
+        assert counted == rows_at(spark, table, version).count()
+        assert rows_counted(spark, table, since) == rows_at(spark, table, since).count()
         found = as_set(compared(spark, table, since, version))
         with monkeypatch.context() as patch:
             patch.setattr("lib.warehouse.changes.rows_apart", lambda *_: None)

@@ -17,6 +17,7 @@ from lib.tables.locations import (
     newest_snapshot,
     pinned,
     rows_at,
+    rows_counted,
     storage_uri,
 )
 from lib.tables.target import ids_twice
@@ -179,7 +180,7 @@ def _check_rows(one: Export, wanted: Manifest, count: int) -> None:
             f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
             "the night with --mode full, which writes each of them once."
         )
-    expected = rows.count()
+    expected = rows_counted(one.spark, one.table, wanted.delta_version)
     if count != expected:
         raise GuardrailError(
             f"Expected the {expected:,} rows of version {wanted.delta_version} of {one.table.given} in the files of {one.folder.place.given}, found "
