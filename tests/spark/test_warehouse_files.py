@@ -162,6 +162,7 @@ def test_the_manifest_tells_the_files_as_they_are(spark, lake, tmp_path) -> None
     # In a type that is read everywhere.
     kinds = {field.name: str(field.type) for field in pq.read_schema(folder / manifest["entries"][0]["path"])}
     assert kinds["scored_at"] == "timestamp[us, tz=UTC]"
+    assert pq.read_metadata(folder / manifest["entries"][0]["path"]).row_group(0).column(0).compression == "SNAPPY"
 
 
 def test_every_type_comes_back(spark, typed, tmp_path) -> None:  # noqa: F811

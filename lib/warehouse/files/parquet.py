@@ -77,7 +77,8 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
     tasks = max(int(spark.sparkContext.defaultParallelism), math.ceil(size / FILE_BYTES))
     with _setting(spark, *TIMES):
         writer = rows.coalesce(tasks).write.mode("error").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-        writer.parquet(folder.uri(path))
+        # What every warehouse reads, whatever the session writes its tables in.
+        writer.parquet(folder.uri(path), compression="snappy")
     folder.drop_sums(path)
     found = spark.read.format("binaryFile").load(folder.uri(path))
     measured = {os.path.basename(one["path"]): one for one in digested(found).collect()}
