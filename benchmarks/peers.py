@@ -238,10 +238,8 @@ def ours(engine: str) -> Peer:
         clock._loads = loads
 
         def apply(rows: DataFrame) -> DataFrame:
-            scored = with_scores(rows, BUNDLE, engine, clock=clock)
-            answer = F.struct(
-                F.col("score.label").alias("label"), F.get("score.scores", F.col("score.label")).alias("confidence")
-            )
+            scored = with_scores(rows, BUNDLE, engine, clock=clock, kept=0)
+            answer = F.struct(F.col("score.label").alias("label"), F.col("score.confidence").alias("confidence"))
             return scored.select("product_id", answer.alias("answer"))
 
         return apply

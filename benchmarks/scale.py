@@ -60,7 +60,7 @@ def peaks_of(process: subprocess.Popen[Any]) -> dict[str, float]:
     return peaks
 
 
-def run_job(source: Path, target: Path, cores: int, *options: str) -> dict[str, Any]:
+def run_job(source: Path, target: Path, cores: int, *options: str, model: Path = MODEL) -> dict[str, Any]:
     job = [
         "categorize",
         "--source",
@@ -70,7 +70,7 @@ def run_job(source: Path, target: Path, cores: int, *options: str) -> dict[str, 
         "--target",
         str(target),
         "--model",
-        str(MODEL),
+        str(model),
         *options,
     ]
     files = set(target.glob("*.parquet"))

@@ -36,7 +36,9 @@ def categorized(
     text = joined_text(columns, model.bundle.tokenizer.settings.max_characters, markers)
     # The user's columns travel in one, so that none of them is mistaken for one of ours.
     rows = frame.select(F.struct("*").alias("row"), text.alias("text")).withColumn("text_hash", _hash_of_nothing("text"))
-    scored = with_category(with_scores(rows, model.bundle, model.engine.name), model.bundle, model.bundle.review_below, share)
+    kept = None if "scores" in added else 0
+    probable = with_scores(rows, model.bundle, model.engine.name, kept=kept)
+    scored = with_category(probable, model.bundle, model.bundle.review_below, share)
     return scored.select("row.*", *added)
 
 

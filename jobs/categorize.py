@@ -24,6 +24,7 @@ from lib.scoring.preflight import check_executors
 from lib.scoring.progress import watched
 from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
+from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
 from lib.scoring.verification import verify
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, as_record, at_least, option
@@ -57,6 +58,11 @@ class CategorizeSettings(JobSettings):
     )
     unfamiliar: float | None = option(
         "share of texts like the labelled ones, such as 0.01, that go to review as the most unlike these (default: none)",
+        default=None,
+    )
+    scores: str | None = option(
+        "labels whose probabilities a row keeps: all, none, or top:N for the N most probable "
+        f"(default: all of up to {MOST_LABELS_OF_ALL} labels, {DEFAULT} of more)",
         default=None,
     )
     dry_run: bool = option(
@@ -106,6 +112,7 @@ class CategorizeSettings(JobSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_scores(self.scores)
         if self.publish_anyway is not None and not self.publish_anyway.strip():
             raise InputError(
                 "Expected the id of a held run in --publish-anyway, found an empty text; give one, or leave it out."
@@ -145,6 +152,7 @@ def main(settings: CategorizeSettings) -> int:
         settings.unfamiliar,
         settings.fatal_texts,
         settings.explain,
+        settings.scores,
     )
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         check_executors(spark, engine, told.say)

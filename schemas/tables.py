@@ -63,7 +63,7 @@ COMMENTS: Mapping[str, str] = {
     "confidence": "probability of the category, 0 to 1",
     "runner_up": "label with the second highest probability",
     "runner_up_confidence": "probability of the runner-up, 0 to 1",
-    "scores": "probability of every label, 0 to 1",
+    "scores": "probability of every label, or of the most probable ones, 0 to 1",
     "status": "categorized, review or unclassifiable; of a run: published, held or rolled back",
     "reason": "why the row is not categorized, or was rejected",
     "text_hash": "SHA-256 of the text that was scored",
@@ -210,11 +210,15 @@ PUBLISHED = "published"
 HELD = "held"
 ROLLED_BACK = "rolled back"
 
-# What the scoring UDF returns for a text. `label` is -1, `scores` empty and `unfamiliarity` null, where the text has no words.
+# What the scoring UDF returns for a text. `label` is -1 and all but the tokens null, where the text has no words. scores: of the
+# labels in `scored`; of all labels, in their order, where that is null.
 SCORE = StructType(
     [
         StructField("label", IntegerType(), nullable=False),
         StructField("runner_up", IntegerType(), nullable=False),
+        StructField("confidence", FloatType()),
+        StructField("runner_up_confidence", FloatType()),
+        StructField("scored", ArrayType(IntegerType(), containsNull=False)),
         StructField("scores", ArrayType(FloatType(), containsNull=False)),
         StructField("tokens", IntegerType(), nullable=False),
         StructField("unknown_tokens", IntegerType(), nullable=False),

@@ -46,7 +46,7 @@ def label_counts(
     text = joined_text(text_columns, settings.max_characters, markers)
     rows = frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
-    return _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine), bundle)
+    return _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine, kept=0), bundle)
 
 
 def _counts(scored: DataFrame, bundle: Bundle) -> list[LabelCount]:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.plan import Plan
+from lib.scoring.scores import scores_kept
 from lib.tables.sources import UNVERSIONED, Source
 
 
 def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
     reading = [redacted(source.location.uri), source.version, source.reading]
-    parts = [*reading, bundle.digest, repr(plan.columns), plan.missing, *_unfamiliar(plan)]
+    parts = [*reading, bundle.digest, repr(plan.columns), plan.missing, *_options(bundle, plan)]
     if source.version == UNVERSIONED:
         parts.append(uuid.uuid4().hex)
     return _digest(parts)
@@ -24,12 +25,15 @@ def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
 
 def basis_of(source: Source, bundle: Bundle, plan: Plan) -> str:
     """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
-    return _digest([source.reading, bundle.digest, repr(plan.columns), *_unfamiliar(plan)])
+    return _digest([source.reading, bundle.digest, repr(plan.columns), *_options(bundle, plan)])
 
 
-def _unfamiliar(plan: Plan) -> list[str]:
-    """For a digest; nothing where it is not asked for, so that tables of older versions stay known."""
-    return [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]
+def _options(bundle: Bundle, plan: Plan) -> list[str]:
+    """For a digest; nothing of what older versions did without being asked, so that their tables stay known."""
+    labels = len(bundle.labels)
+    kept = scores_kept(plan.scores, labels)
+    unfamiliar = [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]
+    return [*unfamiliar, *([] if kept == labels else [f"scores {kept}"])]
 
 
 def _digest(parts: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ class Plan:
     missing: what happens to products that the source no longer holds. dry_run: write nothing. explain: score nothing either, but tell
     what would be. unfamiliar: share of the texts
     that go to review for being the most unlike the training texts; None for none. fatal_texts: so many at which the engine's
-    compiled code dies are rejected; more of them end the run.
+    compiled code dies are rejected; more of them end the run. scores: of which labels a row keeps the probabilities
+    (lib.scoring.scores).
     """
 
     columns: CatalogueColumns
@@ -37,6 +38,7 @@ class Plan:
     unfamiliar: float | None = None
     fatal_texts: int = MOST_FATAL
     explain: bool = False
+    scores: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from lib.model.engines import PROBABILITY_TOLERANCE, checked_engine
 from lib.model.fields import columns_and_markers
 from lib.scoring.bundles import bundle_at, is_there
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
+from lib.scoring.scores import ALL, scores_kept
 from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.file_checks import UTF_8
@@ -98,7 +99,7 @@ def replay(
     bundle = _bundle(run, model or settings["model"], commit)
     columns = _columns(settings, bundle)
     read, changed = _source(spark, run, source, settings, columns)
-    derived = _derived(read, columns, bundle, engine, product_id, settings.get("unfamiliar"))
+    derived = _derived(read, columns, bundle, engine, product_id, settings)
     names = [name for name in stands if name not in STAMPS and (name in CATEGORIZED.names or name in columns.carry)]
     row = derived and {name: derived[name] for name in names}
     return Replay(product_id, run, {name: stands[name] for name in names}, row, changed)
@@ -218,14 +219,16 @@ def _source(
 
 
 def _derived(
-    source: Source, columns: CatalogueColumns, bundle: Bundle, engine: str, product_id: str, unfamiliar: float | None
+    source: Source, columns: CatalogueColumns, bundle: Bundle, engine: str, product_id: str, settings: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """As `categorize` would score this id, all of it alone."""
     rows = source.frame.filter(usable_id(columns) == product_id)
     most = bundle.tokenizer.settings.max_characters
     texts: DataFrame = catalogue_rows(rows, columns, most, take_census(rows, columns))
-    scored = with_scores(texts, bundle, checked_engine(engine, bundle).name)
-    found = categorized_rows(scored, bundle, "", columns.carry, unfamiliar).collect()
+    # Before there was the setting, every row kept the scores of all labels.
+    kept = scores_kept(settings.get("scores", ALL), len(bundle.labels))
+    scored = with_scores(texts, bundle, checked_engine(engine, bundle).name, kept=kept)
+    found = categorized_rows(scored, bundle, "", columns.carry, settings.get("unfamiliar")).collect()
     return dict(found[0].asDict(recursive=True)) if found else None
 
 

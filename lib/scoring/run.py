@@ -30,9 +30,10 @@ from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
 from lib.scoring.record import label_changes, run_record
+from lib.scoring.scores import scores_kept
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
-from lib.scoring.udf import Clock, categorized_rows, is_unfamiliar, with_category, with_scores
+from lib.scoring.udf import Clock, categorized_rows, has_scores, is_unfamiliar, with_category, with_scores
 from lib.scoring.whole import Whole, whole_of
 from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
@@ -46,6 +47,8 @@ from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
+# In a commit's note: of how many labels the rows of the run's model keep the probabilities.
+SCORES_KEPT = "scores_kept"
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,10 @@ def _may_stay(run: Run, found: Found) -> Column | None:
     ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
     # Rows that another share would send to review, or would not, are scored again.
     ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
+    kept = scores_kept(plan.scores, len(run.bundle.labels))
+    # So are those with the scores of other labels. The last run's note spares the look at them, which is as large as all else.
+    if (found.state.last or {}).get(SCORES_KEPT) != kept:
+        ours = ours & has_scores(kept)
     return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
 
 
@@ -342,7 +349,8 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     """
     bundle, plan, selected = run.bundle, run.plan, time.time()
     clock = Clock(run.spark.sparkContext)
-    rows = with_scores(selection.rows, bundle, plan.engine, clock=clock)
+    kept = scores_kept(plan.scores, len(bundle.labels))
+    rows = with_scores(selection.rows, bundle, plan.engine, clock=clock, kept=kept)
     if selection.unchanged.ids == selection.census.ids:
         return Scored(rows, [], IdCount(0, 0), {"counting": selected - found.started, "scoring": 0.0, **clock.seconds})
     scratch.keep(rows)
@@ -482,6 +490,7 @@ def _candidate(
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
+        SCORES_KEPT: scores_kept(plan.scores, len(run.bundle.labels)),
         **_for_the_next(found, selection, scored, plan),
     }
     return Candidate(rows, mode, plan.missing, note, record)

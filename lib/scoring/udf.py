@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -17,7 +18,7 @@ from pyspark.sql.pandas.functions import arrow_udf
 from lib.identifiers import column
 from lib.model.arrays import Float32s
 from lib.model.bundle import TOKENIZER, Bundle
-from lib.model.decisions import first_and_second
+from lib.model.decisions import most_probable
 from lib.model.engines import ENGINE_FILES, Engine, build_engine
 from schemas.tables import (
     CATEGORIZED,
@@ -32,6 +33,8 @@ from schemas.tables import (
 )
 
 NO_LABEL = -1
+# Probabilities that an engine gives at a time, 4 MB: of thousands of labels a whole Arrow batch would take a hundred.
+VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,33 @@ class Scorer:
         # Since the process began; a task takes the difference.
         self.seconds = {"text": 0.0, "network": 0.0}
 
-    def scores_of(self, texts: pa.Array) -> pa.StructArray:
-        """The columns of schemas.tables.SCORE for each text, in the order given."""
+    def scores_of(self, texts: pa.Array, kept: int | None = None) -> pa.StructArray:
+        """The columns of schemas.tables.SCORE for each text, in the order given.
+
+        Args:
+            kept: of how many labels the probabilities are given, the most probable ones; None for all.
+        """
+        labels = len(self._bundle.labels)
+        step = max(VALUES_AT_ONCE // labels, 1)
+        parts = [texts.slice(first, step) for first in range(0, max(len(texts), 1), step)]
+        found = [self._scores_of(part, labels if kept is None else kept) for part in parts]
+        return found[0] if len(found) == 1 else pa.concat_arrays(found)
+
+    def _scores_of(self, texts: pa.Array, kept: int) -> pa.StructArray:
         found = self._engine.scores_of(self._bundle.tokenizer, texts)
         for part, seconds in found.seconds.items():
             self.seconds[part] += seconds
         probabilities, scored = found.probabilities, found.tokens > 0
-        best, second = first_and_second(probabilities)
-        ends = np.concatenate(([0], np.cumsum(scored * probabilities.shape[1]))).astype(np.int32)
+        every = kept >= probabilities.shape[1]
+        best = most_probable(probabilities, 2 if every else max(kept, 2)).astype(np.int32)
+        greatest = np.take_along_axis(probabilities, best, axis=1)
         columns = {
-            "label": np.where(scored, best, NO_LABEL).astype(np.int32),
-            "runner_up": np.where(scored, second, NO_LABEL).astype(np.int32),
-            "scores": pa.ListArray.from_arrays(pa.array(ends), pa.array(probabilities[scored].ravel())),
+            "label": np.where(scored, best[:, 0], NO_LABEL),
+            "runner_up": np.where(scored, best[:, 1], NO_LABEL),
+            "confidence": pa.array(greatest[:, 0], mask=~scored),
+            "runner_up_confidence": pa.array(greatest[:, 1], mask=~scored),
+            "scored": pa.nulls(len(texts), pa.list_(pa.int32())) if every else _lists(best[:, :kept], scored),
+            "scores": _lists(probabilities if every else greatest[:, :kept], scored),
             "tokens": found.tokens,
             "unknown_tokens": found.unknown_tokens,
             "unfamiliarity": self._unfamiliarity(found.evidence, scored),
@@ -88,6 +106,12 @@ class Scorer:
         """Null for a text without words, and under a bundle that is older than the number."""
         known = self._bundle.unfamiliarity
         return pa.array(known.of(evidence), mask=~scored) if known else pa.nulls(len(evidence), pa.float32())
+
+
+def _lists(values: Any, there: Any) -> pa.ListArray:
+    """The rows of a matrix as lists; null where bool [rows] `there` is false."""
+    ends = np.concatenate(([0], np.cumsum(there * values.shape[1]))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values[there].ravel()), mask=pa.array(~there))
 
 
 _scorers: dict[tuple[str, str, int], Scorer] = {}
@@ -142,8 +166,10 @@ class Clock:
         return int(self._texts.value)
 
 
-def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock | None) -> Iterator[pa.Array]:
-    """The columns of schemas.tables.SCORE for each batch of a task's texts."""
+def scored_batches(
+    payload: Payload, batches: Iterator[pa.Array], clock: Clock | None, kept: int | None = None
+) -> Iterator[pa.Array]:
+    """The columns of schemas.tables.SCORE for each batch of a task's texts. kept: as in Scorer.scores_of."""
     began, loads = perf_counter(), len(_builds)
     scorer = scorer_for(payload)
     seconds = {"start": perf_counter() - began, "reading": 0.0}
@@ -152,21 +178,27 @@ def scored_batches(payload: Payload, batches: Iterator[pa.Array], clock: Clock |
     for texts in batches:
         seconds["reading"] += perf_counter() - waiting
         scored += len(texts)
-        yield scorer.scores_of(texts)
+        yield scorer.scores_of(texts, kept)
         waiting = perf_counter()
     if clock:
         seconds |= {part: value - before[part] for part, value in scorer.seconds.items()}
         clock.add(seconds, len(_builds) - loads, scored)
 
 
-def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None) -> DataFrame:
-    """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`."""
+def with_scores(
+    rows: DataFrame, bundle: Bundle, engine: str, text: str = "text", clock: Clock | None = None, kept: int | None = None
+) -> DataFrame:
+    """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`.
+
+    Args:
+        kept: of how many labels the probabilities are given, the most probable ones; None for all.
+    """
     broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
 
     @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
     def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         # The rest stands in the module: what a function defined here refers to would travel as a copy, one a task.
-        return scored_batches(broadcast.value, batches, clock)
+        return scored_batches(broadcast.value, batches, clock, kept)
 
     others = [column(name) for name in rows.columns if name != text]
     return rows.select(*others, score(F.col(text)).alias("score"))
@@ -175,6 +207,12 @@ def with_scores(rows: DataFrame, bundle: Bundle, engine: str, text: str = "text"
 def is_unfamiliar(share: float | None, unfamiliarity: str = "unfamiliarity") -> Column:
     """Whether a row is among the `share` of texts that are most unlike the training texts; never true with None."""
     return F.lit(False) if share is None else F.coalesce(F.col(unfamiliarity) > F.lit(1 - share).cast("float"), F.lit(False))
+
+
+def has_scores(kept: int, scores: str = "scores", category: str = "category") -> Column:
+    """Whether a row of the table keeps the probabilities of so many labels; one without a category keeps none."""
+    found = F.when(F.col(scores).isNull(), 0).otherwise(F.size(F.map_keys(scores)))
+    return F.col(category).isNull() | (found == kept)
 
 
 def with_category(
@@ -186,11 +224,9 @@ def with_category(
         review_below: for each label of the bundle the confidence below which a row gets the status `review`; unfamiliar: the
             share of texts like the training texts that get it for being the most unlike them.
     """
-    labels = F.array(*[F.lit(label) for label in bundle.labels])
-    label, runner_up = F.col("score.label"), F.col("score.runner_up")
+    labels, thresholds = constants(bundle.labels), constants(list(map(float, review_below)), "float")
+    label, confidence = F.col("score.label"), F.col("score.confidence")
     known = label != NO_LABEL
-    confidence = F.when(known, F.get("score.scores", label))
-    thresholds = F.array(*[F.lit(float(threshold)).cast("float") for threshold in review_below])
     unsure = confidence < F.get(thresholds, label)
     strange = is_unfamiliar(unfamiliar, "score.unfamiliarity")
     reason = F.when(F.col("text_hash") == F.sha2(F.lit(""), 256), NO_TEXT).when(~known, NO_WORDS)
@@ -198,15 +234,27 @@ def with_category(
     derived: dict[str, Column] = {
         "category": F.when(known, F.get(labels, label)),
         "confidence": confidence,
-        "runner_up": F.when(known, F.get(labels, runner_up)),
-        "runner_up_confidence": F.when(known, F.get("score.scores", runner_up)),
-        "scores": F.when(known, F.map_from_arrays(labels, F.col("score.scores"))),
+        "runner_up": F.when(known, F.get(labels, F.col("score.runner_up"))),
+        "runner_up_confidence": F.col("score.runner_up_confidence"),
+        "scores": _scores(labels),
         "status": F.when(~known, UNCLASSIFIABLE).when(strange | unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
         "reason": reason,
         "unfamiliarity": F.col("score.unfamiliarity"),
     }
     others = [column(name) for name in scored.columns if name != "score"]
     return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
+
+
+def constants(values: Sequence[str] | Sequence[float], kind: str = "string") -> Column:
+    """An array of the same values in every row: one expression, where a literal for each of thousands would take seconds."""
+    return F.from_json(F.lit(json.dumps(values)), f"array<{kind}>")
+
+
+def _scores(labels: Column) -> Column:
+    """The map from label to probability; null where a row keeps none."""
+    scored = F.transform("score.scored", lambda label: F.get(labels, label))
+    kept = F.size("score.scores") > 0
+    return F.when(kept, F.map_from_arrays(F.coalesce(scored, labels), F.col("score.scores")))
 
 
 def categorized_rows(

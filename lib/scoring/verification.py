@@ -13,7 +13,8 @@ from lib.model.bundle import Bundle
 from lib.model.engines import PROBABILITY_TOLERANCE
 from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
 from lib.scoring.plan import Outcome, Plan
-from lib.scoring.udf import is_unfamiliar, with_category, with_scores
+from lib.scoring.scores import scores_kept
+from lib.scoring.udf import constants, has_scores, is_unfamiliar, with_category, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.run_record import RunRecord
@@ -126,15 +127,19 @@ def _faults_of_rows(bundle: Bundle, plan: Plan) -> dict[str, Column]:
 
 
 def _follows(bundle: Bundle, plan: Plan) -> Column:
-    """Whether category, confidence and status are those of the row's own scores, under the bundle's thresholds."""
-    scores, confidence = F.col("row.scores"), F.col("row.confidence")
+    """Whether category, confidence and status are those of the row's own scores, under the bundle's thresholds.
+
+    A row that keeps no scores cannot contradict them; that it keeps as many as the plan asks for is checked too.
+    """
+    scores, confidence, known = F.col("row.scores"), F.col("row.confidence"), F.col("row.category").isNotNull()
     best = F.array_max(F.map_values(scores))
-    labels, thresholds = (F.array(*map(F.lit, values)) for values in (bundle.labels, bundle.review_below))
+    labels, thresholds = constants(bundle.labels), constants(bundle.review_below, "double")
     unsure = confidence < F.get(thresholds, F.array_position(labels, F.col("row.category")) - 1).cast("float")
     review = unsure | is_unfamiliar(plan.unfamiliar, "row.unfamiliarity")
-    status = F.when(scores.isNull(), UNCLASSIFIABLE).when(review, REVIEW).otherwise(CATEGORIZED_STATUS)
+    status = F.when(~known, UNCLASSIFIABLE).when(review, REVIEW).otherwise(CATEGORIZED_STATUS)
     decided = scores.isNull() | ((confidence == best) & (F.element_at(scores, F.col("row.category")) == best))
-    return F.coalesce(decided & (status == F.col("row.status")), F.lit(False))
+    kept = has_scores(scores_kept(plan.scores, len(bundle.labels)), "row.scores", "row.category")
+    return F.coalesce(decided & kept & (scores.isNull() | known) & (status == F.col("row.status")), F.lit(False))
 
 
 def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:
@@ -142,7 +147,7 @@ def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: 
     texts = fresh.join(chosen.hint("broadcast"), ["product_id", "text_hash"], "left_semi").select(
         "product_id", "text", "text_hash"
     )
-    anew = with_category(with_scores(texts, bundle, plan.engine), bundle, bundle.review_below, plan.unfamiliar)
+    anew = with_category(with_scores(texts, bundle, plan.engine, kept=0), bundle, bundle.review_below, plan.unfamiliar)
     stands = table.join(chosen.hint("broadcast"), "product_id", "left_semi")
     names = ("category", "confidence", "runner_up_confidence")
     return anew.select("product_id", F.struct(*names).alias("fresh")).join(

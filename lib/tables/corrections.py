@@ -160,7 +160,7 @@ def _check_products(rows: DataFrame, table: DataFrame, target: Location) -> None
 
 def _check_categories(rows: DataFrame, table: DataFrame, before: DataFrame | None, target: Location) -> None:
     """By the table's scores too: a label may be one that no product has yet."""
-    known = table.select("category").union(table.select(F.explode(F.map_keys("scores"))))
+    known = table.select("category").union(table.select("runner_up")).union(table.select(F.explode(F.map_keys("scores"))))
     known = known.union(before.select("category")) if before else known
     unknown = rows.filter("category IS NOT NULL").join(known.distinct(), "category", "left_anti")
     found = unknown.groupBy("category").count().orderBy("category").head()

@@ -180,6 +180,39 @@ def test_a_change_of_a_carried_column_reaches_the_table(spark, lake, tmp_path) -
     assert runs_of(spark, lake)[-1]["rows_scored"] == 1
 
 
+def test_scores_of_other_labels_score_all_rows_again_once(spark, lake, tmp_path, clocks) -> None:
+    source = write_csv(tmp_path / "in.csv", ROWS)
+    assert run(source, lake) == 0
+    assert {len(row["scores"]) for row in rows_of(spark, lake).values()} == {4}
+    assert run(source, lake, "--scores", "top:2") == 0
+    best = {i: max(row["scores"].items(), key=lambda one: one[1]) for i, row in rows_of(spark, lake).items()}
+    assert {len(row["scores"]) for row in rows_of(spark, lake).values()} == {2}
+    assert best == {i: (row["category"], row["confidence"]) for i, row in rows_of(spark, lake).items()}
+    assert commits(spark, lake) == 3
+    assert run(source, lake, "--scores", "top:2", "--verify") == 0
+    assert commits(spark, lake) == 3
+    assert run(write_csv(tmp_path / "in.csv", [*ROWS, ("5", "wool scarf")]), lake, "--scores", "top:2") == 0
+    assert [clock.texts for clock in clocks] == [4, 4, 1]
+    assert run(source, lake, "--scores", "none", "--verify") == 0
+    assert {row["scores"] for row in rows_of(spark, lake).values()} == {None}
+
+
+def test_other_scores_are_found_where_no_note_tells_of_them(spark, lake, tmp_path, clocks) -> None:
+    source = write_csv(tmp_path / "in.csv", ROWS)
+    assert run(source, lake, "--scores", "top:2") == 0
+    # Behind a change by another hand the last note says nothing of the rows.
+    spark.sql(f"UPDATE delta.`{lake}` SET scores = map('Books', 1.0F) WHERE product_id = '2'")
+    assert run(source, lake, "--scores", "top:2") == 0
+    assert [clock.texts for clock in clocks] == [4, 1]
+    assert {len(row["scores"]) for row in rows_of(spark, lake).values()} == {2}
+
+
+def test_scores_that_are_none_of_the_kinds_are_refused(lake, tmp_path, capsys) -> None:
+    assert run(write_csv(tmp_path / "in.csv", ROWS), lake, "--scores", "top:many") == 2
+    assert "Expected --scores as all, none, or top:N with N from 1 on, found 'top:many'; correct it." in capsys.readouterr().err
+    assert not lake.exists()
+
+
 def test_another_model_scores_all_rows_again(spark, lake, tmp_path, tiny) -> None:
     source = write_csv(tmp_path / "in.csv", ROWS)
     assert run(source, lake) == 0

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from lib.model.engines import build_engine
-from lib.scoring.udf import Payload, categorized_rows, payload_of, scorer_for, with_category, with_scores
+from lib.scoring.udf import Payload, Scorer, categorized_rows, payload_of, scorer_for, with_category, with_scores
 from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, NO_TEXT, NO_WORDS, REVIEW, UNCLASSIFIABLE
 
 TEXTS = ["stainless steel kettle", "novel by a prize winning author", "usb cable", "cotton shirt", "", "?!", "kettle"]
@@ -22,7 +22,7 @@ def rows(spark):
 
 
 def scores_by_id(frame) -> dict[str, list[float]]:
-    return {row["product_id"]: row["score"]["scores"] for row in frame.select("product_id", "score").collect()}
+    return {row["product_id"]: row["score"]["scores"] or [] for row in frame.select("product_id", "score").collect()}
 
 
 def test_scores_are_the_engine_s(rows, shipped) -> None:
@@ -99,3 +99,31 @@ def test_carried_columns_keep_names_with_dots_and_backticks(spark, shipped) -> N
     rows = frame.select("*", F.sha2("text", 256).alias("text_hash"))
     found = categorized_rows(with_scores(rows, shipped, "onnx"), shipped, "run", (name,))
     assert found.collect()[0][name] == 5
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_row_keeps_the_scores_of_the_most_probable_labels(rows, shipped, kept, monkeypatch) -> None:
+    few = rows.filter("product_id < 7").coalesce(1)
+    every = {
+        row["product_id"]: row for row in categorized_rows(with_scores(few, shipped, "onnx"), shipped, "run", ()).collect()
+    }
+    scored = categorized_rows(with_scores(few, shipped, "onnx", kept=kept), shipped, "run", ())
+    found = {row["product_id"]: row for row in scored.collect()}
+    for product_id, row in every.items():
+        best = sorted((row["scores"] or {}).items(), key=lambda one: -one[1])[:kept]
+        assert (found[product_id]["scores"] or {}) == dict(best)
+        assert [found[product_id][name] for name in ("category", "confidence", "runner_up", "runner_up_confidence")] == [
+            row[name] for name in ("category", "confidence", "runner_up", "runner_up_confidence")
+        ]
+
+
+def test_texts_are_scored_a_few_at_a_time_where_there_are_many_labels(shipped, monkeypatch) -> None:
+    texts = pa.array(TEXTS * 5)
+    scorer = Scorer(payload_of(shipped, "onnx", 1))
+    whole = scorer.scores_of(texts, 2)
+    seen = []
+    score = scorer._engine.scores_of
+    monkeypatch.setattr(scorer._engine, "scores_of", lambda tokenizer, some: seen.append(len(some)) or score(tokenizer, some))
+    monkeypatch.setattr("lib.scoring.udf.VALUES_AT_ONCE", 3 * len(shipped.labels))
+    assert scorer.scores_of(texts, 2).to_pylist() == whole.to_pylist()
+    assert seen == [3] * 11 + [2]

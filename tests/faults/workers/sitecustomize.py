@@ -16,7 +16,7 @@ if os.environ.get("CATALOG_FAULT") and any("pyspark" in word or word == "-m" for
 
     scores_of = Scorer.scores_of
 
-    def faulty(self, texts):
+    def faulty(self, texts, kept=None):
         if kind == "crash" and any(value in (text or "") for text in texts.to_pylist()):
             os.kill(os.getpid(), signal.SIGSEGV)
         if kind in ("hold", "hang"):
@@ -29,6 +29,6 @@ if os.environ.get("CATALOG_FAULT") and any("pyspark" in word or word == "-m" for
                 first = False
             while (first and kind == "hang") or (kind == "hold" and not go.exists()):
                 time.sleep(0.02)
-        return scores_of(self, texts)
+        return scores_of(self, texts, kept)
 
     Scorer.scores_of = faulty

@@ -1,0 +1,181 @@
+"""What a night costs with many labels: rows a second, bytes of the table, memory of a worker.
+
+    CATALOG_DATA=folder benchmarks/taxonomy [--rows N] [--labels N,…]
+
+Each run is the real job through spark-submit.sh on the same real texts. The bundles are generated: the shipped LSTM and vocabulary, with a
+bag and a last layer of random weights in the sizes that `train` would give them, over a tree of three levels. They cost what trained ones
+cost; what they say of a text means nothing. Writes docs/benchmarks/taxonomy.json, .md, .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import deltalake  # noqa: E402
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import pyarrow as pa  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+from benchmarks.data import data_folder, labelled_texts, write_distinct_texts, write_page  # noqa: E402
+from benchmarks.scale import run_job  # noqa: E402
+from lib.model.bundle import KERAS_MODEL, ONNX_MODEL, REQUIRED_FILES, TOKENIZER, Bundle, load_bundle  # noqa: E402
+from lib.model.engines import build_engine  # noqa: E402
+from training.pictures import png  # noqa: E402
+from training.publication import write_bundle  # noqa: E402
+from training.recipe import BagSettings  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks" / "taxonomy"
+SHIPPED = load_bundle(str(ROOT / "models" / "ecommerce"))
+CORES = 2
+SEED = 7
+# Children of an inner node of the generated trees.
+BRANCHES = 20
+# Spread of the random weights: such that the mean confidence of 1,000 labels is about a half.
+SPREAD = 0.5
+CASES = ((4, "all"), (1_000, "all"), (1_000, "top:5"), (5_000, "top:5"))
+
+
+def tree(labels: int) -> list[str]:
+    """Paths of three levels, their names as long as those of Google's taxonomy."""
+    inner = BRANCHES * BRANCHES
+    return [
+        f"Department {i // inner:02d} > Product group {i // BRANCHES:03d} > Category of goods {i:04d}" for i in range(labels)
+    ]
+
+
+def model_of(labels: int) -> bytes:
+    """The shipped model with random weights behind its LSTM, in the sizes that `train` gives a bundle of so many labels."""
+    random = np.random.default_rng(SEED)
+    model = onnx.load_from_string(SHIPPED.files[ONNX_MODEL])
+    there = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    width = BagSettings(linear=False).width_for(labels)
+    rows = there["bag_table"].shape[0]
+    fresh = {
+        "bag_table": random.integers(-127, 128, (rows, width), dtype=np.int8),
+        "bag_slopes": np.zeros(width, np.float32),
+        "output_weights": random.normal(0, SPREAD, (len(there["dense_bias"]) + width, labels)).astype(np.float32),
+        "output_bias": np.zeros(labels, np.float32),
+    }
+    for tensor in model.graph.initializer:
+        if tensor.name in fresh:
+            tensor.CopyFrom(numpy_helper.from_array(fresh[tensor.name], tensor.name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = labels
+    return bytes(model.SerializeToString())
+
+
+def write_generated(folder: Path, labels: int) -> None:
+    """A bundle of so many labels, that verifies like any other."""
+    files = {**{name: SHIPPED.files[name] for name in REQUIRED_FILES}, ONNX_MODEL: model_of(labels)}
+    thresholds = {"review_below": 0.5, "by_label": {}}
+    manifest = {
+        **SHIPPED.manifest,
+        "name": "generated",
+        "version": str(labels),
+        "labels": tree(labels),
+        "thresholds": thresholds,
+    }
+    texts = [row.text for row in SHIPPED.golden]
+    scored = build_engine("onnx", Bundle(manifest, "", files), 1).scores_of(SHIPPED.tokenizer, pa.array(texts))
+    rows = zip(texts, scored.probabilities.tolist(), scored.evidence.tolist(), strict=True)
+    manifest["golden"] = [{"text": text, "probabilities": found, "evidence": evidence} for text, found, evidence in rows]
+    folder.mkdir(parents=True)
+    write_bundle(folder, manifest, files)
+
+
+def bundle_of(folder: Path, labels: int) -> Path:
+    if labels == len(SHIPPED.labels):
+        return ROOT / "models" / "ecommerce"
+    path = folder / str(labels)
+    if not path.exists():
+        write_generated(path, labels)
+    return path
+
+
+def one_night(folder: Path, texts: Path, labels: int, scores: str) -> dict[str, Any]:
+    model, target = bundle_of(folder, labels), folder / f"lake-{labels}-{scores.replace(':', '-')}"
+    found = run_job(texts, target, CORES, "--scores", scores, model=model)
+    confidence = deltalake.DeltaTable(str(target)).to_pyarrow_table(columns=["confidence"])["confidence"]
+    scored = (
+        sum((model / name).stat().st_size for name in (ONNX_MODEL, TOKENIZER, KERAS_MODEL)) if model.parent == folder else None
+    )
+    return {
+        **found,
+        "labels": labels,
+        "scores": scores,
+        "rows_per_second": found["rows_scored"] / found["job_seconds"],
+        "bytes_per_row": found["data_bytes_written"] / found["rows_scored"],
+        "mean_confidence": float(np.mean(confidence.to_numpy())),
+        "bundle_mb": scored and scored / 1e6,
+    }
+
+
+def page(result: dict[str, Any]) -> str:
+    base = result["nights"][0]
+    lines = [
+        "# Taxonomy",
+        "",
+        "    CATALOG_DATA=folder benchmarks/taxonomy",
+        "",
+        f"The whole job `categorize` on {base['rows_scored']:,} distinct texts, `local[{CORES}]`, Spark's start apart. The bundle of four labels is "
+        "the shipped one; the others are generated, with a bag and a last layer in the sizes that `train` gives so many labels, over a tree of "
+        "three levels. Timings vary from run to run: compare within the table.",
+        "",
+        "![rows a second and bytes a row](taxonomy.png)",
+        "",
+        "| labels | --scores | rows/s | of four labels' | scoring, s | network, s of all tasks | bytes of the table a row | × four labels' | worker peak, MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for night in result["nights"]:
+        seconds = night["seconds"]
+        lines.append(
+            f"| {night['labels']:,} | {night['scores']} | {night['rows_per_second']:,.0f} | {night['rows_per_second'] / base['rows_per_second']:.0%} "
+            f"| {seconds['scoring']:.1f} | {seconds['network']:.1f} | {night['bytes_per_row']:.0f} "
+            f"| {night['bytes_per_row'] / base['bytes_per_row']:.2f} | {night['peak_mb']['worker']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def picture(result: dict[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    names = [f"{night['labels']:,} labels, {night['scores']}" for night in result["nights"]]
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("rows_per_second", "bytes_per_row"), ("rows/s", "bytes a row"), strict=True
+    ):
+        bars = axes.barh(names, [night[key] for night in result["nights"]], color="#1f5fa8")
+        axes.bar_label(bars, [f"{night[key]:,.0f}" for night in result["nights"]], padding=3)
+        axes.set_title(title)
+        axes.invert_yaxis()
+        axes.margins(x=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--labels", help="only these, and no page, such as 1000,5000")
+    options = parser.parse_args()
+    only = options.labels and [int(labels) for labels in options.labels.split(",")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = labelled_texts(data_folder(), SHIPPED.tokenizer.settings).texts.to_pylist()
+        write_distinct_texts(folder / "texts", texts, options.rows, files=2 * CORES)
+        nights = [one_night(folder, folder / "texts", *case) for case in CASES if not only or case[0] in only]
+    result = {"cores": CORES, "nights": nights}
+    print(page(result))
+    if not only:
+        write_page(PAGE, result, page(result), picture(result))
+
+
+if __name__ == "__main__":
+    main()
