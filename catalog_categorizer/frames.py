@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,11 +21,14 @@ from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers, joined_texts
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE, check_share, is_above
 from lib.settings import Names
+from schemas.statuses import OF_LEVELS
 
 F = TypeVar("F")
 # What is taken out of a frame at a time: of texts cut to a bundle's 4,096 characters some tens of megabytes at most.
 ROWS_AT_ONCE = 8192
 ADDED = ("category", "confidence", "runner_up", "runner_up_confidence", SCORES, "status", "reason", "unfamiliarity")
+# What a row is judged by.
+OF_ROW = ("category", "status", "confidence")
 WHERE = "the frame"
 
 
@@ -35,7 +39,8 @@ def categorize(
     """The frame with its products' categories beside it, as the nightly run gives them under the same bundle.
 
     Rows, index and columns stay as they are. What comes to them: `category`, `confidence`, `runner_up`, `runner_up_confidence`,
-    `status` (categorized, review or unclassifiable), `reason`, and `unfamiliarity`; docs/tables.md says what they mean.
+    `status` (categorized, review or unclassifiable), `reason`, and `unfamiliarity`; of a model whose labels are paths also
+    `category_path`, `level_confidence` and `published_path`; docs/tables.md says what they mean.
     A text that is missing, or has no words, is `unclassifiable` and has no category.
 
     Args:
@@ -50,7 +55,7 @@ def categorize(
     """
     _check_model(model)
     share = _checked_share(unfamiliar, model)
-    added = [name for name in ADDED if scores or name != SCORES]
+    added = [name for name in ADDED if scores or name != SCORES] + list(OF_LEVELS if model.bundle.tree else ())
     columns, markers = _columns(text_columns, model)
     if _is_spark(frame):
         spark = _spark_frames()
@@ -171,15 +176,22 @@ def _decided(
 
 
 def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, label_column: str) -> list[LabelCount]:
-    """The rows by label, category and status."""
+    """The rows by label, category, status and published levels."""
     parts = []
-    keys = ["label", "category", "status"]
+    keys = ["label", "category", "status", "published"]
     for rows, batch in _decided(frame, model, columns, markers, None):
         labels = pc.utf8_trim(frame.texts(label_column, rows), " ")
         strange = is_above(batch["unfamiliarity"].to_numpy(zero_copy_only=False), UNFAMILIAR_SHARE)
-        judged = {"label": labels, "category": batch["category"], "status": batch["status"], "confidence": batch["confidence"]}
+        judged = {"label": labels, "published": _published(batch), **{name: batch[name] for name in OF_ROW}}
         parts.append(_sums(pa.table({**judged, "rows": [1] * len(batch), "unfamiliar": pa.array(strange, pa.int64())}), keys))
     return [LabelCount(**row) for row in _sums(pa.concat_tables(parts), keys).to_pylist()]
+
+
+def _published(batch: pa.RecordBatch) -> pa.Array:
+    """How many levels of each row's path are, int64 [rows]."""
+    if "published_path" not in batch.schema.names:
+        return pa.array(np.zeros(len(batch), np.int64))
+    return pc.fill_null(pc.list_value_length(batch["published_path"]), 0).cast(pa.int64())
 
 
 def _sums(rows: pa.Table, keys: Sequence[str]) -> pa.Table:

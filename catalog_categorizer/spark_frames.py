@@ -48,9 +48,9 @@ def _hash_of_nothing(text: str) -> Column:
 
 
 def counted(frame: DataFrame, model: Model, text_columns: Sequence[str], label_column: str) -> list[LabelCount]:
-    """The rows by label, category and status."""
+    """The rows by label, category, status and published levels."""
     _check(frame)
-    return label_counts(frame, WHERE, model.bundle, text_columns, label_column, model.engine.name)
+    return label_counts(frame, WHERE, model.bundle, text_columns, [label_column], model.engine.name)
 
 
 def _check(frame: DataFrame) -> None:

@@ -34,7 +34,9 @@ class EvaluateSettings(JobSettings):
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("text",)
     )
-    label_column: str = option("column with the label", default="label")
+    label_column: Names = option(
+        "column with the label; several, the top level first, for a bundle whose labels are paths", default=("label",)
+    )
     json: str | None = option("file to write the metrics to", default=None)
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
@@ -50,7 +52,7 @@ def main(settings: EvaluateSettings) -> int:
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
         check_executors(spark, engine)
-        wanted = (settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
+        wanted = (*settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)

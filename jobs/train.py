@@ -16,6 +16,7 @@ from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
+from lib.model.tree import SEPARATOR
 from lib.progress.shown import watched
 from lib.session import spark_session
 from lib.settings import ABOVE_0, BETWEEN_0_AND_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, JobSettings, Names, Range, at_least, option
@@ -44,7 +45,14 @@ class TrainSettings(JobSettings):
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
     text_columns: Names = option("text columns, joined in this order; put short ones first", default=("text",))
     mark_fields: bool = option("tell the network which column a word stands in, where there are several", default=True)
-    label_column: str = option("column with the label", default="label")
+    label_column: Names = option(
+        "column with the label; several, the top level first, for labels that are paths", default=("label",)
+    )
+    label_separator: str | None = option(
+        "what parts the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
+        default=None,
+    )
+    taxonomy: str | None = option("file of the paths that labels may be, one a line: any other ends the training", default=None)
     models: str = option("folder of bundles", default="models")
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
     format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
@@ -175,6 +183,12 @@ class TrainSettings(JobSettings):
         super().__post_init__()
         self.review()
         self._check_files()
+        if self.label_separator is not None and not self.label_separator.strip():
+            raise InputError("Expected --label-separator with a character to see, such as ' > ', found blanks; correct it.")
+        if self.taxonomy and not self.separator:
+            raise InputError(
+                "Expected --label-separator, or several columns in --label-column, with --taxonomy, found neither; say what parts the levels."
+            )
         if self.self_training and not self.unlabelled:
             raise InputError("Expected --unlabelled with --self-training, found none; name the catalogue to learn from.")
         if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
@@ -210,6 +224,11 @@ class TrainSettings(JobSettings):
             else:
                 for_all = value
         return for_all, by_label
+
+    @property
+    def separator(self) -> str | None:
+        """What parts the levels of a label; None where labels are no paths."""
+        return self.label_separator or (SEPARATOR if len(self.label_column) > 1 else None)
 
     @property
     def bundle_name(self) -> str:
@@ -260,11 +279,13 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
 def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
     """The labelled texts, the unlabelled ones, and those of another origin, of which the last two may not be asked for."""
     from training.dataset import Limits, read_corrected_texts, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+    from training.taxonomy import read_taxonomy
 
     limits = Limits(s.max_rows, s.max_bytes)
+    taxonomy = read_taxonomy(s.taxonomy, s.separator) if s.taxonomy and s.separator else None
     unlabelled = elsewhere = None
     with spark_session("train", s.debug) as spark:
-        wanted = tuple(filter(None, (s.label_column, s.group_column, *s.text_columns)))
+        wanted = tuple(filter(None, (*s.label_column, s.group_column, *s.text_columns)))
         source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
         corrected = None
         if s.corrections:
@@ -273,7 +294,16 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
             corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
             say(f"{len(corrected):,} corrections read")
         data = read_labelled_texts(
-            source, s.text_columns, s.label_column, recipe.text, limits, s.min_rows_per_label, s.group_column, corrected
+            source,
+            s.text_columns,
+            s.label_column,
+            recipe.text,
+            limits,
+            s.min_rows_per_label,
+            s.group_column,
+            corrected,
+            s.separator,
+            taxonomy,
         )
         check_unchanged(source)
         check_thresholds(recipe, data.labels)

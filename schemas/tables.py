@@ -22,6 +22,7 @@ from schemas.statuses import CATEGORIZED_STATUS as CATEGORIZED_STATUS
 from schemas.statuses import LOW_CONFIDENCE as LOW_CONFIDENCE
 from schemas.statuses import NO_TEXT as NO_TEXT
 from schemas.statuses import NO_WORDS as NO_WORDS
+from schemas.statuses import OF_LEVELS as OF_LEVELS
 from schemas.statuses import REVIEW as REVIEW
 from schemas.statuses import UNCLASSIFIABLE as UNCLASSIFIABLE
 from schemas.statuses import UNFAMILIAR as UNFAMILIAR
@@ -50,10 +51,13 @@ CATEGORIZED = StructType(
         StructField("scored_at", TimestampType(), nullable=False),
         StructField("missing_since", TimestampType()),
         StructField("unfamiliarity", FloatType()),
+        StructField("category_path", ArrayType(StringType())),
+        StructField("level_confidence", ArrayType(FloatType())),
+        StructField("published_path", ArrayType(StringType())),
     ]
 )
 # Columns that tables of older versions lack until their next run.
-ADDED_TO_CATEGORIZED = frozenset({"missing_since", "unfamiliarity"})
+ADDED_TO_CATEGORIZED = frozenset({"missing_since", "unfamiliarity", *OF_LEVELS})
 
 
 # What the tables themselves say of their columns, to DESCRIBE and to catalogue browsers; docs/tables.md says more.
@@ -72,6 +76,9 @@ COMMENTS: Mapping[str, str] = {
     "scored_at": "when the row was scored, UTC",
     "missing_since": "since when the source lacks the product, UTC; null while it is there",
     "unfamiliarity": "0 to 1: share of texts like the labelled ones that are less unlike the training texts",
+    "category_path": "levels of the category, top first; null where the model's labels are no paths",
+    "level_confidence": "probability of each level of the category, 0 to 1; never below that of the level under it",
+    "published_path": "levels of the category down to the last one that is sure enough; empty where none is",
     "corrected_by": "who corrected the product",
     "corrected_at": "when the correction was added, UTC",
     "why": "what the person said of it",
@@ -211,7 +218,7 @@ HELD = "held"
 ROLLED_BACK = "rolled back"
 
 # What the scoring UDF returns for a text. `label` is -1 and all but the tokens null, where the text has no words. scores: of the
-# labels in `scored`; of all labels, in their order, where that is null.
+# labels in `scored`; of all labels, in their order, where that is null. level_confidence: null too, where labels are no paths.
 SCORE = StructType(
     [
         StructField("label", IntegerType(), nullable=False),
@@ -220,6 +227,7 @@ SCORE = StructType(
         StructField("runner_up_confidence", FloatType()),
         StructField("scored", ArrayType(IntegerType(), containsNull=False)),
         StructField("scores", ArrayType(FloatType(), containsNull=False)),
+        StructField("level_confidence", ArrayType(FloatType(), containsNull=False)),
         StructField("tokens", IntegerType(), nullable=False),
         StructField("unknown_tokens", IntegerType(), nullable=False),
         StructField("unfamiliarity", FloatType()),

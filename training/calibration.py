@@ -46,12 +46,16 @@ class Threshold:
 class Thresholds:
     """The confidences below which a row goes to review: for all labels, and for some their own.
 
-    promises: what they rest on, where a precision was the target; each label is in one of them.
+    promises: what they rest on, where a precision was the target; each label is in one of them. by_level, level_promises: the
+    confidences from which on a level of a path is published, the top first, and what these rest on; empty where labels are no
+    paths.
     """
 
     review_below: float
     by_label: Mapping[str, float]
     promises: tuple[Promise, ...] = ()
+    by_level: tuple[float, ...] = ()
+    level_promises: tuple[Promise, ...] = ()
 
 
 def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:

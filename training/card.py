@@ -29,6 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
             *_figures(metrics),
             *_promises(manifest),
             *_unfamiliar(manifest),
+            *_hierarchy(manifest),
             "| category | precision | recall | F1 | texts |",
             "|---|---|---|---|---|",
             *[_class_line(label, row) for label, row in metrics["per_class"].items()],
@@ -202,6 +203,43 @@ def _promises(manifest: Mapping[str, Any]) -> list[str]:
     return [said, "", *[f"- {promise_text(promise, len(manifest['labels']))}" for promise in promises], ""]
 
 
+def _hierarchy(manifest: Mapping[str, Any]) -> list[str]:
+    """How good each level of labels that are paths is, and how much of it is published."""
+    found, thresholds = manifest["metrics"].get("hierarchy"), manifest["thresholds"]
+    if not found:
+        return []
+    promises = [Promise(**row) for row in thresholds.get("level_promises", ())]
+    lines = [
+        f"Labels are paths, parted by {manifest['label_separator']!r}: hierarchical precision {found['hierarchical_precision']:.4f}, recall "
+        f"{found['hierarchical_recall']:.4f}, F1 {found['hierarchical_f1']:.4f} (nodes of the predicted and of the true paths, Kosmopoulos et al. "
+        "2015). A level of a path is published from its threshold on; the last column is a point estimate, with a threshold chosen on "
+        "these very texts.",
+        "",
+        *level_table(found, thresholds["by_level"]),
+        "",
+    ]
+    return [
+        *lines,
+        *[f"- {promise.labels[0]}: {promise_text(promise, 1)}" for promise in promises],
+        *([""] if promises else []),
+    ]
+
+
+def level_table(found: Mapping[str, Any], thresholds: Sequence[float]) -> list[str]:
+    """Lines of Markdown: each level's figures, its threshold, and what is published of it."""
+    lines = [
+        "| level | labels | texts | accuracy | weighted F1 | macro F1 | threshold | published | of it right | to be had at 98 % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row, threshold in zip(found["levels"], thresholds, strict=False):
+        precision = "" if row["precision"] is None else f"{row['precision']:.1%}"
+        lines.append(
+            f"| {row['level']} | {row['labels']:,} | {row['rows']:,} | {row['accuracy']:.4f} | {row['f1_weighted']:.4f} | {row['f1_macro']:.4f} "
+            f"| {threshold:.3f} | {row['published']:.1%} | {precision} | {row['covered']:.1%} |"
+        )
+    return lines
+
+
 def _unfamiliar(manifest: Mapping[str, Any]) -> list[str]:
     """On how many texts the unfamiliarity rests, and what its threshold does on the test side."""
     texts, found = manifest["unfamiliarity"]["texts"], manifest["metrics"].get("unfamiliar")
@@ -305,7 +343,7 @@ def _labels(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"- It does not know these labels, of too few texts: {listed(data['rare_labels'], data['look_alikes'])}.")
     if data["split"]["train_only"]:
         lines.append(f"- It was not judged on these labels, of too few groups of texts: {listed(data['split']['train_only'])}.")
-    for rare, frequent in data["look_alikes"]:
+    for rare, frequent in data["look_alikes"][:WORST_CONFUSIONS]:
         if rare not in data["rare_labels"]:
             lines.append(f"- The labels {rare!r} and {frequent!r} look as if they were meant as one; they were learned as two.")
     return lines

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pyarrow as pa
 
-from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, TOKENIZER, digest_of_decisions, sha256_of
+from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, PATHS_VERSION, TOKENIZER, digest_of_decisions, sha256_of
 from lib.model.text import Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
@@ -95,9 +95,11 @@ def manifest_of(
         "thresholds": asdict(thresholds),
         "unfamiliarity": fitted_unfamiliarity(model.held_out_evidence()).as_json(),
     }
+    if data.separator:
+        deciding["label_separator"] = data.separator
     digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, deciding)
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": PATHS_VERSION if data.separator else FORMAT_VERSION,
         "name": place.name,
         # What decides otherwise has another name, also where only a threshold differs.
         "version": f"{now:%Y%m%d}-{digest[:8]}",

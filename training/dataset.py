@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +20,13 @@ from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
+from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
+from lib.scoring.labels import label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
+from training.taxonomy import Taxonomy, check_labels, slips, tree_remarks
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class LabelledTexts:
     texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `rows_read`: labels and corrections, those of `dropped`
     among them; `dropped`: reason -> rows; `fingerprint`: SHA-256 over the sorted (label, text) pairs, the same whatever the order
     of the rows; `look_alikes`: pairs of labels that may be one, misspelt or in another case; `rare_labels`: those left out, with
-    their texts; `groups`: strings [rows], the group that `group_column` gives a text, null for none.
+    their texts; `groups`: strings [rows], the group that `group_column` gives a text, null for none; `separator`: parts the levels
+    of labels that are paths, which then stand in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
+    parent; None of a flat list.
     """
 
     texts: pa.Array
@@ -52,6 +59,7 @@ class LabelledTexts:
     rare_labels: Mapping[str, int] = field(default_factory=dict)
     groups: pa.Array | None = None
     group_column: str | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,37 +74,55 @@ class Elsewhere:
 def read_labelled_texts(
     source: Source,
     text_columns: tuple[str, ...],
-    label_column: str,
+    label_columns: tuple[str, ...],
     settings: TextSettings,
     limits: Limits,
     min_rows: int = MIN_ROWS_PER_LABEL,
     group_column: str | None = None,
     corrections: pd.DataFrame | None = None,
+    separator: str | None = None,
+    taxonomy: Taxonomy | None = None,
 ) -> LabelledTexts:
     """Read, check against the driver's limits, and clean.
 
     Args:
         min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
         corrections: as `read_corrected_texts` gives them.
+        label_columns, separator: as lib.scoring.labels.label_of takes them.
+        taxonomy: has every label; None where none is known.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
     where = source.location.given
     require_text(source.frame, where, text_columns)
-    require_text(source.frame, where, [label_column], flag="label_column")
+    require_text(source.frame, where, label_columns, flag="label_column")
+    _check_level_names(source.frame, where, label_columns, separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
     if group_column:
         require_columns(source.frame, where, group_column=([group_column], ID_TYPES))
         group = [F.trim(column(group_column).cast("string")).alias("group")]
-    pairs = source.frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"), *group)
+    pairs = source.frame.select(label_of(label_columns, separator).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
     rows, overruled = pairs.toPandas(), {}
     if corrections is not None:
         rows, overruled["corrected label"] = with_corrections(rows, corrections, settings)
-    data = clean(rows, settings, where, min_rows)
+    data = clean(rows, settings, where, min_rows, separator, taxonomy)
     rows_read = data.rows_read + sum(overruled.values())
     return replace(data, group_column=group_column, rows_read=rows_read, dropped={**overruled, **data.dropped})
+
+
+def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:
+    """Of levels in columns of their own: none may be read as two."""
+    if separator is None or len(columns) < 2:
+        return
+    parted = reduce(or_, [F.contains(column(name), F.lit(separator)) for name in columns])
+    found = frame.filter(parted).select(*map(column, columns)).head()
+    if found:
+        raise InputError(
+            f"Expected names of levels without {separator!r} in {', '.join(columns)} of {where}, found {found[:]!r:.200}; give another "
+            "--label-separator."
+        )
 
 
 def read_corrected_texts(
@@ -189,7 +215,14 @@ def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
         )
 
 
-def clean(pairs: pd.DataFrame, settings: TextSettings, where: str, min_rows: int = MIN_ROWS_PER_LABEL) -> LabelledTexts:
+def clean(
+    pairs: pd.DataFrame,
+    settings: TextSettings,
+    where: str,
+    min_rows: int = MIN_ROWS_PER_LABEL,
+    separator: str | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> LabelledTexts:
     """Drop what teaches nothing or teaches wrong.
 
     Texts count as the same if their tokens are: another case or punctuation makes no new text.
@@ -197,11 +230,13 @@ def clean(pairs: pd.DataFrame, settings: TextSettings, where: str, min_rows: int
     Args:
         pairs: columns label and text, and perhaps group; of copies in several groups the first in alphabetical order counts.
         min_rows: labels of fewer distinct texts are left out.
+        separator: parts the levels of labels that are paths; taxonomy: has them all.
     Raises:
-        InputError: fewer than two labels, or fewer than two that are not left out.
+        InputError: fewer than two labels, or fewer than two that are not left out; labels that the taxonomy lacks.
     """
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
-    rows = pd.DataFrame({"label": pairs["label"].to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
+    labelled = _canonical(pairs["label"], separator) if separator else pairs["label"]
+    rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
     if "group" in pairs:
         named = (pairs["group"].fillna("") != "").to_numpy()
         rows["group"] = rows["words"].map(pairs["group"][named].groupby(rows["words"].to_numpy()[named]).min())
@@ -218,24 +253,39 @@ def clean(pairs: pd.DataFrame, settings: TextSettings, where: str, min_rows: int
     keep(~rows["words"].duplicated(), "duplicate text")
     counts = {str(label): int(count) for label, count in rows["label"].value_counts().items()}
     rare = rare_labels(counts, min_rows)
-    similar = tuple(look_alikes(worth_comparing(counts, rare)))
+    if taxonomy and separator:
+        check_labels(counts, taxonomy, separator)
+    similar = tuple(slips(counts, separator) if separator else look_alikes(worth_comparing(counts, rare)))
     _check_labels(counts, rare, similar, min_rows, where)
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
-    labels = tuple(sorted(set(counts) - set(rare)))
+    labels = in_tree_order(set(counts) - set(rare), separator) if separator else tuple(sorted(set(counts) - set(rare)))
     positions = {label: i for i, label in enumerate(labels)}
     label_ids = np.array([positions[label] for label in rows["label"]], dtype=np.int64)
+    texts = pa.array(rows["text"], pa.string())
+    groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
+    found = LabelledTexts(texts, label_ids, labels, len(pairs), dropped, _fingerprint(rows), similar, rare, groups)
+    return replace(found, separator=separator)
+
+
+def _fingerprint(rows: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     for pair in sorted(zip(rows["label"], rows["text"], strict=True)):
         digest.update("\0".join(pair).encode() + b"\n")
-    texts = pa.array(rows["text"], pa.string())
-    groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
-    return LabelledTexts(texts, label_ids, labels, len(pairs), dropped, digest.hexdigest(), similar, rare, groups)
+    return digest.hexdigest()
+
+
+def _canonical(labels: pd.Series[str], separator: str) -> pd.Series[str]:
+    """Paths in one spelling, without empty levels and blanks around a level."""
+    spelt = {label: separator.join(path_of(label, separator)) for label in labels.dropna().unique()}
+    return labels.map(spelt)
 
 
 def remarks(data: LabelledTexts) -> list[str]:
     """What whoever wrote the labels should know of them, a sentence each."""
     kept = [pair for pair in data.look_alikes if pair[0] not in data.rare_labels]
     lines = [f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept]
+    if data.separator:
+        lines = tree_remarks(data.labels, kept, data.separator)
     if data.rare_labels:
         rare = listed(data.rare_labels, data.look_alikes)
         lines.append(f"{len(data.rare_labels):,} labels are left out, of too few texts for --min-rows-per-label: {rare}")

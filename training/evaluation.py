@@ -16,6 +16,7 @@ from lib.model.metrics import classification_metrics, confusion_matrix
 from lib.model.text import TokenIds
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE, is_above
 from training.calibration import calibration_table, coverage_table, expected_calibration_error
+from training.levels import levels_record
 
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
 LENGTH_CLASSES = (10, 30, 100)
@@ -29,7 +30,8 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     Returns:
         lib.model.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
         `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
-        precisions: point estimates, with thresholds chosen on these very rows); `unfamiliar`: the share of the rows that
+        precisions: point estimates, with thresholds chosen on these very rows); `hierarchy`: of labels that are paths
+        training.levels.levels_record; `unfamiliar`: the share of the rows that
         `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.
     """
     labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
@@ -66,6 +68,9 @@ def metrics_of(
     predicted = np.where(scored, np.nan_to_num(probabilities).argmax(axis=1), len(labels))
     confidence = np.nan_to_num(probabilities).max(axis=1)
     metrics = classification_metrics(confusion_matrix(truth, predicted, len(labels)), labels)
+    if bundle.tree:
+        levels = levels_record(bundle.tree, np.nan_to_num(probabilities), truth, bundle.level_thresholds, labels)
+        metrics["hierarchy"] = levels
     return {
         **metrics,
         "labels": labels,

@@ -14,6 +14,7 @@ import pyarrow as pa
 from lib.errors import InputError
 from lib.model.bundle import Bundle, load_bundle, move_current
 from lib.model.metrics import metrics_table
+from lib.model.tree import Tree
 from training.baselines import (
     BASELINES,
     MAJORITY,
@@ -32,6 +33,7 @@ from training.contents import Evidence, evaluation_files, manifest_of, model_fil
 from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
+from training.levels import with_levels
 from training.model import Model, build_model
 from training.near_duplicates import Groups, near_duplicates
 from training.progress import SECONDS, Outcome, step
@@ -235,9 +237,12 @@ def _thresholds(
     data: LabelledTexts, split: Split, model: Model, validated: CrossValidation | None, recipe: Recipe
 ) -> Thresholds:
     """Picked on the out-of-fold probabilities of all texts, where there are such: the validation side is small."""
+    probabilities, label_ids = model.held_out_probabilities(), data.label_ids[split.validation]
     if validated:
-        return review_thresholds(validated.probabilities, data.label_ids, data.labels, recipe.review)
-    return review_thresholds(model.held_out_probabilities(), data.label_ids[split.validation], data.labels, recipe.review)
+        probabilities, label_ids = validated.probabilities, data.label_ids
+    found = review_thresholds(probabilities, label_ids, data.labels, recipe.review)
+    tree = Tree(data.labels, data.separator) if data.separator else None
+    return with_levels(found, tree, probabilities, label_ids, recipe.review)
 
 
 def _wrong_labels(data: LabelledTexts, groups: Groups, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:
@@ -311,7 +316,10 @@ def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predict
 def _thresholds_text(thresholds: Thresholds, labels: int) -> str:
     own = "".join(f", {label} {below:.3f}" for label, below in thresholds.by_label.items())
     promises = "".join(f"\n  {promise_text(promise, labels)}" for promise in thresholds.promises)
-    return f"review below a confidence of {thresholds.review_below:.3f}{own}{promises}"
+    levels = ", ".join(f"{below:.3f}" for below in thresholds.by_level)
+    published = f"; levels are published from {levels} on, the top first" if levels else ""
+    published += "".join(f"\n  {promise.labels[0]}: {promise_text(promise, 1)}" for promise in thresholds.level_promises)
+    return f"review below a confidence of {thresholds.review_below:.3f}{own}{promises}{published}"
 
 
 def _comparison_text(evidence: Evidence) -> str:

@@ -18,12 +18,14 @@ from typing import Any
 from lib.errors import BundleError
 from lib.model.bag import bag_vocabulary
 from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
+from lib.model.tree import Tree
 from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
 
 # 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would leave them out of account,
-# so it must refuse. The third, of bags that counted a word once a text, was never released.
-FORMAT_VERSION = 4
-READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
+# so it must refuse. The third, of bags that counted a word once a text, was never released. 5: labels that are paths, with a
+# threshold for each level; other bundles stay what older programs read.
+FORMAT_VERSION, PATHS_VERSION = 4, 5
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION)
 MANIFEST = "manifest.json"
 # Beside the manifest, its SHA-256: what a hand has changed is not what training has judged. Bundles of older versions lack it.
 SEAL = "manifest.sha256"
@@ -70,6 +72,17 @@ class Bundle:
         thresholds = self.manifest["thresholds"]
         return tuple(float(thresholds.get("by_label", {}).get(label, thresholds["review_below"])) for label in self.labels)
 
+    @cached_property
+    def tree(self) -> Tree | None:
+        """Of labels that are paths; None of a flat list."""
+        separator = self.manifest.get("label_separator")
+        return Tree(self.labels, separator) if separator else None
+
+    @property
+    def level_thresholds(self) -> tuple[float, ...]:
+        """Confidence from which on a level is published, the top first; none where labels are no paths."""
+        return tuple(map(float, self.manifest["thresholds"]["by_level"])) if self.tree else ()
+
     @property
     def decisions(self) -> str:
         """Digest of what decides a text's category and status: the models, the labels, the text settings, the thresholds."""
@@ -107,6 +120,8 @@ def digest_of_decisions(digests: Mapping[str, str], manifest: Mapping[str, Any])
     }
     if "unfamiliarity" in manifest:
         parts["unfamiliarity"] = manifest["unfamiliarity"]
+    if manifest.get("label_separator"):
+        parts["levels"] = [manifest["label_separator"], list(thresholds["by_level"])]
     # Through JSON, so that what is about to be written and what was read agree.
     return sha256_of(json.dumps(parts, sort_keys=True).encode())
 
@@ -261,6 +276,7 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             f"Expected the threshold review_below, and by_label for labels of the bundle at most, from 0 to 1, in {folder / MANIFEST}, "
             f"found {manifest['thresholds']!r:.200}; retrain the bundle."
         )
+    _check_levels(manifest, folder)
     if not manifest["golden"]:
         raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
     for row in manifest["golden"]:
@@ -271,6 +287,25 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             raise BundleError(
                 f"Expected golden rows of a text and its probabilities in {folder / MANIFEST}, found {row!r:.200}; retrain the bundle."
             )
+
+
+def _check_levels(manifest: Mapping[str, Any], folder: Path) -> None:
+    separator = manifest.get("label_separator")
+    if separator is None:
+        return
+    tree = Tree(tuple(manifest["labels"]), separator) if isinstance(separator, str) and separator else None
+    if tree is None or not all(tree.paths) or not tree.is_ordered:
+        raise BundleError(
+            f"Expected labels that are paths, those below one level side by side, under the label_separator of {folder / MANIFEST}, found "
+            f"{separator!r:.50} and others; retrain the bundle."
+        )
+    found = manifest["thresholds"].get("by_level")
+    rising = isinstance(found, list) and all(map(_is_probability, found)) and found == sorted(found)
+    if not rising or len(found) != tree.levels:
+        raise BundleError(
+            f"Expected a threshold from 0 to 1 for each of {tree.levels} levels, none below the one before, in {folder / MANIFEST}, found "
+            f"{found!r:.200}; retrain the bundle."
+        )
 
 
 def _is_probability(number: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,8 +11,18 @@ import pyarrow.compute as pc
 from lib.model.arrays import Float32s, Int64s
 from lib.model.bundle import Bundle
 from lib.model.engines.engine import TextScores
+from lib.model.tree import lists_of
 from lib.model.unfamiliarity import is_above
-from schemas.statuses import CATEGORIZED_STATUS, LOW_CONFIDENCE, NO_TEXT, NO_WORDS, REVIEW, UNCLASSIFIABLE, UNFAMILIAR
+from schemas.statuses import (
+    CATEGORIZED_STATUS,
+    LOW_CONFIDENCE,
+    NO_TEXT,
+    NO_WORDS,
+    OF_LEVELS,
+    REVIEW,
+    UNCLASSIFIABLE,
+    UNFAMILIAR,
+)
 
 STATUSES = pa.array([CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE])
 # The first that holds of a text is its reason; none of them is none.
@@ -39,7 +51,8 @@ def decided(texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: floa
     Args:
         unfamiliar: the share of texts like the training texts that get the status `review` for being the most unlike them.
     Returns:
-        category, confidence, runner_up, runner_up_confidence, scores (a field for each label), status, reason, unfamiliarity.
+        category, confidence, runner_up, runner_up_confidence, scores (a field for each label), status, reason, unfamiliarity; of a
+        bundle whose labels are paths also category_path, level_confidence and published_path.
     """
     labels, known, rows = pa.array(bundle.labels, pa.string()), found.tokens > 0, np.arange(len(texts))
     best, second = most_probable(found.probabilities, 2).T
@@ -60,4 +73,19 @@ def decided(texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: floa
         "reason": REASONS.take(pa.array(reasons, mask=reasons == len(REASONS))),
         "unfamiliarity": pa.array(unlike, mask=np.isnan(unlike) | ~known),
     }
-    return pa.RecordBatch.from_pydict(columns)
+    return pa.RecordBatch.from_pydict({**columns, **_levels(found.probabilities, best, known, bundle)})
+
+
+def _levels(probabilities: Float32s, labels: Int64s, known: Any, bundle: Bundle) -> dict[str, pa.Array]:
+    """What a text's label says level by level; nothing where labels are no paths."""
+    tree = bundle.tree
+    if tree is None:
+        return {}
+    confidences, depths = tree.confidences(probabilities, labels), tree.depths[labels]
+    published = tree.published(confidences, labels, bundle.level_thresholds)
+    columns = (
+        tree.prefixes(labels, depths, known),
+        lists_of(confidences, depths, known),
+        tree.prefixes(labels, published, known),
+    )
+    return dict(zip(OF_LEVELS, columns, strict=True))

@@ -10,7 +10,9 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
+from lib.model.hierarchy import level_metrics
 from lib.model.metrics import classification_metrics, metrics_table
+from lib.model.tree import path_of
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from schemas.statuses import CATEGORIZED_STATUS
 
@@ -19,7 +21,8 @@ from schemas.statuses import CATEGORIZED_STATUS
 class LabelCount:
     """Rows of one label (null or blank: they have none), category (None: likewise) and status.
 
-    confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE that is most unlike the training texts.
+    confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE that is most unlike the training texts;
+    published: how many levels of their path are, 0 where labels are no paths.
     """
 
     label: str | None
@@ -28,6 +31,7 @@ class LabelCount:
     rows: int
     confidence: float
     unfamiliar: int
+    published: int = 0
 
 
 def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict[str, Any]:
@@ -40,7 +44,9 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         lib.model.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
         estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
         estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
-        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None under a bundle that is older than it.
+        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None under a bundle that is older than it. hierarchy: of
+        labels that are paths lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
+        published of, and `precision`, how many of these are right; None of a flat list.
     Raises:
         InputError: no labelled row.
     """
@@ -58,7 +64,25 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         "estimated_accuracy": _estimate([count for count in labelled if count.category is not None]),
         "estimated_precision": _estimate([count for count in labelled if count.status == CATEGORIZED_STATUS]),
         "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
+        "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
     }
+
+
+def _hierarchy(counts: Sequence[LabelCount], separator: str) -> dict[str, Any]:
+    found = level_metrics([(count.label, count.category, count.rows) for count in counts], separator)
+    rows = sum(count.rows for count in counts)
+    for level in found["levels"]:
+        depth = level["level"]
+        kept = [count for count in counts if count.published >= depth]
+        right = sum(count.rows for count in kept if _begin_alike(count, depth, separator))
+        of = sum(count.rows for count in kept)
+        level |= {"published": of / rows, "precision": right / of if of else None}
+    return found
+
+
+def _begin_alike(count: LabelCount, depth: int, separator: str) -> bool:
+    true, said = (path_of(label or "", separator)[:depth] for label in (count.label, count.category))
+    return true == said
 
 
 def _confusion(counts: Sequence[LabelCount], labels: Sequence[str]) -> Any:
@@ -87,7 +111,23 @@ def evaluation_text(metrics: Mapping[str, Any]) -> str:
     """All of it as lines of text."""
     head = f"{metrics['model_version']} on {metrics['rows']:,} labelled rows"
     left_out = f"left out: {metrics['rows_without_label']:,} rows without a label" if metrics["rows_without_label"] else None
-    return "\n".join(filter(None, [head, metrics_table(metrics), estimates_text(metrics), left_out]))
+    return "\n".join(filter(None, [head, metrics_table(metrics), levels_text(metrics), estimates_text(metrics), left_out]))
+
+
+def levels_text(metrics: Mapping[str, Any]) -> str:
+    """Of labels that are paths how good each level is; lines for a terminal, none of a flat list."""
+    found = metrics["hierarchy"]
+    if not found:
+        return ""
+    names = ("precision", "recall", "f1")
+    lines = ["hierarchical " + ", ".join(f"{name} {found[f'hierarchical_{name}']:.4f}" for name in names)]
+    for row in found["levels"]:
+        right = "" if row["precision"] is None else f", {row['precision']:.1%} of it right"
+        lines.append(
+            f"level {row['level']}: weighted F1 {row['f1_weighted']:.4f}, macro F1 {row['f1_macro']:.4f} of {row['labels']:,} labels; published of "
+            f"{row['published']:.1%} of the rows{right}"
+        )
+    return "\n".join(lines)
 
 
 def estimates_text(metrics: Mapping[str, Any]) -> str:

@@ -102,9 +102,13 @@ class Tree:
         found = np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
         return np.minimum(found, 1).astype(np.float32)
 
-    def published(self, confidences: Float32s, thresholds: Sequence[float]) -> Int64s:
-        """How many levels reach their threshold, int64 [rows]. thresholds: of each level, none lower than the one above it."""
-        there = confidences > 0
+    def published(self, confidences: Float32s, labels: Int64s, thresholds: Sequence[float]) -> Int64s:
+        """How many levels of each row's label reach their threshold, int64 [rows].
+
+        Args:
+            confidences: as `confidences` gives them. thresholds: of each level, none lower than the one above it.
+        """
+        there = np.arange(self.levels) < self.depths[labels][:, None]
         return (there & (confidences >= np.array(thresholds, np.float32))).sum(axis=1)
 
     def prefixes(self, labels: Int64s, lengths: Int64s, there: Sequence[bool]) -> pa.ListArray:

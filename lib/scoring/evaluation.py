@@ -8,43 +8,53 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lib.identifiers import column
+from lib.errors import InputError
 from lib.model.bundle import Bundle
 from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from lib.scoring.catalogue import joined_text
+from lib.scoring.labels import label_of
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
 from lib.tables.columns import require_text
 from lib.tables.sources import Source, check_unchanged
 
 
-def evaluate(source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_column: str, engine: str) -> dict[str, Any]:
+def evaluate(
+    source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_columns: tuple[str, ...], engine: str
+) -> dict[str, Any]:
     """What lib.model.evaluation.metrics_of tells of a source's labelled rows.
 
     Raises:
         InputError: columns missing, no labelled row, or the source has changed meanwhile.
     """
     where = source.location.given
-    counts = label_counts(source.frame, where, bundle, text_columns, label_column, engine)
+    counts = label_counts(source.frame, where, bundle, text_columns, label_columns, engine)
     check_unchanged(source)
     return metrics_of(counts, bundle, where)
 
 
 def label_counts(
-    frame: DataFrame, where: str, bundle: Bundle, text_columns: Sequence[str], label_column: str, engine: str
+    frame: DataFrame, where: str, bundle: Bundle, text_columns: Sequence[str], label_columns: Sequence[str], engine: str
 ) -> list[LabelCount]:
-    """The rows of a frame by label, category and status.
+    """The rows of a frame by label, category, status and published levels.
 
+    Args:
+        label_columns: one, or several of a bundle whose labels are paths, the top level first.
     Raises:
         InputError: columns missing.
     """
-    require_text(frame, where, [label_column], flag="label_column")
+    separator = bundle.tree.separator if bundle.tree else None
+    if len(label_columns) > 1 and separator is None:
+        raise InputError(
+            f"Expected one --label-column for {bundle.model_version}, whose labels are no paths, found {', '.join(label_columns)}; give one."
+        )
+    require_text(frame, where, label_columns, flag="label_column")
     settings = bundle.tokenizer.settings
     text_columns, markers = columns_and_markers(text_columns, settings.fields)
     require_text(frame, where, text_columns)
     text = joined_text(text_columns, settings.max_characters, markers)
-    rows = frame.select(F.trim(column(label_column)).alias("label"), text.alias("text"))
+    rows = frame.select(label_of(label_columns, separator).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
     return _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine, kept=0), bundle)
 
@@ -58,4 +68,6 @@ def _counts(scored: DataFrame, bundle: Bundle) -> list[LabelCount]:
         F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence"),
         strange.alias("unfamiliar"),
     )
-    return [LabelCount(**row.asDict()) for row in judged.groupBy("label", "category", "status").agg(*sums).collect()]
+    levels = F.when(F.col("published_path").isNull(), 0).otherwise(F.size("published_path")).alias("published")
+    groups = judged.groupBy("label", "category", "status", levels).agg(*sums)
+    return [LabelCount(**row.asDict()) for row in groups.collect()]

@@ -236,6 +236,8 @@ def _same(name: str, one: Any, other: Any) -> bool:
     tolerance = RANK_TOLERANCE if name == "unfamiliarity" else PROBABILITY_TOLERANCE
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(name, value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list) and name in CATEGORIZED.names:
+        return len(one) == len(other) and all(_same(name, *pair) for pair in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float) and name in CATEGORIZED.names:
         return math.isclose(one, other, rel_tol=0, abs_tol=tolerance)
     # A carried NaN is the same as another.

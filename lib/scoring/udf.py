@@ -20,12 +20,14 @@ from lib.model.arrays import Float32s
 from lib.model.bundle import TOKENIZER, Bundle
 from lib.model.decisions import most_probable
 from lib.model.engines import ENGINE_FILES, Engine, build_engine
+from lib.model.tree import lists_of
 from schemas.tables import (
     CATEGORIZED,
     CATEGORIZED_STATUS,
     LOW_CONFIDENCE,
     NO_TEXT,
     NO_WORDS,
+    OF_LEVELS,
     REVIEW,
     SCORE,
     UNCLASSIFIABLE,
@@ -96,11 +98,19 @@ class Scorer:
             "runner_up_confidence": pa.array(greatest[:, 1], mask=~scored),
             "scored": pa.nulls(len(texts), pa.list_(pa.int32())) if every else _lists(best[:, :kept], scored),
             "scores": _lists(probabilities if every else greatest[:, :kept], scored),
+            "level_confidence": self._levels(probabilities, best[:, 0], scored),
             "tokens": found.tokens,
             "unknown_tokens": found.unknown_tokens,
             "unfamiliarity": self._unfamiliarity(found.evidence, scored),
         }
         return pa.StructArray.from_arrays([pa.array(column) for column in columns.values()], names=list(columns))
+
+    def _levels(self, probabilities: Float32s, labels: Any, scored: Any) -> pa.Array:
+        """Null for a text without words, and where labels are no paths."""
+        tree = self._bundle.tree
+        if tree is None:
+            return pa.nulls(len(labels), pa.list_(pa.float32()))
+        return lists_of(tree.confidences(probabilities, labels), tree.depths[labels], scored)
 
     def _unfamiliarity(self, evidence: Float32s, scored: Any) -> pa.Array:
         """Null for a text without words, and under a bundle that is older than the number."""
@@ -218,7 +228,7 @@ def has_scores(kept: int, scores: str = "scores", category: str = "category") ->
 def with_category(
     scored: DataFrame, bundle: Bundle, review_below: Sequence[float], unfamiliar: float | None = None
 ) -> DataFrame:
-    """Category, confidence, runner-up, scores, status, reason and unfamiliarity from the struct column `score`, which goes.
+    """What the table `categorized` tells of a row's scores, from the struct column `score`, which goes.
 
     Args:
         review_below: for each label of the bundle the confidence below which a row gets the status `review`; unfamiliar: the
@@ -240,12 +250,28 @@ def with_category(
         "status": F.when(~known, UNCLASSIFIABLE).when(strange | unsure, REVIEW).otherwise(CATEGORIZED_STATUS),
         "reason": reason,
         "unfamiliarity": F.col("score.unfamiliarity"),
+        **levels(bundle, label, F.col("score.level_confidence")),
     }
     others = [column(name) for name in scored.columns if name != "score"]
     return scored.select(*others, *[value.alias(name) for name, value in derived.items()])
 
 
-def constants(values: Sequence[str] | Sequence[float], kind: str = "string") -> Column:
+def levels(bundle: Bundle, label: Column, confidence: Column) -> dict[str, Column]:
+    """The columns OF_LEVELS of a row of this label; null where the labels are no paths, and for a row without one.
+
+    Args:
+        confidence: of each level of the label, array<float>.
+    """
+    if bundle.tree is None:
+        return {field.name: F.lit(None).cast(field.dataType) for field in CATEGORIZED if field.name in OF_LEVELS}
+    path = F.when(label != NO_LABEL, F.get(constants(bundle.tree.paths, "array<string>"), label))
+    thresholds = constants(bundle.level_thresholds, "float")
+    sure = F.size(F.filter(confidence, lambda one, level: one >= F.get(thresholds, level)))
+    columns = (path, confidence, F.when(label != NO_LABEL, F.slice(path, F.lit(1), sure)))
+    return dict(zip(OF_LEVELS, columns, strict=True))
+
+
+def constants(values: Sequence[Any], kind: str = "string") -> Column:
     """An array of the same values in every row: one expression, where a literal for each of thousands would take seconds."""
     return F.from_json(F.lit(json.dumps(values)), f"array<{kind}>")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,13 +16,13 @@ from lib.model.engines import PROBABILITY_TOLERANCE
 from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.scores import scores_kept
-from lib.scoring.udf import constants, has_scores, is_unfamiliar, with_category, with_scores
+from lib.scoring.udf import NO_LABEL, constants, has_scores, is_unfamiliar, levels, with_category, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables, ids_twice, with_added_columns
-from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, REVIEW, UNCLASSIFIABLE
+from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, OF_LEVELS, REVIEW, UNCLASSIFIABLE
 
 # Rows that are scored anew. That the rest follow from their own scores is checked of all.
 SCORED_ANEW = 1000
@@ -139,7 +141,10 @@ def _follows(bundle: Bundle, plan: Plan) -> Column:
     status = F.when(~known, UNCLASSIFIABLE).when(review, REVIEW).otherwise(CATEGORIZED_STATUS)
     decided = scores.isNull() | ((confidence == best) & (F.element_at(scores, F.col("row.category")) == best))
     kept = has_scores(scores_kept(plan.scores, len(bundle.labels)), "row.scores", "row.category")
-    return F.coalesce(decided & kept & (scores.isNull() | known) & (status == F.col("row.status")), F.lit(False))
+    place = F.coalesce(F.array_position(labels, F.col("row.category")) - 1, F.lit(NO_LABEL)).cast("int")
+    paths = levels(bundle, place, F.col("row.level_confidence"))
+    same = reduce(and_, [paths[name].eqNullSafe(F.col(f"row.{name}")) for name in OF_LEVELS])
+    return F.coalesce(decided & kept & same & (scores.isNull() | known) & (status == F.col("row.status")), F.lit(False))
 
 
 def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:

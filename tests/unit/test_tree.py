@@ -50,9 +50,10 @@ def test_levels_are_the_sums_of_what_lies_below_them(labels: list[str], rows: in
 def test_published_levels_and_what_there_is_no_label_for() -> None:
     tree = Tree(("A > x", "A > y", "B"), SEPARATOR)
     sure = np.array([[0.99, 0.97], [0.99, 0.5], [0.4, 0.3], [0.95, 0.0]], np.float32)
-    levels = tree.published(sure, [0.9, 0.96])
-    assert levels.tolist() == [2, 1, 0, 1]
     labels = np.array([0, 1, 1, 2])
+    levels = tree.published(sure, labels, [0.9, 0.96])
+    assert levels.tolist() == [2, 1, 0, 1]
+    assert tree.published(sure, labels, [0, 0]).tolist() == [2, 2, 2, 1]
     assert tree.prefixes(labels, levels, [True, True, True, False]).to_pylist() == [["A", "x"], ["A"], [], None]
     assert lists_of(sure, tree.depths[labels], [True, False, True, True]).to_pylist()[1:] == [
         None,

@@ -1,0 +1,158 @@
+"""Labels that are paths, checked: against a published tree, and against each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lib.errors import InputError
+from lib.model.tree import Path, path_of
+from training.labels import SHOWN
+
+# "123 - A > B", as Google publishes its taxonomy with ids.
+NUMBER = re.compile(r"^\d+ - ")
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A tree that somebody publishes. paths: of all its nodes; children: of each node, the empty path for the top."""
+
+    where: str
+    paths: Collection[Path]
+    children: Mapping[Path, list[str]]
+
+
+def read_taxonomy(file: str, separator: str) -> Taxonomy:
+    """A file of one path a line, in UTF-8; lines that begin with # and blank ones are passed over, numbers in front too.
+
+    Raises:
+        InputError: no such file, or none of paths.
+    """
+    try:
+        with open(file, encoding="utf-8-sig") as lines:
+            written = [line.strip() for line in lines]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected a taxonomy in UTF-8 at {file}, found none ({error}); correct --taxonomy.") from None
+    found = [path_of(NUMBER.sub("", line), separator) for line in written if line and not line.startswith("#")]
+    # A parent that has no line of its own is one all the same.
+    paths = dict.fromkeys(path[:depth] for path in found for depth in range(1, len(path) + 1))
+    if not any(len(path) > 1 for path in paths):
+        raise InputError(
+            f"Expected paths such as 'A{separator}B' in {file}, one a line, found {len(paths):,} lines without {separator!r}; correct --taxonomy "
+            "or --label-separator."
+        )
+    children: dict[Path, list[str]] = {}
+    for path in paths:
+        children.setdefault(path[:-1], []).append(path[-1])
+    return Taxonomy(file, paths, children)
+
+
+def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) -> None:
+    """Refuse labels that the taxonomy does not have: what is learned as a category of its own shall be one.
+
+    Args:
+        counts: label -> texts.
+    Raises:
+        InputError: counts all of them, and names the first with what they may be meant as.
+    """
+    unknown = {label: rows for label, rows in counts.items() if path_of(label, separator) not in taxonomy.paths}
+    if not unknown:
+        return
+    ranked = sorted(unknown, key=lambda label: (-unknown[label], label))
+    meant = {label: nearest(path_of(label, separator), taxonomy) for label in ranked}
+    named = [
+        f"{label!r} ({unknown[label]:,}{f', perhaps meant as {separator.join(path)!r}' if (path := meant[label]) else ''})"
+        for label in ranked
+    ]
+    near = sum(path is not None for path in meant.values())
+    raise InputError(
+        f"Expected labels that are paths of {taxonomy.where}, found {len(ranked):,} of {len(counts):,} that are not, of {sum(unknown.values()):,} "
+        f"texts, {near:,} of them in other case or blanks than a path or one character off: {_first(named)}; correct the labels, or the "
+        "taxonomy."
+    )
+
+
+def nearest(path: Path, taxonomy: Taxonomy) -> Path | None:
+    """The path that one is a slip of, level by level; None where a level is like none."""
+    found: Path = ()
+    for level in path:
+        names = taxonomy.children.get(found, [])
+        same = [level] if level in names else [name for name in names if is_slip(level, name)]
+        if not same:
+            return None
+        found = (*found, same[0])
+    return found
+
+
+def is_slip(one: str, other: str) -> bool:
+    """Whether two names of a level differ in case or blanks alone, or are one edit away that is none of a digit."""
+    plain, like = _plain(one), _plain(other)
+    if plain == like:
+        return True
+    if abs(len(plain) - len(like)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(plain, like, strict=False)) if a != b), min(len(plain), len(like)))
+    # What is left behind the edited character: of a replacement, an insertion, a deletion.
+    rests = ((plain[start + 1 :], like[start + 1 :]), (plain[start:], like[start + 1 :]), (plain[start + 1 :], like[start:]))
+    edited = plain[start : start + 1] + like[start : start + 1]
+    return any(a == b for a, b in rests) and not any(character.isdigit() for character in edited)
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def slips(counts: Mapping[str, int], separator: str) -> Iterator[tuple[str, str]]:
+    """Pairs (rare, frequent) of nodes below one parent that `is_slip` takes for one; paths, of any depth.
+
+    Args:
+        counts: label -> texts.
+    """
+    texts: dict[Path, int] = {}
+    for label, rows in counts.items():
+        path = path_of(label, separator)
+        for depth in range(1, len(path) + 1):
+            texts[path[:depth]] = texts.get(path[:depth], 0) + rows
+    ranked = sorted(texts, key=lambda path: (-texts[path], path))
+    seen: dict[tuple[Path, str], list[Path]] = {}
+    for path in ranked:
+        keys = [(path[:-1], key) for key in _keys(_plain(path[-1]))]
+        near = dict.fromkeys(other for key in keys for other in seen.get(key, ()))
+        meant = next((other for other in near if is_slip(path[-1], other[-1])), None)
+        if meant:
+            yield separator.join(path), separator.join(meant)
+        for key in keys:
+            seen.setdefault(key, []).append(path)
+
+
+def _keys(name: str) -> Iterable[str]:
+    """What two names that are one edit apart have one of in common: the name, and it without each of its characters."""
+    return dict.fromkeys([name, *(name[:i] + name[i + 1 :] for i in range(len(name)))])
+
+
+def parents_among(labels: Iterable[str], separator: str) -> list[str]:
+    """The labels that are parents of others too."""
+    paths = {path_of(label, separator): label for label in labels}
+    parents = {path[:depth] for path in paths for depth in range(1, len(path))}
+    return [label for path, label in paths.items() if path in parents]
+
+
+def tree_remarks(labels: Sequence[str], similar: Sequence[tuple[str, str]], separator: str) -> list[str]:
+    """What whoever wrote the paths should know of them, a sentence each."""
+    parents, lines = parents_among(labels, separator), []
+    if parents:
+        lines.append(
+            f"{len(parents):,} labels are also the parent of others, and are learned as categories of their own: {_first(map(repr, parents))}"
+        )
+    if similar:
+        pairs = [f"{rare!r} and {frequent!r}" for rare, frequent in similar]
+        lines.append(
+            f"{len(pairs):,} levels differ from another by case, blanks or one character, and are learned as two: {_first(pairs)}"
+        )
+    return lines
+
+
+def _first(names: Iterable[str]) -> str:
+    named = list(names)
+    return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else "")
