@@ -26,8 +26,9 @@ from onnx import numpy_helper  # noqa: E402
 
 from benchmarks.data import data_folder, labelled_texts, write_distinct_texts, write_page  # noqa: E402
 from benchmarks.scale import run_job  # noqa: E402
-from lib.model.bundle import KERAS_MODEL, ONNX_MODEL, REQUIRED_FILES, TOKENIZER, Bundle, load_bundle  # noqa: E402
+from lib.model.bundle import ONNX_MODEL, PATHS_VERSION, REQUIRED_FILES, Bundle, load_bundle  # noqa: E402
 from lib.model.engines import build_engine  # noqa: E402
+from lib.model.tree import SEPARATOR  # noqa: E402
 from training.pictures import png  # noqa: E402
 from training.publication import write_bundle  # noqa: E402
 from training.recipe import BagSettings  # noqa: E402
@@ -74,14 +75,9 @@ def model_of(labels: int) -> bytes:
 def write_generated(folder: Path, labels: int) -> None:
     """A bundle of so many labels, that verifies like any other."""
     files = {**{name: SHIPPED.files[name] for name in REQUIRED_FILES}, ONNX_MODEL: model_of(labels)}
-    thresholds = {"review_below": 0.5, "by_label": {}}
-    manifest = {
-        **SHIPPED.manifest,
-        "name": "generated",
-        "version": str(labels),
-        "labels": tree(labels),
-        "thresholds": thresholds,
-    }
+    paths = {"format_version": PATHS_VERSION, "label_separator": SEPARATOR, "labels": tree(labels)}
+    thresholds = {"review_below": 0.5, "by_label": {}, "by_level": [0.5, 0.5, 0.5]}
+    manifest = {**SHIPPED.manifest, **paths, "name": "generated", "version": str(labels), "thresholds": thresholds}
     texts = [row.text for row in SHIPPED.golden]
     scored = build_engine("onnx", Bundle(manifest, "", files), 1).scores_of(SHIPPED.tokenizer, pa.array(texts))
     rows = zip(texts, scored.probabilities.tolist(), scored.evidence.tolist(), strict=True)
@@ -103,9 +99,6 @@ def one_night(folder: Path, texts: Path, labels: int, scores: str) -> dict[str, 
     model, target = bundle_of(folder, labels), folder / f"lake-{labels}-{scores.replace(':', '-')}"
     found = run_job(texts, target, CORES, "--scores", scores, model=model)
     confidence = deltalake.DeltaTable(str(target)).to_pyarrow_table(columns=["confidence"])["confidence"]
-    scored = (
-        sum((model / name).stat().st_size for name in (ONNX_MODEL, TOKENIZER, KERAS_MODEL)) if model.parent == folder else None
-    )
     return {
         **found,
         "labels": labels,
@@ -113,7 +106,6 @@ def one_night(folder: Path, texts: Path, labels: int, scores: str) -> dict[str, 
         "rows_per_second": found["rows_scored"] / found["job_seconds"],
         "bytes_per_row": found["data_bytes_written"] / found["rows_scored"],
         "mean_confidence": float(np.mean(confidence.to_numpy())),
-        "bundle_mb": scored and scored / 1e6,
     }
 
 

@@ -31,6 +31,9 @@ constexpr size_t ALIGNMENT = 64;
 // Values of a bag's row that are summed at a time: a cache line, and a multiple of what fills the registers of any set.
 constexpr int64_t BAG_BLOCK = 64;
 constexpr float STATE_SCALE = 16383.0f;
+// Texts that go through the last layer together: of thousands of labels its weights are megabytes, which come from memory once
+// for all of them.
+constexpr size_t TEXTS_OF_LAST_LAYER = 256;
 // e^-x and e^-2x are powers of two.
 constexpr float SIGMOID_EXPONENT = -1.4426950408889634f, TANH_EXPONENT = 2 * SIGMOID_EXPONENT;
 // See power_of_two in lstm_steps.inc.
@@ -70,6 +73,9 @@ struct InstructionSet {
                          Workspace &);
     void (*add_product)(const float *values, int64_t count, const float *weights, int64_t width, float *sums);
     void (*add_rows)(const int32_t *rows, const float *weights, int64_t count, const int8_t *table, int64_t width, float *sums);
+    void (*logits)(const float *values, int64_t rows, int64_t count, const float *weights, const float *bias, int64_t labels,
+                   float *const *to);
+    float (*softmax)(float *values, int64_t count, float *sum);
 };
 
 // A bag of features beside the LSTM (lib/model/bag.py): the rows of a text's features are summed, and go through a hidden layer of
@@ -217,21 +223,10 @@ class Network {
             int64_t dense, const float *dense_weights, const float *dense_bias, int64_t labels, const float *output_weights,
             const float *output_bias, const BagTable *bag, int instruction_set)
         : set_(*SETS[instruction_set]), vocabulary_(vocabulary), units_(units), dense_(dense), labels_(labels),
-          dense_weights_(dense_weights, dense_weights + directions * units * dense), dense_bias_(dense_bias, dense_bias + dense),
-          output_weights_(output_weights, output_weights + dense * labels), output_bias_(output_bias, output_bias + labels) {
+          dense_weights_(dense_weights, dense_weights + directions * units * dense), dense_bias_(dense_bias, dense_bias + dense) {
         for (int64_t d = 0; d < directions; d++) add_direction(inputs[d], recurrent[d]);
-        if (!bag) return;
-        bag_features_ = bag->features;
-        // Filled up with zeros to whole blocks.
-        bag_width_ = (bag->width + BAG_BLOCK - 1) / BAG_BLOCK * BAG_BLOCK;
-        bag_table_.assign(bag->features * bag_width_, 0);
-        for (int64_t row = 0; row < bag->features; row++)
-            std::copy_n(bag->table + row * bag->width, bag->width, bag_table_.begin() + row * bag_width_);
-        bag_scales_.assign(bag->scales, bag->scales + bag->features);
-        bag_slopes_.assign(bag_width_, 0);
-        std::copy_n(bag->slopes, bag->width, bag_slopes_.begin());
-        bag_output_.assign(bag_width_ * labels, 0);
-        std::copy_n(bag->output, bag->width * labels, bag_output_.begin());
+        if (bag) add_bag(*bag);
+        add_output(output_weights, output_bias, bag);
     }
 
     bool has_bag() const { return bag_width_ > 0; }
@@ -244,9 +239,11 @@ class Network {
         std::fill_n(out, rows * labels_, NAN);
         std::fill_n(evidence, rows, NAN);
         const std::vector<Text> texts = longest_first(ids, offsets, rows, bags);
-        const size_t values = (size_t)set_.rows * padded_units(), width = units_ * inputs_.size();
+        const size_t values = (size_t)set_.rows * padded_units(), width = units_ * inputs_.size(), into = dense_ + bag_width_;
         Buffer<int16_t> states(2 * values);
-        Buffer<float> cells(values), outputs(values), last(set_.rows * width), hidden(std::max(dense_, bag_width_)), weights;
+        Buffer<float> cells(values), outputs(values), last(set_.rows * width), weights;
+        Buffer<float> hidden(std::min(texts.size(), TEXTS_OF_LAST_LAYER + set_.rows) * into);
+        std::vector<int64_t> waiting;
         Workspace space{{states.data(), states.data() + values}, cells.data(), outputs.data()};
         std::vector<const Text *> group;
         for (size_t i = 0; i < texts.size(); i++) {
@@ -255,11 +252,14 @@ class Network {
             if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
             for (const Text *text : group) prefetch_bag(*text);
             last_states(group, space, last.data());
-            for (size_t row = 0; row < group.size(); row++)
-                evidence[group[row]->row] =
-                    classify(last.data() + row * width, *group[row], hidden.data(), weights, out + group[row]->row * labels_);
+            for (size_t row = 0; row < group.size(); row++) {
+                hide(last.data() + row * width, *group[row], hidden.data() + waiting.size() * into, weights);
+                waiting.push_back(group[row]->row);
+            }
             group.clear();
+            if (waiting.size() >= TEXTS_OF_LAST_LAYER) classify(hidden.data(), waiting, out, evidence);
         }
+        classify(hidden.data(), waiting, out, evidence);
         for (size_t i = 1; i < texts.size(); i++)
             if (same(texts[i], texts[i - 1])) {
                 std::copy_n(out + texts[i - 1].row * labels_, labels_, out + texts[i].row * labels_);
@@ -306,6 +306,33 @@ class Network {
         inputs_.push_back(std::move(rows));
         recurrent_.push_back(std::move(weights));
         scales_.push_back(std::move(scales));
+    }
+
+    void add_bag(const BagTable &bag) {
+        bag_features_ = bag.features;
+        // Filled up with zeros to whole blocks.
+        bag_width_ = (bag.width + BAG_BLOCK - 1) / BAG_BLOCK * BAG_BLOCK;
+        bag_table_.assign(bag.features * bag_width_, 0);
+        for (int64_t row = 0; row < bag.features; row++)
+            std::copy_n(bag.table + row * bag.width, bag.width, bag_table_.begin() + row * bag_width_);
+        bag_scales_.assign(bag.scales, bag.scales + bag.features);
+        bag_slopes_.assign(bag_width_, 0);
+        std::copy_n(bag.slopes, bag.width, bag_slopes_.begin());
+    }
+
+    // The last layer as InstructionSet::logits reads it. from_dense, and the bag's output: [width][label].
+    void add_output(const float *from_dense, const float *bias, const BagTable *bag) {
+        const int64_t block = 2 * set_.lanes, blocks = (labels_ + block - 1) / block, into = dense_ + bag_width_;
+        output_weights_.assign(blocks * into * block, 0);
+        output_bias_.assign(blocks * block, 0);
+        std::copy_n(bias, labels_, output_bias_.begin());
+        const auto put = [&](const float *weights, int64_t rows, int64_t behind) {
+            for (int64_t k = 0; k < rows; k++)
+                for (int64_t j = 0; j < labels_; j++)
+                    output_weights_[(j / block * into + behind + k) * block + j % block] = weights[k * labels_ + j];
+        };
+        put(from_dense, dense_, 0);
+        if (bag) put(bag->output, bag->width, dense_);
     }
 
     struct Text {
@@ -378,36 +405,45 @@ class Network {
         }
     }
 
-    // Writes the probabilities; gives the evidence, the logarithm of the sum of the exponentials that they are shares of.
-    float classify(const float *states, const Text &text, float *hidden, Buffer<float> &weights, float *out) const {
+    // What the last layer reads of a text: the dense layer, then the bag.
+    void hide(const float *states, const Text &text, float *hidden, Buffer<float> &weights) const {
         std::copy(dense_bias_.begin(), dense_bias_.end(), hidden);
         set_.add_product(states, (int64_t)inputs_.size() * units_, dense_weights_.data(), dense_, hidden);
         for (int64_t j = 0; j < dense_; j++) hidden[j] = std::max(hidden[j], 0.0f);
-        std::copy(output_bias_.begin(), output_bias_.end(), out);
-        set_.add_product(hidden, dense_, output_weights_.data(), labels_, out);
-        if (has_bag()) {
-            std::fill_n(hidden, bag_width_, 0.0f);
-            weights.resize(text.feature_count);
-            for (int64_t i = 0; i < text.feature_count; i++) weights[i] = text.weights[i] * bag_scales_[text.features[i]];
-            set_.add_rows(text.features, weights.data(), text.feature_count, bag_table_.data(), bag_width_, hidden);
-            for (int64_t j = 0; j < bag_width_; j++) hidden[j] = hidden[j] > 0.0f ? hidden[j] : bag_slopes_[j] * hidden[j];
-            set_.add_product(hidden, bag_width_, bag_output_.data(), labels_, out);
+        if (!has_bag()) return;
+        float *bag = hidden + dense_;
+        std::fill_n(bag, bag_width_, 0.0f);
+        weights.resize(text.feature_count);
+        for (int64_t i = 0; i < text.feature_count; i++) weights[i] = text.weights[i] * bag_scales_[text.features[i]];
+        set_.add_rows(text.features, weights.data(), text.feature_count, bag_table_.data(), bag_width_, bag);
+        for (int64_t j = 0; j < bag_width_; j++) bag[j] = bag[j] > 0.0f ? bag[j] : bag_slopes_[j] * bag[j];
+    }
+
+    // Writes the probabilities of the texts that wait, and their evidence, the logarithm of the sum of the exponentials that these
+    // are shares of; none waits behind it.
+    void classify(const float *hidden, std::vector<int64_t> &waiting, float *out, float *evidence) const {
+        std::vector<float *> to;
+        for (const int64_t row : waiting) to.push_back(out + row * labels_);
+        if (to.empty()) return;
+        const int64_t into = dense_ + bag_width_, rows = (int64_t)to.size();
+        set_.logits(hidden, rows, into, output_weights_.data(), output_bias_.data(), labels_, to.data());
+        for (size_t i = 0; i < to.size(); i++) {
+            float sum;
+            const float greatest = set_.softmax(to[i], labels_, &sum);
+            evidence[waiting[i]] = greatest + std::log(sum);
         }
-        const float greatest = *std::max_element(out, out + labels_);
-        float sum = 0;
-        for (int64_t j = 0; j < labels_; j++) sum += out[j] = std::exp(out[j] - greatest);
-        for (int64_t j = 0; j < labels_; j++) out[j] /= sum;
-        return greatest + std::log(sum);
+        waiting.clear();
     }
 
     const InstructionSet &set_;
     int64_t vocabulary_, units_, dense_, labels_;
-    std::vector<float> dense_weights_, dense_bias_, output_weights_, output_bias_;
+    std::vector<float> dense_weights_, dense_bias_;
+    Buffer<float> output_weights_, output_bias_;
     std::vector<Buffer<float>> inputs_, scales_;
     std::vector<Buffer<int16_t>> recurrent_;
     int64_t bag_features_ = 0, bag_width_ = 0;
     Buffer<int8_t> bag_table_;
-    std::vector<float> bag_scales_, bag_slopes_, bag_output_;
+    std::vector<float> bag_scales_, bag_slopes_;
 };
 
 } // namespace

@@ -12,6 +12,8 @@ from training.labels import SHOWN
 
 # "123 - A > B", as Google publishes its taxonomy with ids.
 NUMBER = re.compile(r"^\d+ - ")
+# Names of fewer characters, such as "TV" and "PC", are one edit apart by chance.
+SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def is_slip(one: str, other: str) -> bool:
     plain, like = _plain(one), _plain(other)
     if plain == like:
         return True
-    if abs(len(plain) - len(like)) > 1:
+    if abs(len(plain) - len(like)) > 1 or max(len(plain), len(like)) < SHORTEST:
         return False
     start = next((i for i, (a, b) in enumerate(zip(plain, like, strict=False)) if a != b), min(len(plain), len(like)))
     # What is left behind the edited character: of a replacement, an insertion, a deletion.

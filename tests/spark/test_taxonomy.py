@@ -1,0 +1,219 @@
+"""Labels that are paths, from `train` to the table, to `evaluate` and to a frame."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import catalog_categorizer as cc
+from jobs.categorize import CategorizeSettings
+from jobs.categorize import main as categorize
+from jobs.evaluate import EvaluateSettings
+from jobs.evaluate import main as evaluate
+from jobs.train import TrainSettings
+from jobs.train import main as train_job
+from lib.command import run_command
+from lib.model.bundle import load_bundle
+from lib.model.text import TextSettings
+from tests.conftest import SAMPLES, SHIPPED
+from tests.recipes import tiny_place, tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("spark")
+
+PARENTS = {"Books": "Media", "Electronics": "Goods", "Household": "Goods", "Clothing & Accessories": "Goods"}
+
+
+def with_paths(labels: pd.Series) -> pd.Series:
+    return labels.map(lambda label: f"{PARENTS[label]} > {label}")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A folder of versions with one bundle whose labels are paths."""
+    from training.dataset import clean
+    from training.training import train
+
+    rows = pd.read_csv(SAMPLES / "labels.csv")
+    data = clean(rows.assign(label=with_paths(rows["label"])), TextSettings(), "labels", separator=" > ")
+    recipe = tiny_recipe()
+    recipe = replace(recipe, review=replace(recipe.review, target_precision=0.8, precision_confidence=0.6))
+    models = tmp_path_factory.mktemp("models")
+    train(data, recipe, replace(tiny_place(models), name="tree"), say=lambda line: None)
+    return models / "tree"
+
+
+def night(source: Path, lake: Path, model: Path, *more: str) -> int:
+    words = [
+        "--source",
+        str(source),
+        "--target",
+        str(lake),
+        "--model",
+        str(model),
+        "--text-columns",
+        "title,description",
+        *more,
+    ]
+    return run_command(CategorizeSettings, categorize, "categorize", words)
+
+
+def test_rows_tell_their_path_and_how_far_it_is_sure(spark, tmp_path, tree) -> None:
+    lake, bundle = tmp_path / "lake", load_bundle(str(tree))
+    assert bundle.manifest["format_version"] == 5
+    assert bundle.tree.levels == 2
+    assert night(SAMPLES / "catalog.csv", lake, tree, "--verify", "--scores", "all") == 0
+    rows = spark.read.format("delta").load(str(lake)).collect()
+    known = [row for row in rows if row["category"]]
+    assert len(known) > 10
+    for row in known:
+        assert row["category_path"] == row["category"].split(" > ")
+        top = sum(score for label, score in row["scores"].items() if label.startswith(f"{row['category_path'][0]} > "))
+        assert row["level_confidence"] == pytest.approx([top, row["confidence"]], abs=1e-5)
+        sure = [one >= limit for one, limit in zip(row["level_confidence"], bundle.level_thresholds, strict=True)]
+        assert row["published_path"] == row["category_path"][: sum(sure)]
+    assert len({len(row["published_path"]) for row in known}) > 1
+    assert {(row["category_path"], row["level_confidence"], row["published_path"]) for row in rows if not row["category"]} == {
+        (None, None, None)
+    }
+
+
+def test_a_flat_list_and_a_tree_follow_one_another_in_one_table(spark, tmp_path, tree) -> None:
+    lake = tmp_path / "lake"
+    assert night(SAMPLES / "catalog.csv", lake, SHIPPED, "--verify") == 0
+    assert {row["category_path"] for row in spark.read.format("delta").load(str(lake)).collect()} == {None}
+    # A table of an older version lacks the columns until its next run.
+    spark.sql(
+        f"ALTER TABLE delta.`{lake}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name', 'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5')"
+    )
+    spark.sql(f"ALTER TABLE delta.`{lake}` DROP COLUMNS (category_path, level_confidence, published_path)")
+    guards = [word for name in ("drift", "review", "confidence", "unknown") for word in (f"--guard-{name}", "inf")]
+    assert night(SAMPLES / "catalog.csv", lake, tree, "--verify", *guards) == 0
+    known = spark.read.format("delta").load(str(lake)).filter("category IS NOT NULL")
+    assert known.filter("size(category_path) <> 2").isEmpty()
+
+
+def test_a_published_path_that_another_hand_has_made_longer_is_found(spark, tmp_path, tree, capsys) -> None:
+    lake = tmp_path / "lake"
+    assert night(SAMPLES / "catalog.csv", lake, tree) == 0
+    spark.sql(
+        f"UPDATE delta.`{lake}` SET published_path = array('Media') WHERE size(published_path) = 0 OR published_path[0] = 'Goods'"
+    )
+    assert night(SAMPLES / "catalog.csv", lake, tree, "--verify") == 4
+    assert "have a category, status or confidence that does not follow from their scores" in capsys.readouterr().err
+
+
+def test_evaluate_tells_each_level_from_one_column_or_several(tmp_path, tree, capsys) -> None:
+    rows = pd.read_csv(SAMPLES / "labels.csv")
+    rows = rows.assign(path=with_paths(rows["label"]), top=rows["label"].map(PARENTS))
+    rows.loc[0, "path"], rows.loc[0, "top"] = None, None
+    rows.to_csv(tmp_path / "labels.csv", index=False)
+    found = []
+    for columns in ("path", "top,label"):
+        words = [
+            "--model",
+            str(tree),
+            "--labels",
+            str(tmp_path / "labels.csv"),
+            "--label-column",
+            columns,
+            "--json",
+            str(tmp_path / "out"),
+        ]
+        assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 0
+        found.append(json.loads((tmp_path / "out").read_text()))
+        assert "level 1: weighted F1" in capsys.readouterr().out
+    assert found[0] == found[1]
+    top, leaves = found[0]["hierarchy"]["levels"]
+    assert top["labels"] == 2
+    assert leaves["labels"] == 4
+    assert top["accuracy"] >= leaves["accuracy"] == pytest.approx(found[0]["accuracy"])
+    assert leaves["accuracy"] <= found[0]["hierarchy"]["hierarchical_f1"] <= top["accuracy"]
+    assert top["published"] >= leaves["published"] > 0
+    assert found[0]["rows_without_label"] == 1
+    # A frame tells the same.
+    frame = cc.evaluate(rows, cc.load_bundle(tree), "text", "path")
+    assert json.loads(json.dumps(frame.metrics["hierarchy"])) == found[0]["hierarchy"]
+    assert "level 2: weighted F1" in repr(frame)
+    assert "level 2: weighted F1" in frame._repr_html_()
+
+
+def test_a_frame_gets_the_columns_of_the_table(spark, tmp_path, tree) -> None:
+    lake, frame = tmp_path / "lake", pd.read_csv(SAMPLES / "catalog.csv")
+    frame = frame[frame["product_id"].fillna("").str.strip() != ""].drop_duplicates("product_id")
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    assert night(tmp_path / "in.csv", lake, tree) == 0
+    table = {row["product_id"]: row for row in spark.read.format("delta").load(str(lake)).collect()}
+    found = cc.categorize(frame, cc.load_bundle(tree), ["title", "description"])
+    for _, row in found.iterrows():
+        stands = table[row["product_id"]]
+        for name in ("category_path", "published_path"):
+            assert (None if stands[name] is None else list(stands[name])) == (None if row[name] is None else list(row[name]))
+        if stands["category"]:
+            assert list(row["level_confidence"]) == pytest.approx(stands["level_confidence"], abs=1e-4)
+    assert "category_path" not in cc.categorize(frame, cc.load_bundle(SHIPPED), ["title", "description"])
+
+
+def write_labels(path: Path) -> str:
+    rows = pd.read_csv(SAMPLES / "labels.csv")
+    rows.assign(top=rows["label"].map(PARENTS), path=with_paths(rows["label"])).to_csv(path, index=False, quoting=csv.QUOTE_ALL)
+    return str(path)
+
+
+def trained(tmp_path: Path, *more: str) -> int:
+    words = [
+        "--labels",
+        write_labels(tmp_path / "labels.csv"),
+        "--models",
+        str(tmp_path / "models"),
+        "--epochs",
+        "1",
+        "--bag-epochs",
+        "1",
+    ]
+    return run_command(TrainSettings, train_job, "train", [*words, "--no-baselines", *more])
+
+
+def test_train_from_levels_in_columns_against_a_taxonomy(tmp_path, capsys) -> None:
+    (tmp_path / "tree.txt").write_text("".join(f"{parent} > {label}\n" for label, parent in PARENTS.items()))
+    assert trained(tmp_path, "--label-column", "top,label", "--taxonomy", str(tmp_path / "tree.txt")) == 0
+    bundle = load_bundle(str(tmp_path / "models" / "labels"))
+    assert bundle.labels == tuple(sorted(f"{parent} > {label}" for label, parent in PARENTS.items()))
+    assert bundle.level_thresholds == (0.5, 0.5)
+    card = (tmp_path / "models" / "labels" / bundle.manifest["version"] / "README.md").read_text()
+    assert "Labels are paths, parted by ' > ': hierarchical precision" in card
+    assert "| 1 | 2 |" in card
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--label-column", "path", "--label-separator", " > ", "--taxonomy", "TREE"), "found 1 of 4 that are not"),
+        (
+            ("--taxonomy", "TREE"),
+            "Expected --label-separator, or several columns in --label-column, with --taxonomy, found neither",
+        ),
+        (("--label-separator", "  "), "Expected --label-separator with a character to see"),
+        (("--label-column", "top,label", "--label-separator", "&"), "Expected names of levels without '&' in top, label of"),
+        (("--label-column", "top,nothing"), "Expected the column nothing in"),
+    ],
+)
+def test_what_train_refuses(tmp_path, capsys, options, sentence) -> None:
+    (tmp_path / "tree.txt").write_text(
+        "Goods > Electronics\nGoods > Household\nGoods > Clothing & Accessories\nMedia > Bookz\n"
+    )
+    given = [str(tmp_path / "tree.txt") if word == "TREE" else word for word in options]
+    assert trained(tmp_path, *given) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert not (tmp_path / "models").exists()
+
+
+def test_several_label_columns_for_a_flat_list_are_refused(tmp_path, capsys) -> None:
+    words = ["--model", str(SHIPPED), "--labels", write_labels(tmp_path / "in.csv"), "--label-column", "top,label"]
+    assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 2
+    assert "whose labels are no paths, found top, label; give one." in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""How good paths are, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.model.hierarchy import level_metrics
+from lib.model.tree import SEPARATOR, Tree
+from training.calibration import Thresholds
+from training.levels import levels_of, levels_record, with_levels
+from training.recipe import ReviewSettings
+
+LABELS = ("A > x", "A > y", "B", "B > z")
+
+
+def test_hierarchical_figures_are_those_of_sets_of_ancestors() -> None:
+    counts = [("A > x", "A > x", 2), ("A > x", "A > y", 1), ("B > z", "B", 1), ("B > z", "A > x", 1), ("B", None, 1)]
+    found = level_metrics(counts, SEPARATOR)
+    # Nodes predicted: 4 + 2 + 1 + 2 + 0; true: 4 + 2 + 2 + 2 + 1; of both: 4 + 1 + 1 + 0 + 0.
+    assert found["hierarchical_precision"] == pytest.approx(6 / 9)
+    assert found["hierarchical_recall"] == pytest.approx(6 / 11)
+    assert found["hierarchical_f1"] == pytest.approx(2 * 6 / 20)
+    top, leaves = found["levels"]
+    assert (top["rows"], top["labels"], top["accuracy"]) == (6, 2, pytest.approx(4 / 6))
+    # A: 3 true, 4 given, 3 right; B: 3 true, 1 given, 1 right.
+    assert top["f1_macro"] == pytest.approx((6 / 7 + 2 / 4) / 2)
+    assert (leaves["rows"], leaves["labels"]) == (5, 3 - 1)
+    # A > x: 3 true, 3 given, 2 right; B > z: 2 true, none given.
+    assert leaves["f1_weighted"] == pytest.approx((4 / 6 * 3 + 0) / 5)
+
+
+def sure_rows(rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities, peaked at some rows, and labels drawn from them."""
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet([0.08] * len(LABELS), rows).astype(np.float32)
+    truth = np.array([random.choice(len(LABELS), p=row / row.sum()) for row in probabilities.astype(np.float64)])
+    return probabilities, truth
+
+
+def test_each_level_gets_a_threshold_whose_promise_holds() -> None:
+    tree = Tree(LABELS, SEPARATOR)
+    probabilities, truth = sure_rows(4_000)
+    review = ReviewSettings(target_precision=0.95)
+    found = with_levels(Thresholds(0.5, {}), tree, probabilities, truth, review)
+    assert [promise.is_kept for promise in found.level_promises] == [True, True]
+    assert list(found.by_level) == sorted(found.by_level)
+    others, labels = sure_rows(4_000, seed=2)
+    record = levels_record(tree, others, labels, found.by_level, list(LABELS))
+    for level in record["levels"]:
+        assert level["precision"] > 0.94
+        assert 0.2 < level["published"] < 1
+    assert record["levels"][0]["published"] >= record["levels"][1]["published"]
+    assert record["levels"][0]["covered"] >= record["levels"][1]["covered"] > 0
+
+
+def test_without_a_target_all_levels_share_the_threshold_for_review() -> None:
+    found = with_levels(Thresholds(0.4, {}), Tree(LABELS, SEPARATOR), *sure_rows(5), ReviewSettings())
+    assert found.by_level == (0.4, 0.4)
+    assert with_levels(found, None, *sure_rows(5), ReviewSettings()) is found
+
+
+def test_a_level_is_right_where_all_above_it_is() -> None:
+    probabilities = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 3]]
+    top, leaves = levels_of(Tree(LABELS, SEPARATOR), probabilities, np.array([1, 1, 3, 2, 4]))
+    assert top.right.tolist() == [True, True, True, True, False]
+    assert leaves.rows.tolist() == [0, 1, 3, 4]
+    assert leaves.right.tolist() == [False, True, False, False]

@@ -1,0 +1,111 @@
+"""Labels that are paths, against a published taxonomy and against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.errors import InputError
+from lib.model.text import TextSettings
+from lib.model.tree import SEPARATOR
+from training.dataset import clean, remarks
+from training.taxonomy import is_slip, parents_among, read_taxonomy, slips
+
+PUBLISHED = """# Google_Product_Taxonomy_Version: 2021-09-21
+1 - Home
+2 - Home > Kitchen
+3 - Home > Kitchen > Pots
+Media > Books
+
+"""
+
+
+def taxonomy(folder: Path, content: str = PUBLISHED):
+    (folder / "tree.txt").write_text(content, encoding="utf-8")
+    return read_taxonomy(str(folder / "tree.txt"), SEPARATOR)
+
+
+def labelled(labels: list[str]) -> pd.DataFrame:
+    texts = [f"{word} text of {label}" for label in labels for word in ("first", "second", "third")]
+    return pd.DataFrame({"label": [label for label in labels for _ in range(3)], "text": texts})
+
+
+def test_a_published_taxonomy_is_read(tmp_path: Path) -> None:
+    found = taxonomy(tmp_path, "\ufeff" + PUBLISHED)
+    assert set(found.paths) == {("Home",), ("Home", "Kitchen"), ("Home", "Kitchen", "Pots"), ("Media",), ("Media", "Books")}
+    assert found.children[()] == ["Home", "Media"]
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n", "Home\nMedia\n"])
+def test_a_file_without_paths_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InputError, match=r"Expected paths such as 'A > B' in .*tree\.txt, one a line"):
+        taxonomy(tmp_path, content)
+
+
+def test_a_taxonomy_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00A > B")
+    for name in ("none", "bytes"):
+        with pytest.raises(InputError, match=f"Expected a taxonomy in UTF-8 at .*{name}, found none"):
+            read_taxonomy(str(tmp_path / name), SEPARATOR)
+
+
+def test_labels_that_the_taxonomy_lacks_are_counted_and_named(tmp_path: Path) -> None:
+    rows = labelled(["Home > kitchen > Pots", "Home > Kitchen >  Pot", "Garden > Hoses", "Media > Books", "Home"])
+    with pytest.raises(InputError) as refused:
+        clean(rows, TextSettings(), "labels.csv", 1, SEPARATOR, taxonomy(tmp_path))
+    assert str(refused.value) == (
+        f"Expected labels that are paths of {tmp_path}/tree.txt, found 3 of 5 that are not, of 9 texts, 2 of them in other case or blanks than "
+        "a path or one character off: 'Garden > Hoses' (3), 'Home > Kitchen > Pot' (3, perhaps meant as 'Home > Kitchen > Pots'), "
+        "'Home > kitchen > Pots' (3, perhaps meant as 'Home > Kitchen > Pots'); correct the labels, or the taxonomy."
+    )
+
+
+def test_labels_of_the_taxonomy_are_learned_in_the_order_of_the_tree(tmp_path: Path) -> None:
+    rows = labelled(["Media > Books", "Home > Kitchen > Pots", " Home >  Kitchen", "Home"])
+    data = clean(rows, TextSettings(), "labels.csv", 1, SEPARATOR, taxonomy(tmp_path))
+    assert data.labels == ("Home", "Home > Kitchen", "Home > Kitchen > Pots", "Media > Books")
+    assert data.separator == SEPARATOR
+    (line,) = remarks(data)
+    assert (
+        line == "2 labels are also the parent of others, and are learned as categories of their own: 'Home', 'Home > Kitchen'"
+    )
+
+
+def test_levels_of_one_parent_that_look_alike_are_named() -> None:
+    counts = {"Home > Pots": 9, "Home > pots": 1, "Garden > Pot": 5, "home > Lamps": 2, "Home > Size 1": 4, "Home > Size 2": 4}
+    assert set(slips(counts, SEPARATOR)) == {("Home > pots", "Home > Pots"), ("home", "Home")}
+    lines = remarks(clean(labelled(["A > x", "a > y", "B > z"]), TextSettings(), "labels.csv", 1, SEPARATOR))
+    assert lines == ["1 levels differ from another by case, blanks or one character, and are learned as two: 'a' and 'A'"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Audio", " audio", True),
+        ("Head  phones", "Head phones", True),
+        ("Headphones", "Headphone", True),
+        ("Headphones", "Haedphones", False),
+        ("TVs", "DVs", False),
+        ("Size 1", "Size 2", False),
+        ("Size 1", "Size 12", False),
+        ("Men's", "Women's", False),
+    ],
+)
+def test_slips_of_the_pen(one: str, other: str, expected: bool) -> None:
+    assert is_slip(one, other) is is_slip(other, one) is expected
+
+
+@given(st.lists(st.text("ab ", min_size=1, max_size=7).filter(str.strip), min_size=2, max_size=8, unique_by=str.strip))
+def test_slips_are_found_among_all_names_of_a_parent(names: list[str]) -> None:
+    counts = {name.strip(): 10 - i for i, name in enumerate(names)}
+    found = {rare for rare, _ in slips(counts, SEPARATOR)}
+    ranked = list(counts)
+    assert found == {name for i, name in enumerate(ranked) if any(is_slip(name, other) for other in ranked[:i])}
+
+
+def test_parents_among_labels() -> None:
+    assert parents_among(["A > B > C", "A", "A > D", "B"], SEPARATOR) == ["A"]
