@@ -26,6 +26,8 @@ from schemas.statuses import OF_LEVELS
 F = TypeVar("F")
 # What is taken out of a frame at a time: of texts cut to a bundle's 4,096 characters some tens of megabytes at most.
 ROWS_AT_ONCE = 8192
+# Probabilities at a time, 16 MB: of thousands of labels so many rows have more of them than of text.
+VALUES_AT_ONCE = 1 << 22
 ADDED = ("category", "confidence", "runner_up", "runner_up_confidence", SCORES, "status", "reason", "unfamiliarity")
 # What a row is judged by.
 OF_ROW = ("category", "status", "confidence")
@@ -63,7 +65,7 @@ def categorize(
     opened = _opened(frame)
     _check_columns(opened, text_columns=columns)
     _check_free(opened.names, added)
-    parts = [batch.select(added) for _, batch in _decided(opened, model, columns, markers, share)]
+    parts = [batch.select(added) for _, batch in _decided(opened, model, columns, markers, share, scores)]
     return opened.with_columns(pa.Table.from_batches(parts))  # type: ignore[no-any-return]
 
 
@@ -165,14 +167,15 @@ def _check_free(names: Sequence[str], added: Sequence[str]) -> None:
 
 
 def _decided(
-    frame: EagerFrame, model: Model, columns: Names, markers: Names, share: float | None
+    frame: EagerFrame, model: Model, columns: Names, markers: Names, share: float | None, scores: bool = False
 ) -> Iterator[tuple[slice, pa.RecordBatch]]:
     """What the model decides, some rows at a time; of a frame without rows one batch without rows."""
     most = model.bundle.tokenizer.settings.max_characters
-    for first in range(0, max(frame.rows, 1), ROWS_AT_ONCE):
-        rows = slice(first, min(first + ROWS_AT_ONCE, frame.rows))
+    step = max(min(ROWS_AT_ONCE, VALUES_AT_ONCE // len(model.bundle.labels)), 1)
+    for first in range(0, max(frame.rows, 1), step):
+        rows = slice(first, min(first + step, frame.rows))
         texts = joined_texts([frame.texts(name, rows, most) for name in columns], most, markers)
-        yield rows, decided(texts, model.engine.scores_of(model.bundle.tokenizer, texts), model.bundle, share)
+        yield rows, decided(texts, model.engine.scores_of(model.bundle.tokenizer, texts), model.bundle, share, scores)
 
 
 def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, label_column: str) -> list[LabelCount]:

@@ -18,10 +18,12 @@ import pyarrow as pa
 
 from lib.command import run_command
 from lib.errors import InputError
+from lib.model.arrays import Float32s
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
 from lib.settings import JobSettings, option
+from schemas.statuses import OF_LEVELS
 
 LINES_AT_ONCE = 1024
 # The job runs from its folder, not from the zip, since it starts no Spark.
@@ -55,7 +57,7 @@ def _lines() -> Iterator[str]:
 
 
 def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterator[dict[str, object]]:
-    """Category, confidence, scores, highest first, and unfamiliarity of each text.
+    """Category, confidence, scores, highest first, and unfamiliarity of each text; where labels are paths also their levels.
 
     The category of a text without words is null, and so is the unfamiliarity under a bundle that is older than it.
     """
@@ -71,7 +73,19 @@ def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterato
             scores = {bundle.labels[i]: round(float(row[i]), 6) for i in order} if known else {}
             best = next(iter(scores.items()), (None, None))
             unfamiliarity = round(float(unlike), 6) if np.isfinite(unlike) else None
-            yield {"category": best[0], "confidence": best[1], "scores": scores, "unfamiliarity": unfamiliarity}
+            said = {"category": best[0], "confidence": best[1], "scores": scores, "unfamiliarity": unfamiliarity}
+            yield {**said, **(_levels(row, int(order[0]), bundle) if known else {})}
+
+
+def _levels(row: Float32s, label: int, bundle: Bundle) -> dict[str, object]:
+    """Of a text's probabilities, float32 [labels], and its label, what the table's columns of the levels tell."""
+    if bundle.tree is None:
+        return {}
+    path, place = list(bundle.tree.paths[label]), np.array([label])
+    confidences = bundle.tree.confidences(row[None], place)
+    (published,) = bundle.tree.published(confidences, place, bundle.level_thresholds)
+    sure = [round(float(one), 6) for one in confidences[0, : len(path)]]
+    return dict(zip(OF_LEVELS, (path, sure, path[:published]), strict=True))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,16 @@ def most_probable(probabilities: Float32s, count: int) -> Int64s:
     return found
 
 
-def decided(texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: float | None = None) -> pa.RecordBatch:
+def decided(
+    texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: float | None = None, scores: bool = True
+) -> pa.RecordBatch:
     """Of texts, strings [rows] without null, the columns of the table `categorized` that follow from their scores alone.
 
     Args:
         unfamiliar: the share of texts like the training texts that get the status `review` for being the most unlike them.
+        scores: whether the probabilities of all labels are given, which takes the longest where there are thousands.
     Returns:
-        category, confidence, runner_up, runner_up_confidence, scores (a field for each label), status, reason, unfamiliarity; of a
+        category, confidence, runner_up, runner_up_confidence, scores (a field for each label, where asked for), status, reason, unfamiliarity; of a
         bundle whose labels are paths also category_path, level_confidence and published_path.
     """
     labels, known, rows = pa.array(bundle.labels, pa.string()), found.tokens > 0, np.arange(len(texts))
@@ -62,18 +66,23 @@ def decided(texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: floa
     strange = known & is_above(unlike, unfamiliar) if unfamiliar is not None else np.zeros_like(known)
     empty = pc.equal(texts, "").to_numpy(zero_copy_only=False)
     reasons = np.select([empty, ~known, strange, unsure], [0, 1, 2, 3], len(REASONS))
-    of_labels = [pa.array(np.ascontiguousarray(column)) for column in found.probabilities.T]
     columns = {
         "category": labels.take(pa.array(best, mask=~known)),
         "confidence": pa.array(confidence, mask=~known),
         "runner_up": labels.take(pa.array(second, mask=~known)),
         "runner_up_confidence": pa.array(found.probabilities[rows, second], mask=~known),
-        SCORES: pa.StructArray.from_arrays(of_labels, bundle.labels, mask=pa.array(~known)),
+        **({SCORES: _of_labels(found.probabilities, known, bundle.labels)} if scores else {}),
         "status": STATUSES.take(pa.array(np.where(~known, 2, np.where(strange | unsure, 1, 0)))),
         "reason": REASONS.take(pa.array(reasons, mask=reasons == len(REASONS))),
         "unfamiliarity": pa.array(unlike, mask=np.isnan(unlike) | ~known),
     }
     return pa.RecordBatch.from_pydict({**columns, **_levels(found.probabilities, best, known, bundle)})
+
+
+def _of_labels(probabilities: Float32s, known: Any, labels: Sequence[str]) -> pa.StructArray:
+    """Each text's probabilities, a field for each label; null where bool [rows] `known` is false."""
+    columns = [pa.array(np.ascontiguousarray(column)) for column in probabilities.T]
+    return pa.StructArray.from_arrays(columns, labels, mask=pa.array(~known))
 
 
 def _levels(probabilities: Float32s, labels: Int64s, known: Any, bundle: Bundle) -> dict[str, pa.Array]:

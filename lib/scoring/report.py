@@ -20,6 +20,7 @@ from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 SHOWN_CHARACTERS = 58
 MOST_LABELS_SHOWN = 8
 MOST_MOVES_SHOWN = 12
+MOST_SHARES_SHOWN = 20
 
 
 def outcome_text(outcome: Outcome, tables: Tables) -> str:
@@ -43,8 +44,7 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         f"{run.rows_per_second or 0:,.0f} rows/s",
     ]
     if run.category_shares and run.mean_confidence is not None:
-        shares = ", ".join(f"{printable(name)} {share:.1%}" for name, share in run.category_shares.items())
-        lines.append(f"  shares: {shares}")
+        lines.append(f"  shares: {_shares_text(run.category_shares)}")
         lines.append(_estimate_line(run.mean_confidence, run.estimated_precision))
         lines.append(
             f"  mean confidence {run.mean_confidence:.3f}"
@@ -62,6 +62,14 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     if run.rows_rejected and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)
+
+
+def _shares_text(shares: Mapping[str, float]) -> str:
+    """Of each category, or of very many the largest."""
+    largest = sorted(shares, key=lambda name: -shares[name])[:MOST_SHARES_SHOWN]
+    shown = list(shares) if len(shares) <= MOST_SHARES_SHOWN else largest
+    more = f" and {len(shares) - len(shown):,} more" if len(shown) < len(shares) else ""
+    return ", ".join(f"{printable(name)} {shares[name]:.1%}" for name in shown) + more
 
 
 def forecast_text(found: Forecast, tables: Tables) -> str:

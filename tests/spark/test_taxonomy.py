@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import catalog_categorizer as cc
@@ -15,12 +18,15 @@ from jobs.categorize import CategorizeSettings
 from jobs.categorize import main as categorize
 from jobs.evaluate import EvaluateSettings
 from jobs.evaluate import main as evaluate
+from jobs.predict import predictions
 from jobs.train import TrainSettings
 from jobs.train import main as train_job
 from lib.command import run_command
 from lib.model.bundle import load_bundle
+from lib.model.decisions import decided
+from lib.model.engines import checked_engine
 from lib.model.text import TextSettings
-from tests.conftest import SAMPLES, SHIPPED
+from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.recipes import tiny_place, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -217,3 +223,35 @@ def test_several_label_columns_for_a_flat_list_are_refused(tmp_path, capsys) -> 
     words = ["--model", str(SHIPPED), "--labels", write_labels(tmp_path / "in.csv"), "--label-column", "top,label"]
     assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 2
     assert "whose labels are no paths, found top, label; give one." in capsys.readouterr().err
+
+
+def test_predict_tells_the_levels_as_the_table_does(tree) -> None:
+    bundle = load_bundle(str(tree))
+    engine = checked_engine("auto", bundle)
+    kettle, nothing = predictions(["stainless steel kettle", "?!"], bundle, engine)
+    said = decided(
+        pa.array(["stainless steel kettle"]), engine.scores_of(bundle.tokenizer, pa.array(["stainless steel kettle"])), bundle
+    )
+    for name in ("category_path", "published_path"):
+        assert kettle[name] == said[name][0].as_py()
+    assert kettle["level_confidence"] == pytest.approx(said["level_confidence"][0].as_py(), abs=1e-4)
+    assert "category_path" not in nothing
+
+
+PAGE = (ROOT / "docs" / "taxonomies.md").read_text()
+SQL = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+
+
+def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
+    lake = tmp_path / "lake" / "categorized"
+    assert night(SAMPLES / "catalog.csv", lake, tree) == 0
+    known = [row for row in spark.read.format("delta").load(str(lake)).collect() if row["category"]]
+    departments, levels, review = (
+        [row.asDict() for row in spark.sql(one.replace("`lake/", f"`{tmp_path}/lake/")).collect()] for one in SQL
+    )
+    assert {row["department"]: row["products"] for row in departments} == Counter(row["category_path"][0] for row in known)
+    assert {row["department"]: row["sure"] for row in departments if row["sure"]} == Counter(
+        row["category_path"][0] for row in known if row["published_path"]
+    )
+    assert {row["levels"]: row["products"] for row in levels} == Counter(len(row["published_path"]) for row in known)
+    assert {row["product_id"] for row in review} == {row["product_id"] for row in known if len(row["published_path"]) == 1}
