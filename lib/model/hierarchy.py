@@ -54,7 +54,8 @@ def _level(every: list[tuple[tuple[str, ...], tuple[str, ...], int]], level: int
         support[node] += rows
         given[guess] += rows
         right[node] += rows * (node == guess)
-    nodes = [node for node in support if node]
+    # In one order, so that sums of fractions are the same from whatever order of counts.
+    nodes = sorted(node for node in support if node)
     rows = sum(support[node] for node in nodes)
     f1 = {node: _share(2 * right[node], support[node] + given[node]) for node in nodes}
     return {
