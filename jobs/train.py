@@ -314,7 +314,7 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
         if s.elsewhere:
             named = columns_and_markers(s.elsewhere_columns or s.text_columns, recipe.text.fields)
             judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
-            elsewhere = read_elsewhere(judged, *named, recipe.text, limits)
+            elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator)
     return data, unlabelled, elsewhere
 
 

@@ -182,10 +182,17 @@ def read_unlabelled_texts(
 
 
 def read_elsewhere(
-    source: Source, text_columns: tuple[str, ...], markers: tuple[str, ...], settings: TextSettings, limits: Limits
+    source: Source,
+    text_columns: tuple[str, ...],
+    markers: tuple[str, ...],
+    settings: TextSettings,
+    limits: Limits,
+    separator: str | None = None,
 ) -> Elsewhere:
     """Labelled texts of another origin, from the columns `label`, `origin` and `text_columns`.
 
+    Args:
+        separator: parts the levels of labels that are paths.
     Raises:
         InputError: columns missing, or too much for the driver.
     """
@@ -193,7 +200,8 @@ def read_elsewhere(
     require_text(source.frame, where, text_columns)
     require_text(source.frame, where, ["label", "origin"], flag="elsewhere")
     text = joined_text(text_columns, settings.max_characters, markers)
-    rows = source.frame.select(F.trim("label").alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
+    label = label_of(("label",), separator)
+    rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
     return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from jobs.predict import predictions
 from jobs.train import TrainSettings
 from jobs.train import main as train_job
 from lib.command import run_command
+from lib.errors import BundleError
 from lib.model.bundle import load_bundle
 from lib.model.decisions import decided
 from lib.model.engines import checked_engine
@@ -255,3 +257,34 @@ def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
     )
     assert {row["levels"]: row["products"] for row in levels} == Counter(len(row["published_path"]) for row in known)
     assert {row["product_id"] for row in review} == {row["product_id"] for row in known if len(row["published_path"]) == 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"label_separator": 5}, "found 5 and others"),
+        ({"label_separator": ""}, "found '' and others"),
+        (
+            {"labels": ["Goods > Electronics", "Media > Books", "Goods > Household", "Goods > Clothing"]},
+            "those below one level side by side",
+        ),
+        ({"thresholds": {"review_below": 0.5}}, "Expected a threshold from 0 to 1 for each of 2 levels"),
+        ({"thresholds": {"review_below": 0.5, "by_level": [0.9]}}, r"found \[0.9\]"),
+        ({"thresholds": {"review_below": 0.5, "by_level": [0.9, 0.8]}}, "none below the one before"),
+        ({"thresholds": {"review_below": 0.5, "by_level": [0.9, "high"]}}, "found"),
+    ],
+)
+def test_a_bundle_whose_paths_do_not_hold_together_is_refused(tmp_path, tree, change, found) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tree / (tree / "current").read_text().strip(), folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(BundleError, match=found):
+        load_bundle(str(folder))
+
+
+def test_thresholds_of_levels_are_part_of_what_a_bundle_decides(tree) -> None:
+    bundle = load_bundle(str(tree))
+    thresholds = {**bundle.manifest["thresholds"], "by_level": [0.1, 0.2]}
+    assert replace(bundle, manifest={**bundle.manifest, "thresholds": thresholds}).decisions != bundle.decisions
+    assert replace(bundle, manifest={**bundle.manifest, "label_separator": ">"}).decisions != bundle.decisions
