@@ -7,6 +7,7 @@
 // - recurrent weights and states are int16 with int32 sums. The weights' scale, one a column, is such that no sum can
 //   overflow: the product is exact, on every processor the same, and the rounding before it is 1/32767 of a state.
 // - a text leaves the loop at its own end, and the backward direction begins there.
+// - many texts go through the last layer side by side, a block of labels at a time: its weights come from memory once for all of them.
 #include "categorizer.h"
 
 #include <algorithm>

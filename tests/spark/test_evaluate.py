@@ -34,7 +34,7 @@ def test_misses_unknown_labels_and_texts_without_words(spark, shipped) -> None:
         ),
         shipped,
         ("text",),
-        "label",
+        ("label",),
         "onnx",
     )
     assert metrics["rows"] == 4
@@ -56,7 +56,7 @@ def test_evaluation_in_spark_agrees_with_training_s(spark, shipped) -> None:
     frame = pd.read_csv(SAMPLES / "labels.csv")
     there = evaluate_bundle(shipped, pa.array(frame["text"]), list(frame["label"]), threads=1)
     source = read_source(spark, locate(spark, str(SAMPLES / "labels.csv")))
-    here = evaluate(source, shipped, ("text",), "label", "onnx")
+    here = evaluate(source, shipped, ("text",), ("label",), "onnx")
     assert here["f1_weighted"] == pytest.approx(there["f1_weighted"])
     assert here["confusion_matrix"] == there["confusion_matrix"]
     assert here["f1_weighted"] > 0.85
@@ -65,7 +65,7 @@ def test_evaluation_in_spark_agrees_with_training_s(spark, shipped) -> None:
 def test_an_estimate_stands_beside_what_is_measured(spark, shipped) -> None:
     """The same numbers as the nightly run's, which has no labels."""
     texts = ("a novel, paperback, about the author", "stainless steel kettle", "thing for the thing", "cotton shirt", "?!")
-    told = evaluate(source_of(spark, *[("Books", text) for text in texts]), shipped, ("text",), "label", "onnx")
+    told = evaluate(source_of(spark, *[("Books", text) for text in texts]), shipped, ("text",), ("label",), "onnx")
     ids = shipped.tokenizer.ids_of(pa.array(texts[:4]))
     probabilities = build_engine("onnx", shipped, threads=1).probabilities(ids)
     confidence, label = probabilities.max(axis=1), probabilities.argmax(axis=1)
@@ -81,7 +81,7 @@ def test_an_estimate_stands_beside_what_is_measured(spark, shipped) -> None:
     said = estimates_text(told)
     assert said.startswith("accuracy of the 4 rows with a category: estimated ")
     assert f"measured {right.mean():.1%}; of the {sure.sum()} rows not in review: estimated " in said
-    nothing = evaluate(source_of(spark, ("Books", "?!")), shipped, ("text",), "label", "onnx")
+    nothing = evaluate(source_of(spark, ("Books", "?!")), shipped, ("text",), ("label",), "onnx")
     assert nothing["estimated_accuracy"] is None
     assert estimates_text(nothing).splitlines() == [
         "accuracy: no row has a category",
@@ -91,7 +91,7 @@ def test_an_estimate_stands_beside_what_is_measured(spark, shipped) -> None:
 
 def test_no_labels(spark, shipped) -> None:
     with pytest.raises(InputError, match="Expected rows with a label in labels, found none"):
-        evaluate(source_of(spark, (None, "x")), shipped, ("text",), "label", "onnx")
+        evaluate(source_of(spark, (None, "x")), shipped, ("text",), ("label",), "onnx")
 
 
 def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
