@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.model.metrics import worst_confusions
 from training.comparison import better_text
 from training.labels import listed
 from training.promise import Promise, promise_text
@@ -350,14 +351,5 @@ def _labels(data: Mapping[str, Any]) -> list[str]:
 
 
 def _worst_confusions(metrics: Mapping[str, Any]) -> list[str]:
-    labels = metrics["labels"]
-    cells = [
-        (count, truth, predicted)
-        for truth, row in enumerate(metrics["confusion_matrix"])
-        for predicted, count in enumerate(row[: len(labels)])
-        if count and truth != predicted
-    ]
-    return [
-        f"{labels[truth]} taken for {labels[predicted]} ({count})"
-        for count, truth, predicted in sorted(cells, reverse=True)[:WORST_CONFUSIONS]
-    ]
+    found = worst_confusions(metrics, WORST_CONFUSIONS)
+    return [f"{truth} taken for {predicted} ({rows})" for truth, predicted, rows in found]

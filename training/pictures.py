@@ -12,10 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
+from lib.model.metrics import worst_confusions
+
 matplotlib.use("Agg")
 DPI = 90
 # Inches; hundreds of labels are shown without their names.
 LARGEST_SIDE = 20.0
+CONFUSIONS_SHOWN, LONGEST_NAME = 20, 60
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#666666"
 
 
@@ -28,8 +31,10 @@ def png(figure: Figure) -> bytes:
 
 
 def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
-    """Rows in each cell, coloured by the share of the true class."""
+    """Rows in each cell, coloured by the share of the true class; of more labels than a matrix can show the most frequent confusions."""
     labels = metrics["labels"]
+    if metrics["confusion_matrix"] is None:
+        return _worst_confusions_png(metrics)
     counts = np.array(metrics["confusion_matrix"])[:, : len(labels)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.5, 0.75 * len(labels)), LARGEST_SIDE)
@@ -48,6 +53,27 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
             axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
     axes.set_title(f"{metrics['judged_on'].capitalize()}, {metrics['rows']:,} texts")
     return png(figure)
+
+
+def _worst_confusions_png(metrics: Mapping[str, Any]) -> bytes:
+    found = worst_confusions(metrics, CONFUSIONS_SHOWN)
+    figure = Figure(figsize=(9, 1.2 + 0.5 * max(len(found), 1)))
+    axes = figure.subplots()
+    places = {label: i for i, label in enumerate(metrics["labels"])}
+    names = [f"{_end_of(_printable(a, places[a]))}\ntaken for {_end_of(_printable(b, places[b]))}" for a, b, _ in found]
+    bars = axes.barh(range(len(found)), [rows for _, _, rows in found], color=BLUE)
+    axes.bar_label(bars, padding=3)
+    axes.set_yticks(range(len(found)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel("texts")
+    axes.set_title(f"Most frequent confusions, {metrics['judged_on']}, {metrics['rows']:,} texts")
+    return png(figure)
+
+
+def _end_of(label: str) -> str:
+    """Of a long label, such as a path, its end, which tells it from those beside it."""
+    return label if len(label) <= LONGEST_NAME else f"…{label[1 - LONGEST_NAME :]}"
 
 
 def _printable(label: str, place: int) -> str:

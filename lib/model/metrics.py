@@ -11,6 +11,8 @@ import numpy.typing as npt
 from lib.model.arrays import Int64s
 
 MAX_CLASSES_SHOWN = 30
+# A matrix of more labels is nearly all zeros, and megabytes of a bundle.
+MOST_LABELS_IN_A_MATRIX = 100
 
 
 def classification_metrics(confusion: Int64s, labels: Sequence[str]) -> dict[str, Any]:
@@ -20,7 +22,9 @@ def classification_metrics(confusion: Int64s, labels: Sequence[str]) -> dict[str
         confusion: int64 [true, predicted], its columns the labels and, last, "no category".
     Returns:
         rows, accuracy, f1_weighted, f1_macro, and per_class: label -> precision, recall, f1, support. A ratio whose
-        denominator is 0 counts as 0, as in scikit-learn; classes without a row are left out of both averages.
+        denominator is 0 counts as 0, as in scikit-learn; classes without a row are left out of both averages. confusion_matrix, the
+        counts row by row, of up to MOST_LABELS_IN_A_MATRIX labels; of more it is null, and confusions lists [true, predicted, rows]
+        of the cells with rows, by the places of the labels.
     """
     hits = confusion.diagonal().astype(float)
     support, predicted = confusion.sum(axis=1), confusion[:, : len(labels)].sum(axis=0)
@@ -42,8 +46,28 @@ def classification_metrics(confusion: Int64s, labels: Sequence[str]) -> dict[str
             }
             for i, label in enumerate(labels)
         },
-        "confusion_matrix": confusion.tolist(),
+        **_cells(confusion),
     }
+
+
+def _cells(confusion: Int64s) -> dict[str, Any]:
+    if len(confusion) <= MOST_LABELS_IN_A_MATRIX:
+        return {"confusion_matrix": confusion.tolist()}
+    truth, predicted = confusion.nonzero()
+    cells = np.stack([truth, predicted, confusion[truth, predicted]], axis=1)
+    return {"confusion_matrix": None, "confusions": cells.tolist()}
+
+
+def worst_confusions(metrics: Mapping[str, Any], most: int) -> list[tuple[str, str, int]]:
+    """The most frequent ones of two labels: (true, predicted, rows), the most frequent first."""
+    labels, matrix = metrics["labels"], metrics["confusion_matrix"]
+    cells = (
+        metrics["confusions"]
+        if matrix is None
+        else [(i, j, rows) for i, row in enumerate(matrix) for j, rows in enumerate(row)]
+    )
+    wrong = [(rows, i, j) for i, j, rows in cells if rows and i != j < len(labels)]
+    return [(labels[i], labels[j], rows) for rows, i, j in sorted(wrong, reverse=True)[:most]]
 
 
 def confusion_matrix(truth: Int64s, predicted: Int64s, labels: int) -> Int64s:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table, population_stability_index
+from lib.model.metrics import (
+    MOST_LABELS_IN_A_MATRIX,
+    classification_metrics,
+    confusion_matrix,
+    metrics_table,
+    population_stability_index,
+    worst_confusions,
+)
 from training.calibration import calibration_table
 
 LABELS = ("a", "b", "c")
@@ -56,6 +63,18 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     assert shown[5].startswith("class 7 ")
     assert len(shown) == 5 + 30 + 1
     assert shown[-1] == "… the 30 classes with the lowest F1 of 100"
+
+
+@pytest.mark.parametrize("labels", [MOST_LABELS_IN_A_MATRIX, MOST_LABELS_IN_A_MATRIX + 1])
+def test_of_many_labels_only_the_cells_with_rows_are_told(labels: int) -> None:
+    truth, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 1, 1, labels, 3, 2])
+    names = [f"label {i}" for i in range(labels)]
+    metrics = {**classification_metrics(confusion_matrix(truth, predicted, labels), names), "labels": names}
+    assert worst_confusions(metrics, 5) == [("label 0", "label 1", 2), ("label 2", "label 3", 1)]
+    assert worst_confusions(metrics, 1) == [("label 0", "label 1", 2)]
+    assert (metrics["confusion_matrix"] is None) == (labels > MOST_LABELS_IN_A_MATRIX)
+    if labels > MOST_LABELS_IN_A_MATRIX:
+        assert metrics["confusions"] == [[0, 0, 1], [0, 1, 2], [1, labels, 1], [2, 2, 1], [2, 3, 1]]
 
 
 def test_classes_without_a_row_are_not_shown_as_the_worst() -> None:
