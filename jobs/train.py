@@ -59,7 +59,11 @@ class TrainSettings(JobSettings):
     columns: Names = option("names of the columns of a CSV file without a header", default=())
     delimiter: str = option("what parts the fields of a CSV file", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
-    min_rows_per_label: int = option("labels of fewer distinct texts are left out", default=2, within=at_least(1))
+    min_rows_per_label: int = option(
+        "labels of fewer distinct texts are left out, or, where they are paths, learned as the one above them",
+        default=2,
+        within=at_least(1),
+    )
     group_column: str | None = option(
         "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
     )

@@ -10,6 +10,7 @@ from training.comparison import better_text
 from training.labels import listed
 from training.promise import Promise, promise_text
 from training.self_training import SURE
+from training.taxonomy import moved_text
 
 WORST_CONFUSIONS = 5
 WORST_ELSEWHERE = 3
@@ -342,6 +343,8 @@ def _labels(data: Mapping[str, Any]) -> list[str]:
     lines = []
     if data["rare_labels"]:
         lines.append(f"- It does not know these labels, of too few texts: {listed(data['rare_labels'], data['look_alikes'])}.")
+    if data["moved_up"]:
+        lines.append(f"- {moved_text(data['moved_up'])}.")
     if data["split"]["train_only"]:
         lines.append(f"- It was not judged on these labels, of too few groups of texts: {listed(data['split']['train_only'])}.")
     for rare, frequent in data["look_alikes"][:WORST_CONFUSIONS]:

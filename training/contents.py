@@ -183,6 +183,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "rows": len(data.texts),
         "look_alikes": [list(pair) for pair in data.look_alikes],
         "rare_labels": dict(data.rare_labels),
+        "moved_up": dict(data.moved_up),
         "split": {
             "method": METHOD,
             "group_column": data.group_column,

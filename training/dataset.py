@@ -26,7 +26,7 @@ from lib.scoring.labels import label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
-from training.taxonomy import Taxonomy, check_labels, slips, tree_remarks
+from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, slips, tree_remarks
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelledTexts:
     of the rows; `look_alikes`: pairs of labels that may be one, misspelt or in another case; `rare_labels`: those left out, with
     their texts; `groups`: strings [rows], the group that `group_column` gives a text, null for none; `separator`: parts the levels
     of labels that are paths, which then stand in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
-    parent; None of a flat list.
+    parent; None of a flat list; `moved_up`: of such labels those that are learned as one above them, for want of texts.
     """
 
     texts: pa.Array
@@ -60,6 +60,7 @@ class LabelledTexts:
     groups: pa.Array | None = None
     group_column: str | None = None
     separator: str | None = None
+    moved_up: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,17 +238,12 @@ def clean(
 
     Args:
         pairs: columns label and text, and perhaps group; of copies in several groups the first in alphabetical order counts.
-        min_rows: labels of fewer distinct texts are left out.
+        min_rows: labels of fewer distinct texts are left out, or, where they are paths, learned as the one above them.
         separator: parts the levels of labels that are paths; taxonomy: has them all.
     Raises:
         InputError: fewer than two labels, or fewer than two that are not left out; labels that the taxonomy lacks.
     """
-    words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
-    labelled = _canonical(pairs["label"], separator) if separator else pairs["label"]
-    rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
-    if "group" in pairs:
-        named = (pairs["group"].fillna("") != "").to_numpy()
-        rows["group"] = rows["words"].map(pairs["group"][named].groupby(rows["words"].to_numpy()[named]).min())
+    rows = _with_words(pairs, settings, separator)
     dropped: dict[str, int] = {}
 
     def keep(mask: pd.Series[bool], reason: str) -> None:
@@ -259,10 +255,13 @@ def clean(
     keep(rows["words"] != "", "empty text")
     keep(rows.groupby("words")["label"].transform("nunique") == 1, "conflicting labels")
     keep(~rows["words"].duplicated(), "duplicate text")
-    counts = {str(label): int(count) for label, count in rows["label"].value_counts().items()}
-    rare = rare_labels(counts, min_rows)
+    counts, moved = _counts(rows), {}
     if taxonomy and separator:
         check_labels(counts, taxonomy, separator)
+    if separator and (moved := labels_above(counts, min_rows, separator)):
+        rows = rows.assign(label=rows["label"].map(lambda label: moved.get(label, label)))
+        counts = _counts(rows)
+    rare = rare_labels(counts, min_rows)
     similar = tuple(slips(counts, separator) if separator else look_alikes(worth_comparing(counts, rare)))
     _check_labels(counts, rare, similar, min_rows, where)
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
@@ -272,7 +271,22 @@ def clean(
     texts = pa.array(rows["text"], pa.string())
     groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
     found = LabelledTexts(texts, label_ids, labels, len(pairs), dropped, _fingerprint(rows), similar, rare, groups)
-    return replace(found, separator=separator)
+    return replace(found, separator=separator, moved_up=moved)
+
+
+def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
+    """The pairs with their tokens beside them, paths in one spelling, and of copies in several groups one group."""
+    words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
+    labelled = _canonical(pairs["label"], separator) if separator else pairs["label"]
+    rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
+    if "group" in pairs:
+        named = (pairs["group"].fillna("") != "").to_numpy()
+        rows["group"] = rows["words"].map(pairs["group"][named].groupby(rows["words"].to_numpy()[named]).min())
+    return rows
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {str(label): int(count) for label, count in rows["label"].value_counts().items()}
 
 
 def _fingerprint(rows: pd.DataFrame) -> str:
@@ -294,6 +308,8 @@ def remarks(data: LabelledTexts) -> list[str]:
     lines = [f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept]
     if data.separator:
         lines = tree_remarks(data.labels, kept, data.separator)
+    if data.moved_up:
+        lines.append(moved_text(data.moved_up))
     if data.rare_labels:
         rare = listed(data.rare_labels, data.look_alikes)
         lines.append(f"{len(data.rare_labels):,} labels are left out, of too few texts for --min-rows-per-label: {rare}")

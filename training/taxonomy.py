@@ -133,11 +133,40 @@ def _keys(name: str) -> Iterable[str]:
     return dict.fromkeys([name, *(name[:i] + name[i + 1 :] for i in range(len(name)))])
 
 
+def labels_above(counts: Mapping[str, int], least: int, separator: str) -> dict[str, str]:
+    """For each label of fewer than `least` texts the nearest one above it that has as many, with the texts that come to it so.
+
+    Those of which not even the top level has as many are not in it.
+
+    Args:
+        counts: label -> texts, its paths in one spelling.
+    """
+    texts, above = {path_of(label, separator): rows for label, rows in counts.items()}, {}
+    for depth in range(max(map(len, texts), default=0), 1, -1):
+        for path in [path for path, rows in texts.items() if len(path) == depth and rows < least]:
+            above[path] = path[:-1]
+            texts[path[:-1]] = texts.get(path[:-1], 0) + texts.pop(path)
+    found = {}
+    for label in sorted(counts):
+        path = path_of(label, separator)
+        while path in above:
+            path = above[path]
+        if texts[path] >= least and separator.join(path) != label:
+            found[label] = separator.join(path)
+    return found
+
+
 def parents_among(labels: Iterable[str], separator: str) -> list[str]:
     """The labels that are parents of others too."""
     paths = {path_of(label, separator): label for label in labels}
     parents = {path[:depth] for path in paths for depth in range(1, len(path))}
     return [label for path, label in paths.items() if path in parents]
+
+
+def moved_text(moved: Mapping[str, str]) -> str:
+    """A sentence on `labels_above`."""
+    named = _first(f"{label!r} as {parent!r}" for label, parent in moved.items())
+    return f"{len(moved):,} labels are learned as one above them, of too few texts for --min-rows-per-label: {named}"
 
 
 def tree_remarks(labels: Sequence[str], similar: Sequence[tuple[str, str]], separator: str) -> list[str]:

@@ -13,7 +13,7 @@ from lib.errors import InputError
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
 from training.dataset import clean, remarks
-from training.taxonomy import is_slip, parents_among, read_taxonomy, slips
+from training.taxonomy import is_slip, labels_above, parents_among, read_taxonomy, slips
 
 PUBLISHED = """# Google_Product_Taxonomy_Version: 2021-09-21
 1 - Home
@@ -80,6 +80,42 @@ def test_levels_of_one_parent_that_look_alike_are_named() -> None:
     assert set(slips(counts, SEPARATOR)) == {("Home > pots", "Home > Pots"), ("home", "Home")}
     lines = remarks(clean(labelled(["A > x", "a > y", "B > z"]), TextSettings(), "labels.csv", 1, SEPARATOR))
     assert lines == ["1 levels differ from another by case, blanks or one character, and are learned as two: 'a' and 'A'"]
+
+
+def test_labels_of_few_texts_are_learned_as_the_one_above_them() -> None:
+    counts = {
+        "A > x": 1,
+        "A > y": 1,
+        "A > z": 5,
+        "A > z > deep": 1,
+        "B > c > d": 1,
+        "B > c": 1,
+        "C > e > f": 1,
+        "C > e > g": 1,
+        "D": 1,
+    }
+    counts |= {"E > h": 1, "F": 4}
+    above = labels_above(counts, 2, SEPARATOR)
+    assert above == {
+        "A > x": "A",
+        "A > y": "A",
+        "A > z > deep": "A > z",
+        "B > c > d": "B > c",
+        "C > e > f": "C > e",
+        "C > e > g": "C > e",
+    }
+    assert labels_above(counts, 1, SEPARATOR) == {}
+    rows = pd.DataFrame(
+        [(label, f"text {i} of {label}") for label, n in counts.items() for i in range(n)], columns=["label", "text"]
+    )
+    data = clean(rows, TextSettings(), "labels.csv", 2, SEPARATOR)
+    assert data.labels == ("A", "A > z", "B > c", "C > e", "F")
+    assert (data.moved_up, data.rare_labels) == (above, {"D": 1, "E > h": 1})
+    assert len(data.texts) == sum(counts.values()) - 2
+    assert (
+        "6 labels are learned as one above them, of too few texts for --min-rows-per-label: 'A > x' as 'A', 'A > y' as 'A', "
+        in " ".join(remarks(data))
+    )
 
 
 @pytest.mark.parametrize(
