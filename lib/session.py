@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -106,7 +105,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     folder = _folder_of_the_catalogue(submitted)
     if folder:
-        builder = builder.config(WAREHOUSE, f"file:{folder}")
+        builder = builder.config(WAREHOUSE, f"file:{folder.name}")
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
     # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
@@ -119,7 +118,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     finally:
         spark.stop()
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.cleanup()
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
@@ -140,13 +139,13 @@ def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
     return {name: f"{max(384, heap // 10) + WORKER_MB * cores}m"}
 
 
-def _folder_of_the_catalogue(submitted: SparkConf) -> str | None:
+def _folder_of_the_catalogue(submitted: SparkConf) -> tempfile.TemporaryDirectory[str] | None:
     """A new folder for the catalogue of a session, where that ends with it: Spark makes an empty one where the command is typed."""
     forgets = submitted.get("spark.sql.catalogImplementation", "in-memory") == "in-memory"
     if not forgets or submitted.contains(WAREHOUSE):
         return None
     try:
-        return tempfile.mkdtemp(prefix="catalog-categorizer-")
+        return tempfile.TemporaryDirectory(prefix="catalog-categorizer-", ignore_cleanup_errors=True)
     except OSError:
         # Nowhere to write to: what can go on without goes on.
         return None
@@ -190,3 +189,14 @@ def configure(spark: SparkSession) -> None:
     if not local:
         told = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
         print(f"Spark settings of this job, unless you give others: {told}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    """The session has this setting meanwhile, and the one before, or none, behind it."""
+    before = spark.conf.get(name, None)
+    spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        spark.conf.unset(name) if before is None else spark.conf.set(name, before)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
-from lib.model.hierarchy import level_metrics
+from lib.model.hierarchy import level_metrics, levels_shared
 from lib.model.metrics import classification_metrics, metrics_table
 from lib.model.tree import path_of
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
@@ -71,18 +71,13 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
 def _hierarchy(counts: Sequence[LabelCount], separator: str) -> dict[str, Any]:
     found = level_metrics([(count.label, count.category, count.rows) for count in counts], separator)
     rows = sum(count.rows for count in counts)
+    shared = [levels_shared(*(path_of(name or "", separator) for name in (count.label, count.category))) for count in counts]
     for level in found["levels"]:
-        depth = level["level"]
-        kept = [count for count in counts if count.published >= depth]
-        right = sum(count.rows for count in kept if _begin_alike(count, depth, separator))
-        of = sum(count.rows for count in kept)
+        kept = [(count, levels) for count, levels in zip(counts, shared, strict=True) if count.published >= level["level"]]
+        right = sum(count.rows for count, levels in kept if levels >= level["level"])
+        of = sum(count.rows for count, _ in kept)
         level |= {"published": of / rows, "precision": right / of if of else None}
     return found
-
-
-def _begin_alike(count: LabelCount, depth: int, separator: str) -> bool:
-    true, said = (path_of(label or "", separator)[:depth] for label in (count.label, count.category))
-    return true == said
 
 
 def _confusion(counts: Sequence[LabelCount], labels: Sequence[str]) -> Any:

@@ -23,7 +23,7 @@ def level_metrics(counts: Iterable[Count], separator: str) -> dict[str, Any]:
         `accuracy` of these rows, f1_weighted and f1_macro over these labels.
     """
     every = [(path_of(true or "", separator), path_of(said or "", separator), rows) for true, said, rows in counts]
-    shared = sum(rows * _shared(true, said) for true, said, rows in every)
+    shared = sum(rows * levels_shared(true, said) for true, said, rows in every)
     precision = _share(shared, sum(rows * len(said) for _, said, rows in every))
     recall = _share(shared, sum(rows * len(true) for true, _, rows in every))
     return {
@@ -34,7 +34,7 @@ def level_metrics(counts: Iterable[Count], separator: str) -> dict[str, Any]:
     }
 
 
-def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+def levels_shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     """How many levels two paths have in common, from the top."""
     count = 0
     for left, right in zip(one, other, strict=False):

@@ -66,6 +66,11 @@ class Run:
     carried: Sequence[StructField]
     told: Told
 
+    @property
+    def scores_kept(self) -> int:
+        """Of how many labels a row keeps the probability."""
+        return scores_kept(self.plan.scores, len(self.bundle.labels))
+
 
 @dataclass(frozen=True)
 class Found:
@@ -282,10 +287,9 @@ def _may_stay(run: Run, found: Found) -> Column | None:
     ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
     # Rows that another share would send to review, or would not, are scored again.
     ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
-    kept = scores_kept(plan.scores, len(run.bundle.labels))
     # So are those with the scores of other labels. The last run's note spares the look at them, which is as large as all else.
-    if (found.state.last or {}).get(SCORES_KEPT) != kept:
-        ours = ours & has_scores(kept)
+    if (found.state.last or {}).get(SCORES_KEPT) != run.scores_kept:
+        ours = ours & has_scores(run.scores_kept)
     return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
 
 
@@ -349,8 +353,7 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     """
     bundle, plan, selected = run.bundle, run.plan, time.time()
     clock = Clock(run.spark.sparkContext)
-    kept = scores_kept(plan.scores, len(bundle.labels))
-    rows = with_scores(selection.rows, bundle, plan.engine, clock=clock, kept=kept)
+    rows = with_scores(selection.rows, bundle, plan.engine, clock=clock, kept=run.scores_kept)
     if selection.unchanged.ids == selection.census.ids:
         return Scored(rows, [], IdCount(0, 0), {"counting": selected - found.started, "scoring": 0.0, **clock.seconds})
     scratch.keep(rows)
@@ -490,7 +493,7 @@ def _candidate(
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
-        SCORES_KEPT: scores_kept(plan.scores, len(run.bundle.labels)),
+        SCORES_KEPT: run.scores_kept,
         **_for_the_next(found, selection, scored, plan),
     }
     return Candidate(rows, mode, plan.missing, note, record)

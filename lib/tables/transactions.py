@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from lib.identifiers import column
+from lib.session import setting
 from lib.tables.commits import APPLICATION
 from lib.tables.locations import PYTHON_UTILS, Location, delta_log, is_on, java_class, no_option
 from schemas.tables import columns_anew
@@ -98,16 +100,9 @@ class Transaction:
         number: of the transaction, in the sequence that our commits share. measured: whether the history tells the operation's
         metrics; those of a merge only Delta's own command counts.
         """
-        before = self._spark.conf.get(METRICS, None)
-        if not measured:
-            self._spark.conf.set(METRICS, "false")
-        try:
-            self.java.commit(
-                actions.appended(self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none)), operation
-            )
-        finally:
-            if not measured:
-                self._spark.conf.unset(METRICS) if before is None else self._spark.conf.set(METRICS, before)
+        numbered = actions.appended(self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none))
+        with nullcontext() if measured else setting(self._spark, METRICS, "false"):
+            self.java.commit(numbered, operation)
 
 
 def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:

@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 from lib.errors import GuardrailError, InputError
 from lib.failpoints import reached
 from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, rows_counted
-from lib.tables.target import ids_twice
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
 from lib.warehouse.ddl import alter_table, create_table
@@ -21,7 +20,7 @@ from lib.warehouse.lines import FEW, Stream, lines, refused_row
 from lib.warehouse.merge import create_staging, merge
 from lib.warehouse.server import Connection, Name, alone, kind_of
 from lib.warehouse.state import Counts, State, read_state, write_state
-from lib.warehouse.versions import newest_run, only_upkeep, reason_for_all
+from lib.warehouse.versions import check_ids_once, newest_run, only_upkeep, reason_for_all
 
 Say = Callable[[str], None]
 # Mean size of files (bytes) beyond which they are dealt out anew: the lines of one are about as large, packed, and the driver holds some.
@@ -91,7 +90,7 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
         one.say(f"{found}, as another hand has changed it: publishing all rows")
         return _publish(one, there, wanted, ALL, f"all rows, since {found}")
     if held != expected:
-        _check_ids(one, wanted)
+        check_ids_once(one.spark, one.table, wanted.number)
         raise GuardrailError(
             f"Expected the {expected:,} rows of version {wanted.number} of {one.table.given} in {one.name}, found {held:,}; nothing was "
             "written; report this unless a trigger or a rule on the table has changed them."
@@ -99,15 +98,6 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
     state = replace(wanted, rows=held)
     write_state(one.connection, one.name, state, counts)
     return Loaded(state, counts, how, altered)
-
-
-def _check_ids(one: Load, wanted: State) -> None:
-    twice = ids_twice(rows_at(one.spark, one.table, wanted.number)).orderBy(ID).head()
-    if twice:
-        raise InputError(
-            f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
-            "the night with --mode full, which writes each of them once."
-        )
 
 
 def _wanted(one: Load) -> State:

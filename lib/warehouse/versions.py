@@ -6,7 +6,9 @@ from pyspark.sql import SparkSession
 
 from lib.errors import InputError
 from lib.tables.commits import FEW_COMMITS, MOST_COMMITS, commits_of
-from lib.tables.locations import Location, stands
+from lib.tables.locations import Location, rows_at, stands
+from lib.tables.target import ids_twice
+from lib.warehouse.columns import ID
 
 
 def newest_run(spark: SparkSession, table: Location, version: int) -> str:
@@ -46,3 +48,16 @@ def reason_for_all(spark: SparkSession, table: Location, there: str, wanted: str
     if int(number) > int(newest) or not stands(spark, table, there):
         return f"version {number} is no longer the one that was published: the table was brought back from a copy"
     return None
+
+
+def check_ids_once(spark: SparkSession, table: Location, version: int) -> None:
+    """
+    Raises:
+        InputError: an id stands in that version more than once.
+    """
+    twice = ids_twice(rows_at(spark, table, version)).orderBy(ID).head()
+    if twice:
+        raise InputError(
+            f"Expected each product_id once in {table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
+            "the night with --mode full, which writes each of them once."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
@@ -20,14 +20,12 @@ from lib.tables.locations import (
     rows_counted,
     storage_uri,
 )
-from lib.tables.target import ids_twice
 from lib.times import iso
 from lib.warehouse.changes import changes
-from lib.warehouse.columns import ID
 from lib.warehouse.files.folder import MANIFESTS, Folder
 from lib.warehouse.files.manifest import Changes, Manifest
 from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_told, net, write
-from lib.warehouse.versions import newest_run, only_upkeep, reason_for_all
+from lib.warehouse.versions import check_ids_once, newest_run, only_upkeep, reason_for_all
 
 MOST_TRIES = 3
 # Manifests that stay, with their files: a load of the one before goes on.
@@ -140,13 +138,13 @@ def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str 
     reached("writing")
     if there is not None and changed is not None and not changed.files:
         _check_rows(one, wanted, there.rows)
-        return wanted.after(wanted.number, files=there.files, rows=there.rows, changes=changed), how
+        return replace(wanted, files=there.files, rows=there.rows, changes=changed), how
     rows = rows_at(one.spark, one.table, wanted.delta_version)
     files = write(as_told(rows), one.folder, f"{path}/rows", files_and_bytes(one.spark, one.table)[1])
     count = sum(file.rows for file in files)
     _check_rows(one, wanted, count)
     reached("written")
-    return wanted.after(wanted.number, files=files, rows=count, changes=changed), how
+    return replace(wanted, files=files, rows=count, changes=changed), how
 
 
 def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple[Changes | None, str]:
@@ -173,13 +171,7 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
 
 
 def _check_rows(one: Export, wanted: Manifest, count: int) -> None:
-    rows = rows_at(one.spark, one.table, wanted.delta_version)
-    twice = ids_twice(rows).orderBy(ID).head()
-    if twice:
-        raise InputError(
-            f"Expected each product_id once in {one.table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
-            "the night with --mode full, which writes each of them once."
-        )
+    check_ids_once(one.spark, one.table, wanted.delta_version)
     expected = rows_counted(one.spark, one.table, wanted.delta_version)
     if count != expected:
         raise GuardrailError(

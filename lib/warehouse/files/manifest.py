@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lib.errors import InputError
@@ -120,9 +120,6 @@ class Manifest:
                 f"Expected a manifest of format {FORMAT} that publish has written in {where}, found another text ({error}); give another folder in "
                 "--to, or delete this one."
             ) from None
-
-    def after(self, number: int, **changes: Any) -> Manifest:
-        return replace(self, number=number, **changes)
 
 
 def _told(changes: Changes, folder: str) -> dict[str, Any]:

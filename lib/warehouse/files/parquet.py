@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DecimalType, StructType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.session import setting
 from lib.warehouse.changes import OPERATION, ORDER, REMOVE
 from lib.warehouse.columns import ID, JSON, TYPES
 from lib.warehouse.files.folder import Folder
@@ -75,7 +74,7 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
     """Write rows into new files. size: about how many bytes they take in Parquet."""
     spark = rows.sparkSession
     tasks = max(int(spark.sparkContext.defaultParallelism), math.ceil(size / FILE_BYTES))
-    with _setting(spark, *TIMES):
+    with setting(spark, *TIMES):
         writer = rows.coalesce(tasks).write.mode("error").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         # What every warehouse reads, whatever the session writes its tables in.
         writer.parquet(folder.uri(path), compression="snappy")
@@ -91,13 +90,3 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
 def digested(found: DataFrame) -> DataFrame:
     """path, length and sha256 of files that are read as they are."""
     return found.select("path", "length", F.sha2("content", 256).alias("sha256"))
-
-
-@contextmanager
-def _setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
-    before = spark.conf.get(name, None)
-    spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        spark.conf.unset(name) if before is None else spark.conf.set(name, before)
