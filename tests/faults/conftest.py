@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.nights import OTHER, SECOND, copy_of_first_night, write_source
+
 if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
+
+
+@pytest.fixture
+def lake(first_night: Path, tmp_path: Path) -> Path:
+    """A table with a night in it; beside it `second.parquet` is the next night's source, and `other.parquet` another run's."""
+    write_source(tmp_path / "second.parquet", SECOND)
+    write_source(tmp_path / "other.parquet", OTHER)
+    return copy_of_first_night(first_night, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from jobs.categorize import CategorizeSettings, main
 from lib import failpoints
 from lib.command import run_command
+from lib.session import setting
 from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT, SHIPPED
 from tests.waiting import until
 
@@ -50,6 +51,12 @@ def copy_of_first_night(night: Path, folder: Path) -> Path:
         shutil.copytree(night / name, folder / name)
     shutil.copy2(night / "first.parquet", folder / "first.parquet")
     return folder / "lake"
+
+
+def vacuum_all(spark: object, table: object) -> None:
+    """Remove the files of all versions of a Delta table but the newest."""
+    with setting(spark, "spark.databricks.delta.retentionDurationCheck.enabled", "false"):
+        spark.sql(f"VACUUM delta.`{table}` RETAIN 0 HOURS")
 
 
 def arguments(source: object, target: object, *more: object, model: object = SHIPPED) -> list[str]:

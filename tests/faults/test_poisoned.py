@@ -28,6 +28,7 @@ from tests.faults.nights import (
     of_a_cold_jvm,
     run,
     titles_hash,
+    vacuum_all,
     write_source,
 )
 
@@ -120,9 +121,7 @@ def test_a_source_vacuumed_under_the_run(spark, lake: Path, tmp_path: Path, faul
 
     def vacuum() -> None:
         rows.limit(1).write.format("delta").mode("overwrite").save(str(source))
-        spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
-        spark.sql(f"VACUUM delta.`{source}` RETAIN 0 HOURS")
-        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+        vacuum_all(spark, source)
 
     with at("planned", vacuum):
         refused(spark, lake, source, capsys, "stay in place during the run")

@@ -16,7 +16,6 @@ from tests.faults.nights import (
     SECOND,
     at,
     commit_at_once,
-    copy_of_first_night,
     hashes_in,
     ledger,
     run,
@@ -25,13 +24,6 @@ from tests.faults.nights import (
 )
 
 PHASES = ("planned", "scored", "rejected", "publishing")
-
-
-@pytest.fixture
-def lake(first_night: Path, tmp_path: Path) -> Path:
-    write_source(tmp_path / "second.parquet", SECOND)
-    write_source(tmp_path / "other.parquet", OTHER)
-    return copy_of_first_night(first_night, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full"])

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from lib.command import run_command
 from lib.tables import publish
 from lib.tables.locations import delta_table, locate
 from tests.fault_table import Fault
-from tests.faults.nights import FIRST, OTHER, SECOND, at, copy_of_first_night, hashes_in, ledger, run, titles_hash, write_source
-
-
-@pytest.fixture
-def lake(first_night: Path, tmp_path: Path) -> Path:
-    write_source(tmp_path / "second.parquet", SECOND)
-    write_source(tmp_path / "other.parquet", OTHER)
-    return copy_of_first_night(first_night, tmp_path)
+from tests.faults.nights import FIRST, OTHER, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
 
 
 def rollback(lake: Path, to: object) -> int:

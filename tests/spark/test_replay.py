@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from delta.tables import DeltaTable
 
 from jobs.replay import ReplaySettings, main
 from lib.command import run_command
-from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
+from tests.faults.nights import FIRST, SECOND, ledger, run, vacuum_all, write_source
 from tests.spark.conftest import rollback
 from tests.spark.test_identity import write_delta
 
@@ -53,23 +52,14 @@ def test_an_older_night_is_derived_from_the_version_that_it_has_read(spark, tmp_
     assert old["derived"]["text_hash"] != new["derived"]["text_hash"]
     assert old["source_changed"] is None
     # Without the files of that version it is said that today's rows are another thing.
-    _vacuum_all(spark, source)
+    vacuum_all(spark, source)
     assert replayed(lake, "--id", "1", "--run", first) == 2
     said = capsys.readouterr()
     assert "derived from what stands there now" in said.out
     assert "cannot be told from it" in said.err
-    _vacuum_all(spark, lake)
+    vacuum_all(spark, lake)
     assert replayed(lake, "--id", "1", "--run", first) == 2
     assert "found some gone (vacuumed); give a younger --run" in capsys.readouterr().err
-
-
-def _vacuum_all(spark, table: Path) -> None:
-    """Remove the files of all versions but the newest."""
-    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-    try:
-        DeltaTable.forPath(spark, str(table)).vacuum(0)
-    finally:
-        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
 
 
 def test_what_is_not_there_is_named(spark, tmp_path: Path, capsys) -> None:

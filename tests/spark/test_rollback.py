@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash
+from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, vacuum_all
 from tests.spark.conftest import rollback, versions
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -51,11 +51,7 @@ def test_a_rollback_that_cannot_be(spark, lake, capsys, arguments, code, because
 
 def test_a_rollback_to_files_that_are_gone(spark, lake, tmp_path, capsys) -> None:
     assert run(tmp_path / "second.parquet", lake, "--mode", "full") == 0
-    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
-    try:
-        spark.sql(f"VACUUM delta.`{lake}` RETAIN 0 HOURS")
-    finally:
-        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    vacuum_all(spark, lake)
     before = versions(spark, lake)
     assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 2
     assert "found some gone (vacuumed)" in capsys.readouterr().err

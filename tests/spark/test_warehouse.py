@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.nights import FIRST, SECOND, ledger, run, titles_hash, write_source
+from tests.faults.nights import FIRST, SECOND, ledger, run, titles_hash, vacuum_all, write_source
 from tests.spark.conftest import rollback
 from tests.spark.test_maintain import maintain
 from tests.warehouse import TABLE, ask, hashes_there, publish, state
@@ -67,11 +67,7 @@ def test_what_changed_comes_behind_all_rows(spark, tmp_path, database, capsys, f
 def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_path, database, capsys) -> None:
     assert publish(lake, database) == 0
     assert run(tmp_path / "second.parquet", lake, "--mode", "full", "--missing", "delete") == 0
-    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
-    try:
-        spark.sql(f"VACUUM delta.`{lake}` RETAIN 0 HOURS")
-    finally:
-        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    vacuum_all(spark, lake)
     assert publish(lake, database) == 0
     assert "can no longer be read (vacuumed)" in capsys.readouterr().out
     assert hashes_there(database) == titles_hash(SECOND)

@@ -14,7 +14,7 @@ import pytest
 
 from lib.tables.locations import locate
 from lib.warehouse.files.folder import Folder
-from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
+from tests.faults.nights import FIRST, SECOND, ledger, run, vacuum_all, write_source
 from tests.spark.conftest import rollback
 from tests.spark.test_maintain import maintain
 from tests.spark.test_warehouse_types import typed  # noqa: F401
@@ -217,11 +217,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     folder = tmp_path / "files"
     assert publish_to_files(lake, folder) == 0
     assert run(tmp_path / "second.parquet", lake, "--mode", "full", "--missing", "delete") == 0
-    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", False)
-    try:
-        spark.sql(f"VACUUM delta.`{lake}` RETAIN 0 HOURS")
-    finally:
-        spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    vacuum_all(spark, lake)
     assert publish_to_files(lake, folder) == 0
     assert "can no longer be read (vacuumed)" in capsys.readouterr().out
     assert rows_in(folder) == rows_of(spark, lake)
