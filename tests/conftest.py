@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lib.scoring.udf import Clock
     from tests.postgres import Postgres
 
+from tests.cluster_rule import ClusterRule
 from tests.fault_table import FaultTable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(what, expected, seen): the test's row in docs/faults.md (tests/fault_table.py)")
     config.pluginmanager.register(FaultTable(config.getoption("--fault-table")), "fault-table")
+    config.pluginmanager.register(ClusterRule(), "cluster-rule")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

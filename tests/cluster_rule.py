@@ -1,0 +1,79 @@
+"""When the tests on YARN and HDFS have to run: whenever a file has changed that only they see at work.
+
+They take ten minutes, so the whole suite leaves them out while nothing of that kind has changed since they last passed: tests/cluster.sha256
+holds the digest of those files then. run-tests.sh asks `python -m tests.cluster_rule` (exit 1: they have to run), and a session in which
+all of them pass writes the digest anew, to be committed with the change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = Path("tests/cluster.sha256")
+TESTS = Path("tests/faults/test_cluster.py")
+SEEN_ONLY_THERE = (
+    "conf/*",
+    "lib/scoring/bundles.py",
+    "lib/scoring/preflight.py",
+    "lib/session.py",
+    "lib/tables/locations.py",
+    "lib/tables/transactions.py",
+    "requirements/cluster.*",
+    "requirements/jars.sha256",
+    "requirements/run.lock",
+    "scripts/*",
+    "spark-submit.sh",
+    "tests/cluster/samples.py",
+    "tests/faults/cluster.py",
+    str(TESTS),
+)
+
+
+def digest(root: Path = ROOT) -> str:
+    """SHA-256 over the names and contents of the files, as 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    for file in sorted(file for pattern in SEEN_ONLY_THERE for file in root.glob(pattern) if file.is_file()):
+        contents = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.update(f"{contents}  {file.relative_to(root)}\n".encode())
+    return found.hexdigest()
+
+
+def passed_as_they_are(root: Path = ROOT) -> bool:
+    record = root / RECORD
+    return record.is_file() and record.read_text().strip() == digest(root)
+
+
+class ClusterRule:
+    """The pytest plugin that writes the record."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        # Before the tests run: what is edited meanwhile was not seen.
+        self._digest = digest(root)
+        self._passed: set[str] = set()
+        self._failed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file, _, test = report.nodeid.partition("::")
+        if file == str(TESTS):
+            self._failed |= report.failed
+            if report.when == "call" and report.passed:
+                self._passed.add(test.partition("[")[0])
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        # Of several processes the one that gathers the reports.
+        if hasattr(session.config, "workerinput") or self._failed:
+            return
+        tests = re.findall(r"^def (test_\w+)", (self._root / TESTS).read_text(), re.MULTILINE)
+        if self._passed.issuperset(tests):
+            (self._root / RECORD).write_text(f"{self._digest}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(not passed_as_they_are())
