@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
+
+from pyspark.sql import SparkSession
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import GuardrailError, InputError
+from lib.model.bundle import Bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.fields import columns_and_markers
 from lib.model.unfamiliarity import check_share
@@ -19,19 +22,20 @@ from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
 from lib.scoring.load import release
-from lib.scoring.plan import MISSING, MODES, Outcome, Plan
+from lib.scoring.plan import MISSING, MODES, STREAM, Outcome, Plan
 from lib.scoring.preflight import check_executors
-from lib.scoring.progress import watched
+from lib.scoring.progress import Told, watched
 from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
 from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
+from lib.scoring.stream import Inputs, stream
 from lib.scoring.verification import verify
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, as_record, at_least, option
+from lib.settings import ABOVE_0, JobSettings, Names, as_record, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
-from lib.tables.sources import read_source
+from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, tables_of
 
 
@@ -51,7 +55,12 @@ class CategorizeSettings(JobSettings):
     )
     carry: Names = option("columns to carry over to the target", default=())
     order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
-    mode: str = option("score what is new, or everything, also what stands there already", default="incremental", choices=MODES)
+    mode: str = option(
+        "score what is new, or everything, also what stands there already; stream: what is new, and then whatever comes, until it is ended",
+        default="incremental",
+        choices=(*MODES, STREAM),
+    )
+    every: float = option("with --mode stream: seconds from one look at the source to the next", default=60.0, within=ABOVE_0)
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
         "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING
@@ -125,6 +134,17 @@ class CategorizeSettings(JobSettings):
             raise InputError(
                 "Expected --verify with a night that is published, found --dry-run or --publish-anyway; leave it out."
             )
+        alone = {
+            "--dry-run": self.dry_run,
+            "--verify": self.verify,
+            "--preview": self.preview,
+            "--publish-anyway": self.publish_anyway,
+        }
+        if self.mode == STREAM and any(alone.values()):
+            raise InputError(
+                f"Expected --mode stream without {', '.join(name for name, given in alone.items() if given)}, which is for a single night; "
+                f"leave one of them out."
+            )
 
 
 def main(settings: CategorizeSettings) -> int:
@@ -133,37 +153,17 @@ def main(settings: CategorizeSettings) -> int:
             tables = tables_of(locate(spark, settings.target))
             _tell(release(spark, tables, settings.publish_anyway), tables, settings)
         return 0
-    limits = Limits(**{f.name: getattr(settings, f"guard_{f.name}") for f in fields(Limits)})
-    bundle = bundle_at(settings.model)
-    engine = checked_engine(settings.engine, bundle).name
-    text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
-    columns = CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers)
-    if settings.unfamiliar is not None:
-        check_share(bundle.unfamiliarity, settings.unfamiliar, bundle.model_version)
-    plan = Plan(
-        columns,
-        settings.mode,
-        engine,
-        as_record(settings),
-        settings.missing,
-        limits,
-        settings.change_data_feed,
-        settings.dry_run,
-        settings.unfamiliar,
-        settings.fatal_texts,
-        settings.explain,
-        settings.scores,
-    )
+    bundle, plan = _model_and_plan(settings)
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
-        check_executors(spark, engine, told.say)
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
-        source = read_source(spark, locate(spark, settings.source), reading)
-        tables = tables_of(locate(spark, settings.target))
+        check_executors(spark, plan.engine, told.say)
+        if settings.mode == STREAM:
+            return _stream(spark, settings, told)
+        source, tables = _places(spark, settings, plan)
         outcome: Outcome = categorize(spark, source, tables, bundle, plan, told)
         told.close()
         _tell(outcome, tables, settings)
         if settings.preview and not settings.dry_run and not speaks_json(settings):
-            print(preview_text(spark, tables, columns, settings.preview))
+            print(preview_text(spark, tables, plan.columns, settings.preview))
         if settings.verify:
             found = verify(spark, source, tables, bundle, plan, outcome)
             if found.faults:
@@ -173,6 +173,47 @@ def main(settings: CategorizeSettings) -> int:
                 )
             print(json_line("verified", text=str(found)) if speaks_json(settings) else found)
     return GuardrailError.exit_code if outcome.breaches else 0
+
+
+def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
+    bundle = bundle_at(settings.model)
+    text, markers = columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)
+    if settings.unfamiliar is not None:
+        check_share(bundle.unfamiliarity, settings.unfamiliar, bundle.model_version)
+    plan = Plan(
+        CatalogueColumns(settings.id_column, text, settings.carry, settings.order_by, markers),
+        "incremental" if settings.mode == STREAM else settings.mode,
+        checked_engine(settings.engine, bundle).name,
+        as_record(settings),
+        settings.missing,
+        Limits(**{f.name: getattr(settings, f"guard_{f.name}") for f in fields(Limits)}),
+        settings.change_data_feed,
+        settings.dry_run,
+        settings.unfamiliar,
+        settings.fatal_texts,
+        settings.explain,
+        settings.scores,
+    )
+    return bundle, plan
+
+
+def _places(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> tuple[Source, Tables]:
+    reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, plan.columns.all)
+    source = read_source(spark, locate(spark, settings.source), reading)
+    return source, tables_of(locate(spark, settings.target))
+
+
+def _stream(spark: SparkSession, settings: CategorizeSettings, told: Told) -> NoReturn:
+    def resolve() -> Inputs:
+        # What was current when the stream began may be so no more.
+        bundle, plan = _model_and_plan(settings)
+        return Inputs(*_places(spark, settings, plan), bundle, plan)
+
+    def tell(outcome: Outcome, tables: Tables) -> None:
+        # The live line stays on the terminal, below what is said.
+        _tell(outcome, tables, settings) if speaks_json(settings) else told.say(outcome_text(outcome, tables))
+
+    stream(spark, resolve, settings.every, tell, told)
 
 
 def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> None:

@@ -137,10 +137,10 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         sys.stderr.close()
         return 1
     except Exception as error:  # the last frame before the user: anything else would be a stack trace
-        return _failed(*_told(error, getattr(settings, "target", None)), debug, settings)
+        return _failed(*sentence_of(error, getattr(settings, "target", None)), debug, settings)
 
 
-def _told(error: Exception, target: str | None) -> tuple[str, int]:
+def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
     """A sentence and an exit code for an error that is none of ours. target: the table that the job writes, if any."""
     fault = output_fault(error, target) or refused_by_table(error) or table_fault(error, target)
     if fault:

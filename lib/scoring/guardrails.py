@@ -73,7 +73,7 @@ class Yardstick:
 
 def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
     """The medians over the last good runs. good: newest first."""
-    window = good[: limits.runs]
+    window = _nights_of(good)[: limits.runs]
     if not window:
         return Yardstick()
     rows = median_high(run.rows_in for run in window)
@@ -90,6 +90,19 @@ def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
         mean_confidence=_median(run.mean_confidence for run in window),
         guarded={key: _median((run.guarded or {}).get(key) for run in window) for key in keys},
     )
+
+
+def _nights_of(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs without the rounds of a stream but the newest of each day: else the yardstick would follow within minutes what drifts."""
+    days: set[str] = set()
+    found = []
+    for run in runs:
+        day = run.started_at[:10]
+        if not run.is_round or day not in days:
+            found.append(run)
+        if run.is_round:
+            days.add(day)
+    return found
 
 
 def _median_shares(shares: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:

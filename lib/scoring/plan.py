@@ -13,6 +13,8 @@ from lib.scoring.guardrails import Limits
 from lib.tables.run_record import RunRecord
 
 MODES = ("incremental", "full")
+# Of the job, not of a run: incremental runs without end.
+STREAM = "stream"
 MISSING = ("keep", "mark", "delete")
 
 

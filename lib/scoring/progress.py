@@ -12,6 +12,7 @@ STEPS = {
     "auditing": "auditing",
     "publishing": "publishing",
     "recording": "writing the ledger",
+    "waiting": "waiting for changes",
 }
 
 

@@ -56,10 +56,19 @@ def payload_of(bundle: Bundle, engine: str, threads: int) -> Payload:
     return Payload(dict(bundle.manifest), bundle.digest, {name: bundle.files[name] for name in names}, engine, threads)
 
 
+# Of the model that was broadcast last: a process that runs night after night sends it once.
+_broadcast: dict[tuple[str | None, str, str], Broadcast[Payload]] = {}
+
+
 def broadcast_payload(spark: SparkSession, bundle: Bundle, engine: str) -> Broadcast[Payload]:
     """The payload for the executors, each engine with the cores of a task."""
     context = spark.sparkContext
-    return context.broadcast(payload_of(bundle, engine, int(context.getConf().get("spark.task.cpus", "1"))))
+    key = (context.applicationId, bundle.digest, engine)
+    if key not in _broadcast:
+        _broadcast.clear()
+        threads = int(context.getConf().get("spark.task.cpus", "1"))
+        _broadcast[key] = context.broadcast(payload_of(bundle, engine, threads))
+    return _broadcast[key]
 
 
 class Scorer:

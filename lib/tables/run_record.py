@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -64,6 +65,11 @@ class RunRecord:
     def rows_sure(self) -> int:
         """Scored rows that need no review."""
         return self.rows_scored - self.rows_review - self.rows_unclassifiable
+
+    @property
+    def is_round(self) -> bool:
+        """Whether it was one of many of a day (`--mode stream`)."""
+        return json.loads(self.settings or "{}").get("mode") == "stream"
 
     def values(self) -> dict[str, Any]:
         """By column, fit for JSON."""

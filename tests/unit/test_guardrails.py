@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 
 from lib.scoring.guardrails import Limits, Yardstick, breaches, yardstick
 from lib.tables.run_record import RunRecord
+from schemas.tables import PUBLISHED
 
 GOOD = RunRecord(
     run_id="good",
@@ -104,3 +106,13 @@ def test_one_odd_good_run_moves_no_yardstick() -> None:
     assert yardstick([odd] * 7 + [usual], Limits()).rows_in == 3
     assert yardstick([odd, *[usual] * 3], Limits(runs=1)).rows_in == 3
     assert yardstick([], Limits()) == Yardstick()
+
+
+def test_rounds_of_a_stream_count_as_one_run_a_day() -> None:
+    def run(day: int, rows: int, mode: str) -> RunRecord:
+        return RunRecord("run", PUBLISHED, f"2026-03-0{day}T01:00:00+00:00", rows_in=rows, settings=json.dumps({"mode": mode}))
+
+    rounds = [run(3, 10, "stream"), run(3, 20, "stream"), run(2, 5000, "stream"), run(2, 30, "stream")]
+    assert yardstick([*rounds, run(1, 4000, "incremental")], Limits()).rows_in == 4000
+    # Two nights on one day are two.
+    assert yardstick([run(3, 10, "full"), run(3, 20, "incremental"), run(3, 30, "stream")], Limits()).rows_in == 20

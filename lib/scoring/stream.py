@@ -1,0 +1,91 @@
+"""Night after night over a source that comes in over the day, each of them an incremental run like any other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pyspark.sql import SparkSession
+
+from lib.command import sentence_of
+from lib.errors import CategorizerError, GuardrailError, InputError
+from lib.model.bundle import Bundle
+from lib.redaction import redacted
+from lib.scoring.plan import Outcome, Plan
+from lib.scoring.progress import Told
+from lib.scoring.run import categorize
+from lib.tables.sources import UNVERSIONED, Source
+from lib.tables.target import Tables
+
+# Rounds that fail one after the other: what does not pass by then, such as a delivery under way, needs a person.
+MOST_FAILED = 3
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a round works on, resolved anew for each of them: the newest version of the source, and the model that is current."""
+
+    source: Source
+    tables: Tables
+    bundle: Bundle
+    plan: Plan
+
+    @property
+    def state(self) -> tuple[str, str, str]:
+        """With the same, and a table that nobody else changes, a round has nothing to do. What others make of the table stays until then."""
+        return self.source.version, self.source.reading, self.bundle.digest
+
+
+def stream(
+    spark: SparkSession,
+    resolve: Callable[[], Inputs],
+    every: float,
+    tell: Callable[[Outcome, Tables], None],
+    told: Told,
+    wait: Callable[[float], None] = time.sleep,
+) -> NoReturn:
+    """Run a night whenever source or model have changed, until the process is ended.
+
+    It needs no checkpoint: how far the table has come stands in its own commits, so whenever the process dies the next one goes on
+    from there.
+
+    Args:
+        every: seconds from the end of a round to the next look. tell: is given what each night did.
+        wait: passes the seconds.
+    Raises:
+        GuardrailError: a night was held back.
+        Exception: what the first round failed with, or each of MOST_FAILED in a row.
+    """
+    seen, failed = None, 0
+    while True:
+        try:
+            inputs = resolve()
+            _check_versioned(inputs.source)
+            if inputs.state != seen:
+                outcome = categorize(spark, inputs.source, inputs.tables, inputs.bundle, inputs.plan, told)
+                tell(outcome, inputs.tables)
+                seen = inputs.state
+                told.step("waiting")
+            failed = 0
+        except GuardrailError:
+            raise
+        except Exception as error:
+            failed += 1
+            if seen is None or failed == MOST_FAILED:
+                raise
+            told.say(f"a round failed, the next one is in {every:g} s: {redacted(_sentence(error))}")
+        wait(every)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, CategorizerError) else sentence_of(error, None)[0]
+
+
+def _check_versioned(source: Source) -> None:
+    if source.version == UNVERSIONED:
+        raise InputError(
+            f"Expected a Delta table or files in --mode stream, which tell when they have changed, found the view {source.location.given}; "
+            f"give the table that it reads, or run nights."
+        )
