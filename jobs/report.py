@@ -1,10 +1,12 @@
-"""Pages for people: what a run did and how near each guardrail came, and all runs of a target with their trends.
+"""Pages for people: what a run did and how near each guardrail came, or how good a model is; and all runs, or all versions.
 
 ./spark-submit.sh report --target lake/categorized [--run RUN] --output reports
+./spark-submit.sh report --model models/ecommerce --output reports
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -13,19 +15,29 @@ from pathlib import Path
 from lib.command import run_command
 from lib.errors import InputError
 from lib.reports.files import write_whole
-from lib.reports.night import night_of
-from lib.reports.pages import index_page, night_page
-from lib.session import spark_session
 from lib.settings import JobSettings, option
-from lib.tables.locations import locate
-from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)
 class ReportSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _rejected, _runs and _held stand beside it")
+    target: str | None = option(
+        "the table categorized: path or name; _rejected, _runs and _held stand beside it (default: none)", default=None
+    )
     run: str | None = option("the run to tell of: published, held back or rolled back (default: the newest)", default=None)
-    output: str = option("local folder to write RUN.html and index.html to", default="reports")
+    model: str | None = option(
+        "bundle to tell of instead: the folder of a version, or of versions with a `current` (default: none)", default=None
+    )
+    output: str = option(
+        "local folder to write the pages to: RUN.html and index.html, NAME-VERSION.html and NAME.html", default="reports"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.target is None) == (self.model is None):
+            both = "none" if self.target is None else "both"
+            raise InputError(f"Expected one of --target, for a run, and --model, for a training, found {both}; give one.")
+        if self.model is not None and self.run is not None:
+            raise InputError("Expected --run beside --target, found it beside --model; leave it out.")
 
 
 def main(settings: ReportSettings) -> int:
@@ -38,14 +50,47 @@ def main(settings: ReportSettings) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Expected a folder to write to in --output, found {folder} ({error.strerror}); correct it.") from None
+    if settings.model is not None:
+        return _of_model(settings.model, folder)
+    assert settings.target is not None
+    return _of_run(settings.target, settings, folder)
+
+
+def _of_run(target: str, settings: ReportSettings, folder: Path) -> int:
+    # A model's page needs no Spark.
+    from lib.reports.night import night_of
+    from lib.reports.pages import index_page, night_page
+    from lib.session import spark_session
+    from lib.tables.locations import locate
+    from lib.tables.target import tables_of
+
     with spark_session("report", settings.debug) as spark:
-        night = night_of(spark, tables_of(locate(spark, settings.target)), settings.run)
+        night = night_of(spark, tables_of(locate(spark, target)), settings.run)
     page = folder / f"{night.run.run_id}.html"
     write_whole(page, night_page(night))
-    there = [path.stem for path in folder.glob("*.html")]
-    write_whole(folder / "index.html", index_page(night.target, night.runs, there))
+    write_whole(folder / "index.html", index_page(night.target, night.runs, _pages_in(folder)))
     print(f"{page}: the run {night.run.run_id}, {night.run.status}; {folder / 'index.html'}: all {len(night.runs):,} runs")
     return 0
+
+
+def _of_model(model: str, folder: Path) -> int:
+    from lib.model.bundle import load_bundle, read_evidence, versions_beside
+    from lib.reports.training import training_page, versions_page
+
+    bundle = load_bundle(model)
+    # They become names of files.
+    name, version = (re.sub(r"[^\w.-]", "_", str(bundle.manifest[key])) for key in ("name", "version"))
+    page, index = folder / f"{name}-{version}.html", folder / f"{name}.html"
+    curves = json.loads(read_evidence(model, "evaluation/learning_curves.json") or "{}")
+    manifests, current = versions_beside(model)
+    write_whole(page, training_page(bundle, curves))
+    write_whole(index, versions_page(name, manifests, current, _pages_in(folder)))
+    print(f"{page}: the model {bundle.model_version}; {index}: its {len(manifests):,} version{'s' * (len(manifests) > 1)}")
+    return 0
+
+
+def _pages_in(folder: Path) -> list[str]:
+    return [path.stem for path in folder.glob("*.html")]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -199,6 +200,39 @@ def load_bundle(path: str) -> Bundle:
             f"Expected a bundle that holds together at {folder}, found a part of {MANIFEST} or {TOKENIZER} of another kind "
             f"({type(error).__name__}: {str(error)[:200]}); restore or retrain it."
         ) from None
+
+
+def read_evidence(path: str, name: str) -> bytes | None:
+    """A file of a bundle that scoring does not need, such as evaluation/learning_curves.json; None if the bundle has none of that name.
+
+    Args:
+        path: as in `load_bundle`, which has verified it.
+    Raises:
+        BundleError: it is not the file that the manifest tells of.
+    """
+    folder = resolve_bundle(path)
+    digest = _parsed((folder / MANIFEST).read_bytes(), MANIFEST, folder)["files"].get(name)
+    return None if digest is None else _verified_file(folder, name, digest)
+
+
+def versions_beside(path: str) -> tuple[list[dict[str, Any]], str | None]:
+    """The manifests of all versions of a bundle's model that stand in its folder, newest first, and the one that `current` names.
+
+    Only the bundle itself has been verified.
+    """
+    folder = resolve_bundle(path)
+    own = _parsed((folder / MANIFEST).read_bytes(), MANIFEST, folder)
+    found = [own]
+    for other in folder.parent.glob(f"*/{MANIFEST}"):
+        if other.parent != folder:
+            with suppress(BundleError, OSError):
+                found.append(_parsed(other.read_bytes(), MANIFEST, other.parent))
+    named = [
+        one for one in found if one.get("name") == own["name"] and one.get("version") and isinstance(one.get("labels"), list)
+    ]
+    pointer = folder.parent / CURRENT
+    current = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
+    return sorted(named, key=lambda one: str(one.get("created_at", "")), reverse=True), current
 
 
 def _loaded(folder: Path) -> Bundle:

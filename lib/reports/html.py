@@ -149,3 +149,51 @@ def trend(name: str, values: Sequence[float | None], form: str) -> str:
         f'stroke="var(--bar)" stroke-width="2"/><circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--bar)"/></svg>'
         f"<figcaption>{text(said)}</figcaption></figure>"
     )
+
+
+def reliability(points: Sequence[tuple[float, float, int]], said: str) -> str:
+    """Accuracy over confidence, beside the diagonal on which both are the same. points: confidence, accuracy, and texts."""
+    size, left = 240, 34
+    most = max((rows for _, _, rows in points), default=1) or 1
+
+    def at(confidence: float, accuracy: float) -> tuple[float, float]:
+        return left + size * confidence, 6 + size * (1 - accuracy)
+
+    drawn = [f'<rect x="{left}" y="6" width="{size}" height="{size}" fill="none" stroke="var(--line)"/>']
+    drawn.append(f'<line x1="{left}" y1="{6 + size}" x2="{left + size}" y2="6" stroke="var(--bar-3)" stroke-dasharray="4 4"/>')
+    for confidence, accuracy, rows in points:
+        x, y = at(confidence, accuracy)
+        drawn.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 6 * (rows / most) ** 0.5:.1f}" fill="var(--bar)" fill-opacity="0.75"/>'
+        )
+    for share in (0.0, 0.5, 1.0):
+        x, y = at(share, share)
+        drawn.append(f'<text x="{x:.0f}" y="{size + 22}" text-anchor="middle">{share:.1f}</text>')
+        drawn.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{share:.1f}</text>')
+    # Its own size: a picture of a square is not better for filling a screen.
+    width, height = size + left + 14, size + 28
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{text(said)}">{"".join(drawn)}</svg>'
+
+
+def lines(series: Mapping[str, Sequence[float]], said: str) -> str:
+    """A line for each series, over the same steps from the first to the last."""
+    width, height, left = 640, 170, 52
+    values = [value for one in series.values() for value in one]
+    low, high = min(values), max(values)
+    spread, steps = (high - low) or 1.0, max(max(map(len, series.values())) - 1, 1)
+    drawn = []
+    for value in (low, high):
+        y = 10 + (height - 20) * (1 - (value - low) / spread)
+        drawn.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{value:.3f}</text>')
+        drawn.append(f'<line x1="{left}" y1="{y:.1f}" x2="{width}" y2="{y:.1f}" stroke="var(--line)"/>')
+    for i, (one, colour) in enumerate(zip(series.items(), ("var(--bar)", "var(--bar-2)", "var(--bar-3)"), strict=False)):
+        name, points = one
+        placed = [
+            (left + (width - left - 4) * step / steps, 10 + (height - 20) * (1 - (value - low) / spread))
+            for step, value in enumerate(points)
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        drawn.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        drawn.append(f'<rect x="{left + 110 * i}" y="{height + 4}" width="10" height="10" fill="{colour}"/>')
+        drawn.append(f'<text x="{left + 14 + 110 * i}" y="{height + 13}">{text(name)}</text>')
+    return f'<svg viewBox="0 0 {width} {height + 20}" role="img" aria-label="{text(said)}">{"".join(drawn)}</svg>'
