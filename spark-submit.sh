@@ -92,7 +92,7 @@ for argument in "$@"; do
 done
 
 case $job in
-    predict) without_spark "$@" ;;
+    predict | relabel) without_spark "$@" ;;
     # A row of a catalogue is read with Spark, a text given on the command line needs none.
     explain) case " $* " in *" --source"* | *" --config"*) prepare run ;; *) without_spark "$@" ;; esac ;;
     # A model's `current` is a file, and what is told of it stands in its bundle.

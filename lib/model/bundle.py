@@ -24,9 +24,9 @@ from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
 
 # 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would leave them out of account,
 # so it must refuse. The third, of bags that counted a word once a text, was never released. 5: labels that are paths, with a
-# threshold for each level; other bundles stay what older programs read.
-FORMAT_VERSION, PATHS_VERSION = 4, 5
-READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION)
+# threshold for each level; 6: labels that were moved or merged. Other bundles stay what older programs read.
+FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION = 4, 5, 6
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION)
 MANIFEST = "manifest.json"
 # Beside the manifest, its SHA-256: what a hand has changed is not what training has judged. Bundles of older versions lack it.
 SEAL = "manifest.sha256"
@@ -66,6 +66,19 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.manifest["labels"])
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """For which label each of the network's probabilities counts: several for one where labels were merged."""
+        return tuple(self.manifest.get("outputs", range(len(self.labels))))
+
+    def as_labelled_now(self, label: str, model_version: str) -> str:
+        """What a label is called in this bundle that another of its line, of which it was relabelled, has given."""
+        steps = self.manifest.get("relabelled", [])
+        known = next((i for i, step in enumerate(steps) if step["from"] == model_version), len(steps))
+        for step in steps[known:]:
+            label = step["labels"].get(label, label)
+        return str(label)
 
     @property
     def review_below(self) -> tuple[float, ...]:
@@ -123,6 +136,8 @@ def digest_of_decisions(digests: Mapping[str, str], manifest: Mapping[str, Any])
         parts["unfamiliarity"] = manifest["unfamiliarity"]
     if manifest.get("label_separator"):
         parts["levels"] = [manifest["label_separator"], list(thresholds["by_level"])]
+    if "outputs" in manifest:
+        parts["outputs"] = manifest["outputs"]
     # Through JSON, so that what is about to be written and what was read agree.
     return sha256_of(json.dumps(parts, sort_keys=True).encode())
 
@@ -311,6 +326,7 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             f"found {manifest['thresholds']!r:.200}; retrain the bundle."
         )
     _check_levels(manifest, folder)
+    _check_outputs(manifest, folder)
     if not manifest["golden"]:
         raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
     for row in manifest["golden"]:
@@ -321,6 +337,18 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             raise BundleError(
                 f"Expected golden rows of a text and its probabilities in {folder / MANIFEST}, found {row!r:.200}; retrain the bundle."
             )
+
+
+def _check_outputs(manifest: Mapping[str, Any], folder: Path) -> None:
+    outputs = manifest.get("outputs")
+    if outputs is None:
+        return
+    places = all(isinstance(place, int) and not isinstance(place, bool) for place in outputs)
+    if not places or set(outputs) != set(range(len(manifest["labels"]))):
+        raise BundleError(
+            f"Expected a label of the bundle for each output of the network, and an output for each label, in {folder / MANIFEST}, found "
+            f"{outputs!r:.200}; relabel it again."
+        )
 
 
 def _check_levels(manifest: Mapping[str, Any], folder: Path) -> None:

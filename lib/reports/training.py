@@ -87,7 +87,9 @@ def _metric(manifest: Numbers, name: str) -> float | None:
 def _head(training: Training) -> list[str]:
     manifest, metrics = training.manifest, training.metrics
     data, review = manifest.get("data") or {}, metrics.get("review") or {}
+    steps = manifest.get("relabelled") or []
     pairs: list[tuple[str, object]] = [("made", str(manifest.get("created_at", "")).replace("T", " ")[:19] + " UTC")]
+    pairs += [("relabelled from", f"{steps[-1]['from']}: {len(steps[-1]['labels']):,} labels moved")] if steps else []
     pairs += [("labels", f"{len(manifest['labels']):,}"), ("texts", f"{data.get('rows', 0):,}")]
     if "f1_weighted" in metrics:
         figures = (

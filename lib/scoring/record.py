@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -32,6 +32,8 @@ from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
+
+MOST_LABELS_NAMED = 5
 
 
 def run_record(
@@ -76,6 +78,40 @@ def run_record(
         guarded={UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, plan.columns.text)},
         settings=json.dumps(plan.settings, ensure_ascii=False),
     )
+
+
+def as_labelled_now(run: RunRecord, bundle: Bundle) -> RunRecord:
+    """A run with its categories under the names that a bundle, relabelled since then, has for them."""
+    if not run.category_shares:
+        return run
+    shares: dict[str, float] = {}
+    for label, share in run.category_shares.items():
+        name = bundle.as_labelled_now(label, run.model_version)
+        shares[name] = shares.get(name, 0.0) + share
+    return replace(run, category_shares=shares)
+
+
+def labels_text(before: Mapping[str, float], bundle: Bundle) -> str:
+    """Which categories of the last nights a bundle does not know, and which of its own no row had; empty where they are the same.
+
+    Args:
+        before: shares of the rows, by category.
+    """
+    gone = sorted((label for label in before if label not in bundle.labels), key=lambda label: -before[label])
+    new = [label for label in bundle.labels if label not in before]
+    parts = []
+    if gone:
+        share = sum(before[label] for label in gone)
+        parts.append(f"does not know {_named(gone)} of the last nights, with {share:.1%} of the rows")
+    if new:
+        parts.append(f"knows {_named(new)} that no row had")
+    return f"the model {bundle.model_version} {'; it '.join(parts)}" if parts else ""
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = ", …" if len(labels) > MOST_LABELS_NAMED else ""
+    categories = "category" if len(labels) == 1 else "categories"
+    return f"{len(labels):,} {categories} ({', '.join(map(repr, labels[:MOST_LABELS_NAMED]))}{more})"
 
 
 def categories_of(scored: DataFrame, bundle: Bundle) -> DataFrame:

@@ -29,7 +29,7 @@ from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
-from lib.scoring.record import label_changes, run_record
+from lib.scoring.record import as_labelled_now, label_changes, labels_text, run_record
 from lib.scoring.scores import scores_kept
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
@@ -175,6 +175,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
     good = yardstick(_good_runs(run, found), run.plan.limits)
+    _tell_of_labels(run, found, good)
     gone = _look_for_gone(run, found, selection, scratch)
     record = _record(run, found, selection, scored, gone, good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
@@ -394,9 +395,17 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
 
 def _good_runs(run: Run, found: Found) -> Sequence[RunRecord]:
     """Published runs, newest first: of the history, or, where that has been cut off or copied away, of the ledger."""
-    if found.state.good or found.present is None:
-        return found.state.good
-    return published_runs(run.spark, run.tables, run.plan.limits.runs)
+    known = found.state.good or found.present is None
+    runs = found.state.good if known else published_runs(run.spark, run.tables, run.plan.limits.runs)
+    return [as_labelled_now(one, run.bundle) for one in runs]
+
+
+def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
+    """Before it publishes: which categories come and go with another model."""
+    if good.category_shares and not _is_last_model(run.bundle, found.state):
+        told = labels_text(good.category_shares, run.bundle)
+        if told:
+            run.told.say(told)
 
 
 def _to_compare(run: Run, selection: Selection) -> Stood | None:

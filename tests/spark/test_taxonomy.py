@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,8 @@ from jobs.categorize import main as categorize
 from jobs.evaluate import EvaluateSettings
 from jobs.evaluate import main as evaluate
 from jobs.predict import predictions
+from jobs.relabel import RelabelSettings
+from jobs.relabel import main as relabel
 from jobs.train import TrainSettings
 from jobs.train import main as train_job
 from lib.command import run_command
@@ -248,7 +251,14 @@ def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
     lake = tmp_path / "lake" / "categorized"
     assert night(SAMPLES / "catalog.csv", lake, tree) == 0
     known = [row for row in spark.read.format("delta").load(str(lake)).collect() if row["category"]]
-    departments, levels, review = (
+    # Of the newest corrections one is of a category that was relabelled since, one was taken back.
+    said = [("1", "Gone", 1), ("1", known[0]["category"], 2), ("2", "Gone", 1), ("3", "Gone", 1), ("3", None, 2)]
+    rows = [(name, category, "ann", datetime(2026, 1, day), "shop/1") for name, category, day in said]
+    corrections = spark.createDataFrame(
+        rows, "product_id string, category string, corrected_by string, corrected_at timestamp, model_version string"
+    )
+    corrections.write.format("delta").save(f"{lake}_corrections")
+    departments, levels, review, gone = (
         [row.asDict() for row in spark.sql(one.replace("`lake/", f"`{tmp_path}/lake/")).collect()] for one in SQL
     )
     assert {row["department"]: row["products"] for row in departments} == Counter(row["category_path"][0] for row in known)
@@ -256,7 +266,28 @@ def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
         row["category_path"][0] for row in known if row["published_path"]
     )
     assert {row["levels"]: row["products"] for row in levels} == Counter(len(row["published_path"]) for row in known)
+    assert gone == [{"product_id": "2", "category": "Gone", "corrected_by": "ann"}]
     assert {row["product_id"] for row in review} == {row["product_id"] for row in known if len(row["published_path"]) == 1}
+
+
+def test_a_branch_that_moves_below_another(spark, tmp_path, tree) -> None:
+    models = shutil.copytree(tree, tmp_path / "models" / "tree")
+    (tmp_path / "changes.csv").write_text("old,new\nGoods,Shop > Goods\nMedia > Books,Shop > Books\n")
+    arguments = ["--model", str(models), "--changes", str(tmp_path / "changes.csv")]
+    assert run_command(RelabelSettings, relabel, "relabel", arguments) == 0
+    assert load_bundle(str(models)).tree.levels == 3
+    assert night(SAMPLES / "catalog.csv", tmp_path / "before", tree) == 0
+    assert night(SAMPLES / "catalog.csv", tmp_path / "now", models) == 0
+    rows = [
+        {row["product_id"]: row for row in spark.read.format("delta").load(str(tmp_path / name)).collect() if row["category"]}
+        for name in ("before", "now")
+    ]
+    for name, before in rows[0].items():
+        now, goods = rows[1][name], before["category_path"][0] == "Goods"
+        assert now["category_path"] == (["Shop", *before["category_path"]] if goods else ["Shop", "Books"])
+        assert now["confidence"] == before["confidence"]
+        # All there is lies below one department now.
+        assert now["level_confidence"][0] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from lib.errors import BundleError, InputError
 from lib.model.bundle import KERAS_MODEL, ONNX_MODEL, Bundle
 from lib.model.engines.engine import Engine
+from lib.model.engines.relabelled import RelabelledEngine
 from lib.model.native import library, library_name
 
 ENGINE_FILES = {"native": ONNX_MODEL, "onnx": ONNX_MODEL, "keras": KERAS_MODEL}
@@ -45,6 +46,11 @@ def build_engine(name: str, bundle: Bundle, threads: int) -> Engine:
         BundleError: the model does not fit the manifest's labels and vocabulary.
         InputError: there is no such engine, or what it needs is not installed.
     """
+    engine = _engine_of_outputs(name, bundle, threads)
+    return RelabelledEngine(engine, bundle) if "outputs" in bundle.manifest else engine
+
+
+def _engine_of_outputs(name: str, bundle: Bundle, threads: int) -> Engine:
     # Imported only when asked for: TensorFlow is absent where it does not score.
     if name == "native":
         from lib.model.engines.native import NativeEngine

@@ -43,7 +43,7 @@ class KerasEngine(Engine):
             raise BundleError(
                 f"Expected a Keras model in {bundle.model_version}, found one that does not load ({str(error)[:200]}); retrain the bundle."
             ) from None
-        self._labels = len(bundle.labels)
+        self._labels = len(bundle.outputs)
         self._inputs = [tensor.name for tensor in self._model.inputs]
         embedded = self._model.get_layer("embedding").input_dim
         if self._model.output_shape[-1] != self._labels or embedded != bundle.tokenizer.vocabulary_size:

@@ -49,9 +49,9 @@ class NativeEngine(Engine):
                 f"Expected the weights of an LSTM in {ONNX_MODEL} of {bundle.model_version}, found {error}; retrain the bundle."
             ) from None
         found = weights["embeddings"].shape[0], weights["output_bias"].shape[0]
-        if found != (bundle.tokenizer.vocabulary_size, len(bundle.labels)):
+        if found != (bundle.tokenizer.vocabulary_size, len(bundle.outputs)):
             raise BundleError(
-                f"Expected a model from {bundle.tokenizer.vocabulary_size} ids to {len(bundle.labels)} labels in "
+                f"Expected a model from {bundle.tokenizer.vocabulary_size} ids to {len(bundle.outputs)} labels in "
                 f"{bundle.model_version}, found {found[0]} to {found[1]}; retrain the bundle."
             )
         check_bag(bundle, weights["bag_table"].shape[0] if "bag_table" in weights else 0)

@@ -42,7 +42,7 @@ class OnnxEngine(Engine):
             raise BundleError(
                 f"Expected an ONNX model in {bundle.model_version}, found one that does not load ({error}); retrain the bundle."
             ) from None
-        self._labels = len(bundle.labels)
+        self._labels = len(bundle.outputs)
         inputs, outputs = [one.name for one in self._session.get_inputs()], self._session.get_outputs()
         expected = INPUTS + BAG_INPUTS if bundle.tokenizer.bag else INPUTS
         if inputs != expected or outputs[0].shape[-1] != self._labels:

@@ -1,0 +1,91 @@
+"""A table under a model whose labels were moved and merged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.relabel import RelabelSettings
+from jobs.relabel import main as relabel_main
+from lib.command import run_command
+from lib.tables.commits import read_state
+from lib.tables.locations import locate
+from tests.conftest import SHIPPED
+from tests.faults.nights import ledger, run, write_source
+
+pytestmark = pytest.mark.usefixtures("spark")
+KINDS = ("steel kettle", "detective novel, paperback", "cotton shirt", "usb cable for phones")
+MANY = {f"p{i}": f"{KINDS[i % 4]} {i}" for i in range(1200)}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "models" / "shop"))
+
+
+@pytest.fixture
+def relabel(models: Path, tmp_path: Path) -> Callable[..., None]:
+    def change(*changes: str) -> None:
+        (tmp_path / "changes.csv").write_text("\n".join(["old,new", *changes]) + "\n")
+        arguments = ["--model", str(models), "--changes", str(tmp_path / "changes.csv")]
+        assert run_command(RelabelSettings, relabel_main, "relabel", arguments) == 0
+
+    return change
+
+
+def rows_of(spark, lake: Path) -> dict[str, tuple]:
+    rows = spark.read.format("delta").load(str(lake)).select("product_id", "category", "confidence", "scores").collect()
+    return {row["product_id"]: (row["category"], row["confidence"], row["scores"]) for row in rows}
+
+
+def test_nights_behind_a_relabelling(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
+    assert run(source, lake, model=models) == 0
+    before = rows_of(spark, lake)
+    # Every category of the last night is gone; the guardrails know under which names.
+    relabel("Household,Home", "Books,Media", "Electronics,Household", "Clothing & Accessories,Home")
+    assert run(source, lake, model=models) == 0
+    now = rows_of(spark, lake)
+    names = {"Household": "Home", "Books": "Media", "Electronics": "Household", "Clothing & Accessories": "Home"}
+    for name, (category, confidence, scores) in before.items():
+        assert now[name][0] == names[category]
+        added: dict[str, float] = {}
+        for label, score in scores.items():
+            added[names[label]] = added.get(names[label], 0.0) + score
+        assert now[name][2] == pytest.approx(added, abs=1e-6)
+        assert now[name][1] >= confidence - 1e-6
+    assert [status for _, status in ledger(spark, lake)] == ["published"] * 2
+    record = read_state(spark, locate(spark, str(lake))).last_run
+    assert record.rows_scored == len(MANY)
+    assert record.drift == pytest.approx(0, abs=1e-6)
+    assert sum(record.label_changes["Books"].values()) == record.label_changes["Books"]["Media"]
+    # The same night again is known, and the one behind it is measured by names of now, though two labels have changed places.
+    assert run(source, lake, model=models) == 0
+    assert len(ledger(spark, lake)) == 2
+    relabel("Home,Household", "Household,Home")
+    assert run(source, lake, model=models) == 0
+    assert read_state(spark, locate(spark, str(lake))).last_run.drift == pytest.approx(0, abs=1e-6)
+    assert "does not know" not in capsys.readouterr().out
+
+
+def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
+    assert run(source, lake, model=models) == 0
+    relabel("Books,Media")
+    # As a training with other labels would leave it: nothing tells that they are the same.
+    folder = models / (models / "current").read_text().strip()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "relabelled": []}))
+    (folder / "manifest.sha256").unlink()
+    assert run(source, lake, model=models) == 4
+    said = capsys.readouterr()
+    assert (
+        "does not know 1 category ('Books') of the last nights, with 25.0% of the rows; it knows 1 category ('Media')"
+        in said.out
+    )
+    assert "the shares of the categories drifted" in said.err
+    assert rows_of(spark, lake)["p1"][0] == "Books"

@@ -1,0 +1,213 @@
+"""Labels moved, merged and split: what the new version of a model gives is what the old one gave, under the new names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.relabel import RelabelSettings
+from jobs.relabel import main as relabel_main
+from lib.command import run_command
+from lib.errors import BundleError, InputError
+from lib.model.bundle import Bundle, load_bundle
+from lib.model.engines import build_engine, check_golden_rows
+from tests.conftest import SHIPPED
+from training.relabelling import Change, added_up, read_changes, relabelled_files, relabelling
+
+TEXTS = pa.array(
+    ["steel kettle", "usb cable for phones", "detective novel, paperback", "", "cotton shirt with a book pocket", None]
+)
+PATHS = ("Home > Kitchen", "Home > Kitchen > Kettles", "Media > Books", "Media > Films")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """The shipped model in a folder of versions of its own."""
+    return Path(shutil.copytree(SHIPPED, tmp_path / "models" / "shop"))
+
+
+@pytest.fixture
+def relabel(models: Path, tmp_path: Path) -> Callable[..., int]:
+    def run(*changes: tuple[str, str], options: tuple[str, ...] = ()) -> int:
+        file = tmp_path / "changes.csv"
+        with file.open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out).writerows([("old", "new"), *changes])
+        return run_command(RelabelSettings, relabel_main, "relabel", ["--model", str(models), "--changes", str(file), *options])
+
+    return run
+
+
+def scores(bundle: Bundle, engine: str = "onnx") -> np.ndarray:
+    return build_engine(engine, bundle, 1).scores_of(bundle.tokenizer, TEXTS).probabilities
+
+
+@pytest.mark.parametrize("engine", ["native", "onnx"])
+def test_moved_labels(models: Path, relabel, shipped: Bundle, capsys, engine: str) -> None:
+    assert relabel(("Books", "Media"), ("Household", "Books")) == 0
+    assert "2 of 4 labels moved, 4 now" in capsys.readouterr().out
+    bundle = load_bundle(str(models))
+    assert bundle.labels == ("Media", "Clothing & Accessories", "Electronics", "Books")
+    assert bundle.manifest["version"] == (models / "current").read_text().strip() != shipped.manifest["version"]
+    np.testing.assert_array_equal(scores(bundle, engine), scores(shipped, engine))
+    check_golden_rows(build_engine(engine, bundle, 1), bundle)
+    # Figures are the same under other names.
+    old, new = shipped.manifest["metrics"], bundle.manifest["metrics"]
+    assert new["per_class"]["Books"] == old["per_class"]["Household"]
+    assert new["comparison"] == old["comparison"]
+    assert bundle.manifest["thresholds"]["promises"][0]["labels"] == list(bundle.labels)
+
+
+@pytest.mark.parametrize("engine", ["native", "onnx"])
+def test_merged_labels(models: Path, relabel, shipped: Bundle, capsys, engine: str) -> None:
+    assert relabel(("Books", "Other"), ("Household", "Other")) == 0
+    assert "merged into 'Other': 'Books', 'Household'" in capsys.readouterr().out
+    bundle = load_bundle(str(models))
+    assert bundle.labels == ("Other", "Clothing & Accessories", "Electronics")
+    before, now = scores(shipped, engine), scores(bundle, engine)
+    np.testing.assert_allclose(now, np.column_stack([before[:, 0] + before[:, 3], before[:, 1], before[:, 2]]), atol=1e-6)
+    assert np.isnan(now[3]).all()
+    check_golden_rows(build_engine(engine, bundle, 1), bundle)
+    counts = np.array(shipped.manifest["metrics"]["confusion_matrix"])
+    right = counts[[0, 0, 3, 3], [0, 3, 0, 3]].sum() + counts[1, 1] + counts[2, 2]
+    assert bundle.manifest["metrics"]["accuracy"] == pytest.approx(right / counts.sum())
+    # What would have to be measured anew is not told.
+    assert "calibration" not in bundle.manifest["metrics"]
+    assert bundle.manifest["thresholds"]["promises"] == []
+    assert bundle.review_below == (shipped.review_below[0],) * 3
+
+
+def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
+    assert relabel(("Books", "Other"), ("Household", "Other")) == 0
+    first = load_bundle(str(models)).model_version
+    assert relabel(("Electronics", "Other"), ("Other", "Electronics")) == 0
+    bundle = load_bundle(str(models))
+    assert bundle.labels == ("Electronics", "Clothing & Accessories", "Other")
+    np.testing.assert_allclose(scores(bundle)[:, 0], scores(shipped)[:, [0, 3]].sum(axis=1), atol=1e-6)
+    # By what a label of an older version is called now: two of them have changed places since.
+    assert bundle.as_labelled_now("Household", shipped.model_version) == "Electronics"
+    assert bundle.as_labelled_now("Electronics", shipped.model_version) == "Other"
+    assert bundle.as_labelled_now("Electronics", first) == "Other"
+    assert bundle.as_labelled_now("Electronics", bundle.model_version) == "Electronics"
+    assert bundle.as_labelled_now("Electronics", "another/1") == "Electronics"
+
+
+def test_a_split_label_stays(models: Path, relabel, shipped: Bundle, capsys) -> None:
+    assert relabel(("Books", "Novels"), ("Books", "Textbooks"), ("Household", "Home")) == 0
+    assert "'Books' becomes several ('Novels', 'Textbooks'): it stays" in capsys.readouterr().out
+    bundle = load_bundle(str(models))
+    assert bundle.labels == ("Books", "Clothing & Accessories", "Electronics", "Home")
+    assert "'Books' becomes several" in next(models.glob(f"{bundle.manifest['version']}/README.md")).read_text()
+
+
+def test_current_stays_where_asked(models: Path, relabel) -> None:
+    before = (models / "current").read_text()
+    assert relabel(("Books", "Media"), options=("--no-promote",)) == 0
+    assert (models / "current").read_text() == before
+    assert len(list(models.glob("*/manifest.json"))) == 2
+    assert relabel(("Books", "Media")) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels", "split"),
+    [
+        # A branch moves with all below it, and the nearest line counts.
+        ([("Home", "House > Home")], ["House > Home > Kitchen", "House > Home > Kitchen > Kettles", *PATHS[2:]], []),
+        ([("Home", "House"), ("Home > Kitchen > Kettles", "Kettles")], ["House > Kitchen", "Kettles", *PATHS[2:]], []),
+        ([(" Media>Books", "Books")], None, None),
+        ([("Media  > Books ", "Books")], [*PATHS[:2], "Books", "Media > Films"], []),
+        ([("Media > Books", "Media"), ("Media > Films", "Media")], [*PATHS[:2], "Media", "Media"], []),
+        ([("Media", "Books"), ("Media", "Films")], list(PATHS), list(PATHS[2:])),
+        ([("Home > Kitchen", "Home"), ("Home", "Home > Kitchen")], ["Home", "Home > Kettles", *PATHS[2:]], None),
+    ],
+)
+def test_paths(changes, labels, split) -> None:
+    changes = [Change(*change) for change in changes]
+    if split is None:
+        with pytest.raises(InputError, match=r"Expected labels of the bundle as old ones in c\.csv"):
+            relabelling(PATHS, " > ", changes, "c.csv")
+        return
+    made = relabelling(PATHS, " > ", changes, "c.csv")
+    assert list(made.labels.values()) == labels
+    assert list(made.split) == split
+
+
+def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
+    labels = ("A > x", "A > y", "B", "C > z")
+    thresholds = {
+        **shipped.manifest["thresholds"],
+        "by_level": [0.5, 0.7],
+        "by_label": {"A > x": 0.8, "B": 0.4},
+        "promises": [],
+    }
+    manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
+    bundle = replace(shipped, manifest=json.loads(json.dumps(manifest)))
+    made = relabelling(labels, " > ", [Change("C", "A"), Change("B", "A > x > deep"), Change("A > x", "A > y")], "c.csv")
+    found, _ = relabelled_files(bundle, str(SHIPPED), made)
+    assert found["labels"] == ["A > x > deep", "A > y", "A > z"]
+    assert found["outputs"] == [1, 1, 0, 2]
+    # A merged label is as strict as the strictest of them, and a new level as the one above it.
+    assert found["thresholds"]["by_label"] == {
+        "A > y": max(0.8, shipped.manifest["thresholds"]["review_below"]),
+        "A > x > deep": 0.4,
+    }
+    assert found["thresholds"]["by_level"] == [0.5, 0.7, 0.7]
+    assert Bundle(found, "", shipped.files).tree.is_ordered
+
+
+def test_added_up() -> None:
+    found = added_up(np.array([[0.5, 0.25, 0.25]], np.float32), np.array([1, 0, 1]), 2)
+    np.testing.assert_array_equal(found, [[0.25, 0.75]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "Expected the header old,new in"),
+        ("from,to\nBooks,Media\n", "Expected the header old,new in"),
+        ("old,new\nBooks\n", "Expected an old and a new label in line 2 of"),
+        ("old,new\nBooks,\n", "Expected an old and a new label in line 2 of"),
+        ("old,new\n", "Expected labels that change in"),
+        ("old,new\nBooks,Books\n", "Expected labels that change in"),
+        ("old,new\nBook,Media\n", "found 'Book' that it does not have"),
+        ("old,new\nBooks,A\nHousehold,A\nElectronics,A\nClothing & Accessories,A\n", "Expected at least two labels to be left"),
+    ],
+)
+def test_wrong_changes(models: Path, tmp_path: Path, capsys, content: str, message: str) -> None:
+    (tmp_path / "changes.csv").write_text(content)
+    before = sorted(models.rglob("*"))
+    arguments = ["--model", str(models), "--changes", str(tmp_path / "changes.csv")]
+    assert run_command(RelabelSettings, relabel_main, "relabel", arguments) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(models.rglob("*")) == before
+
+
+def test_changes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_changes(str(tmp_path / "nowhere.csv"))
+    (tmp_path / "latin.csv").write_bytes("old,new\nBücher,Medien\n".encode("latin-1"))
+    with pytest.raises(InputError, match="it is not in UTF-8"):
+        read_changes(str(tmp_path / "latin.csv"))
+
+
+def built(models: Path) -> object:
+    return build_engine("onnx", load_bundle(str(models)), 1)
+
+
+@pytest.mark.parametrize("outputs", [[0, 1, 2], [0, 1, 2, 4], [0, 0, 1, 2], [0, 1, 2, True], ["a", "b", "c", "d"]])
+def test_outputs_that_do_not_fit(models: Path, relabel, outputs: list) -> None:
+    assert relabel(("Books", "Media")) == 0
+    folder = models / (models / "current").read_text().strip()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "outputs": outputs}))
+    # Else it would be refused for having been changed.
+    (folder / "manifest.sha256").unlink()
+    with pytest.raises(BundleError, match=r"outputs? |labels in"):
+        built(models)

@@ -1,0 +1,278 @@
+"""Labels of a bundle moved and merged: a new version of the model that gives the categories of a new taxonomy, without a training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.errors import InputError
+from lib.model.arrays import Float32s, Int64s
+from lib.model.bundle import (
+    KERAS_MODEL,
+    ONNX_MODEL,
+    RELABELLED_VERSION,
+    TOKENIZER,
+    Bundle,
+    digest_of_decisions,
+    read_evidence,
+    sha256_of,
+)
+from lib.model.metrics import classification_metrics
+from lib.model.tree import in_tree_order, path_of
+
+HEADER = ["old", "new"]
+MOST_NAMED = 5
+# What is taken along beside what scoring needs.
+CURVES = "evaluation/learning_curves.json"
+
+
+@dataclass(frozen=True)
+class Change:
+    """old is called new from now on; of labels that are paths both may be the start of one, and all below it moves."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """labels: of every label of a bundle the one it becomes; split: labels that stay as they are, since they become several, and which."""
+
+    labels: Mapping[str, str]
+    split: Mapping[str, Sequence[str]]
+
+    @property
+    def moved(self) -> dict[str, str]:
+        return {old: new for old, new in self.labels.items() if old != new}
+
+    @property
+    def merged(self) -> dict[str, list[str]]:
+        """Labels that several become, and these."""
+        counts = Counter(self.labels.values())
+        return {new: [old for old, becomes in self.labels.items() if becomes == new] for new in counts if counts[new] > 1}
+
+
+def read_changes(path: str) -> list[Change]:
+    """From a CSV file in UTF-8 with the header old,new.
+
+    Raises:
+        InputError: no such file, another header, or a line that has not two names.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise InputError(
+            f"Expected a CSV file with the header old,new at {path}, found none ({reason}); correct --changes."
+        ) from None
+    rows = list(csv.reader(text.splitlines()))
+    if not rows or [name.strip() for name in rows[0]] != HEADER:
+        raise InputError(
+            f"Expected the header old,new in {path}, found {','.join(rows[0]) if rows else 'nothing'!s:.100}; correct it."
+        )
+    changes = []
+    for number, row in enumerate(rows[1:], start=2):
+        if row and (len(row) != 2 or not all(name.strip() for name in row)):
+            raise InputError(
+                f"Expected an old and a new label in line {number} of {path}, found {','.join(row)!r:.200}; correct it."
+            )
+        if row:
+            changes.append(Change(*(name.strip() for name in row)))
+    return changes
+
+
+def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
+    """What becomes of each label. All changes count at once, so that two labels may change places.
+
+    Args:
+        separator: of labels that are paths, None for others. where: the file of the changes, for messages.
+    Raises:
+        InputError: an old label that the bundle does not have, nothing that changes, or fewer than two labels left.
+    """
+    becomes: dict[str, list[str]] = {}
+    for change in changes:
+        old, new = _plain(change.old, separator), _plain(change.new, separator)
+        if not new:
+            raise InputError(f"Expected a path as new label in {where}, found {change.new!r}, which has no level; correct it.")
+        if new not in becomes.setdefault(old, []):
+            becomes[old].append(new)
+    found: dict[str, str] = {}
+    split: dict[str, Sequence[str]] = {}
+    used: set[str] = set()
+    for label in labels:
+        start = next((start for start in _starts(label, separator) if start in becomes), "")
+        found[label] = label
+        if start:
+            used.add(start)
+            if len(becomes[start]) == 1:
+                found[label] = becomes[start][0] + _plain(label, separator)[len(start) :]
+            else:
+                split[label] = becomes[start]
+    _check_used(used, becomes, labels, where)
+    made = Relabelling(found, split)
+    if not made.moved and not split:
+        raise InputError(f"Expected labels that change in {where}, found none; correct it.")
+    if len(set(found.values())) < 2:
+        raise InputError(f"Expected at least two labels to be left, found all merged into one by {where}; correct it.")
+    return made
+
+
+def _check_used(used: set[str], becomes: Iterable[str], labels: Sequence[str], where: str) -> None:
+    unknown = [old for old in becomes if old not in used]
+    if unknown:
+        named = ", ".join(map(repr, unknown[:MOST_NAMED]))
+        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+        raise InputError(
+            f"Expected labels of the bundle as old ones in {where}, found {named}{more} that it does not have, or whose every label has a line "
+            f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
+        )
+
+
+def _plain(label: str, separator: str | None) -> str:
+    """A path in one spelling."""
+    return separator.join(path_of(label, separator)) if separator else label
+
+
+def _starts(label: str, separator: str | None) -> list[str]:
+    """The label, then what it lies below, the nearest first."""
+    if not separator:
+        return [label]
+    path = path_of(label, separator)
+    return [separator.join(path[:end]) for end in range(len(path), 0, -1)]
+
+
+def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, without the list of files, and the files of the new version. place: of the bundle, as `load_bundle` takes it.
+
+    Figures stay as they were where no labels were merged. Of merged ones accuracy and F1 follow from the confusions; what hangs on
+    confidences, or compares with other models, does not, and is left out.
+    """
+    manifest, separator = dict(bundle.manifest), bundle.manifest.get("label_separator")
+    kept = list(dict.fromkeys(made.labels.values()))
+    labels = list(in_tree_order(kept, separator)) if separator else kept
+    place_of = {label: i for i, label in enumerate(labels)}
+    places = np.array([place_of[made.labels[label]] for label in bundle.labels])
+    now = datetime.now(timezone.utc)
+    files = {name: bundle.files[name] for name in (KERAS_MODEL, ONNX_MODEL, TOKENIZER)}
+    manifest |= {
+        "format_version": RELABELLED_VERSION,
+        "created_at": now.isoformat(timespec="seconds"),
+        "labels": labels,
+        "outputs": [int(places[output]) for output in bundle.outputs],
+        "thresholds": _thresholds(bundle, made, labels, separator),
+        "golden": [_golden(row, places, len(labels)) for row in bundle.manifest["golden"]],
+        "metrics": _metrics(bundle.manifest.get("metrics") or {}, bundle.labels, made, labels, places),
+        "relabelled": [
+            *bundle.manifest.get("relabelled", []),
+            {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split)},
+        ],
+    }
+    digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, manifest)
+    manifest["version"] = f"{now:%Y%m%d}-{digest[:8]}"
+    curves = read_evidence(place, CURVES)
+    files |= {CURVES: curves} if curves else {}
+    files["evaluation/metrics.json"] = json.dumps(manifest["metrics"], ensure_ascii=False, indent=1).encode()
+    files["README.md"] = _card(bundle, manifest, made, read_evidence(place, "README.md")).encode()
+    return manifest, files
+
+
+def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, Any]:
+    return {**row, "probabilities": added_up(np.array([row["probabilities"]], np.float32), places, labels)[0].tolist()}
+
+
+def added_up(probabilities: Float32s, places: Int64s, labels: int) -> Float32s:
+    """Probabilities of labels to those of the labels they become, float32 [rows, labels]. places: where each of them goes."""
+    found = np.zeros((len(probabilities), labels), np.float32)
+    np.add.at(found.T, places, probabilities.T)
+    return found
+
+
+def _thresholds(bundle: Bundle, made: Relabelling, labels: Sequence[str], separator: str | None) -> dict[str, Any]:
+    """Of merged labels the strictest. What a precision was promised of holds for the labels as they were."""
+    old = bundle.manifest["thresholds"]
+    by_label: dict[str, float] = {}
+    for label, below in old.get("by_label", {}).items():
+        new = made.labels[label]
+        by_label[new] = max(by_label.get(new, 0.0), below)
+    # A merged label of which some had a threshold of their own, and others the one of all.
+    for new, olds in made.merged.items():
+        if new in by_label and any(label not in old.get("by_label", {}) for label in olds):
+            by_label[new] = max(by_label[new], old["review_below"])
+    found = {**old, "by_label": by_label}
+    found["promises"] = [] if made.merged else [_renamed(promise, made) for promise in old.get("promises", [])]
+    if separator:
+        levels, known = max(len(path_of(label, separator)) for label in labels), list(old["by_level"])
+        found |= {"by_level": [*known, *[known[-1]] * levels][:levels], "level_promises": []}
+    return found
+
+
+def _renamed(promise: Mapping[str, Any], made: Relabelling) -> dict[str, Any]:
+    return {**promise, "labels": [made.labels.get(label, label) for label in promise["labels"]]}
+
+
+def _metrics(
+    old: Mapping[str, Any], old_labels: Sequence[str], made: Relabelling, labels: Sequence[str], places: Int64s
+) -> dict[str, Any]:
+    if not old:
+        return {}
+    # Those of levels follow neither from the labels' names nor from their confusions.
+    kept = {name: value for name, value in old.items() if name != "hierarchy"}
+    counted = classification_metrics(_confusions(old, old_labels, places, len(labels)), labels)
+    if made.merged:
+        told = ("judged_on", "out_of_vocabulary_share", "unfamiliar", "labels_probably_wrong")
+        kept = {name: old[name] for name in told if name in old} | {
+            "elsewhere": [],
+            "better_baselines": [],
+            "cross_validation": None,
+        }
+    else:
+        kept["elsewhere"] = [{**row, "label": made.labels.get(row["label"], row["label"])} for row in old.get("elsewhere", [])]
+    return {**kept, **counted, "labels": list(labels)}
+
+
+def _confusions(metrics: Mapping[str, Any], old_labels: Sequence[str], places: Int64s, labels: int) -> Int64s:
+    """int64 [labels, labels + 1] of what was judged; labels that only the evidence had are left out."""
+    found = np.zeros((labels, labels + 1), np.int64)
+    matrix = metrics.get("confusion_matrix")
+    cells = (
+        metrics.get("confusions", [])
+        if matrix is None
+        else [(i, j, rows) for i, row in enumerate(matrix) for j, rows in enumerate(row)]
+    )
+    for truth, predicted, rows in cells:
+        if truth < len(old_labels):
+            found[places[truth], places[predicted] if predicted < len(old_labels) else labels] += rows
+    return found
+
+
+def _card(bundle: Bundle, manifest: Mapping[str, Any], made: Relabelling, before: bytes | None) -> str:
+    moves = [f"| {old} | {new} |" for old, new in made.moved.items()]
+    merged = "Figures that hang on confidences or on other models were left out, since labels were merged: measure them with the job `evaluate`. "
+    lines = [
+        f"# {manifest['name']} {manifest['version']}",
+        "",
+        f"Relabelled from {bundle.model_version}, whose network it has: no text was learned. {merged if made.merged else ''}"
+        "What follows the table is that version's own card, with the labels of then.",
+        "",
+        "| label before | label now |",
+        "|---|---|",
+        *moves,
+        "",
+        *[
+            f"- {label!r} becomes several ({', '.join(map(repr, news))}): it stays until a model is trained that knows them."
+            for label, news in made.split.items()
+        ],
+        "",
+    ]
+    # Its pictures stayed where they were made.
+    card = re.sub(r"^!\[.*\]\(.*\)\n?", "", (before or b"").decode(errors="replace"), flags=re.MULTILINE)
+    return "\n".join([*lines, card.replace("# ", "## ", 1) if card.startswith("# ") else card])
