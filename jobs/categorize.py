@@ -99,6 +99,10 @@ class CategorizeSettings(JobSettings):
     guard_length: float = guard("change of the mean length of a text column's texts, as a share", Limits.length)
     guard_ids: float = guard("share of ids that are new, or gone, since the last good run", Limits.ids)
     guard_moved: float = guard("share of the products that stay whose category changes under the same model", Limits.moved)
+    guard_category: float = guard(
+        "fall of the rows of a category, or of a level above some, that had a hundredth of them or more, as a share",
+        Limits.category,
+    )
     guard_removed: float = guard("share of the table's rows that --missing delete removes", Limits.removed)
     guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs, within=at_least(1))
     guard_from_rows: int = option(

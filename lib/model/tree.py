@@ -64,6 +64,14 @@ class Tree:
         return found
 
     @cached_property
+    def ancestors(self) -> dict[str, list[str]]:
+        """Of each label its path and those of the levels above it as texts, the top first."""
+        return {
+            label: [self.separator.join(path[:end]) for end in range(1, len(path) + 1)]
+            for label, path in zip(self.labels, self.paths, strict=True)
+        }
+
+    @cached_property
     def is_ordered(self) -> bool:
         """Whether labels below one node stand side by side, at every level."""
         for nodes in self.nodes:

@@ -17,6 +17,9 @@ NEW_IDS = "new ids"
 GONE_IDS = "gone ids"
 REMOVED = "removed"
 MOVED = "moved"
+FALLEN = "fallen:"
+# Of the rows that have a category: what has fewer comes and goes.
+LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Limits:
     confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
     column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
     good run did not have, or of its ids that are gone. moved: the share of the products that stay whose category changes under the
-    same model. removed: the share of the table's rows that the run would delete, whatever its
+    same model. category: the fall of the rows of a category, or of a level above it, that had at least LEAST_SHARE of them, as a share.
+    removed: the share of the table's rows that the run would delete, whatever its
     size. from_rows: beside good runs of fewer rows nothing else is compared, their shares say little. runs: how many good runs
     make the yardstick.
     """
@@ -44,6 +48,7 @@ class Limits:
     length: float = 0.5
     ids: float = 0.5
     moved: float = 0.2
+    category: float = 0.8
     removed: float = 0.8
     from_rows: int = 1000
     runs: int = 7
@@ -156,6 +161,7 @@ def measures(run: RunRecord, good: Yardstick, limits: Limits) -> list[Measure]:
         if value is not None:
             found += _of_ids(key, value, limits)
             found += _of_texts(key, value, good.guarded.get(key), limits)
+            found += _of_categories(key, value, limits)
     return found + _of_counts(run, good, limits)
 
 
@@ -173,6 +179,35 @@ def _of_ids(key: str, value: float, limits: Limits) -> list[Measure]:
         return []
     name, what, limit = known[key]
     return [Measure(name, None, value, value, limit, f"{value:.1%} of {what} (limit {limit:.0%})")]
+
+
+def _of_categories(key: str, value: float, limits: Limits) -> list[Measure]:
+    if not key.startswith(FALLEN):
+        return []
+    name = key.removeprefix(FALLEN)
+    phrase = f"the rows of the category {name!r} fell by {value:.1%} (limit {limits.category:.0%})"
+    return [Measure(f"fall of the rows of {name}", None, value, value, limits.category, phrase)]
+
+
+def fallen(now: Mapping[str, float], before: Mapping[str, float], paths: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Of the categories, and of the levels above them, the one that lost most of its rows, and what share of them; none where none lost any.
+
+    Args:
+        now, before: rows by category. paths: of categories that are paths the names of all levels that they lie below, the top first,
+            and their own.
+    """
+    sums: list[dict[str, float]] = []
+    for rows in (now, before):
+        added: dict[str, float] = {}
+        for category, count in rows.items():
+            for name in paths.get(category, [category]):
+                added[name] = added.get(name, 0.0) + count
+        sums.append(added)
+    least = LEAST_SHARE * sum(before.values())
+    falls = {name: 1 - sums[0].get(name, 0.0) / rows for name, rows in sums[1].items() if rows >= least and rows}
+    # Of equal ones the largest: where all of a branch is gone, that is what to tell.
+    worst = max(falls, key=lambda name: (falls[name], sums[1][name]), default="")
+    return {f"{FALLEN}{worst}": falls[worst]} if worst and falls[worst] > 0 else {}
 
 
 def _of_texts(key: str, value: float, past: float | None, limits: Limits) -> list[Measure]:

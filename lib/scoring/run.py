@@ -23,7 +23,7 @@ from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.forecast import Forecast, forecast
-from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, yardstick
+from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, fallen, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
@@ -381,6 +381,7 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
         **_moved(selection, scored.groups),
+        **_fallen(run, counted, good),
         **_shares_of_ids(run, found, selection),
     }
     return replace(
@@ -420,6 +421,12 @@ def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
     every = selection.stood.every if selection.stood else 1
     stood, moved = (every * sum(getattr(group, name) for group in groups) for name in ("stood", "moved"))
     return {MOVED: moved / (stood + selection.unchanged.ids)} if stood else {}
+
+
+def _fallen(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
+    """The category, or the level above some, that lost most of its rows since the last good runs."""
+    now, before = ({name: share * one.rows_in for name, share in (one.category_shares or {}).items()} for one in (record, good))
+    return fallen(now, before, run.bundle.tree.ancestors if run.bundle.tree else {}) if now else {}
 
 
 def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.scoring.guardrails import Limits, Yardstick, breaches, yardstick
+from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, yardstick
 from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
 
@@ -116,3 +116,22 @@ def test_rounds_of_a_stream_count_as_one_run_a_day() -> None:
     assert yardstick([*rounds, run(1, 4000, "incremental")], Limits()).rows_in == 4000
     # Two nights on one day are two.
     assert yardstick([run(3, 10, "full"), run(3, 20, "incremental"), run(3, 30, "stream")], Limits()).rows_in == 20
+
+
+def test_the_category_that_fell_most() -> None:
+    paths = {"A > x": ["A", "A > x"], "A > y": ["A", "A > y"], "B": ["B"]}
+    before = {"A > x": 100.0, "A > y": 300.0, "B": 600.0}
+    assert fallen({"A > x": 90.0, "A > y": 300.0, "B": 900.0}, before, paths) == {"fallen:A > x": pytest.approx(0.1)}
+    # Of a branch that is gone the branch is told.
+    assert fallen({"B": 600.0}, before, paths) == {"fallen:A": 1.0}
+    assert fallen(before, before, paths) == {}
+    # Without paths each category by itself; one of few rows may go.
+    assert fallen({"B": 600.0, "A > y": 150.0}, {**before, "few": 9.0}, {}) == {"fallen:A > x": 1.0}
+    assert fallen({"B": 10.0}, {}, {}) == {}
+
+
+def test_a_category_that_is_gone_is_told() -> None:
+    run = replace(GOOD, guarded={"fallen:Books": 0.81})
+    assert breaches(run, measure(GOOD), Limits()) == ["the rows of the category 'Books' fell by 81.0% (limit 80%)"]
+    assert breaches(replace(GOOD, guarded={"fallen:Books": 0.8}), measure(GOOD), Limits()) == []
+    assert breaches(run, measure(GOOD), Limits(category=math.inf)) == []
