@@ -7,9 +7,11 @@ different words is scored n + 1 times, which is nothing for one text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lib.errors import InputError
@@ -17,6 +19,11 @@ from lib.model.bundle import Bundle
 from lib.model.engines import Engine
 from lib.model.fields import markers_of
 from lib.model.text import tokens_of
+from lib.model.tree import Tree
+
+# On a terminal: of thousands of labels, and of the words of each level.
+MOST_SCORES, WORDS_OF_A_LEVEL = 10, 4
+Float64s = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,20 @@ class WordEffect:
 
 
 @dataclass(frozen=True)
+class LevelEffect:
+    """A level of a category that is a path, the sum of the probabilities below it, and the words that moved this, the strongest first."""
+
+    level: str
+    confidence: float
+    words: tuple[WordEffect, ...]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A text's category and what moved it; `words` the strongest first, `unknown` those that the model does not know.
 
-    unfamiliarity: of lib.model.unfamiliarity; None under a bundle that is older than it.
+    unfamiliarity: of lib.model.unfamiliarity; None under a bundle that is older than it. levels: of a category that is a path, the
+    top first; none of others.
 
     `tokens_read` of `tokens`: what stands behind the bundle's limit is not read at all.
     """
@@ -49,6 +66,7 @@ class Explanation:
     tokens: int
     tokens_read: int
     unfamiliarity: float | None = None
+    levels: tuple[LevelEffect, ...] = ()
 
 
 def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = None) -> Explanation:
@@ -68,38 +86,59 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
     words = [word for word in dict.fromkeys(tokens) if word not in markers]
     known = [word for word in words if bundle.tokenizer.knows(word)]
     variants = [tokens, *([None if token == word else token for token in tokens] for word in known)]
-    probabilities, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of_tokens(pa.array(variants)))
-    probabilities = probabilities.astype(float)
+    found, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of_tokens(pa.array(variants)))
+    probabilities = found.astype(float)
     label = int(probabilities[0].argmax()) if category is None else bundle.labels.index(category)
-    column = np.clip(probabilities[:, label], 1e-7, 1 - 1e-7)
-    odds = np.log(column / (1 - column))
-    effects = [
-        WordEffect(word, tokens.count(word), float(probabilities[i, label]), float(odds[0] - odds[i]))
-        for i, word in enumerate(known, start=1)
-    ]
-    ranked = sorted(effects, key=lambda one: (-abs(one.effect), one.word))
+    counted = [(word, tokens.count(word)) for word in known]
     order = np.argsort(-probabilities[0], kind="stable")
     return Explanation(
         bundle.labels[label],
         float(probabilities[0, label]),
         {bundle.labels[i]: float(probabilities[0, i]) for i in order},
-        tuple(ranked),
+        _effects(counted, probabilities[:, label]),
         tuple(word for word in words if word not in set(known)),
         len(every),
         len(tokens),
         float(bundle.unfamiliarity.of(evidence[:1])[0]) if bundle.unfamiliarity else None,
+        _levels(counted, probabilities, bundle.tree, label) if bundle.tree else (),
     )
+
+
+def _effects(words: Sequence[tuple[str, int]], probabilities: Float64s) -> tuple[WordEffect, ...]:
+    """Of words and how often they stand in the text. probabilities: with all words, then without each of them."""
+    column = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    odds = np.log(column / (1 - column))
+    effects = [
+        WordEffect(word, count, float(probabilities[i]), float(odds[0] - odds[i]))
+        for i, (word, count) in enumerate(words, start=1)
+    ]
+    return tuple(sorted(effects, key=lambda one: (-abs(one.effect), one.word)))
+
+
+def _levels(words: Sequence[tuple[str, int]], probabilities: Float64s, tree: Tree, label: int) -> tuple[LevelEffect, ...]:
+    found = []
+    for nodes, name in zip(tree.nodes, tree.ancestors[tree.labels[label]], strict=False):
+        column = probabilities[:, nodes == nodes[label]].sum(axis=1)
+        found.append(LevelEffect(name, min(float(column[0]), 1.0), _effects(words, column)))
+    return tuple(found)
 
 
 def explanation_text(found: Explanation, top: int) -> str:
     """For a terminal: the category, then the `top` words that moved it most."""
-    scores = ", ".join(f"{label} {score:.3f}" for label, score in found.scores.items())
+    shown = list(found.scores.items())[:MOST_SCORES]
+    more = f", and {len(found.scores) - len(shown):,} more" if len(found.scores) > len(shown) else ""
+    scores = ", ".join(f"{label} {score:.3f}" for label, score in shown) + more
     lines = [f"{found.category} {found.confidence:.3f}  ({scores})", ""]
     words = found.words[:top]
     width = max([len("word"), *(len(one.word) for one in words)])
     lines.append(f"{'word':{width}}  times  log-odds  without it")
     for one in words:
         lines.append(f"{one.word:{width}}  {one.count:5d}  {one.effect:+8.2f}  {one.probability_without:10.3f}")
+    if found.levels:
+        lines += ["", "its levels, and what moved each of them most:"]
+    for level in found.levels:
+        moved = ", ".join(f"{one.word} {one.effect:+.2f}" for one in level.words[:WORDS_OF_A_LEVEL])
+        lines.append(f"{level.level} {level.confidence:.3f}  {moved}")
     if found.unfamiliarity is not None:
         lines += [
             "",

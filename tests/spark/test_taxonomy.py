@@ -29,7 +29,8 @@ from lib.command import run_command
 from lib.errors import BundleError
 from lib.model.bundle import load_bundle
 from lib.model.decisions import decided
-from lib.model.engines import checked_engine
+from lib.model.engines import build_engine, checked_engine
+from lib.model.explanation import explain, explanation_text
 from lib.model.text import TextSettings
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.recipes import tiny_place, tiny_recipe
@@ -268,6 +269,23 @@ def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
     assert {row["levels"]: row["products"] for row in levels} == Counter(len(row["published_path"]) for row in known)
     assert gone == [{"product_id": "2", "category": "Gone", "corrected_by": "ann"}]
     assert {row["product_id"] for row in review} == {row["product_id"] for row in known if len(row["published_path"]) == 1}
+
+
+def test_what_decided_at_each_level(tree) -> None:
+    bundle = load_bundle(str(tree))
+    engine = build_engine("onnx", bundle, 1)
+    found = explain("stainless steel kettle", bundle, engine)
+    assert [level.level for level in found.levels] == [found.category.split(" > ")[0], found.category]
+    branch = [score for label, score in found.scores.items() if label.startswith(found.levels[0].level)]
+    assert found.levels[0].confidence == pytest.approx(sum(branch))
+    # The last level is the category itself.
+    assert found.levels[1].confidence == pytest.approx(found.confidence)
+    assert found.levels[1].words == found.words
+    without = engine.probabilities(bundle.tokenizer.ids_of_tokens(pa.array([["stainless", "steel", None]])))[0]
+    kettle = next(one for one in found.levels[0].words if one.word == "kettle")
+    places = [i for i, label in enumerate(bundle.labels) if label.startswith(found.levels[0].level)]
+    assert kettle.probability_without == pytest.approx(float(without[places].sum()), abs=1e-6)
+    assert f"{found.levels[0].level} {found.levels[0].confidence:.3f}  " in explanation_text(found, 5)
 
 
 def test_a_branch_that_moves_below_another(spark, tmp_path, tree) -> None:

@@ -10,7 +10,7 @@ from jobs.explain import ExplainSettings, main
 from lib.command import run_command
 from lib.errors import InputError
 from lib.model.engines import build_engine
-from lib.model.explanation import explain, explanation_text
+from lib.model.explanation import Explanation, explain, explanation_text
 
 TEXT = "Stainless steel kettle, 1.7 litres. The kettle zzyzx is light."
 
@@ -80,3 +80,9 @@ def test_the_job_shows_as_many_words_as_asked(capsys) -> None:
 def test_wrong_use(capsys, wrong) -> None:
     assert run(*wrong) == 2
     assert capsys.readouterr().err.startswith("error: Expected")
+
+
+def test_of_thousands_of_labels_the_terminal_shows_a_few() -> None:
+    found = Explanation("label 0", 0.5, {f"label {i}": 0.5 / (i + 1) for i in range(3000)}, (), (), 1, 1)
+    first = explanation_text(found, 5).splitlines()[0]
+    assert first.endswith("label 9 0.050, and 2,990 more)")
