@@ -31,7 +31,8 @@ class Limits:
     confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
     column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
     good run did not have, or of its ids that are gone. moved: the share of the products that stay whose category changes under the
-    same model. category: the fall of the rows of a category, or of a level above it, that had at least LEAST_SHARE of them, as a share.
+    same model. category: the fall of the rows of a category, or of a level above it, that had at least LEAST_SHARE of them, as a share,
+    beside that of all.
     removed: the share of the table's rows that the run would delete, whatever its
     size. from_rows: beside good runs of fewer rows nothing else is compared, their shares say little. runs: how many good runs
     make the yardstick.
@@ -185,12 +186,14 @@ def _of_categories(key: str, value: float, limits: Limits) -> list[Measure]:
     if not key.startswith(FALLEN):
         return []
     name = key.removeprefix(FALLEN)
-    phrase = f"the rows of the category {name!r} fell by {value:.1%} (limit {limits.category:.0%})"
+    phrase = f"the rows of the category {name!r} fell by {value:.1%} beside the others (limit {limits.category:.0%})"
     return [Measure(f"fall of the rows of {name}", None, value, value, limits.category, phrase)]
 
 
 def fallen(now: Mapping[str, float], before: Mapping[str, float], paths: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Of the categories, and of the levels above them, the one that lost most of its rows, and what share of them; none where none lost any.
+
+    Of rows that all lose alike none has lost: that is what the guardrail of the rows tells.
 
     Args:
         now, before: rows by category. paths: of categories that are paths the names of all levels that they lie below, the top first,
@@ -204,7 +207,10 @@ def fallen(now: Mapping[str, float], before: Mapping[str, float], paths: Mapping
                 added[name] = added.get(name, 0.0) + count
         sums.append(added)
     least = LEAST_SHARE * sum(before.values())
-    falls = {name: 1 - sums[0].get(name, 0.0) / rows for name, rows in sums[1].items() if rows >= least and rows}
+    left = min(sum(now.values()) / max(sum(before.values()), 1), 1.0)
+    falls = {
+        name: 1 - sums[0].get(name, 0.0) / (rows * left) for name, rows in sums[1].items() if rows >= least and rows * left
+    }
     # Of equal ones the largest: where all of a branch is gone, that is what to tell.
     worst = max(falls, key=lambda name: (falls[name], sums[1][name]), default="")
     return {f"{FALLEN}{worst}": falls[worst]} if worst and falls[worst] > 0 else {}

@@ -124,6 +124,9 @@ def test_the_category_that_fell_most() -> None:
     assert fallen({"A > x": 90.0, "A > y": 300.0, "B": 900.0}, before, paths) == {"fallen:A > x": pytest.approx(0.1)}
     # Of a branch that is gone the branch is told.
     assert fallen({"B": 600.0}, before, paths) == {"fallen:A": 1.0}
+    # Where all lose alike none has lost.
+    assert fallen({"A > x": 10.0, "A > y": 30.0, "B": 60.0}, before, paths) == {}
+    assert fallen({"A > x": 5.0, "A > y": 30.0, "B": 65.0}, before, paths) == {"fallen:A > x": pytest.approx(0.5)}
     assert fallen(before, before, paths) == {}
     # Without paths each category by itself; one of few rows may go.
     assert fallen({"B": 600.0, "A > y": 150.0}, {**before, "few": 9.0}, {}) == {"fallen:A > x": 1.0}
@@ -132,6 +135,8 @@ def test_the_category_that_fell_most() -> None:
 
 def test_a_category_that_is_gone_is_told() -> None:
     run = replace(GOOD, guarded={"fallen:Books": 0.81})
-    assert breaches(run, measure(GOOD), Limits()) == ["the rows of the category 'Books' fell by 81.0% (limit 80%)"]
+    assert breaches(run, measure(GOOD), Limits()) == [
+        "the rows of the category 'Books' fell by 81.0% beside the others (limit 80%)"
+    ]
     assert breaches(replace(GOOD, guarded={"fallen:Books": 0.8}), measure(GOOD), Limits()) == []
     assert breaches(run, measure(GOOD), Limits(category=math.inf)) == []
