@@ -33,7 +33,8 @@ class PublishSettings(JobSettings):
         "for files, with a slash in it: Parquet and a manifest.json that names them"
     )
     table: str = option(
-        "the table in the database: SCHEMA.TABLE, made the first time; TABLE_published beside it says what is in it",
+        "the table in the database: SCHEMA.TABLE, made the first time; beside it TABLE_published says what is in it, and TABLE_corrections what "
+        "people have said",
         default=DEFAULT_TABLE,
     )
     reload: bool = option(
@@ -103,10 +104,12 @@ def _say(line: str) -> None:
 
 def _text(done: Loaded, target: str, name: object) -> str:
     version = f"version {done.state.number} of {target} (run {done.state.run_id})"
+    people = [] if done.corrections is None else [f"  {name}_corrections holds the {done.corrections:,} corrections that stand"]
     if done.counts is None:
-        return f"nothing to do: {name} holds {version} already, {done.state.rows:,} rows"
+        nothing = "no other row" if people else "nothing to do"
+        return "\n".join([f"{nothing}: {name} holds {version} already, {done.state.rows:,} rows", *people])
     counts = f"{done.counts.inserted:,} inserted, {done.counts.updated:,} updated, {done.counts.deleted:,} deleted"
-    lines = [f"{name} holds {version}: {done.state.rows:,} rows", f"  {counts}; {done.how}"]
+    lines = [f"{name} holds {version}: {done.state.rows:,} rows", f"  {counts}; {done.how}", *people]
     if done.altered:
         lines.append(f"  {done.altered:,} rows held U+0000, or bytes that are no UTF-8, for which PostgreSQL has U+FFFD")
     return "\n".join(lines)

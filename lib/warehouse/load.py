@@ -15,8 +15,10 @@ from lib.failpoints import reached
 from lib.tables.locations import Location, files_and_bytes, files_are_gone, newest_snapshot, pinned, rows_at, rows_counted
 from lib.warehouse.changes import OPERATION, ORDER, all_rows, changes
 from lib.warehouse.columns import ID, Column, columns_of
+from lib.warehouse.copying import copy
+from lib.warehouse.corrections import load_corrections
 from lib.warehouse.ddl import alter_table, create_table
-from lib.warehouse.lines import FEW, Stream, lines, refused_row
+from lib.warehouse.lines import FEW, lines
 from lib.warehouse.merge import create_staging, merge
 from lib.warehouse.server import Connection, Name, alone, kind_of
 from lib.warehouse.state import Counts, State, read_state, write_state
@@ -33,12 +35,13 @@ NOTHING, NOTE_ONLY, FIRST, ALL, CHANGES = "nothing", "note only", "first", "all"
 @dataclass(frozen=True)
 class Loaded:
     """What was done. counts: None where the warehouse held that version already. how: where the rows came from. altered: rows with a U+FFFD for what PostgreSQL
-    cannot hold, of those sent."""
+    cannot hold, of those sent. corrections: how many stand, where they have changed; None where they have not."""
 
     state: State
     counts: Counts | None
     how: str = ""
     altered: int = 0
+    corrections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def load(one: Load) -> Loaded:
         there = read_state(one.connection, one.name)
         wanted = _wanted(one)
         way, because = _way(one, there, wanted)
+        corrections = load_corrections(one.spark, one.table, one.connection, one.name)
         if way == NOTHING:
             assert there
-            return Loaded(there, None)
-        done = _publish(one, there, wanted, way, because)
+            return Loaded(there, None, corrections=corrections)
+        done = replace(_publish(one, there, wanted, way, because), corrections=corrections)
         reached("merged")
     reached("loaded")
     return done
@@ -150,7 +154,7 @@ def _first(one: Load, wanted: State) -> tuple[Counts, int]:
     create_table(one.connection, one.name, wanted.columns)
     rows, many = _all_rows(one, wanted.number)
     # Of a table that this transaction has made nobody else sees a row: it needs no second look at them later.
-    copied, altered = _copy(one, one.name.sql, " FREEZE,", lines(rows, wanted.columns), many)
+    copied, altered = copy(one.connection, one.table, one.name.sql, lines(rows, wanted.columns), many, " FREEZE,")
     one.connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (product_id)").format(one.name.sql))
     reached("staged")
     return Counts(inserted=copied), altered
@@ -193,31 +197,5 @@ def _all_rows(one: Load, version: int) -> tuple[DataFrame, bool]:
 
 
 def _stage(one: Load, staged: sql.Composable, rows: DataFrame, columns: Sequence[Column], many: bool = False) -> int:
-    _, altered = _copy(one, staged, "", lines(rows, columns, F.col(OPERATION), F.col(ORDER)), many)
+    _, altered = copy(one.connection, one.table, staged, lines(rows, columns, F.col(OPERATION), F.col(ORDER)), many)
     return altered
-
-
-def _copy(one: Load, into: sql.Composable, option: str, made: DataFrame, many: bool) -> tuple[int, int]:
-    """Rows copied, and how many of them hold a U+FFFD.
-
-    Raises:
-        InputError: a row that PostgreSQL cannot hold.
-    """
-    stream = Stream(made, many)
-    query = sql.SQL("COPY {} FROM STDIN WITH ({} FORMAT csv)").format(into, sql.SQL(option))  # type: ignore[arg-type]
-    try:
-        with one.connection.cursor() as cursor:
-            with cursor.copy(query) as copy:
-                for number, piece in enumerate(stream.pieces()):
-                    copy.write(piece)
-                    if not number:
-                        reached("copying")
-            return cursor.rowcount, stream.altered
-    except Exception as error:
-        refused = refused_row(error)
-        if refused is None:
-            raise
-        raise InputError(
-            f"Expected dates from the year 1 to PostgreSQL's last in {one.table.given}, found one that is not: the product {refused}; correct it in the source, "
-            "or do not carry the column."
-        ) from None

@@ -18,7 +18,7 @@ from lib.redaction import redacted
 
 # PostgreSQL cuts longer names without an error. In bytes.
 MOST_NAME_BYTES = 63
-STATE_SUFFIX = "_published"
+STATE_SUFFIX, CORRECTIONS_SUFFIX = "_published", "_corrections"
 # From 14 on the seconds of a time are exact numbers.
 OLDEST_SERVER = 140000
 # What a role or a database may have set otherwise: limits for people's queries, and how values are written.
@@ -43,7 +43,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Name:
-    """A table of the warehouse; beside it stands its state, `TABLE_published`."""
+    """A table of the warehouse; beside it stand its state, `TABLE_published`, and what people have said, `TABLE_corrections`."""
 
     schema: str
     table: str
@@ -55,6 +55,14 @@ class Name:
     @property
     def state(self) -> Name:
         return Name(self.schema, self.table + STATE_SUFFIX)
+
+    @property
+    def corrections(self) -> Name:
+        return Name(self.schema, self.table + CORRECTIONS_SUFFIX)
+
+    def quoted(self, connection: Connection) -> str:
+        """As a text that PostgreSQL reads as this very name."""
+        return self.sql.as_string(connection)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.table}"
@@ -127,9 +135,9 @@ def table_named(connection: Connection, given: str) -> Name:
         raise InputError(f"Expected SCHEMA.TABLE in --table, found {given!r} of {len(parts)} parts; correct it.")
     schema = parts[0] if len(parts) == 2 else _value(connection, "SELECT current_schema()::text")
     name = Name(schema or "public", parts[-1])
-    if len(name.state.table.encode()) > MOST_NAME_BYTES:
+    if len(name.corrections.table.encode()) > MOST_NAME_BYTES:
         raise InputError(
-            f"Expected a name of at most {MOST_NAME_BYTES - len(STATE_SUFFIX)} bytes in --table, beside which TABLE{STATE_SUFFIX} can stand, "
+            f"Expected a name of at most {MOST_NAME_BYTES - len(CORRECTIONS_SUFFIX)} bytes in --table, beside which TABLE{CORRECTIONS_SUFFIX} can stand, "
             f"found {name.table!r} of {len(name.table.encode())}; choose a shorter one."
         )
     if not _value(connection, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", name.schema):
@@ -138,7 +146,7 @@ def table_named(connection: Connection, given: str) -> Name:
             f"Expected the schema {name.schema} in the database {connection.info.dbname}, found none; create it ({schemas}), or correct "
             "--table."
         )
-    for one in (name, name.state):
+    for one in (name, name.state, name.corrections):
         kind = kind_of(connection, one)
         if kind not in (None, "r", "p"):
             raise InputError(

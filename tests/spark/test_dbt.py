@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from lib.warehouse.corrections import SAID
 from lib.warehouse.state import COMMENTS as COMMENTS_OF_STATE
 from schemas.tables import CATEGORIZED, COMMENTS
 from tests.conftest import ROOT
+from tests.corrections import correct
 from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
 from tests.warehouse import ask, publish
 
@@ -34,7 +35,6 @@ profile: shop
 vars:
   catalog_schema: catalog
   catalog_table: products
-  corrections_table: corrections
   carried_columns: [title]
 """
 
@@ -74,13 +74,7 @@ class Project:
 def project(tmp_path: Path, database: str) -> Project:
     if not DBT.exists():
         pytest.skip("dbt is not in build/dbt; ./run-tests.sh puts it there, from requirements/dbt.lock")
-    ask(database, "CREATE TABLE catalog.corrections (product_id text, category text, corrected_at timestamptz)")
     return Project(tmp_path / "shop", database)
-
-
-def correct(database: str, product_id: str, category: str | None) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute("INSERT INTO catalog.corrections VALUES (%s, %s, clock_timestamp())", (product_id, category))
 
 
 def of_lake(spark, lake: Path) -> dict[str, Any]:
@@ -90,10 +84,9 @@ def of_lake(spark, lake: Path) -> dict[str, Any]:
 def test_two_nights_in_the_models(spark, project, database, tmp_path) -> None:
     lake = tmp_path / "lake"
     assert run(write_source(tmp_path / "in.parquet", FIRST), lake, "--carry", "title") == 0
+    correct(lake, {"1": "Toys", "2": "Toys"})
+    correct(lake, {"2": None})
     assert publish(lake, database) == 0
-    correct(database, "1", "Toys")
-    correct(database, "2", "Toys")
-    correct(database, "2", None)
     project.build()
     first = of_lake(spark, lake)
     assert project.rows("products", "product_id, category, is_corrected, model_category, title") == [
@@ -103,9 +96,8 @@ def test_two_nights_in_the_models(spark, project, database, tmp_path) -> None:
     assert project.rows("moved_products", "product_id, to_category") == []
     # Another night, on which a product is gone, and two that are corrected.
     assert run(write_source(tmp_path / "in.parquet", SECOND), lake, "--carry", "title", "--missing", "mark") == 0
+    correct(lake, {"1": None, "3": "Toys"})
     assert publish(lake, database) == 0
-    correct(database, "1", None)
-    correct(database, "3", "Toys")
     project.build()
     second = of_lake(spark, lake)
     now = {name: "Toys" if name == "3" else row["category"] for name, row in second.items()}
@@ -160,4 +152,5 @@ def test_a_fault_in_the_table_ends_the_build(project, database, lake, tmp_path) 
     sources = {one["name"]: {c["name"]: c["description"] for c in one["columns"].values()} for one in told["sources"].values()}
     assert sources["products"] == {name: COMMENTS[name] for name in CATEGORIZED.names}
     assert sources["published"] == COMMENTS_OF_STATE
+    assert sources["corrections"] == SAID
     assert {one["name"] for one in told["exposures"].values()} == {"storefront", "catalog_quality"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.corrections import correct
 from tests.faults.nights import FIRST, SECOND, ledger, run, titles_hash, vacuum_all, write_source
 from tests.spark.conftest import rollback
 from tests.spark.test_maintain import maintain
@@ -127,7 +128,7 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
         ("DATABASE", ("--table", "a.b.c"), 2, "found 'a.b.c' of 3 parts"),
         ("DATABASE", ("--table", "a..c"), 2, "Expected SCHEMA.TABLE in --table, found 'a..c'"),
         ("DATABASE", ("--table", "nowhere.products"), 2, "create it (CREATE SCHEMA"),
-        ("DATABASE", ("--table", "catalog." + "n" * 54), 2, "of at most 53 bytes"),
+        ("DATABASE", ("--table", "catalog." + "n" * 52), 2, "of at most 51 bytes"),
         ("DATABASE", ("--table", "pg_catalog.pg_tables"), 2, "found something else; choose another"),
     ],
 )
@@ -151,3 +152,34 @@ def test_what_is_not_overwritten(spark, lake, tmp_path, database, capsys) -> Non
         assert because in capsys.readouterr().err
     assert hashes_there(database) == titles_hash(FIRST)
     assert publish(f"{lake}_runs", database) == 2
+
+
+def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -> None:
+    def said() -> list[tuple[str, str, str]]:
+        return ask(database, "SELECT product_id, category, corrected_by FROM catalog.products_corrections ORDER BY product_id")
+
+    assert publish(lake, database) == 0
+    assert said() == []
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish(lake, database) == 0
+    assert "no other row: catalog.products holds version" in (out := capsys.readouterr().out)
+    assert "catalog.products_corrections holds the 2 corrections that stand" in out
+    assert said() == [("1", "Books", "ann"), ("3", "Books", "ann")]
+    assert publish(lake, database) == 0
+    assert "nothing to do: catalog.products holds" in capsys.readouterr().out
+    # Taken back, beside a night that changes rows.
+    correct(lake, {"3": None})
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert publish(lake, database) == 0
+    assert said() == [("1", "Books", "ann")]
+
+
+def test_corrections_of_another_hand_are_left_alone(lake, database, capsys) -> None:
+    ask(database, "CREATE TABLE catalog.products_corrections (product_id text)")
+    ask(database, "INSERT INTO catalog.products_corrections VALUES ('1')")
+    assert publish(lake, database) == 2
+    assert (
+        "under the name catalog.products_corrections, or what publish has made, found another table" in capsys.readouterr().err
+    )
+    assert ask(database, "SELECT * FROM catalog.products_corrections") == [("1",)]
+    assert ask(database, "SELECT to_regclass('catalog.products') IS NULL") == [(True,)]
