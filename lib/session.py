@@ -96,6 +96,8 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     """A session with Delta, stopped at the end. Options given to spark-submit win over those here."""
     _check_scratch()
     builder = SparkSession.builder.appName(f"catalog-categorizer {job}")
+    # Before there is a JVM, a SparkConf knows nothing of what was given to spark-submit.
+    SparkContext._ensure_initialized()
     submitted = SparkConf()
     for name, value in DELTA.items():
         if not submitted.contains(name):
@@ -108,9 +110,10 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         builder = builder.config(WAREHOUSE, f"file:{folder.name}")
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
-    # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's.
+    # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's. Not ROOT, whose name is
+    # empty: Derby, the metastore that Spark brings, makes no database under such a one.
     locale: Any = getattr(spark._jvm, "java.util.Locale")
-    locale.setDefault(locale.ROOT)
+    locale.setDefault(locale.ENGLISH)
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
     try:
