@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from lib.errors import CategorizerError, InputError
+from lib.errors import CategorizerError, InputError, pointer
 from lib.redaction import redacted
 from lib.settings import JobSettings, S, as_record, describe, parse_settings
 from lib.times import iso
@@ -126,11 +126,12 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         settings = parse_settings(kind, job, description, sys.argv[1:] if arguments is None else arguments)
         if speaks_json(settings):
             print(json_line("settings", job=job, **as_record(settings)), flush=True)
-        elif job not in ANSWERS_ONLY:
+        elif job not in ANSWERS_ONLY and not getattr(settings, "answers_only", False):
             print(f"{job}: settings in force\n{describe(settings)}", flush=True)
         return main(settings)
     except CategorizerError as error:
-        return _failed(str(error), error.exit_code, debug, settings)
+        more = pointer(error.see) if error.see else ""
+        return _failed(f"{error}{more}", error.exit_code, debug, settings)
     except KeyboardInterrupt:
         return _failed("Stopped by the user; nothing is half written.", 130, debug, settings)
     except BrokenPipeError:
@@ -149,7 +150,7 @@ def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
     if fault:
         return fault, InputError.exit_code
     if _spark_is_gone(error):
-        return SPARK_IS_GONE, 1
+        return SPARK_IS_GONE + pointer("no-memory"), 1
     return f"{_first_line(error)} (run again with --debug for the stack trace).", 1
 
 

@@ -1,10 +1,25 @@
 """The one error root. A message is one sentence: what was expected, what was found, where, and what to do."""
 
+PAGE = "docs/first-errors.md"
+
 
 class CategorizerError(Exception):
-    """Anything that ends a job with a message instead of a stack trace."""
+    """Anything that ends a job with a message instead of a stack trace.
+
+    Args:
+        see: the section of PAGE that says more, as its anchor; a job prints it behind the message.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", see: str | None = None) -> None:
+        super().__init__(message)
+        self.see = see
+
+
+def pointer(see: str) -> str:
+    """Where PAGE says more, to stand behind a message."""
+    return f" See {PAGE}#{see}."
 
 
 class InputError(CategorizerError):

@@ -67,17 +67,17 @@ prepare_java() {
             return
         fi
     fi
-    fail "Expected Java 17 or newer${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package)." 2
+    fail "Expected Java 17 or newer${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package). See docs/first-errors.md#no-java." 2
 }
 
 prepare_python() {
     local python=${PYTHON3:-python3}
-    command -v "$python" >/dev/null || fail "Expected Python 3.10 or newer, found none; install it (on Debian or Ubuntu: sudo apt-get install python3 python3-venv)." 2
+    command -v "$python" >/dev/null || fail "Expected Python 3.10 or newer, found none; install it (on Debian or Ubuntu: sudo apt-get install python3 python3-venv). See docs/first-errors.md#no-python." 2
     "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-        fail "Expected Python 3.10 or newer, found $("$python" --version 2>&1); install one, and name it in PYTHON3." 2
+        fail "Expected Python 3.10 or newer, found $("$python" --version 2>&1); install one, and name it in PYTHON3. See docs/first-errors.md#no-python." 2
     if ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
         if on_debian_as_root; then apt_install python3-venv; else
-            fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv)." 2
+            fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv). See docs/first-errors.md#no-python." 2
         fi
     fi
     say "making $VENV"
@@ -102,7 +102,7 @@ prepare_packages() {
     { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
-        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again."
+        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
 
@@ -118,7 +118,7 @@ fetch_jars() {
     if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
         tail -n 15 "$folder/log" >&2
         rm -rf "$folder"
-        fail "Expected the jars of requirements/$1.xml from the Maven repository with the digests of $1.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again."
+        fail "Expected the jars of requirements/$1.xml from the Maven repository with the digests of $1.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again. See docs/first-errors.md#no-network."
     fi
     mkdir -p "$2"
     mv "$folder"/*.jar "$2/"
@@ -136,17 +136,23 @@ prepare_jars() {
 # What the tests on a real HDFS and YARN stand on.
 prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars"; }
 
-# What the tests of dbt/ run it with: in a folder of its own, since it needs other versions of what the tests have too.
-prepare_dbt() {
-    local folder=$ROOT/build/dbt
-    cmp -s "$ROOT/requirements/dbt.lock" "$folder/installed.lock" && return
-    say "installing dbt from requirements/dbt.lock into build/dbt (once; 150 MB)"
+# beside NAME WHAT: the packages of requirements/NAME.lock in a folder of their own, build/NAME.
+beside() {
+    local folder=$ROOT/build/$1
+    cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock" && return
+    say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"
-    "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/dbt.lock" >&2 ||
-        fail "Expected the packages of requirements/dbt.lock from the package index, found the fault above; mend the network or pip's settings and run again."
-    cp "$ROOT/requirements/dbt.lock" "$folder/installed.lock"
+    "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again. See docs/first-errors.md#no-network."
+    cp "$ROOT/requirements/$1.lock" "$folder/installed.lock"
 }
+
+# What the tests of dbt/ run it with: it needs other versions of what the tests have too.
+prepare_dbt() { beside dbt "dbt (150 MB)"; }
+
+# What makes a site of docs/ (scripts/docs.sh).
+prepare_docs() { beside docs "the documentation's tools (60 MB)"; }
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
 prepare_native() {

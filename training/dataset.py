@@ -323,9 +323,12 @@ def _check_labels(
     found = f"only {left[0]!r}" if left else "none"
     if len(counts) < 2:
         found = f"only {next(iter(counts))!r}" if counts else "none"
-        raise InputError(f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.")
+        raise InputError(
+            f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.", see="no-label"
+        )
     if len(left) < 2:
         raise InputError(
             f"Expected at least two labels of {min_rows} or more distinct texts in {where}, found {found} beside "
-            f"{listed(rare, similar)}; add rows, correct the labels, or lower --min-rows-per-label."
+            f"{listed(rare, similar)}; add rows, correct the labels, or lower --min-rows-per-label.",
+            see="no-label",
         )

@@ -166,7 +166,8 @@ def resolve_bundle(path: str) -> Path:
     if not pointer.is_file():
         raise BundleError(
             f"Expected a bundle (a folder with {MANIFEST}) or a folder of versions (with a file {CURRENT!r}) at {path}, "
-            f"found {'neither' if folder.exists() else 'nothing'}; train one with the job `train`, or correct --model."
+            f"found {'neither' if folder.exists() else 'nothing'}; train one with the job `train`, or correct --model.",
+            see="no-model",
         )
     version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not _is_plain_name(version) or not (folder / version / MANIFEST).is_file():

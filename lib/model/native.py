@@ -101,7 +101,8 @@ def _loaded_library() -> Any:
     if of is None:
         raise InputError(
             f"Expected the compiled library {library_name()} for --engine native, found none that loads; install a C++ compiler "
-            "(on Debian or Ubuntu: sudo apt-get install g++) and run again, or use --engine onnx."
+            "(on Debian or Ubuntu: sudo apt-get install g++) and run again, or use --engine onnx.",
+            see="no-compiler",
         )
     return of
 

@@ -45,7 +45,8 @@ def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str],
         missing = [name for name in names if name not in types]
         if missing:
             raise InputError(
-                f"Expected the column {', '.join(missing)} in {where}, found {there or 'no columns'}; correct --{flag.replace('_', '-')}."
+                f"Expected the column {', '.join(missing)} in {where}, found {there or 'no columns'}; correct --{flag.replace('_', '-')}.",
+                see="no-column",
             )
         for name in names:
             if not isinstance(types[name], kinds):

@@ -80,7 +80,7 @@ def locate(spark: SparkSession, given: str) -> Location:
     if not is_path:
         return Location(given, given, False)
     # To ask a catalogue that forgets makes a folder for it, here.
-    if "/" not in given and not _forgets(spark) and exists(spark, Location(given, given, False)):
+    if "/" not in given and not forgets(spark) and exists(spark, Location(given, given, False)):
         raise InputError(
             f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
         )
@@ -128,10 +128,11 @@ def _check_catalogue(spark: SparkSession, target: Location) -> None:
     name, parts = target.given, target.given.split(".")
     if len(parts) > 2 or (len(parts) == 2 and spark.conf.get(f"spark.sql.catalog.{parts[0]}", None)):
         return
-    if _forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
+    if forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
         raise InputError(
             f"Expected a path, or a catalogue that holds tables by name, found {name!r} and no catalogue that outlives the run; write "
-            f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name."
+            f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name.",
+            see="no-catalogue",
         )
     if len(parts) == 2 and not exists(spark, target) and not _has_database(spark, parts[0]):
         raise InputError(
@@ -139,7 +140,7 @@ def _check_catalogue(spark: SparkSession, target: Location) -> None:
         )
 
 
-def _forgets(spark: SparkSession) -> bool:
+def forgets(spark: SparkSession) -> bool:
     """Whether names are looked up in Spark's own catalogue, and that is gone with the process."""
     lasting = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
     return not lasting and spark.conf.get("spark.sql.defaultCatalog", "spark_catalog") == "spark_catalog"

@@ -66,7 +66,9 @@ def read_source(spark: SparkSession, location: Location, options: ReadOptions = 
     """
     if not exists(spark, location):
         what = "a file, folder or table" if location.is_path else "a table, or a path"
-        raise InputError(f"Expected {what} at {location.given}, found nothing; correct the path or the table's name.")
+        raise InputError(
+            f"Expected {what} at {location.given}, found nothing; correct the path or the table's name.", see="no-source"
+        )
     if is_delta(spark, location):
         _check_whole_table(spark, location)
         return _read_delta(spark, location, options)
