@@ -74,6 +74,8 @@ TEST = [
     # Two processes: most tests keep one core busy, planning small queries.
     "pytest-xdist>=3.6",
     "ruff>=0.8",
+    # Reads the SQL of `views` that is meant for Trino.
+    "sqlglot>=27",
 ]
 
 NATIVE = Extension(

@@ -1,0 +1,105 @@
+"""Views for analysts over a target's tables: the category that counts, its counts over time, bands of confidence, and products that moved.
+
+./spark-submit.sh views --target shop.categorized
+./spark-submit.sh views --target lake/categorized --dialect duckdb --output views.sql
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lib.command import run_command
+from lib.errors import InputError
+from lib.reports.files import write_whole
+from lib.session import spark_session
+from lib.settings import JobSettings, option
+from lib.tables.locations import Location, locate
+from lib.warehouse.views.catalogue import create, schema_for
+from lib.warehouse.views.definitions import Tables, views
+from lib.warehouse.views.dialects import DIALECTS
+from lib.warehouse.views.rest import tables_for
+
+
+@dataclass(frozen=True)
+class ViewsSettings(JobSettings):
+    target: str = option("the table categorized: path or name; _runs and _corrections stand beside it")
+    schema: str | None = option("schema of the views (default: that of the target; a path has none)", default=None)
+    since: str | None = option(
+        "run or version that moves are told from (default: the version before the newest run)", default=None
+    )
+    dialect: str | None = option(
+        "print the statements for this engine, instead of making the views in Spark's catalogue",
+        default=None,
+        choices=tuple(DIALECTS),
+    )
+    known_as: str | None = option("with --dialect: what that engine calls the table, if not as Spark does", default=None)
+    output: str | None = option("with --dialect: file to write them to, instead of the screen", default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lone = [name for name, value in (("--output", self.output), ("--known-as", self.known_as)) if value is not None]
+        if lone and self.dialect is None:
+            raise InputError(f"Expected {lone[0]} beside --dialect alone, found it without; give --dialect, or leave it out.")
+
+    @property
+    def answers_only(self) -> bool:
+        """Whether the screen is for statements alone."""
+        return self.dialect is not None and self.output is None
+
+
+def main(settings: ViewsSettings) -> int:
+    s = settings
+    with spark_session("views", s.debug) as spark:
+        target = locate(spark, s.target)
+        if s.dialect is None:
+            _make(spark, target, s)
+            return 0
+        if s.dialect == "trino" and target.is_path and s.known_as is None:
+            raise InputError(
+                f"Expected --known-as for Trino, which reads tables by name, found the path {target.given} alone; give the name that it has there."
+            )
+        script = _script(tables_for(spark, target, s.since, s.known_as), s.dialect, _prefix(target, s.schema), target.given)
+    if s.output:
+        write_whole(Path(s.output), script)
+        print(f"{s.output}: views over {target.given} for {s.dialect}")
+    else:
+        print(script, end="")
+    return 0
+
+
+def _make(spark: SparkSession, target: Location, s: ViewsSettings) -> None:
+    schema = schema_for(spark, target, s.schema)
+    tables = tables_for(spark, target, s.since, None)
+    prefix = _prefix(target, schema)
+    print("\n".join(create(spark, target, prefix, views(tables, DIALECTS["spark"], prefix))))
+    for note in _notes(tables):
+        print(f"  {note}")
+
+
+def _notes(tables: Tables) -> list[str]:
+    notes = [f"moves are told since version {tables.since}, so make the views again behind each night"]
+    if tables.corrections is None:
+        notes.append("nobody has corrected a product yet: make them again behind the first `correct`")
+    notes += [f"the carried column {name} is left out of products, which has one of that name" for name in tables.left_out]
+    return notes
+
+
+def _prefix(target: Location, schema: str | None) -> str:
+    """What stands before `_products`: the table's own name, in the schema if there is one."""
+    name = target.uri.rstrip("/").rpartition("/")[2] if target.is_path else target.uri.rpartition(".")[2]
+    return ".".join(filter(None, [schema, name.replace(".", "_")]))
+
+
+def _script(tables: Tables, dialect: str, prefix: str, target: str) -> str:
+    d = DIALECTS[dialect]
+    head = [f"Views over {' '.join(target.split())} for {dialect}, by ./spark-submit.sh views", *_notes(tables)]
+    made = [d.view(f"{prefix}_{one.name}", one.comment, one.columns, one.query) for one in views(tables, d, prefix)]
+    return "\n\n".join(["\n".join(f"-- {line}" for line in head), *(f"{statement};" for statement in made), ""])
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(ViewsSettings, main, "views"))

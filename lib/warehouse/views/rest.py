@@ -1,0 +1,89 @@
+"""What the views of a target rest on: where its tables are, what columns they have, and from which version moves are told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from pyspark.sql import SparkSession
+
+from lib.errors import InputError
+from lib.tables.commits import Commit, commit_of_run, commits_of
+from lib.tables.corrections import corrections_of
+from lib.tables.locations import Location, delta_table, is_delta, rows_at, storage_uri
+from lib.tables.target import check_categorized, tables_of
+from lib.warehouse.views.definitions import Tables
+from lib.warehouse.views.dialects import Place
+
+
+def tables_for(spark: SparkSession, target: Location, since: str | None, known_as: str | None) -> Tables:
+    """
+    Args:
+        since: a run or a version; None for the version before the newest change. known_as: what the engine calls `categorized`, if
+            not as Spark does; those beside it are called so with their suffix.
+    Raises:
+        InputError: no table of categorized products, or no such version that can be read.
+    """
+    check_categorized(spark, target)
+    commits = commits_of(spark, target)
+    version = _version(commits, since, target)
+    corrections, runs = corrections_of(target), tables_of(target).runs
+    if not is_delta(spark, runs):
+        raise InputError(
+            f"Expected the ledger of {target.given} at {runs.given}, found none; bring it back from a copy, or run categorize."
+        )
+    name = known_as or (None if target.is_path else target.uri)
+    return Tables(
+        _place(spark, target, name),
+        _place(spark, runs, name and f"{name}_runs"),
+        _place(spark, corrections, name and f"{name}_corrections") if is_delta(spark, corrections) else None,
+        delta_table(spark, target).toDF().columns,
+        delta_table(spark, runs).toDF().columns,
+        _separator(spark, target),
+        version,
+        _committed_at(spark, target, version),
+    )
+
+
+def _place(spark: SparkSession, location: Location, name: str | None) -> Place:
+    return Place(name, storage_uri(spark, location))
+
+
+def _version(commits: list[Commit], since: str | None, target: Location) -> int:
+    if since is None:
+        newest = next((commit.version for commit in commits if commit.changes_rows), commits[0].version)
+        return max(newest - 1, commits[-1].version)
+    found = next((commit for commit in commits if str(commit.version) == since), None) or commit_of_run(commits, since)
+    if found is None:
+        runs = ", ".join(f"{run.run_id} (version {c.version})" for c in commits if (run := c.run))[:500] or "no run"
+        raise InputError(
+            f"Expected the version or the run {since!r} in the history of {target.given}, found versions {commits[-1].version} to "
+            f"{commits[0].version} and {runs}; correct --since."
+        )
+    return found.version
+
+
+def _committed_at(spark: SparkSession, target: Location, version: int) -> datetime:
+    try:
+        rows_at(spark, target, version)
+    except Exception as error:
+        if "DELTA_VERSION_NOT_FOUND" not in str(error) and "DELTA_FILE_NOT_FOUND" not in str(error):
+            raise
+        raise InputError(
+            f"Expected version {version} of {target.given} to be there still, found it cleaned away; give a younger one with --since."
+        ) from None
+    row = delta_table(spark, target).history().filter(f"version = {version}").select("timestamp").collect()[0]
+    return row["timestamp"].astimezone(timezone.utc)
+
+
+def _separator(spark: SparkSession, target: Location) -> str | None:
+    """What parts the levels of a category, as one with several levels shows; None where there is none."""
+    rows = delta_table(spark, target).toDF()
+    if "category_path" not in rows.columns:
+        return None
+    row = rows.filter("size(category_path) > 1").select("category", "category_path").head()
+    if row is None:
+        return None
+    levels = row["category_path"]
+    length = (len(row["category"]) - sum(map(len, levels))) // (len(levels) - 1)
+    separator = row["category"][len(levels[0]) : len(levels[0]) + length]
+    return separator if separator and separator.join(levels) == row["category"] else None

@@ -1,0 +1,56 @@
+"""`views` in a catalogue that lasts: Hive's metastore, in the database that Spark brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT
+from tests.faults.nights import FIRST, arguments, write_source
+
+# One session for all, since Derby takes one in a process.
+NIGHT = """
+import json
+import sys
+
+from jobs.categorize import CategorizeSettings
+from jobs.categorize import main as categorize
+from jobs.views import ViewsSettings
+from jobs.views import main as views
+from lib.command import run_command
+from lib.session import spark_session
+from pyspark.sql import SparkSession
+
+SparkSession.stop = lambda self: None
+assert run_command(CategorizeSettings, categorize, "categorize", sys.argv[1:]) == 0
+assert run_command(ViewsSettings, views, "views", ["--target", "default.goods"]) == 0
+with spark_session("reader") as spark:
+    rows = spark.sql("SELECT product_id, category = model_category AS same FROM goods_products").collect()
+    there = [row["viewName"] for row in spark.sql("SHOW VIEWS").collect()]
+    print(json.dumps({"rows": sorted(map(list, rows)), "views": sorted(there)}))
+"""
+
+
+def test_views_in_hives_metastore(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "in.parquet", FIRST)
+    (tmp_path / "night.py").write_text(NIGHT)
+    settings = {**FOR_FEW_ROWS, **FOR_ONE_NIGHT, "spark.sql.catalogImplementation": "hive"}
+    settings |= {"spark.ui.enabled": "false", "spark.sql.warehouse.dir": str(tmp_path / "warehouse")}
+    conf = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "spark-submit", *CONFIGURATION, *conf, "night.py", *arguments(source, "default.goods")],
+        cwd=tmp_path,
+        env={**os.environ, **FROM_ARCHIVE, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    # Where spark-submit was told to keep tables, and there still when the job has ended.
+    assert (tmp_path / "warehouse" / "goods" / "_delta_log").is_dir()
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "rows": [[name, True] for name in FIRST],
+        "views": ["goods_category_counts", "goods_confidence_bands", "goods_moved_products", "goods_products"],
+    }
