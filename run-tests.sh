@@ -27,6 +27,8 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
+# A broken link or anchor ends it.
+scripts/docs.sh
 if [ -n "${archiving:-}" ]; then
     # Whatever it says, the tests say it too.
     wait "$archiving" || true

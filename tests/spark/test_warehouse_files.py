@@ -35,7 +35,7 @@ def rows_in(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 class Warehouse:
-    """A table of DuckDB that is loaded as docs/operating.md says: what changed where it holds the manifest before, else all rows."""
+    """A table of DuckDB that is loaded as docs/warehouse.md says: what changed where it holds the manifest before, else all rows."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._rows, self.number, self.merged = folder, duckdb.connect(), None, []
