@@ -19,7 +19,7 @@ COMMANDS = [
     for command in re.sub(r"\\\n\s*", "", block).strip().splitlines()
 ]
 # The JVM's working folder is that of the tests, so paths are told whole.
-OURS = re.compile(r"^(shop|lake|models|reports)(?=/|$)")
+OURS = re.compile(r"^((?:shop|lake|models)/|reports$)")
 
 
 def job(words: list[str], folder: Path) -> int:
