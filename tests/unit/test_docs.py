@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -68,6 +69,19 @@ COMP_WORDS=(./spark-submit.sh "$@"); COMP_CWORD=$#; COMPREPLY=(); _catalog_categ
 )
 def test_the_shell_completes(words: tuple[str, ...], offered: list[str]) -> None:
     assert completed(*words) == offered
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+def test_zsh_completes_too() -> None:
+    """What fits the word that was begun it chooses itself."""
+    script = f"""source '{COMPLETION}'; print -r -- $_comps[spark-submit.sh]
+offered() {{ emulate -L ksh; COMP_WORDS=(./spark-submit.sh "$@"); COMP_CWORD=$#; _catalog_categorizer; print -r -- "${{COMPREPLY[@]}}" }}
+offered categorize --missing ''"""
+    done = subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, check=True)
+    assert (done.stderr, done.stdout.splitlines()) == (
+        "",
+        ["_bash_complete -o default -F _catalog_categorizer", "keep mark delete"],
+    )
 
 
 def test_the_shell_offers_every_job_and_every_option() -> None:
