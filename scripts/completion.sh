@@ -8,15 +8,16 @@ fi
 
 _catalog_categorizer_options() {
     case $1 in
-        categorize) echo "--help --config --debug --no-debug --source --target --model --id-column --text-columns --carry --order-by --mode --engine --missing --unfamiliar --scores --dry-run --no-dry-run --explain --no-explain --verify --no-verify --publish-anyway --guard-rows --guard-rejected --guard-review --guard-drift --guard-confidence --guard-unknown --guard-unclassifiable --guard-empty --guard-length --guard-ids --guard-moved --guard-removed --guard-runs --guard-from-rows --fatal-texts --change-data-feed --no-change-data-feed --format --columns --delimiter --encoding --preview --log-format" ;;
+        categorize) echo "--help --config --debug --no-debug --source --target --model --id-column --text-columns --carry --order-by --mode --every --engine --missing --unfamiliar --scores --dry-run --no-dry-run --explain --no-explain --verify --no-verify --publish-anyway --guard-rows --guard-rejected --guard-review --guard-drift --guard-confidence --guard-unknown --guard-unclassifiable --guard-empty --guard-length --guard-ids --guard-moved --guard-category --guard-removed --guard-runs --guard-from-rows --fatal-texts --change-data-feed --no-change-data-feed --format --columns --delimiter --encoding --preview --log-format" ;;
         correct) echo "--help --config --debug --no-debug --target --corrections --text-columns --by --withdraw --no-withdraw --new-categories --no-new-categories --format --delimiter --encoding" ;;
         evaluate) echo "--help --config --debug --no-debug --model --labels --text-columns --label-column --json --engine --format --columns --delimiter --encoding" ;;
         explain) echo "--help --config --debug --no-debug --model --text --field --source --id --id-column --text-columns --order-by --format --columns --delimiter --encoding --category --top --json --no-json --engine" ;;
         maintain) echo "--help --config --debug --no-debug --target --retain-hours --cluster-by --dry-run --no-dry-run" ;;
         predict) echo "--help --config --debug --no-debug --model --text --field --engine" ;;
         publish) echo "--help --config --debug --no-debug --target --to --table --reload --no-reload --verify --no-verify" ;;
+        relabel) echo "--help --config --debug --no-debug --model --changes --promote --no-promote" ;;
         replay) echo "--help --config --debug --no-debug --target --id --run --source --model --engine --json --no-json" ;;
-        report) echo "--help --config --debug --no-debug --target --run --output" ;;
+        report) echo "--help --config --debug --no-debug --target --run --model --output" ;;
         review) echo "--help --config --debug --no-debug --target --source --id-column --text-columns --rows --output --format --columns --delimiter --encoding" ;;
         rollback) echo "--help --config --debug --no-debug --to --target --model" ;;
         train) echo "--help --config --debug --no-debug --labels --text-columns --mark-fields --no-mark-fields --label-column --label-separator --taxonomy --models --name --format --columns --delimiter --encoding --min-rows-per-label --group-column --max-rows --max-bytes --vocabulary --min-count --max-tokens --pretrain --no-pretrain --unlabelled --unlabelled-columns --self-training --no-self-training --vectors --vectors-words --vectors-note --corrections --corrections-columns --elsewhere --elsewhere-columns --embedding --units --bidirectional --no-bidirectional --dense --bag --no-bag --bag-linear --no-bag-linear --bag-pairs --bag-subwords --bag-epochs --bag-learning-rate --refit --no-refit --logit-adjustment --search --epochs --batch --learning-rate --word-dropout --field-dropout --label-smoothing --test-share --validation-share --folds --baselines --no-baselines --wrong-labels --review-below --target-precision --precision-confidence --threshold-by-label --no-threshold-by-label --promote-margin --seed --data-note --limits --tensorboard --log-format" ;;
@@ -26,7 +27,7 @@ _catalog_categorizer_options() {
 
 _catalog_categorizer_values() {
     case "$1 $2" in
-        "categorize --mode") echo "incremental full" ;;
+        "categorize --mode") echo "incremental full stream" ;;
         "categorize --engine") echo "auto native onnx keras" ;;
         "categorize --missing") echo "keep mark delete" ;;
         "categorize --format") echo "delta parquet csv json" ;;
@@ -56,7 +57,7 @@ _catalog_categorizer() {
         esac
     done
     if [ -z "$job" ]; then
-        [ "$i" -gt "$COMP_CWORD" ] || words="categorize correct evaluate explain maintain predict publish replay report review rollback train views --help --no-pack --master --conf"
+        [ "$i" -gt "$COMP_CWORD" ] || words="categorize correct evaluate explain maintain predict publish relabel replay report review rollback train views --help --no-pack --master --conf"
     else
         words=$(_catalog_categorizer_values "$job" "$before")
         case $current in -*) words=$(_catalog_categorizer_options "$job") ;; esac

@@ -36,6 +36,12 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_lost_as_a_tag(path: Path) -> None:
+    """Such as the string of a map<string, float>."""
+    assert re.findall(r"<[a-z/][^>\n]*>", CODE.sub("", path.read_text(encoding="utf-8"))) == []
+
+
 def test_what_is_generated_is_up_to_date() -> None:
     known = jobs()
     assert INDEX.read_text(encoding="utf-8") == decisions(), "run scripts/reference.py"
