@@ -62,7 +62,7 @@ def main(settings: ViewsSettings) -> int:
             raise InputError(
                 f"Expected --known-as for Trino, which reads tables by name, found the path {target.given} alone; give the name that it has there."
             )
-        script = _script(tables_for(spark, target, s.since, s.known_as), s.dialect, _prefix(target, s.schema), target.given)
+        script = _script(tables_for(spark, target, s.since, s.known_as), s.dialect, _prefix(target, s.schema), target)
     if s.output:
         write_whole(Path(s.output), script)
         print(f"{s.output}: views over {target.given} for {s.dialect}")
@@ -94,10 +94,10 @@ def _prefix(target: Location, schema: str | None) -> str:
     return ".".join(filter(None, [schema, name.replace(".", "_")]))
 
 
-def _script(tables: Tables, dialect: str, prefix: str, target: str) -> str:
+def _script(tables: Tables, dialect: str, prefix: str, target: Location) -> str:
     d = DIALECTS[dialect]
-    head = [f"Views over {' '.join(target.split())} for {dialect}, by ./spark-submit.sh views", *_notes(tables)]
-    made = [d.view(f"{prefix}_{one.name}", one.comment, one.columns, one.query) for one in views(tables, d, prefix)]
+    head = [f"Views over {' '.join(target.given.split())} for {dialect}, by ./spark-submit.sh views", *_notes(tables)]
+    made = [d.view(f"{prefix}_{one.name}", one.comment, one.columns, one.query, target.uri) for one in views(tables, d, prefix)]
     return "\n\n".join(["\n".join(f"-- {line}" for line in head), *(f"{statement};" for statement in made), ""])
 
 

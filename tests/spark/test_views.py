@@ -274,6 +274,8 @@ def test_printed_for_spark_they_are_the_same(spark, schema, target, tmp_path, ca
     for statement in statements(script):
         spark.sql(statement)
     assert {view: sorted(map(repr, rows(spark, view))) for view in VIEWS} == made
+    # And known for ours.
+    assert views("--target", target, "--schema", schema) == 0
 
 
 def statements(script: str) -> list[str]:

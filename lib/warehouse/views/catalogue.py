@@ -10,10 +10,7 @@ from lib.errors import InputError
 from lib.identifiers import quoted
 from lib.tables.locations import Location, forgets
 from lib.warehouse.views.definitions import View
-from lib.warehouse.views.dialects import Spark
-
-# By this property of a view a later run knows it for one of ours.
-MARK = "catalog_categorizer.target"
+from lib.warehouse.views.dialects import MARK, Spark
 
 
 def schema_for(spark: SparkSession, target: Location, given: str | None) -> str:
@@ -50,8 +47,7 @@ def create(spark: SparkSession, target: Location, prefix: str, views: Sequence[V
     for name in names:
         _check_ours(spark, name, target)
     for name, view in zip(names, views, strict=True):
-        spark.sql(Spark().view(name, view.comment, view.columns, view.query))
-        spark.sql(f"ALTER VIEW {Spark().named(name)} SET TBLPROPERTIES ({Spark().text(MARK)} = {Spark().text(target.uri)})")
+        spark.sql(Spark().view(name, view.comment, view.columns, view.query, target.uri))
     return names
 
 

@@ -9,6 +9,9 @@ from datetime import datetime, timezone
 
 from lib.identifiers import quoted
 
+# By this property of a view in Spark's catalogue a later run knows it for one of ours.
+MARK = "catalog_categorizer.target"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -55,8 +58,8 @@ class Dialect(ABC):
         """What stands behind FROM, for a row an entry of a map, with the entry's columns."""
 
     @abstractmethod
-    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str) -> str:
-        """The statement that makes a view, or replaces one. columns: what is to be said of them."""
+    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str, target: str) -> str:
+        """The statement that makes a view, or replaces one. columns: what is to be said of them. target: the table it is over."""
 
 
 class Spark(Dialect):
@@ -86,11 +89,12 @@ class Spark(Dialect):
     def entries(self, table: str, column: str, key: str, value: str) -> str:
         return f"{table} LATERAL VIEW explode({column}) AS {key}, {value}"
 
-    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str) -> str:
+    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str, target: str) -> str:
         told = ",\n".join(
             f"  {self.quoted(column)}{f' COMMENT {self.text(said)}' if said else ''}" for column, said in columns.items()
         )
-        return f"CREATE OR REPLACE VIEW {self.named(name)} (\n{told}\n)\nCOMMENT {self.text(comment)}\nAS {query}"
+        mark = f"TBLPROPERTIES ({self.text(MARK)} = {self.text(target)})"
+        return f"CREATE OR REPLACE VIEW {self.named(name)} (\n{told}\n)\nCOMMENT {self.text(comment)}\n{mark}\nAS {query}"
 
 
 class DuckDB(Dialect):
@@ -114,7 +118,7 @@ class DuckDB(Dialect):
             f"(SELECT *, unnest(map_keys({column})) AS {key}, unnest(map_values({column})) AS {value} FROM {table}) AS entries"
         )
 
-    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str) -> str:
+    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str, target: str) -> str:
         told = [f"COMMENT ON VIEW {self.named(name)} IS {self.text(comment)}"]
         told += [
             f"COMMENT ON COLUMN {self.named(name)}.{self.quoted(c)} IS {self.text(said)}" for c, said in columns.items() if said
@@ -142,7 +146,7 @@ class Trino(Dialect):
     def entries(self, table: str, column: str, key: str, value: str) -> str:
         return f"{table} CROSS JOIN UNNEST({column}) AS entries ({key}, {value})"
 
-    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str) -> str:
+    def view(self, name: str, comment: str, columns: Mapping[str, str], query: str, target: str) -> str:
         return f"CREATE OR REPLACE VIEW {self.named(name)} COMMENT {self.text(comment)} AS {query}"
 
 
