@@ -175,6 +175,9 @@ CORRECTIONS = StructType(
     ]
 )
 
+# What a warehouse gets of them: the texts of a product are for training.
+PUBLISHED_CORRECTIONS = StructType([field for field in CORRECTIONS if field.name != "texts"])
+
 RUNS = StructType(
     [
         StructField("run_id", StringType(), nullable=False),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from psycopg import sql
 from pyspark.sql import SparkSession
-from pyspark.sql.types import StructType
 
 from lib.errors import InputError
 from lib.tables.corrections import corrections_of, standing
@@ -13,12 +12,10 @@ from lib.warehouse.columns import ID, columns_of
 from lib.warehouse.copying import copy
 from lib.warehouse.lines import lines
 from lib.warehouse.server import Connection, Name, kind_of
-from schemas.tables import COMMENTS, CORRECTIONS
+from schemas.tables import COMMENTS, PUBLISHED_CORRECTIONS
 
-# The texts of a product are for training.
-NAMES = tuple(name for name in CORRECTIONS.names if name != "texts")
-# What the warehouse says of them.
-SAID = {**{name: COMMENTS[name] for name in NAMES}, "category": "what the person says"}
+# What the warehouse says of its columns.
+SAID = {**{name: COMMENTS[name] for name in PUBLISHED_CORRECTIONS.names}, "category": "what the person says"}
 # In the table's comment: which version of the lake's corrections it holds.
 MARK = "corrections of people that stand, as published from the lake; version "
 NONE = "none"
@@ -40,8 +37,12 @@ def load_corrections(spark: SparkSession, table: Location, connection: Connectio
     else:
         connection.execute(sql.SQL("DELETE FROM {}").format(name.corrections.sql))
     rows = standing(spark, table)
-    columns = columns_of(StructType([CORRECTIONS[one] for one in NAMES]), corrections_of(table).given)
-    count = copy(connection, table, name.corrections.sql, lines(rows.select(*NAMES), columns))[0] if rows is not None else 0
+    columns = columns_of(PUBLISHED_CORRECTIONS, corrections_of(table).given)
+    count = (
+        copy(connection, table, name.corrections.sql, lines(rows.select(*PUBLISHED_CORRECTIONS.names), columns))[0]
+        if rows is not None
+        else 0
+    )
     comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(name.corrections.sql, sql.Literal(f"{MARK}{wanted}"))
     connection.execute(comment)
     return count
@@ -66,7 +67,7 @@ def _published(connection: Connection, corrections: Name) -> str | None:
 
 
 def _create(connection: Connection, corrections: Name) -> None:
-    columns = columns_of(StructType([CORRECTIONS[one] for one in NAMES]), "")
+    columns = columns_of(PUBLISHED_CORRECTIONS, "")
     definitions = sql.SQL(", ").join(column.definition for column in columns)
     key = sql.Identifier(ID)
     connection.execute(sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(corrections.sql, definitions, key))
