@@ -108,6 +108,7 @@ fi
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
 ship_environment
+ship_s3 "$@"
 start_from_archive
 # A few hundred rows: the optimizing compiler costs more than it gives.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi

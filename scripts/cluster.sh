@@ -55,6 +55,41 @@ ship_environment() {
     if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
 }
 
+# needs_s3 JOB OPTIONS: whether a location is one of s3a://, on the command line or in a settings file.
+needs_s3() {
+    local word before=
+    for word in "${spark_options[@]}" "$@"; do
+        case $word in *s3a://*) return 0 ;; --config=*) before=--config word=${word#*=} ;; esac
+        if [ "$before" = --config ] && [ -r "$word" ] && grep -q 's3a://' "$word"; then return 0; fi
+        before=$word
+    done
+    return 1
+}
+
+# Whether Spark finds a client for S3 without us: in its own folder, among what the user gives, or on the cluster.
+has_s3() {
+    compgen -G "$SPARK_HOME/jars/hadoop-aws-*" >/dev/null && return 0
+    case $(setting --jars spark.jars),$(setting --packages spark.jars.packages),$(setting --driver-class-path spark.driver.extraClassPath),${SPARK_DIST_CLASSPATH:-} in
+        *hadoop-aws* | *hadoop-cloud* | *hadoop/tools/*) return 0 ;;
+    esac
+    case $(setting --master spark.master) in
+        k8s*) return 0 ;;
+        yarn*) [ -n "$(setting "" spark.yarn.jars)$(setting "" spark.yarn.archive)" ] ;;
+        *) return 1 ;;
+    esac
+}
+
+# The client for s3a:// travels with a job that needs it, and a log store with which two drivers cannot both make one commit of a table.
+ship_s3() {
+    needs_s3 "$@" || return 0
+    has_s3 && return 0
+    prepare_s3
+    add_to --jars spark.jars "$(printf '%s,' "$S3_JARS"/*.jar | sed 's/,$//')"
+    if [ -z "$(setting "" spark.delta.logStore.s3a.impl)$(setting "" spark.delta.logStore.class)" ]; then
+        spark_options+=(--conf "spark.delta.logStore.s3a.impl=$LOG_STORE")
+    fi
+}
+
 # In cluster mode on YARN, unless the user asked not to wait.
 waits_for_cluster() {
     case $(setting --master spark.master) in yarn*) ;; *) return 1 ;; esac

@@ -109,7 +109,10 @@ prepare_packages() {
 # fetch_jars NAME FOLDER WHAT: unless it was done before, the jars of requirements/NAME.xml into FOLDER, fetched with the Ivy that
 # Spark brings and verified by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
 fetch_jars() {
-    cmp -s "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256" &&
+    # The archive of Java's classes goes by what is installed in .venv (start_from_archive): jars elsewhere are none of its business.
+    local record=$2/$1.sha256
+    if [ "$1" = jars ]; then record=$VENV/installed-jars.sha256; fi
+    cmp -s "$ROOT/requirements/$1.sha256" "$record" &&
         [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
     say "fetching $3 (once; they are verified by hash)"
     local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
@@ -123,7 +126,7 @@ fetch_jars() {
     mkdir -p "$2"
     mv "$folder"/*.jar "$2/"
     rm -rf "$folder"
-    cp "$ROOT/requirements/$1.sha256" "$VENV/installed-$1.sha256"
+    cp "$ROOT/requirements/$1.sha256" "$record"
 }
 
 # Delta's jars lie beside Spark's own: no resolution at each start, no network for the second run.
@@ -135,6 +138,21 @@ prepare_jars() {
 
 # What the tests on a real HDFS and YARN stand on.
 prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars"; }
+
+# What s3a:// stands on: Hadoop's client, and a log store for Delta that is compiled here with the Scala that Spark brings.
+S3_JARS=$ROOT/build/s3
+LOG_STORE=catalogcategorizer.ConditionalPutLogStore
+prepare_s3() {
+    fetch_jars s3 "$S3_JARS" "the jars for s3a:// (10 MB)"
+    local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder
+    if [ -e "$jar" ] && [ "$jar" -nt "$source" ]; then return; fi
+    say "compiling $source (once)"
+    folder=$(mktemp -d "$VENV/classes.XXXXXX")
+    "$(java_command)" -cp "$SPARK_HOME/jars/*" scala.tools.nsc.Main -nowarn -cp "$SPARK_HOME/jars/*:$S3_JARS/*" -d "$folder" "$source" >&2 &&
+        (cd "$folder" && "$PYTHON" -I -m zipfile -c whole.jar catalogcategorizer) && mv "$folder/whole.jar" "$jar" ||
+        { rm -rf "$folder"; fail "Expected $source to compile, found the fault above; report it." 1; }
+    rm -rf "$folder"
+}
 
 # beside NAME WHAT: the packages of requirements/NAME.lock in a folder of their own, build/NAME.
 beside() {

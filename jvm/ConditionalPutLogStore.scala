@@ -1,0 +1,62 @@
+package catalogcategorizer
+
+import java.nio.charset.StandardCharsets.UTF_8
+import java.nio.file.FileAlreadyExistsException
+import java.util.Iterator
+
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.Path
+import org.apache.hadoop.fs.s3a.{AWSServiceIOException, RemoteFileChangedException}
+
+import io.delta.storage.S3SingleDriverLogStore
+
+/** Delta's log store for S3, with commits that two drivers cannot both make: a PUT under the condition that the object is not there yet
+  * (`If-None-Match: *`). Delta's own looks whether it is there and then puts it, come what may; in between another driver's commit is
+  * overwritten (docs/decisions/0037-commits-on-s3.md).
+  */
+class ConditionalPutLogStore(configuration: Configuration) extends S3SingleDriverLogStore(configuration) {
+  import ConditionalPutLogStore._
+
+  override def write(path: Path, lines: Iterator[String], overwrite: java.lang.Boolean, settings: Configuration): Unit = {
+    if (overwrite) super.write(path, lines, overwrite, settings)
+    else put(path, whole(lines), settings, MostConflicts)
+  }
+
+  private def put(path: Path, content: String, settings: Configuration, tries: Int): Unit = {
+    // An S3A that does not know the option, or a setting that forbids it, is an error: never a plain PUT.
+    val builder = path.getFileSystem(settings).createFile(path).overwrite(false).must(Condition, true)
+    try {
+      val stream = builder.build()
+      try stream.write(content.getBytes(UTF_8))
+      finally stream.close()
+    } catch {
+      // 412: another commit stands there. Or this one, where the answer to the first PUT was lost and S3A has sent another.
+      case refused: RemoteFileChangedException =>
+        if (!stands(path, content, settings)) throw as(refused, path)
+      case refused: org.apache.hadoop.fs.FileAlreadyExistsException => throw as(refused, path)
+      // 409: another request for the object is under way; whether it comes to stand is not told.
+      case busy: AWSServiceIOException if busy.statusCode == 409 && tries > 1 => put(path, content, settings, tries - 1)
+    }
+  }
+
+  private def stands(path: Path, content: String, settings: Configuration): Boolean = {
+    val found = read(path, settings)
+    try whole(found) == content
+    finally found.close()
+  }
+}
+
+object ConditionalPutLogStore {
+  private val Condition = "fs.option.create.conditional.overwrite"
+  private val MostConflicts = 5
+
+  private def whole(lines: Iterator[String]): String = {
+    val text = new StringBuilder
+    lines.forEachRemaining(line => text.append(line).append('\n'))
+    text.toString
+  }
+
+  // What Delta takes for a conflict.
+  private def as(cause: Exception, path: Path): Exception =
+    new FileAlreadyExistsException(path.toString).initCause(cause).asInstanceOf[Exception]
+}
