@@ -7,6 +7,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
 prepare_dbt
+prepare_moto
+prepare_s3
 if [ $# = 0 ] && ! PYTHONPATH=$ROOT "$PYTHON" -m tests.cluster_rule; then
     say "the tests on YARN and HDFS run too: what only they see has changed since they passed (tests/cluster_rule.py)"
     set -- --cluster

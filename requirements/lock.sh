@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the lock files anew: four from setup.py, those of dbt and of the documentation from NAME.in. Needs uv (pip install uv).
+# Writes the lock files anew: four from setup.py, those of dbt, the documentation and moto from NAME.in. Needs uv (pip install uv).
 # One resolution (test) pins everything; the two smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,8 @@ compile setup.py --extra test -o requirements/test.lock
 compile setup.py --extra bench -c requirements/test.lock -o requirements/bench.lock
 compile setup.py --extra training -c requirements/test.lock -o requirements/training.lock
 compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
-# An environment of its own; pip wants the extras told (mashumaro[msgpack]).
+# Environments of their own; pip wants the extras told (mashumaro[msgpack]).
 compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock
 compile requirements/docs.in -o requirements/docs.lock
+compile requirements/moto.in -o requirements/moto.lock
 rm -rf ./*.egg-info

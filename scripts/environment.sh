@@ -169,6 +169,9 @@ beside() {
 # What the tests of dbt/ run it with: it needs other versions of what the tests have too.
 prepare_dbt() { beside dbt "dbt (150 MB)"; }
 
+# A server that speaks S3, for the tests of s3a://: its client of Amazon wants an older python-dateutil than pandas takes.
+prepare_moto() { beside moto "moto (140 MB)"; }
+
 # What makes a site of docs/ (scripts/docs.sh).
 prepare_docs() { beside docs "the documentation's tools (60 MB)"; }
 

@@ -16,6 +16,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from lib.scoring.udf import Clock
     from tests.postgres import Postgres
+    from tests.s3 import S3
 
 from tests.cluster_rule import ClusterRule
 from tests.fault_table import FaultTable
@@ -72,6 +73,10 @@ for archive in sorted((ROOT / "build").glob("classes-*.jsa"))[:1]:
     FROM_ARCHIVE["SPARK_CONF_DIR"] = str(ROOT / "build" / "no-conf")
     FROM_ARCHIVE["SPARK_SUBMIT_OPTS"] = f'"{log}" "-XX:SharedArchiveFile={archive}" -Xlog:cds*=off'
 
+# What spark-submit.sh adds where a location is one of s3a:// (scripts/cluster.sh).
+S3_JARS = ",".join(map(str, sorted((ROOT / "build" / "s3").glob("*.jar"))))
+WITH_S3 = (f"spark.jars={S3_JARS}", "spark.delta.logStore.s3a.impl=catalogcategorizer.ConditionalPutLogStore")
+
 LONGEST = ("test_sequences.py", "test_inputs.py", "test_killed.py")
 
 
@@ -110,10 +115,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     warehouse = tmp_path_factory.mktemp("warehouse")
     # What spark_session finds: one machine, two cores, no web page.
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", False)
+    s3 = [word for setting in WITH_S3 for word in ("--conf", setting)]
     for name, value in {"spark.sql.warehouse.dir": warehouse, **FOR_FEW_ROWS, **FOR_MANY_NIGHTS}.items():
         builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, "pyspark-shell"])}.items():
+        for name, value in {**FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *s3, "pyspark-shell"])}.items():
             patch.setenv(name, value)
         builder.getOrCreate()
     from lib.session import spark_session
@@ -155,6 +161,17 @@ def postgres() -> Iterator[Postgres]:
     from tests.postgres import server
 
     yield from server()
+
+
+@pytest.fixture(scope="session")
+def s3(spark: object) -> Iterator[S3]:
+    """A server of the session's own, which the session's Spark reaches."""
+    from tests.s3 import S3, reach
+
+    started = S3()
+    reach(spark, started.settings())  # type: ignore[arg-type]
+    yield started
+    started.stop()
 
 
 @pytest.fixture
