@@ -94,7 +94,7 @@ done
 case $job in
     predict | relabel) without_spark "$@" ;;
     # A row of a catalogue is read with Spark, a text given on the command line needs none.
-    explain) case " $* " in *" --source"* | *" --config"*) prepare run ;; *) without_spark "$@" ;; esac ;;
+    explain) case " $* " in *" --source"* | *" --config"* | *://*) prepare run ;; *) without_spark "$@" ;; esac ;;
     # A model's `current` is a file, and what is told of it stands in its bundle.
     rollback | report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark "$@" ;; esac ;;
     train) prepare training ;;

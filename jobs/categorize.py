@@ -34,7 +34,7 @@ from lib.session import spark_session
 from lib.settings import ABOVE_0, JobSettings, Names, as_record, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
-from lib.tables.locations import locate
+from lib.tables.locations import locate, locate_to_write
 from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, tables_of
 
@@ -154,12 +154,15 @@ class CategorizeSettings(JobSettings):
 def main(settings: CategorizeSettings) -> int:
     if settings.publish_anyway is not None:
         with spark_session("categorize", settings.debug) as spark:
-            tables = tables_of(locate(spark, settings.target))
+            tables = tables_of(locate_to_write(spark, settings.target))
             _tell(release(spark, tables, settings.publish_anyway), tables, settings)
         return 0
     bundle, plan = _model_and_plan(settings)
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         check_executors(spark, plan.engine, told.say)
+        if not settings.dry_run:
+            # Once, also of a stream of nights.
+            locate_to_write(spark, settings.target, told.say)
         if settings.mode == STREAM:
             return _stream(spark, settings, told)
         source, tables = _places(spark, settings, plan)

@@ -15,7 +15,7 @@ from lib.settings import JobSettings, Names, option
 from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, read_corrections
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
-from lib.tables.locations import locate
+from lib.tables.locations import locate, locate_to_write
 from lib.tables.sources import check_unchanged, read_source
 from lib.tables.target import check_categorized
 
@@ -39,7 +39,7 @@ class CorrectSettings(JobSettings):
 def main(settings: CorrectSettings) -> int:
     s = settings
     with spark_session("correct", s.debug) as spark:
-        target = locate(spark, s.target)
+        target = locate_to_write(spark, s.target)
         check_categorized(spark, target)
         wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
         source = read_source(spark, locate(spark, s.corrections), ReadOptions(s.format, (), s.delimiter, s.encoding, wanted))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.command import run_command
 from lib.errors import InputError
-from lib.model.bundle import load_bundle
+from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.explanation import explain, explanation_text
 from lib.model.fields import columns_and_markers, marked_text
@@ -54,7 +54,7 @@ class ExplainSettings(JobSettings):
 
 
 def main(settings: ExplainSettings) -> int:
-    bundle = load_bundle(settings.model)
+    bundle = _bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle)
     text_settings = bundle.tokenizer.settings
     if settings.text is not None:
@@ -68,9 +68,18 @@ def main(settings: ExplainSettings) -> int:
     return 0
 
 
+def _bundle_at(place: str) -> Bundle:
+    if "://" not in place:
+        return load_bundle(place)
+    # Imported here, so that a text is explained without Spark.
+    from lib.scoring.bundles import bundle_at
+
+    return bundle_at(place)
+
+
 def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
     """The text that `categorize` would score for this id."""
-    # Imported here, so that a text is explained without Spark.
+    # Imported here, as above.
     from lib.scoring.catalogue import CatalogueColumns, text_of_id
     from lib.session import spark_session
     from lib.tables.formats import ReadOptions

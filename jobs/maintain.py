@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lib.command import run_command
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.tables.locations import locate
+from lib.tables.locations import locate_to_write
 from lib.tables.maintenance import RETAIN_HOURS, maintain
 from lib.tables.target import tables_of
 
@@ -28,7 +28,7 @@ class MaintainSettings(JobSettings):
 
 def main(settings: MaintainSettings) -> int:
     with spark_session("maintain", settings.debug) as spark:
-        tables = tables_of(locate(spark, settings.target))
+        tables = tables_of(locate_to_write(spark, settings.target))
         for done in maintain(spark, tables, settings.retain_hours, settings.cluster_by, settings.dry_run):
             if settings.dry_run:
                 print(f"{done.table.given}: {done.files_before} files; VACUUM would remove {done.removed} old ones")

@@ -22,6 +22,7 @@ from lib.model.arrays import Float32s
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
+from lib.redaction import redacted
 from lib.settings import JobSettings, option
 from schemas.statuses import OF_LEVELS
 
@@ -39,6 +40,10 @@ class PredictSettings(JobSettings):
 
 
 def main(settings: PredictSettings) -> int:
+    if "://" in settings.model:
+        raise InputError(
+            f"Expected a bundle on this machine, since predict starts no Spark, found {redacted(settings.model)}; copy it here, or take the job explain."
+        )
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle)
     texts = [settings.text] if settings.text is not None else _lines()

@@ -13,7 +13,7 @@ from lib.command import run_command
 from lib.errors import GuardrailError, InputError
 from lib.session import spark_session
 from lib.settings import JobSettings, option
-from lib.tables.locations import locate
+from lib.tables.locations import locate, locate_to_write
 from lib.tables.target import check_categorized
 from lib.warehouse.comparison import compare
 from lib.warehouse.files.export import Export, Exported, export
@@ -66,7 +66,7 @@ def _to_files(s: PublishSettings) -> int:
     with spark_session("publish", s.debug) as spark:
         table = locate(spark, s.target)
         check_categorized(spark, table)
-        folder = Folder(spark, locate(spark, s.to), table)
+        folder = Folder(spark, locate_to_write(spark, s.to), table)
         one = Export(spark, table, folder, s.reload)
         print(_told_of_files(export(one), s.target, folder), flush=True)
         if s.verify:

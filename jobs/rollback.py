@@ -14,7 +14,7 @@ from lib.errors import InputError
 from lib.model.bundle import move_current
 from lib.session import spark_session
 from lib.settings import JobSettings, option
-from lib.tables.locations import locate
+from lib.tables.locations import locate_to_write
 from lib.tables.rollback import rollback
 from lib.tables.target import tables_of
 
@@ -37,7 +37,7 @@ def main(settings: RollbackSettings) -> int:
         return 0
     assert settings.target
     with spark_session("rollback", settings.debug) as spark:
-        tables = tables_of(locate(spark, settings.target))
+        tables = tables_of(locate_to_write(spark, settings.target))
         record = rollback(spark, tables, settings.to)
         if record is None:
             print(f"nothing to do: {settings.target} holds these rows already.")

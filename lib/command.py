@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -70,6 +71,68 @@ OUTPUT_FAULTS = (
     ("Read-only file system", "Expected a target that can be written, found its file system read-only"),
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
+
+
+@dataclass(frozen=True)
+class StoreFault:
+    """What S3 says. found, advice: parts of a sentence. passes: nobody has to correct anything for the next run to do better."""
+
+    marks: tuple[str, ...]
+    found: str
+    advice: str
+    passes: bool = False
+
+
+# The first that matches: a refusal for want of keys is told as one of access too.
+STORE_FAULTS = (
+    StoreFault(
+        ("S3AFileSystem not found",),
+        "no client for S3",
+        "start the job by ./spark-submit.sh, which brings one, or give --packages org.apache.hadoop:hadoop-aws of the Hadoop that Spark has",
+    ),
+    StoreFault(('No FileSystem for scheme "s3"', 'No FileSystem for scheme "s3n"'), "no client of that name", "write s3a://"),
+    StoreFault(("NoSuchBucket", "UnknownStoreException"), "no bucket of that name", "correct the address, or fs.s3a.endpoint"),
+    StoreFault(
+        ("NoAuthWithAWSException", "Unable to load credentials", "No AWS Credentials"),
+        "no credentials",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name who provides them in spark.hadoop.fs.s3a.aws.credentials.provider",
+    ),
+    StoreFault(
+        ("AuthorizationHeaderMalformed", "AWSRedirectException", "PermanentRedirect", "IllegalLocationConstraint"),
+        "the bucket in another region",
+        "set spark.hadoop.fs.s3a.endpoint.region",
+    ),
+    StoreFault(
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"),
+        "credentials that it does not take",
+        "correct them, or this machine's clock",
+    ),
+    StoreFault(
+        ("Service: S3, Status Code: 403", "s3.model.S3Exception: Access Denied"),
+        "access denied",
+        "correct the credentials, or what they may do with the bucket",
+    ),
+    StoreFault(
+        (
+            "Unable to execute HTTP request",
+            "UnknownHostException",
+            "ConnectTimeoutException",
+            "NoRouteToHostException",
+            "AWSApiCallTimeoutException",
+        ),
+        "no answer from the server",
+        "correct fs.s3a.endpoint, or run again when it is up",
+        passes=True,
+    ),
+)
+
+
+def store_fault(text: str) -> StoreFault | None:
+    """What is wrong with a store on S3, by what Java says; None if it is something else."""
+    if not any(name in text for name in ("s3a", "Service: S3", 'scheme "s3')):
+        return None
+    return next((fault for fault in STORE_FAULTS if any(mark in text for mark in fault.marks)), None)
+
 
 # Of Hadoop, where a file is not the one that its .crc file was made of.
 CHECKSUM = "ChecksumException"
@@ -158,10 +221,14 @@ def output_fault(error: Exception, target: str | None) -> str | None:
     """One sentence where the run could not write; None if it is something else. target: the table that the job writes, if any."""
     # Behind it stands the row, whatever that says.
     text = str(error).split("Malformed CSV record: ")[0]
+    holds = "the table holds the last whole night: " if target else ""
     for mark, sentence in OUTPUT_FAULTS:
         if mark in text:
-            return f"{sentence}; {'the table holds the last whole night: ' if target else ''}clear the way and run again."
-    return None
+            return f"{sentence}; {holds}clear the way and run again."
+    fault = store_fault(text)
+    if fault is None:
+        return None
+    return f"Expected S3 to let the job go on, found {fault.found}; {holds}{fault.advice}."
 
 
 def input_fault(error: Exception) -> str | None:

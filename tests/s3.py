@@ -55,7 +55,8 @@ class S3:
         return Held(self, int(self.said("/-/hold", key=key, nth=nth, when=when)))
 
     def said(self, path: str, body: bytes | None = None, **query: Any) -> str:
-        with urlopen(Request(f"{self.endpoint}{path}?{urlencode(query)}", data=body), timeout=60) as answer:
+        url = f"{self.endpoint}{path}?{urlencode(query)}"
+        with urlopen(Request(url, data=body, headers={"Content-Type": "text/plain"}), timeout=60) as answer:
             return str(answer.read().decode())
 
     @contextmanager
@@ -65,7 +66,7 @@ class S3:
         try:
             yield
         finally:
-            self.said("/moto-api/reset-auth", b"1000000")
+            self.said("/moto-api/reset-auth", b"inf")
 
 
 class Held:

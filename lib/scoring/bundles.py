@@ -12,9 +12,10 @@ from typing import Any
 
 from pyspark import SparkContext
 
-from lib.errors import BundleError
+from lib.errors import BundleError, CategorizerError
 from lib.model.bundle import CURRENT, MANIFEST, Bundle, load_bundle
 from lib.redaction import redacted
+from lib.tables.stores import check_answers
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
@@ -33,6 +34,8 @@ def bundle_at(place: str) -> Bundle:
         copy = Path(folder) / "bundle"
         try:
             _fetch(place.rstrip("/"), copy)
+        except CategorizerError as error:
+            raise BundleError(str(error)) from None
         except Exception as error:  # py4j wraps every Java exception in one type
             reason = str(getattr(error, "java_exception", error)).splitlines()[0]
             raise BundleError(
@@ -76,6 +79,7 @@ def _file_system(place: str) -> tuple[Any, Any]:
     jvm: Any = SparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(place)
     settings = jvm.org.apache.spark.deploy.SparkHadoopUtil.get().newConfiguration(jvm.org.apache.spark.SparkConf())
+    check_answers(place, settings)
     return path.getFileSystem(settings), path
 
 

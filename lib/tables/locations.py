@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from lib.errors import InputError
+from lib.errors import CategorizerError, InputError
 from lib.identifiers import quoted
 from lib.redaction import redacted
+from lib.tables.stores import check_answers, lost_commits
 
 DELTA_TABLE = "io.delta.tables.DeltaTable"
 PYTHON_UTILS = "org.apache.spark.api.python.PythonUtils"
@@ -61,10 +64,12 @@ def locate(spark: SparkSession, given: str) -> Location:
 
     Raises:
         InputError: neither can be, or it is both: where the command is typed must not decide between them.
+        CategorizerError: it is on S3, which does not answer.
     """
     if not given.strip():
         raise InputError("Expected a path or the name of a table, found an empty text; give one.")
     try:
+        check_answers(given, spark.sparkContext._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
         system, path = file_system(spark, given)
         is_path = "/" in given or bool(system.exists(path))
         uri = str(system.makeQualified(path).toString())
@@ -72,6 +77,8 @@ def locate(spark: SparkSession, given: str) -> Location:
         if real:
             link = os.path.abspath(local_path(given))
             given, uri = real, str(system.makeQualified(file_system(spark, f"file:{real}")[1]).toString())
+    except CategorizerError:
+        raise
     except Exception as error:  # py4j wraps every Java exception in one type
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         raise InputError(
@@ -85,6 +92,21 @@ def locate(spark: SparkSession, given: str) -> Location:
             f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
         )
     return Location(redacted(given), uri, True, link)
+
+
+def locate_to_write(spark: SparkSession, given: str, say: Callable[[str], None] | None = None) -> Location:
+    """As `locate`, of a table that the job commits to: it is said where a commit there may be lost to another driver's.
+
+    Args:
+        say: how, by default on standard error.
+    """
+    found = locate(spark, given)
+    warning = lost_commits(spark, found.uri if found.is_path else storage_uri(spark, found))
+    if warning and say:
+        say(warning)
+    elif warning:
+        print(warning, file=sys.stderr, flush=True)
+    return found
 
 
 def _behind_links(given: str, uri: str) -> str | None:

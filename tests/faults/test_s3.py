@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import WITH_S3
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
-from tests.s3 import LOG_STORE, S3
+from tests.s3 import LOG_STORE, S3, SECRET, reach
 
 Told = Callable[[str, str], Fault]
 DELTA_S_OWN = "io.delta.storage.S3SingleDriverLogStore"
@@ -51,30 +52,28 @@ class Race:
         """Both commit and end with 0. The put of `first` arrives first, and is held until the other driver's run has ended, or only until
         the other's put is handled, which is answered behind it (`ends`: "run" or "put").
         """
-        ours, ended = first == THIS, threading.Event()
+        ended = threading.Event()
         put, handled = self.s3.hold(self.commit), self.s3.hold(self.commit, when="after")
-        answer = self.s3.hold(self.commit, nth=2, when="after") if ends == "put" else None
+        if ends == "put":
+            answer = self.s3.hold(self.commit, nth=2, when="after")
+            until_then, behind = answer.wait, answer.release
+        else:
+            until_then, behind = self.other.process.wait if first == THIS else ended.wait, ended.set
 
         def let_go() -> None:
-            if ours:
+            if first == THIS:
                 put.wait()
                 self.other.go("publishing")
-            if answer:
-                answer.wait()
-            elif ours:
-                self.other.process.wait(timeout=300)
-            else:
-                ended.wait()
+            until_then()
             put.release()
             handled.wait()
             handled.release()
-            if answer:
-                answer.release()
+            behind()
 
         beside = threading.Thread(target=let_go)
 
         def reach_commit() -> None:
-            if not ours:
+            if first == OTHER_DRIVER:
                 self.other.go("publishing")
                 put.wait()
             beside.start()
@@ -119,5 +118,75 @@ def test_delta_s_own_log_store(
         lost = titles_hash(THIS_ALONE if first == THIS else OTHER_ALONE)
         both = titles_hash(OTHER_LAST if first == THIS else THIS_LAST)
         assert hashes_in(spark, race.lake) == (both if seen else lost)
-    assert "one of two runs that commit at the same time may be lost" in capsys.readouterr().err
+    assert "one of two runs that commit at the same time may be lost" in capsys.readouterr().out
     told.saw("started over, both stand" if seen else "warned; the other's commit lost, both exit 0")
+
+
+def said_of(capsys) -> str:
+    """The one sentence on standard error."""
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert SECRET not in error
+    return error
+
+
+CHAIN = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "settings", "code", "found", "advice"),
+    [
+        ("nowhere", {}, 2, "no bucket of that name", "correct the address"),
+        ("keyless", {"aws.credentials.provider": CHAIN}, 2, "no credentials", "AWS_ACCESS_KEY_ID"),
+        ("down", {"endpoint": "http://127.0.0.1:1"}, 1, "no answer from the server", "fs.s3a.endpoint"),
+        ("unknown", {"endpoint": "http://s3.invalid"}, 1, "no answer from the server", "fs.s3a.endpoint"),
+    ],
+)
+def test_a_place_out_of_reach(
+    spark, s3: S3, tmp_path: Path, fault: Told, capsys, monkeypatch, bucket: str, settings, code: int, found: str, advice: str
+) -> None:
+    told = fault(
+        f"S3: {found} (bucket `{bucket}`), of the source and of the target", f"exit {code} and a sentence within seconds"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    reach(spark, {f"fs.s3a.bucket.{bucket}.{name}": value for name, value in settings.items()})
+    local = write_source(tmp_path / "first.parquet", FIRST)
+    for source, target in ((f"s3a://{bucket}/catalog.parquet", tmp_path / "lake"), (local, f"s3a://{bucket}/lake")):
+        started = time.monotonic()
+        assert run(source, target) == code
+        assert time.monotonic() - started < 60
+        error = said_of(capsys)
+        assert f"Expected S3 to let this job work at s3a://{bucket}/" in error
+        assert found in error
+        assert advice in error
+    assert [path.name for path in tmp_path.iterdir()] == ["first.parquet"]
+    told.saw(f"exit {code} and a sentence, nothing written")
+
+
+def test_keys_that_the_server_does_not_know(spark, s3: S3, tmp_path: Path, fault: Told, capsys) -> None:
+    told = fault(
+        "S3: keys that the server does not take, before a run and while it is at its commit", "2, or 1, and a sentence"
+    )
+    lake = f"{s3.uri}/{tmp_path.name}/lake"
+    source = write_source(tmp_path / "first.parquet", FIRST)
+    with s3.keys_checked():
+        assert run(source, lake) == 2
+    assert "access denied" in said_of(capsys)
+    assert run(source, lake) == 0
+    with ExitStack() as stack, at("publishing", lambda: stack.enter_context(s3.keys_checked())):
+        assert run(write_source(tmp_path / "second.parquet", SECOND), lake) == 1
+    assert "the table holds the last whole night" in said_of(capsys)
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    told.saw("exit 2 and 1, a sentence, the table as it was")
+
+
+def test_a_source_that_is_not_there(spark, s3: S3, tmp_path: Path, capsys) -> None:
+    assert run(f"{s3.uri}/{tmp_path.name}/nothing.parquet", tmp_path / "lake") == 2
+    assert "nothing.parquet" in said_of(capsys)
+
+
+def test_the_scheme_of_another_client(spark, s3: S3, tmp_path: Path, capsys) -> None:
+    assert run("s3://lake/catalog.parquet", tmp_path / "lake") == 2
+    assert "write s3a://" in said_of(capsys)
