@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -29,13 +30,43 @@ class Standalone:
         self.folder = folder
         self._home, self._commands = _plain_spark(folder / "spark"), _commands_without_python(folder / "bin")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers: list[subprocess.Popen[bytes]] = []
         said = self._start("master", "master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
         self.master = self._found(r"Starting Spark master at (spark://\S+)", said)
-        for i in range(workers):
-            size = ("--cores", "1", "--memory", "640m")
-            place = ("--host", "127.0.0.1", "--webui-port", "0", "--work-dir", str(folder / f"work-{i}"))
-            said = self._start(f"worker-{i}", "worker.Worker", *place, *size, self.master)
-            self._found("Successfully registered with master", said)
+        for _ in range(workers):
+            self.add_worker()
+
+    def add_worker(self) -> None:
+        i = len(self._workers)
+        size = ("--cores", "1", "--memory", "640m")
+        place = ("--host", "127.0.0.1", "--webui-port", "0", "--work-dir", str(self.folder / f"work-{i}"))
+        scratch = self.scratch(i)
+        scratch.mkdir()
+        said = self._start(f"worker-{i}", "worker.Worker", *place, *size, self.master, SPARK_LOCAL_DIRS=str(scratch))
+        self._found("Successfully registered with master", said)
+        self._workers.append(self._processes[-1])
+
+    def scratch(self, worker: int) -> Path:
+        """Where a worker's executors keep blocks and shuffle files."""
+        return self.folder / f"scratch-{worker}"
+
+    def worker_with_blocks(self) -> int | None:
+        """The first worker with an executor that keeps a block of what a run has asked to be kept; None where there is none yet."""
+        return next((i for i in range(len(self._workers)) if any(self.scratch(i).rglob("rdd_*"))), None)
+
+    def kill_executors(self, worker: int) -> None:
+        """SIGKILL, of all that the worker has started."""
+        marks = ("CoarseGrainedExecutorBackend", str(self.folder))
+        for pid in processes(lambda command, _: all(mark in command for mark in marks)):
+            if Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(self.folder / f"work-{worker}"):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_worker(self, worker: int) -> None:
+        """SIGKILL, of its executors too, and all that they have kept is gone, as with a machine."""
+        self._workers[worker].kill()
+        self._workers[worker].wait()
+        self.kill_executors(worker)
+        shutil.rmtree(self.scratch(worker), ignore_errors=True)
 
     def pythons(self) -> set[Path]:
         """The interpreters that run on the workers."""
@@ -48,12 +79,12 @@ class Standalone:
         # An executor ends when its worker does.
         until(lambda: not processes(lambda command, _: str(self.folder) in command), "the end of the cluster's processes")
 
-    def _start(self, name: str, kind: str, *arguments: str) -> Path:
+    def _start(self, name: str, kind: str, *arguments: str, **more: str) -> Path:
         said = self.folder / f"{name}.log"
         home = os.environ.get("JAVA_HOME")
         java = f"{home}/bin/java" if home else shutil.which("java") or "java"
         command = [java, *DAEMON, "-cp", f"{self._home}/jars/*", f"org.apache.spark.deploy.{kind}", *arguments]
-        environment = {"PATH": str(self._commands), "SPARK_HOME": str(self._home), "SPARK_SCALA_VERSION": "2.13"}
+        environment = {"PATH": str(self._commands), "SPARK_HOME": str(self._home), "SPARK_SCALA_VERSION": "2.13", **more}
         if home:
             environment["JAVA_HOME"] = home
         with said.open("wb") as file:
