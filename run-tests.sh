@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # ./run-tests.sh [PYTEST OPTIONS]   prepares the environment, then lint, types, import rules and tests.
 # The tests run in two processes; --numprocesses 0 runs them in one.
-# With --cluster also the tests on a real HDFS and YARN, whose jars (51 MB) it fetches once; without options they run where a file has
-# changed since they passed that only they see at work (tests/cluster_rule.py).
+# With --cluster also the tests on a real HDFS and YARN, whose jars (51 MB) it fetches once, and the long ones on S3 and a standalone
+# cluster; without options they run where a file has changed since they passed that only they see at work (tests/cluster_rule.py).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
@@ -10,7 +10,7 @@ prepare_dbt
 prepare_moto
 prepare_s3
 if [ $# = 0 ] && ! PYTHONPATH=$ROOT "$PYTHON" -m tests.cluster_rule; then
-    say "the tests on YARN and HDFS run too: what only they see has changed since they passed (tests/cluster_rule.py)"
+    say "the tests behind --cluster run too: what only they see has changed since they passed (tests/cluster_rule.py)"
     set -- --cluster
 fi
 case " $* " in *" --cluster "*) prepare_cluster ;; esac

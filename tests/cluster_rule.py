@@ -1,6 +1,6 @@
-"""When the tests on YARN and HDFS have to run: whenever a file has changed that only they see at work.
+"""When the tests behind --cluster (YARN and HDFS, S3, lost executors) have to run: whenever a file has changed that only they see at work.
 
-They take ten minutes, so the whole suite leaves them out while nothing of that kind has changed since they last passed: tests/cluster.sha256
+They take some twenty minutes, so the whole suite leaves them out while nothing of that kind has changed since they last passed: tests/cluster.sha256
 holds the digest of those files then. run-tests.sh asks `python -m tests.cluster_rule` (exit 1: they have to run), and a session in which
 all of them pass writes the digest anew, to be committed with the change.
 """
@@ -16,22 +16,37 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = Path("tests/cluster.sha256")
-TESTS = Path("tests/faults/test_cluster.py")
+TESTS = tuple(
+    map(
+        Path,
+        (
+            "tests/cluster/test_lost_executors.py",
+            "tests/cluster/test_s3.py",
+            "tests/faults/test_cluster.py",
+            "tests/faults/test_s3.py",
+        ),
+    )
+)
 SEEN_ONLY_THERE = (
     "conf/*",
+    "jvm/*",
     "lib/scoring/bundles.py",
     "lib/scoring/preflight.py",
     "lib/session.py",
     "lib/tables/locations.py",
+    "lib/tables/stores.py",
     "lib/tables/transactions.py",
     "requirements/cluster.*",
     "requirements/jars.sha256",
     "requirements/run.lock",
+    "requirements/s3.*",
     "scripts/*",
     "spark-submit.sh",
     "tests/cluster/samples.py",
+    "tests/cluster/standalone.py",
     "tests/faults/cluster.py",
-    str(TESTS),
+    "tests/s3*.py",
+    *map(str, TESTS),
 )
 
 
@@ -56,22 +71,26 @@ class ClusterRule:
         self._root = root
         # Before the tests run: what is edited meanwhile was not seen.
         self._digest = digest(root)
-        self._passed: set[str] = set()
+        self._passed: set[tuple[str, str]] = set()
         self._failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         file, _, test = report.nodeid.partition("::")
-        if file == str(TESTS):
+        if Path(file) in TESTS:
             self._failed |= report.failed
             if report.when == "call" and report.passed:
-                self._passed.add(test.partition("[")[0])
+                self._passed.add((file, test.partition("[")[0]))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         # Of several processes the one that gathers the reports.
         if hasattr(session.config, "workerinput") or self._failed:
             return
-        tests = re.findall(r"^def (test_\w+)", (self._root / TESTS).read_text(), re.MULTILINE)
-        if self._passed.issuperset(tests):
+        every = {
+            (str(file), test)
+            for file in TESTS
+            for test in re.findall(r"^def (test_\w+)", (self._root / file).read_text(), re.MULTILINE)
+        }
+        if self._passed >= every:
             (self._root / RECORD).write_text(f"{self._digest}\n")
 
 

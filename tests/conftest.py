@@ -84,7 +84,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sequences", type=int, default=16, help="random sequences of nights to run")
     parser.addoption("--inputs", type=int, default=100, help="random sources to read")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences and sources")
-    parser.addoption("--cluster", action="store_true", help="run the tests on a real HDFS and YARN too")
+    parser.addoption(
+        "--cluster",
+        action="store_true",
+        help="run the tests on a real HDFS and YARN too, and the long ones on S3 and a cluster",
+    )
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
 
 
@@ -161,6 +165,13 @@ def postgres() -> Iterator[Postgres]:
     from tests.postgres import server
 
     yield from server()
+
+
+@pytest.fixture(scope="session")
+def takes_minutes(pytestconfig: pytest.Config) -> None:
+    """Of a test that is run with --cluster alone."""
+    if not pytestconfig.getoption("--cluster"):
+        pytest.skip("takes minutes: give --cluster")
 
 
 @pytest.fixture(scope="session")

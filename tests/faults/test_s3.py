@@ -85,7 +85,7 @@ class Race:
         assert self.other.end() == 0, self.other.said()
 
 
-@pytest.mark.parametrize("first", [THIS, OTHER_DRIVER])
+@pytest.mark.parametrize("first", [THIS, pytest.param(OTHER_DRIVER, marks=pytest.mark.usefixtures("takes_minutes"))])
 def test_two_drivers_put_one_version(spark, s3: S3, tmp_path: Path, fault: Told, first: str) -> None:
     told = fault(
         f"S3: two drivers put one version of the table; the put of {first} was sent first and comes second",
@@ -101,11 +101,9 @@ def test_two_drivers_put_one_version(spark, s3: S3, tmp_path: Path, fault: Told,
 @pytest.mark.parametrize("first", [THIS, OTHER_DRIVER])
 @pytest.mark.parametrize("ends", ["run", "put"])
 def test_delta_s_own_log_store(
-    spark, s3: S3, tmp_path: Path, fault: Told, capsys, pytestconfig: pytest.Config, first: str, ends: str
+    spark, s3: S3, takes_minutes, tmp_path: Path, fault: Told, capsys, first: str, ends: str
 ) -> None:
     """What the other log store is for. Where the overwritten commit's driver looks for it behind, it is found out."""
-    if not pytestconfig.getoption("--cluster"):
-        pytest.skip("shows what is warned of, and takes minutes: give --cluster")
     seen = ends == "put"
     told = fault(
         f"S3 with Delta's own log store: two drivers put one version; the put of {first} overwrites the other's, "

@@ -1,7 +1,8 @@
-"""The tests on YARN run when what only they see has changed, and a run counts only if all of them passed."""
+"""The tests behind --cluster run when what only they see has changed, and a run counts only if all of them passed."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,16 +13,17 @@ from tests.cluster_rule import ROOT, SEEN_ONLY_THERE, TESTS, ClusterRule, passed
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("scripts/cluster.sh", "spark-submit.sh", TESTS):
+    for name in ("scripts/cluster.sh", "spark-submit.sh", *TESTS):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("def test_one(): ...\ndef test_other(): ...\n")
     return tmp_path
 
 
 def session_of(rule: ClusterRule, *outcomes: tuple[str, str]) -> None:
-    for test, outcome in outcomes:
+    """A session in which each of their files has had these outcomes."""
+    for file, (test, outcome) in product(TESTS, outcomes):
         report = SimpleNamespace(
-            nodeid=f"{TESTS}::{test}",
+            nodeid=f"{file}::{test}",
             when="call",
             passed=outcome == "passed",
             failed=outcome == "failed",
@@ -72,4 +74,13 @@ def test_a_change_asks_for_them(root: Path, change: str) -> None:
             script.rename(script.with_name("on_clusters.sh"))
         case "added":
             script.with_name("more.sh").touch()
+    assert not passed_as_they_are(root)
+
+
+def test_one_file_was_left_out(root: Path) -> None:
+    rule = ClusterRule(root)
+    for test in ("test_one", "test_other"):
+        report = SimpleNamespace(nodeid=f"{TESTS[0]}::{test}", when="call", passed=True, failed=False, skipped=False)
+        rule.pytest_runtest_logreport(report)
+    session_of(rule)
     assert not passed_as_they_are(root)
