@@ -136,6 +136,12 @@ def test_predict_needs_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [json.loads(line)["category"] for line in lines.stdout.splitlines()] == ["Books", None, "Electronics"]
 
 
+def test_predict_of_a_bundle_elsewhere(tmp_path: Path) -> None:
+    done = submit("predict", "--model", "s3a://lake/models", "--text", "x", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Expected a bundle on this machine" in done.stderr
+
+
 def test_predict_without_a_bundle(tmp_path: Path) -> None:
     done = submit("predict", "--model", "nowhere", "--text", "x", cwd=tmp_path)
     assert done.returncode == 3

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from jobs.maintain import MaintainSettings
+from jobs.maintain import main as maintain_main
+from jobs.rollback import RollbackSettings
+from jobs.rollback import main as rollback_main
+from lib.command import run_command
 from tests.conftest import WITH_S3
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
-from tests.s3 import LOG_STORE, S3, SECRET, reach
+from tests.s3 import LOG_STORE, S3, SECRET, put, reach
 
 Told = Callable[[str, str], Fault]
 DELTA_S_OWN = "io.delta.storage.S3SingleDriverLogStore"
@@ -188,3 +193,29 @@ def test_a_source_that_is_not_there(spark, s3: S3, tmp_path: Path, capsys) -> No
 def test_the_scheme_of_another_client(spark, s3: S3, tmp_path: Path, capsys) -> None:
     assert run("s3://lake/catalog.parquet", tmp_path / "lake") == 2
     assert "write s3a://" in said_of(capsys)
+
+
+@pytest.mark.fault(
+    "S3: an object of the source is replaced while a run is at the phase `scored`",
+    "exit 2 and a sentence; the table is as it was",
+    "exit 2 and a sentence, table as it was",
+)
+def test_a_source_that_changes(spark, s3: S3, takes_minutes, tmp_path: Path, capsys) -> None:
+    place = f"{s3.uri}/{tmp_path.name}"
+    source = put(spark, write_source(tmp_path / "first.parquet", FIRST), f"{place}/source/part.parquet")
+    assert run(f"{place}/source", f"{place}/lake") == 0
+    with at("scored", lambda: put(spark, write_source(tmp_path / "other.parquet", OTHER), source)):
+        assert run(f"{place}/source", f"{place}/lake", "--mode", "full") == 2
+    assert "changed, new or gone" in said_of(capsys)
+    assert hashes_in(spark, f"{place}/lake") == titles_hash(FIRST)
+
+
+def test_upkeep_and_going_back(spark, s3: S3, takes_minutes, tmp_path: Path) -> None:
+    lake = f"{s3.uri}/{tmp_path.name}/lake"
+    assert run(write_source(tmp_path / "first.parquet", FIRST), lake) == 0
+    first = ledger(spark, lake)[0][0]
+    assert run(write_source(tmp_path / "second.parquet", SECOND), lake) == 0
+    assert run_command(MaintainSettings, maintain_main, "maintain", ["--target", lake]) == 0
+    assert run_command(RollbackSettings, rollback_main, "rollback", ["--target", lake, "--to", first]) == 0
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    assert [status for _, status in ledger(spark, lake)] == ["published", "published", "rolled back"]

@@ -45,3 +45,35 @@ def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
         "--archives models.zip#models --archives models.zip#models,ours#environment"
     )
     assert asked(tmp_path, [], call) == "--archives ours#environment"
+
+
+# What environment.sh brings, without fetching anything.
+WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.jar $S3_JARS/other.jar; }; LOG_STORE=ours; SPARK_HOME=$SPARK_CONF_DIR; "
+
+
+@pytest.mark.parametrize(
+    ("options", "job", "what"),
+    [
+        ([], "--source /share/catalog.csv", "nothing"),
+        ([], "--source s3a://lake/catalog.csv", "jars and store"),
+        ([], "--target=s3a://lake/categorized", "jars and store"),
+        ([], "--config s3.toml", "jars and store"),
+        ([], "--config=s3.toml", "jars and store"),
+        ([], "--config local.toml", "nothing"),
+        (["--jars", "own.jar"], "--source s3a://lake/catalog.csv", "own.jar, jars and store"),
+        (["--conf", "spark.delta.logStore.s3a.impl=theirs"], "--source s3a://lake/catalog.csv", "jars"),
+        (["--conf", "spark.delta.logStore.class=theirs"], "--source s3a://lake/catalog.csv", "jars"),
+        (["--packages", "org.apache.hadoop:hadoop-aws:3.4.2"], "--source s3a://lake/catalog.csv", "nothing"),
+        (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "nothing"),
+        (["--master", "yarn"], "--source s3a://lake/catalog.csv", "jars and store"),
+        (["--master", "yarn", "--conf", "spark.yarn.jars=hdfs:///spark"], "--source s3a://lake/catalog.csv", "nothing"),
+    ],
+)
+def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: list[str], job: str, what: str) -> None:
+    (tmp_path / "s3.toml").write_text('source = "s3a://lake/catalog.csv"\n')
+    (tmp_path / "local.toml").write_text('source = "catalog.csv"\n')
+    call = f'cd "$SPARK_CONF_DIR"; {WITHOUT_FETCHING} given=${{#spark_options[@]}}; ship_s3 {job}; echo "${{spark_options[@]:given}}"'
+    jars = f"{tmp_path}/one.jar,{tmp_path}/other.jar"
+    store = "--conf spark.delta.logStore.s3a.impl=ours"
+    told = {"nothing": "", "jars": f"--jars {jars}", "jars and store": f"--jars {jars} {store}"}
+    assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
