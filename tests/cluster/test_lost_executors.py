@@ -25,7 +25,6 @@ COUNTS = [
     "rows_in",
     "rows_scored",
     "rows_unchanged",
-    "rows_categorized",
     "rows_review",
     "rows_unclassifiable",
     "rows_rejected",
