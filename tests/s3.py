@@ -60,6 +60,15 @@ class S3:
             return str(answer.read().decode())
 
     @contextmanager
+    def heedless(self) -> Iterator[None]:
+        """Meanwhile it takes no heed of conditions, as older servers do."""
+        self.said("/-/heed", conditions="no")
+        try:
+            yield
+        finally:
+            self.said("/-/heed", conditions="yes")
+
+    @contextmanager
     def keys_checked(self) -> Iterator[None]:
         """Meanwhile it lets in nobody: it knows of no keys."""
         self.said("/moto-api/reset-auth", b"0")

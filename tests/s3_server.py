@@ -3,7 +3,8 @@
     python s3_server.py [BUCKET ...]     prints its port
 
 GET /-/hold?key=END&nth=N&when=before|after holds the N-th PUT from now on of a key that ends so, before it is handled or before it is
-answered, and answers with a number; /-/held?hold=NUMBER tells whether it is held, /-/release?hold=NUMBER lets it go.
+answered, and answers with a number; /-/held?hold=NUMBER tells whether it is held, /-/release?hold=NUMBER lets it go. /-/heed?conditions=no
+makes it a server that knows of no conditions, until /-/heed?conditions=yes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Holding:
         self._application = application
         self._holds: list[Hold] = []
         self._lock = threading.Lock()
+        self._heeds = True
 
     def __call__(self, environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environment["PATH_INFO"]
@@ -51,6 +53,8 @@ class Holding:
         for hold in mine:
             if hold.when == "before":
                 hold.wait()
+        if not self._heeds:
+            environment.pop("HTTP_IF_NONE_MATCH", None)
         answer = list(self._application(environment, start_response))
         for hold in mine:
             if hold.when == "after":
@@ -62,6 +66,9 @@ class Holding:
             with self._lock:
                 self._holds.append(Hold(given["key"], int(given["nth"]), given["when"]))
                 return str(len(self._holds) - 1).encode()
+        if name == "heed":
+            self._heeds = given["conditions"] == "yes"
+            return b"yes"
         hold = self._holds[int(given["hold"])]
         if name == "release":
             hold.released.set()

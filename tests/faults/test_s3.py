@@ -15,6 +15,8 @@ from jobs.maintain import main as maintain_main
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
+from lib.tables.locations import file_system
+from lib.tables.stores import lost_commits
 from tests.conftest import WITH_S3
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
@@ -222,3 +224,19 @@ def test_upkeep_and_going_back(spark, s3: S3, takes_minutes, tmp_path: Path) -> 
     assert run_command(RollbackSettings, rollback_main, "rollback", ["--target", lake, "--to", first]) == 0
     assert hashes_in(spark, lake) == titles_hash(FIRST)
     assert [status for _, status in ledger(spark, lake)] == ["published", "published", "rolled back"]
+
+
+@pytest.mark.fault(
+    "S3: a server that takes no heed of `If-None-Match`",
+    "jobs that write warn of two at once",
+    "one sentence",
+)
+def test_a_server_without_conditions(spark, s3: S3, tmp_path: Path) -> None:
+    lake = f"{s3.uri}/{tmp_path.name}/lake"
+    assert lost_commits(spark, lake) is None
+    with s3.heedless():
+        assert "the server takes no heed of If-None-Match" in str(lost_commits(spark, lake))
+    with log_store(spark, DELTA_S_OWN):
+        assert "S3SingleDriverLogStore is in use" in str(lost_commits(spark, lake))
+    system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
+    assert list(system.listStatus(folder)) == []
