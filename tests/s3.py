@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from pyspark.sql import SparkSession
@@ -54,6 +53,16 @@ class S3:
         """Hold the n-th PUT from now on of a key that ends so: before it is handled, or before it is answered (`after`)."""
         return Held(self, int(self.said("/-/hold", key=key, nth=nth, when=when)))
 
+    def put(self, local: Path, uri: str) -> str:
+        """Put a file there, or the files of a folder below it; the address."""
+        files = [file for file in local.rglob("*") if file.is_file()] if local.is_dir() else [local]
+        for file in files:
+            key = f"{uri}/{file.relative_to(local)}" if local.is_dir() else uri
+            path = quote(key.removeprefix("s3a:/"))
+            with urlopen(Request(f"{self.endpoint}{path}", data=file.read_bytes(), method="PUT"), timeout=60):
+                pass
+        return uri
+
     def said(self, path: str, body: bytes | None = None, **query: Any) -> str:
         url = f"{self.endpoint}{path}?{urlencode(query)}"
         with urlopen(Request(url, data=body, headers={"Content-Type": "text/plain"}), timeout=60) as answer:
@@ -94,12 +103,3 @@ def reach(spark: SparkSession, settings: Mapping[str, str]) -> None:
     jsc: Any = spark.sparkContext._jsc
     for name, value in settings.items():
         jsc.hadoopConfiguration().set(name, value)
-
-
-def put(spark: SparkSession, local: Path, uri: str) -> str:
-    """Copy a file or a folder there; its address."""
-    jvm: Any = spark._jvm
-    jsc: Any = spark.sparkContext._jsc
-    path = jvm.org.apache.hadoop.fs.Path
-    path(uri).getFileSystem(jsc.hadoopConfiguration()).copyFromLocalFile(path(f"file://{os.path.abspath(local)}"), path(uri))
-    return uri

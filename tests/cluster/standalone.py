@@ -39,7 +39,8 @@ class Standalone:
     def add_worker(self) -> None:
         i = len(self._workers)
         size = ("--cores", "1", "--memory", "640m")
-        place = ("--host", "127.0.0.1", "--webui-port", "0", "--work-dir", str(self.folder / f"work-{i}"))
+        # Each a host of its own: a copy of a task runs on another host only.
+        place = ("--host", f"127.0.0.{i + 1}", "--webui-port", "0", "--work-dir", str(self.folder / f"work-{i}"))
         scratch = self.scratch(i)
         scratch.mkdir()
         said = self._start(f"worker-{i}", "worker.Worker", *place, *size, self.master, SPARK_LOCAL_DIRS=str(scratch))

@@ -120,7 +120,7 @@ def test_lost_while_it_scores(
     "exit 0, the same rows and counts",
 )
 def test_copies_of_tasks_and_executors_that_come_late(spark, standalone: Standalone, undisturbed: Path, tmp_path: Path) -> None:
-    settings = {"spark.speculation": "true", "spark.speculation.quantile": "0.05", "spark.speculation.multiplier": "1.01"}
+    settings = {"spark.speculation": "true", "spark.speculation.quantile": "0.05", "spark.speculation.multiplier": "0.1"}
     settings |= {"spark.speculation.interval": "20ms", "spark.speculation.minTaskRuntime": "10ms"}
     settings |= {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.minExecutors": "1"}
     settings |= {"spark.dynamicAllocation.executorIdleTimeout": "2s", "spark.scheduler.minRegisteredResourcesRatio": "0.1"}
