@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from pyspark.sql import SparkSession
@@ -53,16 +53,6 @@ class S3:
         """Hold the n-th PUT from now on of a key that ends so: before it is handled, or before it is answered (`after`)."""
         return Held(self, int(self.said("/-/hold", key=key, nth=nth, when=when)))
 
-    def put(self, local: Path, uri: str) -> str:
-        """Put a file there, or the files of a folder below it; the address."""
-        files = [file for file in local.rglob("*") if file.is_file()] if local.is_dir() else [local]
-        for file in files:
-            key = f"{uri}/{file.relative_to(local)}" if local.is_dir() else uri
-            path = quote(key.removeprefix("s3a:/"))
-            with urlopen(Request(f"{self.endpoint}{path}", data=file.read_bytes(), method="PUT"), timeout=60):
-                pass
-        return uri
-
     def said(self, path: str, body: bytes | None = None, **query: Any) -> str:
         url = f"{self.endpoint}{path}?{urlencode(query)}"
         with urlopen(Request(url, data=body, headers={"Content-Type": "text/plain"}), timeout=60) as answer:
@@ -103,3 +93,18 @@ def reach(spark: SparkSession, settings: Mapping[str, str]) -> None:
     jsc: Any = spark.sparkContext._jsc
     for name, value in settings.items():
         jsc.hadoopConfiguration().set(name, value)
+
+
+def put(spark: SparkSession, local: Path, uri: str) -> str:
+    """Put a file there, or the files of a folder below it; the address.
+
+    Not by S3A's copyFromLocalFile, whose other client takes what moto says in between (100 Continue) for the answer.
+    """
+    jvm: Any = spark._jvm
+    jsc: Any = spark.sparkContext._jsc
+    settings = jsc.hadoopConfiguration()
+    for file in [file for file in local.rglob("*") if file.is_file()] or [local]:
+        path = jvm.org.apache.hadoop.fs.Path(uri if file == local else f"{uri}/{file.relative_to(local)}")
+        stream = path.getFileSystem(settings).create(path, True)
+        jvm.org.apache.hadoop.io.IOUtils.copyBytes(jvm.java.io.FileInputStream(str(file)), stream, settings)
+    return uri

@@ -10,13 +10,13 @@ from tests.cluster.samples import assert_same, night
 from tests.cluster.standalone import Standalone
 from tests.cluster.test_standalone import started
 from tests.conftest import SAMPLES, SHIPPED
-from tests.s3 import S3, SECRET
+from tests.s3 import S3, SECRET, put
 
 
 def test_source_target_and_bundle_on_s3(spark, takes_minutes, standalone: Standalone, s3: S3, tmp_path: Path) -> None:
     place = f"{s3.uri}/{tmp_path.name}"
-    source = s3.put(SAMPLES / "catalog.csv", f"{place}/catalog.csv")
-    model = s3.put(SHIPPED, f"{place}/models")
+    source = put(spark, SAMPLES / "catalog.csv", f"{place}/catalog.csv")
+    model = put(spark, SHIPPED, f"{place}/models")
     job = night(f"{place}/table", source, model)
     settings = [word for setting in s3.spark_settings() for word in ("--conf", setting)]
     running = started(standalone, *settings, "categorize", *job, cwd=tmp_path)

@@ -20,7 +20,7 @@ from lib.tables.stores import lost_commits
 from tests.conftest import WITH_S3
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, OTHER, SECOND, Night, arguments, at, hashes_in, ledger, run, titles_hash, write_source
-from tests.s3 import LOG_STORE, S3, SECRET, reach
+from tests.s3 import LOG_STORE, S3, SECRET, put, reach
 
 Told = Callable[[str, str], Fault]
 DELTA_S_OWN = "io.delta.storage.S3SingleDriverLogStore"
@@ -207,9 +207,9 @@ def test_the_scheme_of_another_client(spark, s3: S3, tmp_path: Path, capsys) -> 
 )
 def test_a_source_that_changes(spark, s3: S3, takes_minutes, tmp_path: Path, capsys) -> None:
     place = f"{s3.uri}/{tmp_path.name}"
-    source = s3.put(write_source(tmp_path / "first.parquet", FIRST), f"{place}/source/part.parquet")
+    source = put(spark, write_source(tmp_path / "first.parquet", FIRST), f"{place}/source/part.parquet")
     assert run(f"{place}/source", f"{place}/lake") == 0
-    with at("scored", lambda: s3.put(write_source(tmp_path / "other.parquet", OTHER), source)):
+    with at("scored", lambda: put(spark, write_source(tmp_path / "other.parquet", OTHER), source)):
         assert run(f"{place}/source", f"{place}/lake", "--mode", "full") == 2
     assert "changed, new or gone" in said_of(capsys)
     assert hashes_in(spark, f"{place}/lake") == titles_hash(FIRST)
