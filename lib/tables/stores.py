@@ -74,7 +74,7 @@ def lost_commits(spark: Any, uri: str) -> str | None:
         return None
     return (
         f"one of two runs that commit at the same time may be lost from {redacted(uri)}, since {why}: start one job at a time on a table "
-        f"there, or see S3 in docs/operating.md"
+        f"there, or see docs/cluster.md, On S3"
     )
 
 
