@@ -9,6 +9,7 @@ prepare test
 prepare_dbt
 prepare_moto
 prepare_s3
+prepare_browser
 if [ $# = 0 ] && ! PYTHONPATH=$ROOT "$PYTHON" -m tests.cluster_rule; then
     say "the tests behind --cluster run too: what only they see has changed since they passed (tests/cluster_rule.py)"
     set -- --cluster

@@ -41,6 +41,8 @@ JOBS = [
     # `publish` alone needs it, on the driver; it is 5 MB of some 600, and one lock less to explain.
     "psycopg[binary]>=3.2",
 ]
+# What the job `app` needs more, installed when it is started first.
+APP = [*JOBS, "streamlit>=1.60"]
 TRAINING = [
     *JOBS,
     "keras>=3.8",
@@ -60,6 +62,10 @@ TRAINING = [
 ]
 TEST = [
     *TRAINING,
+    *APP,
+    # Drives Chromium, which comes from the system; and the checker of accessibility that runs in it.
+    "playwright>=1.60",
+    "axe-playwright-python>=0.1.8",
     "deltalake>=1.0",
     # Readers of the tables, whose queries stand in docs/queries.md.
     "duckdb>=1.1",
@@ -113,6 +119,8 @@ BENCH = [*TEST, "mlflow-skinny>=3", "openvino>=2025.0"]
 PACKAGE = "catalog_categorizer"
 # The packages that travel with it; jobs and training are run from the clone.
 BELOW = ("lib", "schemas")
+# The page, which only a job serves.
+LEFT_OUT = ("app", "app.*")
 IMPORT_OF_BELOW = re.compile(rf"^(\s*from )(?=(?:{'|'.join(BELOW)})\b)", re.MULTILINE)
 
 
@@ -146,11 +154,15 @@ setup(
     python_requires=">=3.10",
     packages=[
         PACKAGE,
-        *[f"{PACKAGE}.{name}" for top in BELOW for name in (top, *(f"{top}.{one}" for one in find_packages(top)))],
+        *[
+            f"{PACKAGE}.{name}"
+            for top in BELOW
+            for name in (top, *(f"{top}.{one}" for one in find_packages(top, exclude=LEFT_OUT)))
+        ],
     ],
     package_dir={f"{PACKAGE}.{top}": top for top in BELOW},
     install_requires=FRAMES,
     ext_modules=[NATIVE],
     cmdclass={"build_ext": BuildNative, "build_py": BuildPackage, "editable_wheel": RefuseEditable},
-    extras_require={"spark": SPARK, "jobs": JOBS, "training": TRAINING, "test": TEST, "bench": BENCH},
+    extras_require={"spark": SPARK, "jobs": JOBS, "app": APP, "training": TRAINING, "test": TEST, "bench": BENCH},
 )

@@ -50,8 +50,10 @@ if [ ! -f "$known" ]; then
     fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
 fi
 
+# without_spark LOCK [JOB OPTIONS]
 without_spark() {
-    prepare run "without Java"
+    prepare "$1" "without Java"
+    shift
     PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/$job.py" "$@"
 }
 
@@ -92,11 +94,13 @@ for argument in "$@"; do
 done
 
 case $job in
-    predict | relabel) without_spark "$@" ;;
+    predict | relabel) without_spark run "$@" ;;
+    # Without a table there is nothing to ask Spark.
+    app) case " $* " in *" --target"* | *" --config"*) prepare app ;; *) without_spark app "$@" ;; esac ;;
     # A row of a catalogue is read with Spark, a text given on the command line needs none.
-    explain) case " $* " in *" --source"* | *" --config"* | *://*) prepare run ;; *) without_spark "$@" ;; esac ;;
+    explain) case " $* " in *" --source"* | *" --config"* | *://*) prepare run ;; *) without_spark run "$@" ;; esac ;;
     # A model's `current` is a file, and what is told of it stands in its bundle.
-    rollback | report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark "$@" ;; esac ;;
+    rollback | report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark run "$@" ;; esac ;;
     train) prepare training ;;
     *) prepare run ;;
 esac
@@ -110,6 +114,13 @@ if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 ship_environment
 ship_s3 "$@"
 start_from_archive
+# The page is there before Spark, and outlives a Ctrl-C until what was said in it is written: it starts Spark itself.
+if [ "$job" = app ]; then
+    PYSPARK_SUBMIT_ARGS=$("$PYTHON" -I -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' \
+        --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false --py-files "$CODE_ZIP" "${spark_options[@]}" pyspark-shell)
+    export PYSPARK_SUBMIT_ARGS
+    PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/app.py" "$@"
+fi
 # A few hundred rows: the optimizing compiler costs more than it gives.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi
 command=("$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}")

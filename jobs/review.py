@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.command import run_command
-from lib.errors import InputError
 from lib.reports.files import write_whole
-from lib.reports.queue import SHOWN, SIMILAR, review_queue
+from lib.reports.queue import SIMILAR, check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, at_least, option
 from lib.tables.columns import ID_TYPES, require_columns, require_text
-from lib.tables.corrections import BY, CORRECT, WHY
+from lib.tables.corrections import CORRECT
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
@@ -42,11 +41,7 @@ class ReviewSettings(JobSettings):
 def main(settings: ReviewSettings) -> int:
     s = settings
     columns = CatalogueColumns(s.id_column, s.text_columns)
-    taken = [name for name in columns.text if name in {"product_id", *SHOWN, SIMILAR, CORRECT, BY, WHY}]
-    if taken:
-        raise InputError(
-            f"Expected text columns under names of their own, found {', '.join(taken)}; rename them in the source."
-        )
+    check_text_names(columns.text)
     with spark_session("review", s.debug) as spark:
         target = locate(spark, s.target)
         check_categorized(spark, target)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the lock files anew: four from setup.py, those of dbt, the documentation and moto from NAME.in. Needs uv (pip install uv).
-# One resolution (test) pins everything; the two smaller files are its subsets, so that versions never differ.
+# Writes the lock files anew: five from setup.py, those of dbt, the documentation and moto from NAME.in. Needs uv (pip install uv).
+# One resolution (test) pins everything; the smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
@@ -10,6 +10,7 @@ compile() {
 compile setup.py --extra test -o requirements/test.lock
 compile setup.py --extra bench -c requirements/test.lock -o requirements/bench.lock
 compile setup.py --extra training -c requirements/test.lock -o requirements/training.lock
+compile setup.py --extra app -c requirements/test.lock -o requirements/app.lock
 compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
 # Environments of their own; pip wants the extras told (mashumaro[msgpack]).
 compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock

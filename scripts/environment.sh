@@ -1,5 +1,5 @@
 # Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
-#   prepare run|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
+#   prepare run|app|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
 # Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -84,14 +84,16 @@ prepare_python() {
     "$python" -I -m venv "$VENV"
 }
 
-# The locks are subsets of one another: what is installed may be more than what is asked for.
+# What is installed may be more than what is asked for: each lock is a subset of those behind it here.
 installed() {
-    local lock
-    for lock in run training test bench; do
-        if [ "$lock" = "$1" ] || [ -n "${reached:-}" ]; then
-            local reached=1
-            cmp -s "$ROOT/requirements/$lock.lock" "$VENV/installed-$lock.lock" && return 0
-        fi
+    local lock holders
+    case $1 in
+        run) holders="run app training test bench" ;;
+        test | bench) holders="$1 bench" ;;
+        *) holders="$1 test bench" ;;
+    esac
+    for lock in $holders; do
+        cmp -s "$ROOT/requirements/$lock.lock" "$VENV/installed-$lock.lock" && return 0
     done
     return 1
 }
@@ -174,6 +176,15 @@ prepare_moto() { beside moto "moto (140 MB)"; }
 
 # What makes a site of docs/ (scripts/docs.sh).
 prepare_docs() { beside docs "the documentation's tools (60 MB)"; }
+
+# What the tests of the page look at it with. Where it cannot be installed they are skipped, and say so.
+prepare_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do command -v "$name" >/dev/null && return; done
+    if ! on_debian_as_root || ! apt_install chromium; then
+        say "no Chromium is here: the tests of the page are skipped (on Debian: sudo apt-get install chromium)"
+    fi
+}
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
 prepare_native() {

@@ -67,14 +67,16 @@ class Night:
     is_releasable: bool
 
 
-def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None) -> Night:
+def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, reads_only: bool = False) -> Night:
     """A run of the ledger, by default the newest.
 
+    Args:
+        reads_only: a run that stopped before its row in the ledger stays without one.
     Raises:
         InputError: no table of categorized products, no ledger, or no such run in it.
     """
     check_categorized(spark, tables.categorized)
-    mend_ledger(spark, tables)
+    mend_ledger(spark, tables, dry_run=reads_only)
     runs = all_runs(spark, tables)
     run = next((run for run in runs if run_id in (None, run.run_id)), None)
     if run is None:

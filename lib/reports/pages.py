@@ -19,10 +19,14 @@ MOST_CATEGORIES = 60
 MOST_NIGHTS = 60
 
 
-def night_page(night: Night) -> str:
-    """What came in and went out, how near each guardrail came, and which rows are worth a look."""
+def night_page(night: Night, alone: bool = False) -> str:
+    """What came in and went out, how near each guardrail came, and which rows are worth a look.
+
+    Args:
+        alone: there is no page of all runs beside it.
+    """
     run = night.run
-    parts = [*_head(night), _flow(run)]
+    parts = [*_head(night, alone), _flow(run)]
     if night.measures:
         parts.append(_guardrails(night))
     if run.category_shares:
@@ -67,11 +71,12 @@ def _duration(run: RunRecord) -> float | None:
         return None
 
 
-def _head(night: Night) -> list[str]:
+def _head(night: Night, alone: bool) -> list[str]:
     run, seconds = night.run, _duration(night.run)
+    every = text(night.target) if alone else f"<a href='index.html'>all runs of {text(night.target)}</a>"
     parts = [
         f"<h1>Run {text(run.run_id)}</h1>",
-        f"<p>{_status(run).html} <a href='index.html'>all runs of {text(night.target)}</a></p>",
+        f"<p>{_status(run).html} {every}</p>",
         terms(
             [
                 ("began", run.started_at.replace("T", " ")[:19] + " UTC"),

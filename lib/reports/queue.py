@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lib.errors import InputError
 from lib.identifiers import column
 from lib.scoring.catalogue import CatalogueColumns, joined_text, usable_id
 from lib.tables.corrections import BY, CORRECT, WHY, standing
@@ -17,6 +18,19 @@ from schemas.tables import REVIEW
 # Columns of the table that a person decides by.
 SHOWN = ("category", "confidence", "runner_up", "runner_up_confidence", "reason")
 SIMILAR = "similar_products"
+
+
+def check_text_names(text_columns: Sequence[str]) -> None:
+    """Refuse text columns that would stand under the name of a column of the queue.
+
+    Raises:
+        InputError: there are such.
+    """
+    taken = [name for name in text_columns if name in {"product_id", *SHOWN, SIMILAR, CORRECT, BY, WHY}]
+    if taken:
+        raise InputError(
+            f"Expected text columns under names of their own, found {', '.join(taken)}; rename them in the source."
+        )
 
 
 def review_queue(spark: SparkSession, target: Location, source: Source, columns: CatalogueColumns, most: int) -> DataFrame:

@@ -1,0 +1,112 @@
+"""What people say in the page, into the table of corrections: by the code of the job `correct`, behind the page's back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from lib.app.lake import Lake
+from lib.command import sentence_of
+from lib.errors import CategorizerError, InputError
+from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, read_corrections
+from lib.tables.locations import Location
+from lib.tables.sources import UNVERSIONED, Source
+from lib.tables.target import Tables, check_categorized
+
+HERE = Location("the page", "the page", is_path=False)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """texts: of the product as the person saw it, by column."""
+
+    product_id: str
+    category: str
+    by: str
+    why: str = ""
+    texts: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass
+class Written:
+    """What has become of the corrections of this page. refused: what was not taken, and the sentence that says why."""
+
+    waiting: int = 0
+    written: int = 0
+    refused: list[tuple[Correction, str]] = field(default_factory=list)
+
+
+class Corrections:
+    """Corrections on their way. While one commit is written the next ones gather, and go into the table together."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._lock = Lock()
+        self._waiting: dict[str, Correction] = {}
+        self._in_hand: dict[str, Correction] = {}
+        self._done = Written()
+
+    def add(self, correction: Correction) -> None:
+        """Write it soon; of two for one product that are both waiting the later one counts."""
+        with self._lock:
+            self._waiting[correction.product_id] = correction
+        self._lake.ask(self._write)
+
+    def state(self) -> Written:
+        with self._lock:
+            return Written(len(self._waiting) + len(self._in_hand), self._done.written, list(self._done.refused))
+
+    def on_the_way(self) -> set[str]:
+        """The products whose corrections are not in the table yet."""
+        with self._lock:
+            return {*self._waiting, *self._in_hand}
+
+    def _write(self, spark: SparkSession, tables: Tables) -> None:
+        with self._lock:
+            self._in_hand, self._waiting = self._waiting, {}
+            together = list(self._in_hand.values())
+        if not together:
+            return
+        refused = _refused(together, self._lake.target, spark, tables)
+        with self._lock:
+            self._in_hand = {}
+            self._done.refused += refused
+            self._done.written += len(together) - len(refused)
+
+
+def _refused(together: Sequence[Correction], target: str, spark: SparkSession, tables: Tables) -> list[tuple[Correction, str]]:
+    """Write them, together if that can be: one that is refused must not take the others with it. Gives those, and why."""
+    try:
+        written(together, spark, tables)
+    except Exception as error:  # Spark's own too: whoever sits before the page has to know what was not written
+        if len(together) > 1:
+            return [fault for one in together for fault in _refused([one], target, spark, tables)]
+        return [(together[0], str(error) if isinstance(error, CategorizerError) else sentence_of(error, target)[0])]
+    return []
+
+
+def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tables) -> None:
+    """Add corrections in one commit, as the job `correct` does from a file.
+
+    Raises:
+        InputError: a product or a category that the table does not know; nothing was written.
+    """
+    check_categorized(spark, tables.categorized)
+    names = tuple(dict.fromkeys(name for one in corrections for name, _ in one.texts))
+    if not all(one.category.strip() and one.by.strip() for one in corrections):
+        raise InputError("Expected a category and a name in each correction, found one without; give both.")
+    rows = {
+        "product_id": [one.product_id for one in corrections],
+        CORRECT: [one.category for one in corrections],
+        BY: [one.by for one in corrections],
+        WHY: [one.why for one in corrections],
+        **{name: [dict(one.texts).get(name) for one in corrections] for name in names},
+    }
+    # By way of Arrow: for rows of Python itself Spark starts Python workers.
+    frame = spark.createDataFrame(pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}))
+    source = Source(HERE, frame, UNVERSIONED, "page")
+    add_corrections(spark, tables.categorized, read_corrections(source, names, None, False), new_categories=False)

@@ -1,0 +1,231 @@
+"""What the page shows of the tables: products by category and status, the queue for review, the texts of the source, the runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lib.errors import InputError
+from lib.identifiers import column
+from lib.model.fields import columns_and_markers
+from lib.reports.night import night_of
+from lib.reports.pages import night_page
+from lib.reports.queue import check_text_names, review_queue
+from lib.scoring.catalogue import CatalogueColumns, usable_id
+from lib.settings import Names
+from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.corrections import BY, standing
+from lib.tables.file_checks import UTF_8
+from lib.tables.formats import ReadOptions
+from lib.tables.ledger import all_runs, published_runs
+from lib.tables.locations import Location, is_delta, locate, newest_snapshot, rows_at
+from lib.tables.run_record import RunRecord
+from lib.tables.sources import Source, read_source
+from lib.tables.target import Tables, check_categorized, with_added_columns
+from schemas.tables import CATEGORIZED
+
+ROWS_ON_A_PAGE = 50
+MOST_IN_QUEUE = 200
+# Carried columns that are shown, and the characters of a value.
+MOST_CARRIED = 3
+MOST_CHARACTERS = 300
+# What the page calls the status of a row that a person has corrected.
+CORRECTED = "corrected"
+# Versions of the table that other sessions may still turn the pages of.
+MOST_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which rows are asked for. None: all of them. versions: of the table and of its corrections, as the overview told them."""
+
+    versions: tuple[int, int | None]
+    category: str | None = None
+    without_category: bool = False
+    status: str | None = None
+    id_holds: str = ""
+    surest_first: bool = False
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """counts: products by category, None for none, and status; those that the source no longer holds are left out.
+
+    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows tell.
+    """
+
+    versions: tuple[int, int | None]
+    counts: Sequence[tuple[str | None, str, int]]
+    carried: Names
+    labels: Names
+
+
+class Browser:
+    """Products as readers see them: what people have corrected in place of the model's word."""
+
+    def __init__(self) -> None:
+        # Counts of millions of rows take seconds, and are the same until somebody writes.
+        self._kept: dict[tuple[str, tuple[int, int | None]], Overview] = {}
+
+    def overview(self, spark: SparkSession, tables: Tables) -> Overview:
+        """
+        Raises:
+            InputError: no table of categorized products.
+        """
+        check_categorized(spark, tables.categorized)
+        corrections = tables.categorized.sibling("_corrections")
+        versions = (
+            _version(spark, tables.categorized),
+            _version(spark, corrections) if is_delta(spark, corrections) else None,
+        )
+        key = (str(newest_snapshot(spark, tables.categorized).metadata().id()), versions)
+        if key not in self._kept:
+            for old in list(self._kept)[: 1 - MOST_KEPT]:
+                del self._kept[old]
+            self._kept[key] = _overview(spark, tables, versions)
+        return self._kept[key]
+
+
+def _version(spark: SparkSession, location: Location) -> int:
+    return int(newest_snapshot(spark, location).version())
+
+
+def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> Overview:
+    rows = _as_corrected(spark, tables, versions)
+    counted = rows.groupBy("category", "status").count().orderBy(F.desc("count"), "category", "status").collect()
+    counts = [(row["category"], row["status"], row["count"]) for row in counted]
+    table = rows_at(spark, tables.categorized, versions[0])
+    carried = tuple(name for name in table.columns if name not in CATEGORIZED.names)[:MOST_CARRIED]
+    some = table.filter("scores IS NOT NULL").select(F.map_keys("scores").alias("labels")).limit(1000).distinct().collect()
+    labels = {label for row in some for label in row["labels"]} | {row["category"] for row in counted if row["category"]}
+    return Overview(versions, counts, carried, tuple(sorted(labels)))
+
+
+def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> DataFrame:
+    """The products that are there, with the category that counts; `model_category` is the model's, CORRECTED a status."""
+    rows = with_added_columns(rows_at(spark, tables.categorized, versions[0])).filter("missing_since IS NULL")
+    said = standing(spark, tables.categorized)
+    no_one = F.lit(None).cast("string")
+    if said is None:
+        return rows.withColumns({"model_category": F.col("category"), BY: no_one})
+    people = said.select("product_id", F.col("category").alias("said"), F.col(BY).alias("who"))
+    joined = rows.join(people, "product_id", "left_outer")
+    return joined.withColumns(
+        {
+            "model_category": F.col("category"),
+            "category": F.coalesce("said", "category"),
+            "status": F.when(F.col("said").isNotNull(), CORRECTED).otherwise(F.col("status")),
+            BY: F.col("who"),
+        }
+    ).drop("said", "who")
+
+
+def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables: Tables) -> list[dict[str, Any]]:
+    """ROWS_ON_A_PAGE products, those of the least confidence first: product_id, the carried columns as text, and what was decided."""
+    rows = _as_corrected(spark, tables, asked.versions)
+    if asked.category is not None:
+        rows = rows.filter(F.col("category") == asked.category)
+    if asked.without_category:
+        rows = rows.filter("category IS NULL")
+    if asked.status is not None:
+        rows = rows.filter(F.col("status") == asked.status)
+    if asked.id_holds:
+        rows = rows.filter(F.contains(F.lower("product_id"), F.lit(asked.id_holds.lower())))
+    confidence = F.col("confidence")
+    order = confidence.desc_nulls_last() if asked.surest_first else confidence.asc_nulls_first()
+    decided = ("category", "confidence", "runner_up", "status", "reason", "model_category", BY)
+    page = rows.orderBy(order, "product_id").offset(asked.first).limit(ROWS_ON_A_PAGE)
+    return [row.asDict() for row in page.select("product_id", *map(_as_text, carried), *decided).collect()]
+
+
+def _as_text(name: str) -> Column:
+    """A carried column; one of bytes, or of characters without end, must not fill the page."""
+    return F.substring(column(name).cast("string"), 1, MOST_CHARACTERS).alias(name)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The source of the newest night, and which of its columns mean what."""
+
+    source: Source
+    columns: CatalogueColumns
+
+
+def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> Catalogue:
+    """What the newest published night has read, as its row in the ledger tells.
+
+    Args:
+        fields: of the bundle, for columns that the night was given as FIELD=COLUMN.
+    Raises:
+        InputError: no table, no night in the ledger, or no such source any more.
+    """
+    check_categorized(spark, tables.categorized)
+    runs = published_runs(spark, tables, 1)
+    if not runs:
+        raise InputError(
+            f"Expected a published night in the ledger {tables.runs.given}, which names the source of the texts, found none; run "
+            "`categorize` first."
+        )
+    settings = json.loads(runs[0].settings)
+    text, _ = columns_and_markers(settings["text_columns"], fields)
+    columns = CatalogueColumns(settings["id_column"], text)
+    reading = ReadOptions(
+        settings.get("format"),
+        tuple(settings.get("columns", ())),
+        settings.get("delimiter", ","),
+        settings.get("encoding", UTF_8),
+        columns.all,
+    )
+    source = read_source(spark, locate(spark, runs[0].source), reading)
+    require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
+    require_text(source.frame, source.location.given, columns.text)
+    return Catalogue(source, columns)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Rows for review, those first that teach most, as the job `review` writes them; text_columns: those with the product's texts."""
+
+    rows: Sequence[Mapping[str, Any]]
+    text_columns: Names
+
+
+def queue_of(fields: Sequence[str], spark: SparkSession, tables: Tables) -> Queue:
+    catalogue = catalogue_of(spark, tables, fields)
+    check_text_names(catalogue.columns.text)
+    rows = review_queue(spark, tables.categorized, catalogue.source, catalogue.columns, MOST_IN_QUEUE)
+    return Queue([row.asDict() for row in rows.collect()], catalogue.columns.text)
+
+
+def texts_of(most: int, fields: Sequence[str], spark: SparkSession, tables: Tables) -> tuple[Names, list[list[str | None]]]:
+    """product_id and texts of the source's first rows: the names of the columns, and a list of values for each.
+
+    Args:
+        most: rows at most.
+    """
+    catalogue = catalogue_of(spark, tables, fields)
+    columns = catalogue.columns
+    rows = catalogue.source.frame.select(usable_id(columns).alias("product_id"), *[column(name) for name in columns.text])
+    found = rows.filter("product_id IS NOT NULL").limit(most).collect()
+    return ("product_id", *columns.text), [[row[i] for row in found] for i in range(1 + len(columns.text))]
+
+
+def runs_of(spark: SparkSession, tables: Tables) -> list[RunRecord]:
+    """Every run of the ledger, newest first.
+
+    Raises:
+        InputError: no table of categorized products.
+    """
+    check_categorized(spark, tables.categorized)
+    return all_runs(spark, tables)
+
+
+def page_of_run(run_id: str, spark: SparkSession, tables: Tables) -> str:
+    """The page that the job `report` writes."""
+    return night_page(night_of(spark, tables, run_id, reads_only=True), alone=True)

@@ -1,0 +1,81 @@
+"""The table by category and status, as readers see it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import streamlit as st
+
+from lib.app import shown
+from lib.app.opened import the_page
+from lib.app.rows import ROWS_ON_A_PAGE, Overview, Shown, some_rows
+from lib.app.views.parts import asked, faults_told, the_lake
+
+# No label holds the character in front.
+EVERY, NONE = "\0all", "\0none"
+LEAST, MOST = "least sure first", "surest first"
+
+
+def page() -> None:
+    st.title("The table", anchor=False)
+    with faults_told():
+        overview = asked(the_page().browser.overview)
+        total = sum(count for _, _, count in overview.counts)
+        st.caption(f"{the_lake().target}, version {overview.versions[0]}: {total:,} products")
+        if not total:
+            st.info("The table holds no product.")
+            return
+        _rows(overview, _filters(overview))
+
+
+def _filters(overview: Overview) -> Shown:
+    categories: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for label, said, count in overview.counts:
+        categories[label if label is not None else NONE] += count
+        statuses[said] += count
+    left, middle, right, last = st.columns([3, 2, 2, 2])
+    category = left.selectbox("Category", [EVERY, *categories], format_func=lambda one: _counted(one, categories))
+    status = middle.selectbox("Status", [EVERY, *statuses], format_func=lambda one: _counted(one, statuses))
+    holds = right.text_input("Product id holds", "")
+    order = last.selectbox("Order", [LEAST, MOST])
+    return Shown(
+        overview.versions,
+        None if category in (EVERY, NONE) else category,
+        category == NONE,
+        None if status == EVERY else status,
+        (holds or "").strip(),
+        order == MOST,
+    )
+
+
+def _counted(name: str, counts: Counter[str]) -> str:
+    return f"{name.lstrip(chr(0))} ({sum(counts.values()) if name == EVERY else counts[name]:,})"
+
+
+def _rows(overview: Overview, wanted: Shown) -> None:
+    # Another choice begins at its first page.
+    place = st.session_state.setdefault("browse first", {})
+    first = place.get(wanted, 0)
+    rows = asked(partial(some_rows, _at(wanted, first), overview.carried))
+    if not rows:
+        st.info("No product is like that." if not first else "There are no more.")
+    else:
+        caption = f"Products {first + 1:,} to {first + len(rows):,}"
+        st.html(shown.products(rows, overview.carried, caption))
+    with st.container(horizontal=True):
+        if st.button("Earlier", disabled=first == 0, key="earlier"):
+            _go(wanted, first - ROWS_ON_A_PAGE)
+        if st.button("Later", disabled=len(rows) < ROWS_ON_A_PAGE, key="later"):
+            _go(wanted, first + ROWS_ON_A_PAGE)
+
+
+def _at(wanted: Shown, first: int) -> Shown:
+    return replace(wanted, first=first)
+
+
+def _go(wanted: Shown, first: int) -> None:
+    st.session_state["browse first"] = {wanted: max(first, 0)}
+    st.rerun()

@@ -1,0 +1,160 @@
+"""The queue for review, a product at a time, worked through by keys; what is said goes into the table of corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import streamlit as st
+
+from lib.app import shown
+from lib.app.corrections import Correction, Corrections
+from lib.app.opened import the_page
+from lib.app.rows import Queue, queue_of
+from lib.app.views.parts import asked, faults_told
+from lib.reports.queue import SIMILAR
+
+# Labels that have a key, 1 to 9.
+KEYS = 9
+QUEUE, PLACE, SAID = "review queue", "review place", "review said"
+# Who corrects, and the reasons by product; and the fields that both are typed into.
+PERSON, WHY, NAME, REASON = "review person", "review why", "review name", "review reason"
+
+
+def page() -> None:
+    st.title("Review", anchor=False)
+    with faults_told():
+        if QUEUE not in st.session_state:
+            _load()
+        queue: Queue = st.session_state[QUEUE]
+        place = st.session_state[PLACE]
+        if not queue.rows:
+            st.info("Nothing to review: no row in review that is not corrected, with a text in the source.")
+        elif place >= len(queue.rows):
+            st.success(f"That was the last of {len(queue.rows):,} rows.")
+        else:
+            _row(queue, place)
+        _below(queue, place)
+
+
+def _load() -> None:
+    overview = asked(the_page().browser.overview)
+    queue = asked(partial(queue_of, the_page().model.bundle.tokenizer.settings.fields))
+    on_the_way = _corrections().on_the_way()
+    st.session_state[QUEUE] = Queue([row for row in queue.rows if row["product_id"] not in on_the_way], queue.text_columns)
+    st.session_state["review labels"] = overview.labels
+    st.session_state[PLACE], st.session_state[SAID], st.session_state[WHY], st.session_state[REASON] = 0, {}, {}, ""
+
+
+def _row(queue: Queue, place: int) -> None:
+    row = queue.rows[place]
+    stands_for = f", which stands for {row[SIMILAR]:,} alike" if row[SIMILAR] > 1 else ""
+    st.caption(f"Row {place + 1:,} of {len(queue.rows):,}: {shown_id(row)}{stands_for}")
+    with st.container(border=True):
+        st.html(shown.texts((name, row[name]) for name in queue.text_columns))
+    sure = "" if row["confidence"] is None else f" {row['confidence']:.3f}"
+    second = f", then {shown.own(row['runner_up'])} {row['runner_up_confidence']:.3f}" if row["runner_up"] else ""
+    said = st.session_state[SAID].get(row["product_id"])
+    already = f" You said {shown.own(said)}." if said else ""
+    st.html(
+        shown.block(
+            f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {row['reason'] or ''}.{already}</p>"
+        )
+    )
+    _choice(queue, row)
+
+
+def shown_id(row: Mapping[str, Any]) -> str:
+    """An id as Markdown that is nothing but text."""
+    return "`" + str(row["product_id"]).replace("`", "'")[: shown.SHORT] + "`"
+
+
+def _choice(queue: Queue, row: Mapping[str, Any]) -> None:
+    labels: Sequence[str] = st.session_state["review labels"]
+    left, right = st.columns(2)
+    left.text_input("Your name", st.session_state.get(PERSON, the_page().person), key=NAME)
+    # Streamlit forgets it when another page is shown.
+    st.session_state.setdefault(REASON, st.session_state[WHY].get(row["product_id"], ""))
+    right.text_input("Why (may stay empty)", key=REASON)
+    person, _ = _kept(row)
+    if not person:
+        st.info("Give your name: it is kept with each correction.")
+        return
+    say = partial(_say, queue, row)
+    near = [name for name in (row["category"], row["runner_up"]) if name]
+    # Where all labels have a key, each keeps its own.
+    keyed = list(labels) if len(labels) <= KEYS else near
+    with st.container(horizontal=True):
+        for key, label in enumerate(keyed, 1):
+            kind: Literal["primary", "secondary"] = "primary" if label == row["category"] else "secondary"
+            st.button(
+                _escaped(label), key=f"say {key} {row['product_id']}", type=kind, shortcut=str(key), on_click=say, args=(label,)
+            )
+    if len(labels) > len(keyed):
+        other = st.selectbox("Another label", labels, None, key=f"other {row['product_id']}", placeholder="type to find one")
+        st.button("Correct to this label", disabled=other is None, on_click=say, args=(other,))
+
+
+def _escaped(label: str) -> str:
+    """A label as Markdown that is nothing but text."""
+    return "".join(f"\\{one}" if one in "\\`*_{}[]()#+-.!|~<>$:" else one for one in label)
+
+
+def _corrections() -> Corrections:
+    corrections = the_page().corrections
+    assert corrections is not None, "the pages of the table are only there where one was given"
+    return corrections
+
+
+def _kept(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and reason as they stand in the fields now: a key that is pressed right behind the typing comes together with it, before the
+    page is drawn again."""
+    state = st.session_state
+    state[PERSON] = state.get(NAME, state.get(PERSON)) or ""
+    state[WHY][row["product_id"]] = state.get(REASON) or ""
+    return state[PERSON].strip(), state[WHY][row["product_id"]].strip()
+
+
+def _say(queue: Queue, row: Mapping[str, Any], label: str) -> None:
+    person, why = _kept(row)
+    if not person:
+        return
+    texts = tuple((name, row[name]) for name in queue.text_columns)
+    _corrections().add(Correction(row["product_id"], label, person, why, texts))
+    st.session_state[SAID][row["product_id"]] = label
+    _step(queue, 1)
+
+
+def _step(queue: Queue, by: int) -> None:
+    """To another row, with the reason that was typed for it before."""
+    place = st.session_state[PLACE]
+    if place < len(queue.rows):
+        _kept(queue.rows[place])
+    st.session_state[PLACE] = place = max(place + by, 0)
+    if place < len(queue.rows):
+        st.session_state[REASON] = st.session_state[WHY].get(queue.rows[place]["product_id"], "")
+
+
+def _below(queue: Queue, place: int) -> None:
+    with st.container(horizontal=True):
+        st.button("Skip", shortcut="s", disabled=place >= len(queue.rows), on_click=_step, args=(queue, 1))
+        st.button("Back", shortcut="b", disabled=place == 0, on_click=_step, args=(queue, -1))
+        st.button("Load the queue anew", on_click=lambda: st.session_state.pop(QUEUE, None))
+    waiting = _corrections().state().waiting
+    st.fragment(_state, run_every=1.0 if waiting else None)()
+    st.html(
+        shown.block(
+            '<p class="cc-soft">Keys: <kbd>1</kbd> to <kbd>9</kbd> a label, <kbd>s</kbd> skip, <kbd>b</kbd> back to the row before, whose '
+            "correction can then be given anew. A correction is written at once, by the code of the job <code>correct</code>.</p>"
+        )
+    )
+
+
+def _state() -> None:
+    """How far the corrections of this page are; it looks again as long as some are on their way."""
+    state = _corrections().state()
+    on_the_way = f", {state.waiting:,} on the way" if state.waiting else ""
+    st.caption(f"Corrections of this page: {state.written:,} written{on_the_way}")
+    for correction, sentence in state.refused:
+        st.error(f"{shown_id({'product_id': correction.product_id})} was not corrected: {_escaped(sentence)}")
