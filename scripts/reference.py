@@ -79,7 +79,9 @@ def _default(value: Any) -> str:
         return "required"
     if value in (None, (), "", False):
         return ""
-    return "`" + (",".join(value) if isinstance(value, tuple) else "yes" if value is True else str(value)) + "`"
+    said = ",".join(value) if isinstance(value, tuple) else "yes" if value is True else str(value)
+    # The shipped bundle lies wherever the clone does.
+    return f"`{said.removeprefix(f'{ROOT}/')}`"
 
 
 def decisions() -> str:
