@@ -8,6 +8,7 @@ fi
 
 _catalog_categorizer_options() {
     case $1 in
+        app) echo "--help --config --debug --no-debug --model --other --target --host --port" ;;
         categorize) echo "--help --config --debug --no-debug --source --target --model --id-column --text-columns --carry --order-by --mode --every --engine --missing --unfamiliar --scores --dry-run --no-dry-run --explain --no-explain --verify --no-verify --publish-anyway --guard-rows --guard-rejected --guard-review --guard-drift --guard-confidence --guard-unknown --guard-unclassifiable --guard-empty --guard-length --guard-ids --guard-moved --guard-category --guard-removed --guard-runs --guard-from-rows --fatal-texts --change-data-feed --no-change-data-feed --format --columns --delimiter --encoding --preview --log-format" ;;
         correct) echo "--help --config --debug --no-debug --target --corrections --text-columns --by --withdraw --no-withdraw --new-categories --no-new-categories --format --delimiter --encoding" ;;
         evaluate) echo "--help --config --debug --no-debug --model --labels --text-columns --label-column --json --engine --format --columns --delimiter --encoding" ;;
@@ -57,7 +58,7 @@ _catalog_categorizer() {
         esac
     done
     if [ -z "$job" ]; then
-        [ "$i" -gt "$COMP_CWORD" ] || words="categorize correct evaluate explain maintain predict publish relabel replay report review rollback train views --help --no-pack --master --conf"
+        [ "$i" -gt "$COMP_CWORD" ] || words="app categorize correct evaluate explain maintain predict publish relabel replay report review rollback train views --help --no-pack --master --conf"
     else
         words=$(_catalog_categorizer_values "$job" "$before")
         case $current in -*) words=$(_catalog_categorizer_options "$job") ;; esac
