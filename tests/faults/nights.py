@@ -175,7 +175,7 @@ class Night:
         fresh.rename(self.folder / f"{phase}.go")
 
     def end(self) -> int:
-        return self.process.wait(timeout=180)
+        return self.process.wait(timeout=300)
 
     def said(self) -> str:
         return self.output.read_text(errors="replace")
@@ -184,7 +184,7 @@ class Night:
         """SIGKILL, and wait until nothing of this run lives."""
         for pid in pids or (self.process.pid,):
             os.kill(pid, signal.SIGKILL)
-        self.process.wait(timeout=180)
+        self.process.wait(timeout=300)
         until(lambda: not self.processes(), "the end of all of the run's processes")
 
     def processes(self, mark: str = "") -> list[int]:
