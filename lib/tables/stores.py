@@ -30,6 +30,11 @@ def check_answers(place: str, settings: Any) -> None:
     """
     if not place.startswith(S3):
         return
+    if "@" in place.partition("://")[2].partition("/")[0]:
+        # Hadoop refuses it too, and writes it into its log as it is.
+        raise InputError(
+            f"Expected an address of S3 without keys in it, found {redacted(place)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
     jvm: Any = SparkContext._jvm
     asked = jvm.org.apache.hadoop.conf.Configuration(settings)
     for name, value in IMPATIENT.items():
