@@ -25,8 +25,11 @@ PERSON, WHY, NAME, REASON = "review person", "review why", "review name", "revie
 def page() -> None:
     st.title("Review", anchor=False)
     with faults_told():
-        if QUEUE not in st.session_state:
-            _load()
+        # A place for what is said while it is loaded, there in every run: were the fields below to move up, the browser would draw
+        # them anew, without what is being typed.
+        with st.container():
+            if QUEUE not in st.session_state:
+                _load()
         queue: Queue = st.session_state[QUEUE]
         place = st.session_state[PLACE]
         if not queue.rows:
