@@ -81,8 +81,8 @@ LONGEST = ("test_sequences.py", "test_inputs.py", "test_killed.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sequences", type=int, default=16, help="random sequences of nights to run")
-    parser.addoption("--inputs", type=int, default=100, help="random sources to read")
+    parser.addoption("--sequences", type=int, default=10, help="random sequences of nights to run")
+    parser.addoption("--inputs", type=int, default=70, help="random sources to read")
     parser.addoption("--seed", type=int, default=0, help="the seed of the random sequences and sources")
     parser.addoption(
         "--cluster",
