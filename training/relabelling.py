@@ -26,8 +26,9 @@ from lib.model.bundle import (
     read_evidence,
     sha256_of,
 )
+from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
-from lib.model.tree import in_tree_order, path_of
+from lib.model.tree import Tree, in_tree_order, path_of
 
 HEADER = ["old", "new"]
 MOST_NAMED = 5
@@ -108,13 +109,15 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[
     found: dict[str, str] = {}
     split: dict[str, Sequence[str]] = {}
     used: set[str] = set()
+    above = Tree(tuple(labels), separator).ancestors if separator else {label: [label] for label in labels}
     for label in labels:
-        start = next((start for start in _starts(label, separator) if start in becomes), "")
+        # The nearest counts.
+        start = next((start for start in reversed(above[label]) if start in becomes), "")
         found[label] = label
         if start:
             used.add(start)
             if len(becomes[start]) == 1:
-                found[label] = becomes[start][0] + _plain(label, separator)[len(start) :]
+                found[label] = becomes[start][0] + above[label][-1][len(start) :]
             else:
                 split[label] = becomes[start]
     _check_used(used, becomes, labels, where)
@@ -140,14 +143,6 @@ def _check_used(used: set[str], becomes: Iterable[str], labels: Sequence[str], w
 def _plain(label: str, separator: str | None) -> str:
     """A path in one spelling."""
     return separator.join(path_of(label, separator)) if separator else label
-
-
-def _starts(label: str, separator: str | None) -> list[str]:
-    """The label, then what it lies below, the nearest first."""
-    if not separator:
-        return [label]
-    path = path_of(label, separator)
-    return [separator.join(path[:end]) for end in range(len(path), 0, -1)]
 
 
 def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -191,9 +186,7 @@ def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, An
 
 def added_up(probabilities: Float32s, places: Int64s, labels: int) -> Float32s:
     """Probabilities of labels to those of the labels they become, float32 [rows, labels]. places: where each of them goes."""
-    found = np.zeros((len(probabilities), labels), np.float32)
-    np.add.at(found.T, places, probabilities.T)
-    return found
+    return Merger(places, labels).merged(probabilities)
 
 
 def _thresholds(bundle: Bundle, made: Relabelling, labels: Sequence[str], separator: str | None) -> dict[str, Any]:

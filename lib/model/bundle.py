@@ -72,6 +72,10 @@ class Bundle:
         """For which label each of the network's probabilities counts: several for one where labels were merged."""
         return tuple(self.manifest.get("outputs", range(len(self.labels))))
 
+    @property
+    def is_relabelled(self) -> bool:
+        return "outputs" in self.manifest
+
     def as_labelled_now(self, label: str, model_version: str) -> str:
         """What a label is called in this bundle that another of its line, of which it was relabelled, has given."""
         steps = self.manifest.get("relabelled", [])

@@ -47,7 +47,7 @@ def build_engine(name: str, bundle: Bundle, threads: int) -> Engine:
         InputError: there is no such engine, or what it needs is not installed.
     """
     engine = _engine_of_outputs(name, bundle, threads)
-    return RelabelledEngine(engine, bundle) if "outputs" in bundle.manifest else engine
+    return RelabelledEngine(engine, bundle) if bundle.is_relabelled else engine
 
 
 def _engine_of_outputs(name: str, bundle: Bundle, threads: int) -> Engine:
