@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from statistics import median, median_high
 from typing import Any
 
@@ -79,7 +80,7 @@ class Yardstick:
 
 def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
     """The medians over the last good runs. good: newest first."""
-    window = _nights_of(good)[: limits.runs]
+    window = list(islice(_nights_of(good), limits.runs))
     if not window:
         return Yardstick()
     rows = median_high(run.rows_in for run in window)
@@ -98,17 +99,16 @@ def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
     )
 
 
-def _nights_of(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def _nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
     """The runs without the rounds of a stream but the newest of each day: else the yardstick would follow within minutes what drifts."""
     days: set[str] = set()
-    found = []
     for run in runs:
         day = run.started_at[:10]
-        if not run.is_round or day not in days:
-            found.append(run)
-        if run.is_round:
+        if not run.is_round:
+            yield run
+        elif day not in days:
             days.add(day)
-    return found
+            yield run
 
 
 def _median_shares(shares: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:

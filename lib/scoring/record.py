@@ -82,7 +82,7 @@ def run_record(
 
 def as_labelled_now(run: RunRecord, bundle: Bundle) -> RunRecord:
     """A run with its categories under the names that a bundle, relabelled since then, has for them."""
-    if not run.category_shares:
+    if not run.category_shares or not bundle.is_relabelled:
         return run
     shares: dict[str, float] = {}
     for label, share in run.category_shares.items():
@@ -97,7 +97,8 @@ def labels_text(before: Mapping[str, float], bundle: Bundle) -> str:
     Args:
         before: shares of the rows, by category.
     """
-    gone = sorted((label for label in before if label not in bundle.labels), key=lambda label: -before[label])
+    known = set(bundle.labels)
+    gone = sorted((label for label in before if label not in known), key=lambda label: -before[label])
     new = [label for label in bundle.labels if label not in before]
     parts = []
     if gone:
