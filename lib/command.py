@@ -205,7 +205,9 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
 
 
 def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
-    """A sentence and an exit code for an error that is none of ours. target: the table that the job writes, if any."""
+    """What to tell of an error, ours or another's, and the exit code. target: the table that the job writes, if any."""
+    if isinstance(error, CategorizerError):
+        return str(error), error.exit_code
     fault = output_fault(error, target) or refused_by_table(error) or table_fault(error, target)
     if fault:
         return fault, 1

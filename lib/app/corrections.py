@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from lib.app.lake import Lake
 from lib.command import sentence_of
-from lib.errors import CategorizerError, InputError
+from lib.errors import InputError
 from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, read_corrections
 from lib.tables.locations import Location
 from lib.tables.sources import UNVERSIONED, Source
@@ -85,7 +85,7 @@ def _refused(together: Sequence[Correction], target: str, spark: SparkSession, t
     except Exception as error:  # Spark's own too: whoever sits before the page has to know what was not written
         if len(together) > 1:
             return [fault for one in together for fault in _refused([one], target, spark, tables)]
-        return [(together[0], str(error) if isinstance(error, CategorizerError) else sentence_of(error, target)[0])]
+        return [(together[0], sentence_of(error, target)[0])]
     return []
 
 

@@ -19,8 +19,7 @@ from lib.reports.queue import check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns, usable_id
 from lib.settings import Names
 from lib.tables.columns import ID_TYPES, require_columns, require_text
-from lib.tables.corrections import BY, standing
-from lib.tables.file_checks import UTF_8
+from lib.tables.corrections import BY, corrections_of, standing
 from lib.tables.formats import ReadOptions
 from lib.tables.ledger import all_runs, published_runs
 from lib.tables.locations import Location, is_delta, locate, newest_snapshot, rows_at
@@ -79,7 +78,7 @@ class Browser:
             InputError: no table of categorized products.
         """
         check_categorized(spark, tables.categorized)
-        corrections = tables.categorized.sibling("_corrections")
+        corrections = corrections_of(tables.categorized)
         versions = (
             _version(spark, tables.categorized),
             _version(spark, corrections) if is_delta(spark, corrections) else None,
@@ -175,13 +174,7 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
     settings = json.loads(runs[0].settings)
     text, _ = columns_and_markers(settings["text_columns"], fields)
     columns = CatalogueColumns(settings["id_column"], text)
-    reading = ReadOptions(
-        settings.get("format"),
-        tuple(settings.get("columns", ())),
-        settings.get("delimiter", ","),
-        settings.get("encoding", UTF_8),
-        columns.all,
-    )
+    reading = ReadOptions.of_run(settings, columns.all)
     source = read_source(spark, locate(spark, runs[0].source), reading)
     require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, source.location.given, columns.text)

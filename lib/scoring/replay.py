@@ -20,7 +20,6 @@ from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census,
 from lib.scoring.scores import ALL, scores_kept
 from lib.scoring.udf import categorized_rows, with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
-from lib.tables.file_checks import UTF_8
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import delta_table, files_are_gone, is_delta, locate, newest_snapshot, rows_at
 from lib.tables.run_record import RunRecord
@@ -204,13 +203,7 @@ def _source(
     spark: SparkSession, run: RunRecord, place: str | None, settings: Mapping[str, Any], columns: CatalogueColumns
 ) -> tuple[Source, str | None]:
     """The source as the run has read it; otherwise as it is now, and how that shows."""
-    reading = ReadOptions(
-        settings.get("format"),
-        tuple(settings.get("columns", ())),
-        settings.get("delimiter", ","),
-        settings.get("encoding", UTF_8),
-        columns.all,
-    )
+    reading = ReadOptions.of_run(settings, columns.all)
     source = read_source(spark, locate(spark, place or run.source), reading)
     then = at_version(source, run.source_version)
     if then is not None:

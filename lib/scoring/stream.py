@@ -10,7 +10,7 @@ from typing import NoReturn
 from pyspark.sql import SparkSession
 
 from lib.command import sentence_of
-from lib.errors import CategorizerError, GuardrailError, InputError
+from lib.errors import GuardrailError, InputError
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.plan import Outcome, Plan
@@ -75,12 +75,8 @@ def stream(
             failed += 1
             if seen is None or failed == MOST_FAILED:
                 raise
-            told.say(f"a round failed, the next one is in {every:g} s: {redacted(_sentence(error))}")
+            told.say(f"a round failed, the next one is in {every:g} s: {redacted(sentence_of(error, None)[0])}")
         wait(every)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, CategorizerError) else sentence_of(error, None)[0]
 
 
 def _check_versioned(source: Source) -> None:

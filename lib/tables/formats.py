@@ -64,6 +64,16 @@ class ReadOptions:
     encoding: str = UTF_8
     wanted: tuple[str, ...] = ()
 
+    @classmethod
+    def of_run(cls, settings: Mapping[str, Any], wanted: tuple[str, ...]) -> ReadOptions:
+        """As a run was told to read its source. settings: of its record; what older versions did not know is as it is by default."""
+        told = (
+            settings.get(name, default)
+            for name, default in (("format", None), ("columns", ()), ("delimiter", ","), ("encoding", UTF_8))
+        )
+        kind, columns, delimiter, encoding = told
+        return cls(kind, tuple(columns), delimiter, encoding, wanted)
+
 
 @dataclass(frozen=True)
 class Files:
