@@ -160,12 +160,11 @@ def main(settings: CategorizeSettings) -> int:
     bundle, plan = _model_and_plan(settings)
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         check_executors(spark, plan.engine, told.say)
-        if not settings.dry_run:
-            # Once, also of a stream of nights.
-            locate_to_write(spark, settings.target, told.say)
+        target = locate(spark, settings.target) if settings.dry_run else locate_to_write(spark, settings.target, told.say)
+        tables = tables_of(target)
         if settings.mode == STREAM:
-            return _stream(spark, settings, told)
-        source, tables = _places(spark, settings, plan)
+            return _stream(spark, settings, tables, told)
+        source = _source(spark, settings, plan)
         outcome: Outcome = categorize(spark, source, tables, bundle, plan, told)
         told.close()
         _tell(outcome, tables, settings)
@@ -204,17 +203,16 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
     return bundle, plan
 
 
-def _places(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> tuple[Source, Tables]:
+def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> Source:
     reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, plan.columns.all)
-    source = read_source(spark, locate(spark, settings.source), reading)
-    return source, tables_of(locate(spark, settings.target))
+    return read_source(spark, locate(spark, settings.source), reading)
 
 
-def _stream(spark: SparkSession, settings: CategorizeSettings, told: Told) -> NoReturn:
+def _stream(spark: SparkSession, settings: CategorizeSettings, tables: Tables, told: Told) -> NoReturn:
     def resolve() -> Inputs:
         # What was current when the stream began may be so no more.
         bundle, plan = _model_and_plan(settings)
-        return Inputs(*_places(spark, settings, plan), bundle, plan)
+        return Inputs(_source(spark, settings, plan), tables, bundle, plan)
 
     def tell(outcome: Outcome, tables: Tables) -> None:
         # The live line stays on the terminal, below what is said.
