@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from lib.errors import InputError
+from lib.model.arrays import Float64s
 from lib.model.bundle import Bundle
 from lib.model.engines import Engine
 from lib.model.fields import markers_of
@@ -23,7 +23,6 @@ from lib.model.tree import Tree
 
 # On a terminal: of thousands of labels, and of the words of each level.
 MOST_SCORES, WORDS_OF_A_LEVEL = 10, 4
-Float64s = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ import sqlglot
 import yaml
 from pyspark.sql.types import StructType
 
-from jobs.correct import CorrectSettings
-from jobs.correct import main as correct_main
 from jobs.views import ViewsSettings
 from jobs.views import main as views_main
 from lib.command import run_command
 from tests.conftest import ROOT
+from tests.corrections import correct
 from tests.faults.nights import FIRST, SECOND, at, ledger, run, write_source
 from tests.spark.conftest import rollback
 
@@ -32,14 +31,6 @@ UNSURE = ("--unfamiliar", "0.9", "--carry", "title", "--guard-from-rows", "1000"
 
 def views(*arguments: object) -> int:
     return run_command(ViewsSettings, views_main, "views", list(map(str, arguments)))
-
-
-def correct(lake: Path, categories: dict[str, str | None]) -> None:
-    file = lake.parent / "corrected.csv"
-    pd.DataFrame({"product_id": list(categories), "correct_category": list(categories.values())}).to_csv(file, index=False)
-    more = [] if any(categories.values()) else ["--withdraw"]
-    given = ["--target", lake, "--corrections", file, "--new-categories", *more]
-    assert run_command(CorrectSettings, correct_main, "correct", list(map(str, given))) == 0
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ TAKEN = (
 PATHS = ("category_path", "published_path")
 # Columns of `products` that no table of the target has.
 MADE = ("is_corrected", "model_category")
-IS_CORRECTED = "whether category is a person's word"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _products(t: Tables, d: Dialect) -> View:
     said = {
         **COMMENTS,
         "category": "the category that counts: the correction, or else the model's; null if neither is there",
-        "is_corrected": IS_CORRECTED,
+        "is_corrected": "whether category is a person's word",
         "model_category": f"the model's category: {COMMENTS['category']}",
         "confidence": "probability of the model's category, 0 to 1",
         "status": "what the model makes of the row: categorized, review or unclassifiable",

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from lib.errors import InputError
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.corrections import corrections_of
-from lib.tables.locations import Location, delta_table, is_delta, rows_at, storage_uri
+from lib.tables.locations import Location, delta_table, files_are_gone, is_delta, rows_at, storage_uri
 from lib.tables.target import check_categorized, tables_of
 from lib.warehouse.views.definitions import Tables
 from lib.warehouse.views.dialects import Place
@@ -66,7 +66,7 @@ def _committed_at(spark: SparkSession, target: Location, version: int) -> dateti
     try:
         rows_at(spark, target, version)
     except Exception as error:
-        if "DELTA_VERSION_NOT_FOUND" not in str(error) and "DELTA_FILE_NOT_FOUND" not in str(error):
+        if not files_are_gone(error):
             raise
         raise InputError(
             f"Expected version {version} of {target.given} to be there still, found it cleaned away; give a younger one with --since."
