@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from lib.errors import InputError
+from lib.model.text import without_halves
 
 if TYPE_CHECKING:
     import pandas
@@ -79,8 +80,7 @@ def _array(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, pa.string(), from_pandas=True)
     except UnicodeEncodeError:
-        # Half of a character that UTF-16 writes in two: Python lets it stand, no other part does.
-        clean = [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
+        clean = [without_halves(value) if isinstance(value, str) else value for value in values]
         return pa.array(clean, pa.string(), from_pandas=True)
 
 

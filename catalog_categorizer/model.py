@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from os import PathLike, fspath
 
@@ -10,7 +9,7 @@ from catalog_categorizer.arguments import speaking_python
 from lib.errors import InputError
 from lib.model.bundle import Bundle
 from lib.model.bundle import load_bundle as verified_bundle
-from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
+from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine, usable_cores
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,9 +58,4 @@ def load_bundle(path: str | PathLike[str], engine: str = AUTO, threads: int | No
     if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise InputError(f"Expected threads as a whole number above 0, found {threads!r}; correct it.")
     bundle = verified_bundle(fspath(path))
-    return Model(bundle, checked_engine(engine, bundle, threads or _cores()))
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Model(bundle, checked_engine(engine, bundle, threads or usable_cores()))

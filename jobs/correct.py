@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, read_corrections
+from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, read_corrections, user_here
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate, locate_to_write
@@ -43,7 +42,7 @@ def main(settings: CorrectSettings) -> int:
         check_categorized(spark, target)
         wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
         source = read_source(spark, locate(spark, s.corrections), ReadOptions(s.format, (), s.delimiter, s.encoding, wanted))
-        rows = read_corrections(source, s.text_columns, s.by or _user(), s.withdraw)
+        rows = read_corrections(source, s.text_columns, s.by or user_here(), s.withdraw)
         check_unchanged(source)
         found = add_corrections(spark, target, rows, s.new_categories)
     where = corrections_of(target).given
@@ -52,14 +51,6 @@ def main(settings: CorrectSettings) -> int:
     if found.gone:
         print(f"  {found.gone:,} of them are no longer in {target.given}")
     return 0
-
-
-def _user() -> str | None:
-    """None where the machine does not tell."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None
 
 
 if __name__ == "__main__":

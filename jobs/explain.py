@@ -19,7 +19,7 @@ from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.explanation import explain, explanation_text
 from lib.model.fields import columns_and_markers, marked_text
-from lib.model.text import TextSettings
+from lib.model.text import TextSettings, without_halves
 from lib.settings import JobSettings, Names, at_least, option
 
 # From this very file: under spark-submit every other module comes out of the zip.
@@ -58,9 +58,7 @@ def main(settings: ExplainSettings) -> int:
     engine = checked_engine(settings.engine, bundle)
     text_settings = bundle.tokenizer.settings
     if settings.text is not None:
-        # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.
-        clean = settings.text.encode("utf-8", "replace").decode("utf-8")
-        text = marked_text(clean, text_settings.fields, settings.field)
+        text = marked_text(without_halves(settings.text), text_settings.fields, settings.field)
     else:
         text = _text_of_row(settings, text_settings)
     found = explain(text, bundle, engine, settings.category)

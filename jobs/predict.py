@@ -22,6 +22,7 @@ from lib.model.arrays import Float32s
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
+from lib.model.text import without_halves
 from lib.redaction import redacted
 from lib.settings import JobSettings, option
 from schemas.statuses import OF_LEVELS
@@ -68,8 +69,7 @@ def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterato
     """
     texts = iter(texts)
     while several := list(islice(texts, LINES_AT_ONCE)):
-        # Bytes of an argument that are no text arrive as lone surrogates, which Arrow refuses.
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in several]
+        clean = [without_halves(text) for text in several]
         probabilities, evidence = engine.probabilities_and_evidence(bundle.tokenizer.ids_of(pa.array(clean, pa.string())))
         unfamiliar = bundle.unfamiliarity.of(evidence) if bundle.unfamiliarity else evidence * np.nan
         for row, unlike in zip(probabilities, unfamiliar, strict=True):

@@ -11,6 +11,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from lib.model.engines import usable_cores
 from training.progress import Counted, Step
 from training.quiet import import_tensorflow
 
@@ -54,16 +55,11 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
 
 def workers_for(tasks: int, processes: int | None = None) -> int:
     """How many of so many tasks run at once; processes: as in `run_together`."""
-    return min(processes or _cores(), tasks)
+    return min(processes or usable_cores(), tasks)
 
 
 def silent(line: str) -> None:
     """To be told what nobody is to hear."""
-
-
-def _cores() -> int:
-    """That this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _speak(lines: Any, say: Say) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -11,9 +10,10 @@ import pyarrow as pa
 
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.decisions import decided
-from lib.model.engines import AUTO, Engine, checked_engine
+from lib.model.engines import AUTO, Engine, checked_engine, usable_cores
 from lib.model.explanation import Explanation, LevelEffect, WordEffect, explain
 from lib.model.fields import columns_and_markers, joined_texts
+from lib.model.text import without_halves
 from lib.settings import Names
 from schemas.statuses import UNCLASSIFIABLE
 
@@ -78,13 +78,12 @@ def opened_model(path: str) -> Model:
         BundleError: no bundle there, or one that does not hold together.
     """
     bundle = load_bundle(path)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Model(bundle, checked_engine(AUTO, bundle, cores))
+    return Model(bundle, checked_engine(AUTO, bundle, usable_cores()))
 
 
 def answer_of(model: Model, product: Mapping[str, str]) -> Answer:
     """What a bundle says of one product. product: texts by field; those that are missing are empty."""
-    texts = [pa.array([_clean(product.get(name, ""))], pa.string()) for name in model.fields]
+    texts = [pa.array([without_halves(product.get(name, ""))], pa.string()) for name in model.fields]
     joined = _joined(model, texts, model.fields)
     with model.lock:
         found = model.engine.scores_of(model.bundle.tokenizer, joined)
@@ -135,8 +134,3 @@ def _joined(model: Model, texts: Sequence[pa.Array], fields: Sequence[str]) -> p
     by_field = dict(zip(fields, texts, strict=True))
     columns, markers = columns_and_markers(fields, settings.fields)
     return joined_texts([by_field[name] for name in columns], settings.max_characters, markers)
-
-
-def _clean(text: str) -> str:
-    """Halves of characters that UTF-16 writes in two, which a browser may send, are refused by Arrow."""
-    return text.encode("utf-8", "replace").decode("utf-8")

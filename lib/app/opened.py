@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -13,6 +12,7 @@ from lib.app.model import Model, opened_model
 from lib.app.rows import Browser
 from lib.errors import InputError
 from lib.model.bundle import MANIFEST, resolve_bundle
+from lib.tables.corrections import user_here
 
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
@@ -54,7 +54,7 @@ def opened(model: str, other: str | None, target: str | None, host: str, debug: 
     bundles = _bundles_beside(model) | ({str(resolve_bundle(other)): resolve_bundle(other)} if other else {})
     lake = Lake(target, debug) if target else None
     # Somebody at another machine is somebody else.
-    person = _user() if host in THIS_MACHINE else ""
+    person = (user_here() or "") if host in THIS_MACHINE else ""
     return Opened(first, bundles, lake, person, corrections=Corrections(lake) if lake else None)
 
 
@@ -73,13 +73,6 @@ def _bundles_beside(model: str) -> dict[str, Path]:
         f"{path.parent.parent.name}/{path.parent.name}": path.parent for path in here.parent.parent.glob(f"*/*/{MANIFEST}")
     }
     return {name: path for name, path in sorted(found.items()) if path != here}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 _OPENED: list[Opened] = []

@@ -69,6 +69,11 @@ class TextSettings:
                 ) from None
 
 
+def without_halves(text: str) -> str:
+    """A text that Arrow takes: halves of characters that UTF-16 writes in two, which Python makes of bytes that are no text, become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def plain_strings(texts: pa.Array) -> pa.Array:
     """Texts as the compiled half reads them: nulls as blanks, and with 32-bit offsets, whatever Spark was told to send."""
     return pc.fill_null(texts, "").cast(pa.string())

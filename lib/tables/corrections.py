@@ -5,6 +5,7 @@ The nightly run never looks at it, so a correction stands whatever is scored aga
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,14 @@ class Corrected:
     standing: int
     agree: int
     gone: int
+
+
+def user_here() -> str | None:
+    """Who corrects, where nobody says it; None where the machine does not tell."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def corrections_of(target: Location) -> Location:

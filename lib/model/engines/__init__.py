@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lib.errors import BundleError, InputError
 from lib.model.bundle import KERAS_MODEL, ONNX_MODEL, Bundle
-from lib.model.engines.engine import Engine
+from lib.model.engines.engine import Engine, usable_cores
 from lib.model.engines.relabelled import RelabelledEngine
 from lib.model.native import library, library_name
 
@@ -35,6 +35,7 @@ __all__ = [
     "build_engine",
     "check_golden_rows",
     "checked_engine",
+    "usable_cores",
     "usable_engines",
 ]
 

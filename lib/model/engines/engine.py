@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -59,6 +60,11 @@ class Engine(Protocol):
         return TextScores(
             probabilities, evidence, ids.lengths.astype(np.int32), ids.out_of_vocabulary().astype(np.int32), seconds
         )
+
+
+def usable_cores() -> int:
+    """That this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_bag(bundle: Bundle, found: int) -> None:
