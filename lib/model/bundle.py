@@ -18,6 +18,7 @@ from typing import Any
 
 from lib.errors import BundleError
 from lib.model.bag import bag_vocabulary
+from lib.model.renames import Renames
 from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
 from lib.model.tree import Tree
 from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
@@ -76,13 +77,10 @@ class Bundle:
     def is_relabelled(self) -> bool:
         return "outputs" in self.manifest
 
-    def as_labelled_now(self, label: str, model_version: str) -> str:
-        """What a label is called in this bundle that another of its line, of which it was relabelled, has given."""
-        steps = self.manifest.get("relabelled", [])
-        known = next((i for i, step in enumerate(steps) if step["from"] == model_version), len(steps))
-        for step in steps[known:]:
-            label = step["labels"].get(label, label)
-        return str(label)
+    @property
+    def renames(self) -> Renames:
+        """The steps by which it was relabelled; none where it was not."""
+        return Renames(self.manifest.get("relabelled", ()))
 
     @property
     def review_below(self) -> tuple[float, ...]:

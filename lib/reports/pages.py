@@ -10,7 +10,7 @@ from lib.reports.html import Cell, bar, histogram, number, page, table, terms, t
 from lib.reports.night import BINS, Night
 from lib.scoring.guardrails import Measure
 from lib.scoring.record import moves_of
-from lib.tables.run_record import RunRecord
+from lib.tables.run_record import RELABELLED, RunRecord
 from schemas.tables import HELD, NO_CATEGORY, PUBLISHED, UNCLASSIFIABLE
 
 MOST_LABELS_IN_A_MATRIX = 12
@@ -263,6 +263,6 @@ def _time(run: RunRecord) -> list[str]:
 
 
 def _settings(run: RunRecord) -> list[str]:
-    settings = json.loads(run.settings)
+    settings = {name: value for name, value in json.loads(run.settings).items() if name != RELABELLED}
     shown = ((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in settings.items())
     return [f"<h2>Settings</h2><details><summary>All {len(settings)}</summary>{terms(shown)}</details>"]

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from lib.model.bundle import Bundle
 from lib.model.metrics import population_stability_index
+from lib.model.renames import Renames
 from lib.redaction import redacted
 from lib.scoring.catalogue import Census
 from lib.scoring.counts import (
@@ -28,7 +29,7 @@ from lib.scoring.counts import (
 from lib.scoring.guardrails import UNCLASSIFIABLE_SHARE, Yardstick
 from lib.scoring.plan import Plan
 from lib.scoring.udf import with_category
-from lib.tables.run_record import RunRecord
+from lib.tables.run_record import RELABELLED, RunRecord
 from lib.tables.sources import Source
 from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
@@ -45,14 +46,17 @@ def run_record(
     scored: Sequence[Group],
     unchanged: Sequence[Group],
     good: Yardstick,
+    renames: Renames,
 ) -> RunRecord:
     """What is counted: of the scored rows; shares of all rows of the source, also of those that stay as they are.
 
     Args:
-        good: the yardstick that `drift` is measured from.
+        good: the yardstick that `drift` is measured from. renames: to the names that it has.
     """
     groups = [*scored, *unchanged]
     shares, before = category_shares(groups), good.category_shares
+    compared = renames.shares_of(shares, bundle.model_version)
+    relabelled = {RELABELLED: list(bundle.renames.steps)} if bundle.is_relabelled else {}
     return RunRecord(
         run_id=run_id(started),
         status=PUBLISHED,
@@ -72,34 +76,35 @@ def run_record(
         category_shares=shares,
         mean_confidence=mean_confidence(groups),
         out_of_vocabulary_share=out_of_vocabulary_share(scored),
-        drift=population_stability_index(before, shares) if before and shares else None,
+        drift=population_stability_index(before, compared) if before and shares else None,
         review_share=review_share(groups),
         estimated_precision=estimated_precision(groups),
         guarded={UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, plan.columns.text)},
-        settings=json.dumps(plan.settings, ensure_ascii=False),
+        settings=json.dumps({**plan.settings, **relabelled}, ensure_ascii=False),
     )
 
 
-def as_labelled_now(run: RunRecord, bundle: Bundle) -> RunRecord:
-    """A run with its categories under the names that a bundle, relabelled since then, has for them."""
-    if not run.category_shares or not bundle.is_relabelled:
-        return run
-    shares: dict[str, float] = {}
-    for label, share in run.category_shares.items():
-        name = bundle.as_labelled_now(label, run.model_version)
-        shares[name] = shares.get(name, 0.0) + share
-    return replace(run, category_shares=shares)
+def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
+    """What a bundle, or one of the last runs', tells of how labels were renamed: behind a rollback only they know. runs: newest first."""
+    return next((Renames(run.relabelled) for run in runs if run.relabelled and not bundle.renames.steps), bundle.renames)
 
 
-def labels_text(before: Mapping[str, float], bundle: Bundle) -> str:
+def with_names_of_now(run: RunRecord, renames: Renames) -> RunRecord:
+    """A run with its categories under the names that all are compared by."""
+    shares = run.category_shares
+    return replace(run, category_shares=renames.shares_of(shares, run.model_version)) if shares else run
+
+
+def labels_text(before: Mapping[str, float], bundle: Bundle, renames: Renames) -> str:
     """Which categories of the last nights a bundle does not know, and which of its own no row had; empty where they are the same.
 
     Args:
-        before: shares of the rows, by category.
+        before: shares of the rows, by category, under the names of now.
     """
-    known = set(bundle.labels)
+    labels = list(dict.fromkeys(renames.name_of(label, bundle.model_version) for label in bundle.labels))
+    known = set(labels)
     gone = sorted((label for label in before if label not in known), key=lambda label: -before[label])
-    new = [label for label in bundle.labels if label not in before]
+    new = [label for label in labels if label not in before]
     parts = []
     if gone:
         share = sum(before[label] for label in gone)

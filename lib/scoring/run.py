@@ -16,6 +16,8 @@ from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
 from lib.identifiers import column
 from lib.model.bundle import Bundle
+from lib.model.renames import Renames
+from lib.model.tree import Tree
 from lib.redaction import redacted
 from lib.scoring.catalogue import KEY, LENGTHS, RANK, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
 from lib.scoring.changes import read_feed, select_changes
@@ -29,7 +31,7 @@ from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
-from lib.scoring.record import as_labelled_now, label_changes, labels_text, run_record
+from lib.scoring.record import label_changes, labels_text, renames_of, run_record, with_names_of_now
 from lib.scoring.scores import scores_kept
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
@@ -174,10 +176,10 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     reached("scored")
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
-    good = yardstick(_good_runs(run, found), run.plan.limits)
-    _tell_of_labels(run, found, good)
+    good, renames = _good(run, found)
+    _tell_of_labels(run, found, good, renames)
     gone = _look_for_gone(run, found, selection, scratch)
-    record = _record(run, found, selection, scored, gone, good)
+    record = _record(run, found, selection, scored, gone, good, renames)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
@@ -371,17 +373,19 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick) -> RunRecord:
-    """What the ledger will say of the run. good: what it is measured by."""
+def _record(
+    run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick, renames: Renames
+) -> RunRecord:
+    """What the ledger will say of the run. good: what it is measured by, under the names that renames leads to."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
     counted = run_record(
-        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good
+        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good, renames
     )
     guarded = {
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
         **_moved(selection, scored.groups),
-        **_fallen(run, counted, good),
+        **_fallen(run, with_names_of_now(counted, renames), good),
         **_shares_of_ids(run, found, selection),
     }
     return replace(
@@ -394,17 +398,21 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
     )
 
 
-def _good_runs(run: Run, found: Found) -> Sequence[RunRecord]:
-    """Published runs, newest first: of the history, or, where that has been cut off or copied away, of the ledger."""
+def _good(run: Run, found: Found) -> tuple[Yardstick, Renames]:
+    """What the run is measured by: published runs of the history, or, where that has been cut off or copied away, of the ledger.
+
+    The runs, and this one, are compared under the names that labels have behind the last relabelling that one of them knows.
+    """
     known = found.state.good or found.present is None
     runs = found.state.good if known else published_runs(run.spark, run.tables, run.plan.limits.runs)
-    return [as_labelled_now(one, run.bundle) for one in runs]
+    renames = renames_of(run.bundle, runs)
+    return yardstick([with_names_of_now(one, renames) for one in runs], run.plan.limits), renames
 
 
-def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
+def _tell_of_labels(run: Run, found: Found, good: Yardstick, renames: Renames) -> None:
     """Before it publishes: which categories come and go with another model."""
     if good.category_shares and not _is_last_model(run.bundle, found.state):
-        told = labels_text(good.category_shares, run.bundle)
+        told = labels_text(good.category_shares, run.bundle, renames)
         if told:
             run.told.say(told)
 
@@ -426,7 +434,9 @@ def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
 def _fallen(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
     """The category, or the level above some, that lost most of its rows since the last good runs."""
     now, before = ({name: share * one.rows_in for name, share in (one.category_shares or {}).items()} for one in (record, good))
-    return fallen(now, before, run.bundle.tree.ancestors if run.bundle.tree else {}) if now else {}
+    # Of all names: the last nights may have had some that this bundle does not know.
+    names = Tree((*now, *before), run.bundle.tree.separator).ancestors if run.bundle.tree else {}
+    return fallen(now, before, names) if now else {}
 
 
 def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, float]:

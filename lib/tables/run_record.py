@@ -10,6 +10,9 @@ from typing import Any
 
 from lib.times import iso
 
+# Among the settings of a run, though no option of the job.
+RELABELLED = "relabelled"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -69,7 +72,17 @@ class RunRecord:
     @property
     def is_round(self) -> bool:
         """Whether it was one of many of a day (`--mode stream`)."""
-        return json.loads(self.settings or "{}").get("mode") == "stream"
+        return self._settings.get("mode") == "stream"
+
+    @property
+    def relabelled(self) -> Sequence[Mapping[str, Any]]:
+        """The steps by which its model was relabelled, the oldest first; none of most."""
+        return self._settings.get(RELABELLED, ())
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = json.loads(self.settings or "{}")
+        return settings
 
     def values(self) -> dict[str, Any]:
         """By column, fit for JSON."""

@@ -11,7 +11,10 @@ import pytest
 
 from jobs.relabel import RelabelSettings
 from jobs.relabel import main as relabel_main
+from jobs.rollback import RollbackSettings
+from jobs.rollback import main as rollback_main
 from lib.command import run_command
+from lib.model.bundle import load_bundle
 from lib.tables.commits import read_state
 from lib.tables.locations import locate
 from tests.conftest import SHIPPED
@@ -70,6 +73,32 @@ def test_nights_behind_a_relabelling(spark, models: Path, relabel, tmp_path: Pat
     assert run(source, lake, model=models) == 0
     assert read_state(spark, locate(spark, str(lake))).last_run.drift == pytest.approx(0, abs=1e-6)
     assert "does not know" not in capsys.readouterr().out
+
+
+def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
+    first = (models / "current").read_text().strip()
+    assert run(source, lake, model=models) == 0
+    relabel("Books,Media", "Electronics,Household", "Household,Electronics")
+    assert run(source, lake, model=models) == 0
+    arguments = ["--model", str(models), "--to", first]
+    assert run_command(RollbackSettings, rollback_main, "rollback", arguments) == 0
+    assert run(source, lake, model=models) == 0
+    assert rows_of(spark, lake)["p1"][0] == "Books"
+    record = read_state(spark, locate(spark, str(lake))).last_run
+    assert record.drift == pytest.approx(0, abs=1e-6)
+    assert set(record.category_shares) == set(load_bundle(str(models)).labels)
+    assert "does not know" not in capsys.readouterr().out
+    # What is lost all the same is seen, by the name of then.
+    assert (
+        run(
+            write_source(tmp_path / "in.parquet", {i: text for i, text in MANY.items() if "novel" not in text}),
+            lake,
+            model=models,
+        )
+        == 4
+    )
+    assert "the rows of the category 'Media' fell" in capsys.readouterr().err
 
 
 def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:

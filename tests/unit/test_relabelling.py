@@ -92,11 +92,13 @@ def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
     assert bundle.labels == ("Electronics", "Clothing & Accessories", "Other")
     np.testing.assert_allclose(scores(bundle)[:, 0], scores(shipped)[:, [0, 3]].sum(axis=1), atol=1e-6)
     # By what a label of an older version is called now: two of them have changed places since.
-    assert bundle.as_labelled_now("Household", shipped.model_version) == "Electronics"
-    assert bundle.as_labelled_now("Electronics", shipped.model_version) == "Other"
-    assert bundle.as_labelled_now("Electronics", first) == "Other"
-    assert bundle.as_labelled_now("Electronics", bundle.model_version) == "Electronics"
-    assert bundle.as_labelled_now("Electronics", "another/1") == "Electronics"
+    assert bundle.renames.name_of("Household", shipped.model_version) == "Electronics"
+    assert bundle.renames.name_of("Electronics", shipped.model_version) == "Other"
+    assert bundle.renames.name_of("Electronics", first) == "Other"
+    assert bundle.renames.name_of("Electronics", bundle.model_version) == "Electronics"
+    # Of another training: names that stand for something today do so there too.
+    assert bundle.renames.name_of("Electronics", "another/1") == "Electronics"
+    assert bundle.renames.name_of("Books", "another/1") == "Electronics"
 
 
 def test_a_split_label_stays(models: Path, relabel, shipped: Bundle, capsys) -> None:
