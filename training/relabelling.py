@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections import Counter
@@ -69,26 +70,35 @@ def read_changes(path: str) -> list[Change]:
         InputError: no such file, another header, or a line that has not two names.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
         raise InputError(
             f"Expected a CSV file with the header old,new at {path}, found none ({reason}); correct --changes."
         ) from None
-    rows = list(csv.reader(text.splitlines()))
-    if not rows or [name.strip() for name in rows[0]] != HEADER:
+    rows = _rows(text, path)
+    if not rows or [name.strip() for name in rows[0][1]] != HEADER:
         raise InputError(
-            f"Expected the header old,new in {path}, found {','.join(rows[0]) if rows else 'nothing'!s:.100}; correct it."
+            f"Expected the header old,new in {path}, found {','.join(rows[0][1]) if rows else 'nothing'!s:.100}; correct it."
         )
-    changes = []
-    for number, row in enumerate(rows[1:], start=2):
-        if row and (len(row) != 2 or not all(name.strip() for name in row)):
+    for number, row in rows[1:]:
+        if len(row) != 2 or not all(name.strip() for name in row):
             raise InputError(
                 f"Expected an old and a new label in line {number} of {path}, found {','.join(row)!r:.200}; correct it."
             )
-        if row:
-            changes.append(Change(*(name.strip() for name in row)))
-    return changes
+    return [Change(*row) for _, row in rows[1:]]
+
+
+def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not empty, and the line that each ends in."""
+    # With its line ends, so that a name in quotes is read as it is written; not strict, a quote that is never closed takes all behind it.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(
+            f"Expected a CSV file in {path}, found a field in line {reader.line_num} that cannot be read ({error}); correct its quotes."
+        ) from None
 
 
 def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
@@ -141,8 +151,8 @@ def _check_used(used: set[str], becomes: Iterable[str], labels: Sequence[str], w
 
 
 def _plain(label: str, separator: str | None) -> str:
-    """A path in one spelling."""
-    return separator.join(path_of(label, separator)) if separator else label
+    """A label in one spelling."""
+    return separator.join(path_of(label, separator)) if separator else label.strip()
 
 
 def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -94,7 +94,8 @@ class Tree:
     def confidences(self, probabilities: Float32s, labels: Int64s) -> Float32s:
         """How sure the levels of a label are: of each the sum of the probabilities below it, float32 [rows, levels].
 
-        A level is never surer than the one above it, and the last one has the label's own probability; 0 below a path's end.
+        A level is never surer than the one above it, and the last one has the label's own probability, with those of the labels below it
+        where it is a parent; 0 below a path's end.
 
         Args:
             probabilities: float32 [rows, labels]; labels: int64 [rows], one of each row.

@@ -164,6 +164,13 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     assert Bundle(found, "", shipped.files).tree.is_ordered
 
 
+def test_names_are_read_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes('old,new\r\n"Books","Media\nand\u2028more"\r\n\r\n A , > B > \r\n'.encode())
+    changes = read_changes(str(tmp_path / "c.csv"))
+    assert [change.new for change in changes] == ["Media\nand\u2028more", " > B > "]
+    assert relabelling(["A", "Books"], " > ", changes, "c.csv").labels == {"A": "B", "Books": "Media\nand\u2028more"}
+
+
 def test_added_up() -> None:
     found = added_up(np.array([[0.5, 0.25, 0.25]], np.float32), np.array([1, 0, 1]), 2)
     np.testing.assert_array_equal(found, [[0.25, 0.75]])
@@ -175,6 +182,7 @@ def test_added_up() -> None:
         ("", "Expected the header old,new in"),
         ("from,to\nBooks,Media\n", "Expected the header old,new in"),
         ("old,new\nBooks\n", "Expected an old and a new label in line 2 of"),
+        ('old,new\nBooks,"Media\nHousehold,Home\n', "found a field in line 3 that cannot be read"),
         ("old,new\nBooks,\n", "Expected an old and a new label in line 2 of"),
         ("old,new\n", "Expected labels that change in"),
         ("old,new\nBooks,Books\n", "Expected labels that change in"),
