@@ -80,7 +80,7 @@ class Yardstick:
 
 def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
     """The medians over the last good runs. good: newest first."""
-    window = list(islice(_nights_of(good), limits.runs))
+    window = list(islice(nights_of(good), limits.runs))
     if not window:
         return Yardstick()
     rows = median_high(run.rows_in for run in window)
@@ -99,7 +99,7 @@ def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
     )
 
 
-def _nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
+def nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
     """The runs without the rounds of a stream but the newest of each day: else the yardstick would follow within minutes what drifts."""
     days: set[str] = set()
     for run in runs:

@@ -25,7 +25,7 @@ from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.forecast import Forecast, forecast
-from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, fallen, yardstick
+from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, fallen, nights_of, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
@@ -399,12 +399,15 @@ def _record(
 
 
 def _good(run: Run, found: Found) -> tuple[Yardstick, Renames]:
-    """What the run is measured by: published runs of the history, or, where that has been cut off or copied away, of the ledger.
+    """What the run is measured by: published runs of the history, and of the ledger where that was cut off or copied away, or where
+    all that was looked at are rounds of a few days.
 
     The runs, and this one, are compared under the names that labels have behind the last relabelling that one of them knows.
     """
-    known = found.state.good or found.present is None
-    runs = found.state.good if known else published_runs(run.spark, run.tables, run.plan.limits.runs)
+    runs = found.state.good
+    if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
+        # By the history first: of a rolled back night only that tells.
+        runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
     renames = renames_of(run.bundle, runs)
     return yardstick([with_names_of_now(one, renames) for one in runs], run.plan.limits), renames
 
@@ -470,9 +473,14 @@ def count_scored(
 
 
 def _reconcile(scored: IdCount, selection: Selection, source: Source) -> None:
-    """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice."""
+    """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice.
+
+    Raises:
+        InputError: the source has changed since its ids were counted. GuardrailError: they do not add up all the same.
+    """
     found = scored + selection.unchanged
     if found != selection.census.all_ids:
+        check_unchanged(source)
         raise GuardrailError(
             f"Expected each of the {selection.census.ids} ids of {source.location.given} once, found {scored.ids} scored and "
             f"{selection.unchanged.ids} unchanged that are not the same ids; nothing was published, run again or report this."

@@ -86,6 +86,7 @@ class TableState:
     sketch: of the hashes of the ids that the newest of them has read (lib.scoring.catalogue.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
     table: the version as lib.tables.locations.pinned tells it; empty where there is none.
+    goes_on: whether the history has more commits than were looked at.
     decisions: by version of a model, lib.model.bundle.Bundle.decisions as the newest run with it had them.
     """
 
@@ -97,6 +98,7 @@ class TableState:
     sequence: int = 0
     runs: Sequence[RunRecord] = ()
     table: str = ""
+    goes_on: bool = False
 
     @property
     def last_run(self) -> RunRecord | None:
@@ -192,7 +194,7 @@ def state_of(commits: Sequence[Commit]) -> TableState:
     standing = _not_undone(changes)
     sketch = next((commit.note.get(SKETCH) for commit in standing if commit.note), None)
     version, runs = commits[0].version if commits else -1, [run for commit in standing if (run := commit.run)]
-    return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every)
+    return TableState(version, last, decisions, runs, sketch, sequence_of(commits), every, goes_on=len(commits) >= MOST_COMMITS)
 
 
 def sequence_of(commits: Sequence[Commit]) -> int:

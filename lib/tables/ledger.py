@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import takewhile
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -41,12 +41,22 @@ def all_runs(spark: SparkSession, tables: Tables) -> list[RunRecord]:
     return _newest_first(delta_table(spark, tables.runs).toDF()) if is_delta(spark, tables.runs) else []
 
 
-def published_runs(spark: SparkSession, tables: Tables, most: int) -> list[RunRecord]:
-    """The newest runs that published rows, newest first; none if there is no ledger."""
+def published_runs(spark: SparkSession, tables: Tables, most: int, before: str | None = None) -> list[RunRecord]:
+    """The newest runs that published rows, newest first, of a day's rounds of a stream the newest; none if there is no ledger.
+
+    Args:
+        before: only of runs that started before this time, as a record has it.
+    """
     if not is_delta(spark, tables.runs):
         return []
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
-    return _newest_first(rows, most)
+    if before is not None:
+        rows = rows.filter(F.col("started_at") < F.lit(datetime.fromisoformat(before)))
+    # As RunRecord.is_round tells it.
+    is_round = F.coalesce(F.get_json_object("settings", "$.mode") == "stream", F.lit(False))
+    day = Window.partitionBy(F.to_date("started_at"), is_round).orderBy(F.col("started_at").desc())
+    nights = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
+    return _newest_first(nights, most)
 
 
 def _newest_first(rows: DataFrame, most: int | None = None) -> list[RunRecord]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lib.scoring.stream import MOST_FAILED, stream
-from lib.tables.commits import commits_of
+from lib.tables.commits import MOST_COMMITS, NOTE_KEY, NOTE_OPERATION, commits_of
 from lib.tables.locations import locate
 from tests.conftest import SHIPPED
-from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import FIRST, SECOND, at, hashes_in, ledger, run, titles_hash, write_source
 
 pytestmark = pytest.mark.usefixtures("spark")
 BOTH = {"4": FIRST["4"], **SECOND}
@@ -180,6 +180,46 @@ def test_a_round_held_back_ends_it(spark, streamed, lake, tmp_path, capsys) -> N
     assert streamed(source, "--missing", "delete", "--guard-removed", "0.5", between=between) == 4
     assert "--publish-anyway" in capsys.readouterr().err
     assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+def test_a_source_made_anew_while_a_round_scores_it(spark, streamed, lake, tmp_path, capsys) -> None:
+    source = tmp_path / "in.parquet"
+    shutil.copy(tmp_path / "first.parquet", source)
+    anew = [lambda: write_source(source, {"1": FIRST["1"], "7": "garden hose", "8": "cotton shirt"}), nothing]
+    # The first round reads what stands there.
+    with at("planned", lambda: anew.pop()(), times=2):
+        assert streamed(source, between=[lambda: write_source(source, SECOND), nothing]) == 130
+    said = capsys.readouterr()
+    assert "a round failed, the next one is in 5 s: Expected the source" in said.out, said
+    assert "report this" not in said.out + said.err
+    assert set(hashes_in(spark, lake)) >= {"7", "8"}
+
+
+def test_the_rounds_of_a_day_do_not_hide_the_nights_before(streamed, tmp_path, capsys) -> None:
+    source, lake, options = tmp_path / "in.parquet", tmp_path / "lake", ["--guard-from-rows", "1", "--missing", "mark"]
+    smaller = lambda rows: lambda: write_source(source, {f"{i}": f"steel kettle {i}" for i in range(rows)})  # noqa: E731
+    smaller(100)()
+    for _ in range(4):
+        assert run(source, lake, *options, "--mode", "full") == 0
+    assert streamed(source, *options, between=[smaller(90)]) == 130
+    _add_rounds(lake, MOST_COMMITS)
+    capsys.readouterr()
+    # Each is well beside the round before it.
+    assert streamed(source, *options, between=[smaller(60), smaller(40)]) == 4
+    assert "from 100 to 40 (limit 50%)" in capsys.readouterr().err
+
+
+def _add_rounds(lake: Path, count: int) -> None:
+    """As so many rounds without a row to score leave them in the table's log."""
+    log = lake / "_delta_log"
+    newest = max(int(file.stem) for file in log.glob("*.json"))
+    told = json.loads((log / f"{newest:020d}.json").read_text().splitlines()[0])
+    note = json.loads(told["commitInfo"]["userMetadata"])
+    ours, run_id, sequence = note[NOTE_KEY], note[NOTE_KEY]["run"]["run_id"], note[NOTE_KEY]["sequence"]
+    for i in range(1, count + 1):
+        ours |= {"read_version": newest + i - 1, "sequence": sequence + i, "run": {**ours["run"], "run_id": f"{run_id}-{i}"}}
+        told["commitInfo"] |= {"userMetadata": json.dumps(note), "operation": NOTE_OPERATION}
+        (log / f"{newest + i:020d}.json").write_text(json.dumps(told) + "\n")
 
 
 def test_a_view_cannot_be_streamed(spark, streamed, tmp_path, capsys) -> None:
