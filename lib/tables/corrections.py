@@ -52,13 +52,18 @@ def corrections_of(target: Location) -> Location:
 
 def standing(spark: SparkSession, target: Location) -> DataFrame | None:
     """The newest correction of each product, in the columns of CORRECTIONS, without those taken back; None where there is no table."""
+    rows = _newest(spark, target)
+    return None if rows is None else rows.filter("category IS NOT NULL")
+
+
+def _newest(spark: SparkSession, target: Location) -> DataFrame | None:
+    """What was said last of each product, that the model's category counts again included."""
     location = corrections_of(target)
     if not is_delta(spark, location):
         return None
     names = [name for name in CORRECTIONS.names if name != "product_id"]
     newest = F.max_by(F.struct(*names), "corrected_at").alias("newest")
-    rows = delta_table(spark, location).toDF().groupBy("product_id").agg(newest).select("product_id", "newest.*")
-    return rows.filter("category IS NOT NULL")
+    return delta_table(spark, location).toDF().groupBy("product_id").agg(newest).select("product_id", "newest.*")
 
 
 def read_corrections(source: Source, text_columns: Sequence[str], by: str | None, withdraw: bool) -> DataFrame:
@@ -130,11 +135,7 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
     before = standing(spark, target)
     if not new_categories:
         _check_categories(rows, table, before, target)
-    old = (
-        before.select("product_id", F.col("category").alias("old"))
-        if before
-        else rows.selectExpr("product_id", "NULL AS old").limit(0)
-    )
+    old = _said_before(spark, target, rows)
     fresh = rows.join(old, "product_id", "left_outer").filter(~F.col("category").eqNullSafe(F.col("old"))).drop("old")
     model = table.select(
         "product_id",
@@ -143,7 +144,7 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
         "model_version",
         "text_hash",
     )
-    stamped = fresh.join(model, "product_id").withColumn("corrected_at", F.current_timestamp()).select(*CORRECTIONS.names)
+    stamped = fresh.join(model, "product_id").withColumn("corrected_at", _later()).select(*CORRECTIONS.names)
     stamped = stamped.persist()
     try:
         added = stamped.count()
@@ -155,6 +156,19 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
     finally:
         stamped.unpersist()
     return _counted(standing(spark, target), table, added)
+
+
+def _said_before(spark: SparkSession, target: Location, rows: DataFrame) -> DataFrame:
+    """product_id, the category that stands (`old`; null where it was taken back), and when that was said (`said_at`)."""
+    newest = _newest(spark, target)
+    if newest is None:
+        return rows.selectExpr("product_id", "NULL AS old", "CAST(NULL AS timestamp) AS said_at").limit(0)
+    return newest.select("product_id", F.col("category").alias("old"), F.col("corrected_at").alias("said_at"))
+
+
+def _later() -> Column:
+    """Now; or, where another machine's clock was ahead, just behind what was said before, since the newest counts."""
+    return F.greatest(F.current_timestamp(), F.col("said_at") + F.expr("INTERVAL 1 MICROSECOND"))
 
 
 def _check_products(rows: DataFrame, table: DataFrame, target: Location) -> None:

@@ -110,6 +110,18 @@ def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys
     assert published(spark, lake)[id] == (models[id], False)
 
 
+def test_what_is_said_last_counts_whatever_the_clocks_say(spark, lake, capsys) -> None:
+    assert correct(lake, {"product_id": ["k1", "b1"], "correct_category": ["Books", "Household"]}) == 0
+    # As from a machine whose clock is ahead.
+    spark.sql(f"UPDATE delta.`{lake}_corrections` SET corrected_at = corrected_at + INTERVAL 1 HOUR")
+    assert correct(lake, {"product_id": ["k1"], "correct_category": ["Electronics"]}) == 0
+    assert correct(lake, {"product_id": ["b1"]}, "--withdraw") == 0
+    assert [row["category"] for row in standing(spark, locate(spark, str(lake))).collect()] == ["Electronics"]
+    capsys.readouterr()
+    assert correct(lake, {"product_id": ["k1"], "correct_category": ["Electronics"]}) == 0
+    assert "0 corrections added" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
