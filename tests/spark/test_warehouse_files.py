@@ -254,6 +254,14 @@ def test_a_folder_that_is_none(lake, tmp_path, capsys, to, more, because) -> Non
     assert "s3cret" not in said.err + said.out
 
 
+@pytest.mark.parametrize("name", ["files[1]", "files{a,b}", "fi\\les", "fi*les"])
+def test_a_folder_of_any_name(lake, tmp_path, name) -> None:
+    assert publish_to_files(lake, tmp_path / name) == 0
+    assert run(tmp_path / "second.parquet", lake, "--missing", "delete") == 0
+    assert publish_to_files(lake, tmp_path / name, "--verify") == 0
+    assert rows_in(tmp_path / name).keys() == SECOND.keys()
+
+
 def test_an_id_that_stands_twice_is_not_published(spark, lake, tmp_path, capsys) -> None:
     folder = tmp_path / "files"
     assert publish_to_files(lake, folder) == 0

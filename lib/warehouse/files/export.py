@@ -166,7 +166,7 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
     if not count:
         one.folder.remove(path)
         return told, how
-    removed = one.spark.read.parquet(one.folder.uri(path)).filter(f"{CHANGE} = '{DELETE}'").count()
+    removed = one.spark.read.parquet(one.folder.pattern(path)).filter(f"{CHANGE} = '{DELETE}'").count()
     return Changes(there.number, since, there.run_id, count - removed, removed, files), how
 
 

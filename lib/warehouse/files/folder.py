@@ -36,6 +36,10 @@ class Folder:
     def uri(self, path: str) -> str:
         return f"{self.place.uri.rstrip('/')}/{path}"
 
+    def pattern(self, path: str) -> str:
+        """What Spark reads the path by, which takes a path for a pattern of others."""
+        return re.sub(r"[\\*?\[\]{}]", r"\\\g<0>", self.uri(path))
+
     def new_data(self, number: int) -> str:
         """The path of data files of a manifest that is still to be written; no other writer has the same."""
         return f"{DATA}/{number:020d}-{uuid.uuid4().hex[:8]}"

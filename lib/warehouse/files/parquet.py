@@ -79,9 +79,9 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
         # What every warehouse reads, whatever the session writes its tables in.
         writer.parquet(folder.uri(path), compression="snappy")
     folder.drop_sums(path)
-    found = spark.read.format("binaryFile").load(folder.uri(path))
+    found = spark.read.format("binaryFile").load(folder.pattern(path))
     measured = {os.path.basename(one["path"]): one for one in digested(found).collect()}
-    counted = spark.read.schema(rows.schema).parquet(folder.uri(path)).groupBy(F.input_file_name().alias("path")).count()
+    counted = spark.read.schema(rows.schema).parquet(folder.pattern(path)).groupBy(F.input_file_name().alias("path")).count()
     counts = {os.path.basename(one["path"]): one["count"] for one in counted.collect()}
     files = (DataFile(f"{path}/{name}", counts.get(name, 0), one["length"], one["sha256"]) for name, one in measured.items())
     return tuple(sorted(files, key=lambda file: file.path))

@@ -60,7 +60,7 @@ def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
     wrong = [f"{file.path} is gone" for file in files if one.folder.size(file.path) is None]
     if wrong or not files:
         return wrong
-    found = one.spark.read.format("binaryFile").load([one.folder.uri(file.path) for file in files])
+    found = one.spark.read.format("binaryFile").load([one.folder.pattern(file.path) for file in files])
     there = {os.path.basename(row["path"]): (row["length"], row["sha256"]) for row in digested(found).collect()}
     return [
         f"{file.path} has other bytes than those that were written"
@@ -71,7 +71,7 @@ def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
 
 def _wrong_rows(one: Export, manifest: Manifest) -> list[str]:
     lake = rows_at(one.spark, one.table, manifest.delta_version)
-    files = one.spark.read.parquet(*(one.folder.uri(file.path) for file in manifest.files))
+    files = one.spark.read.parquet(*(one.folder.pattern(file.path) for file in manifest.files))
     try:
         left, right = _hashed(as_told(lake), "lake"), _hashed(files, "files")
         both = left.join(right, ID, "full_outer")
