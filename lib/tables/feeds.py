@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -15,6 +17,7 @@ from lib.tables.sources import DELTA, Source, with_zone
 CAME, VERSION = "came\n", "in version\n"
 # Each is named in a query over the log.
 MOST_FILES = 1000
+PHYSICAL_NAME = "delta.columnMapping.physicalName"
 
 
 def changed_rows(source: Source, since: str) -> DataFrame | None:
@@ -54,17 +57,31 @@ def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
 def rows_apart(spark: SparkSession, location: Location, version: int, newest: int) -> tuple[DataFrame, DataFrame] | None:
     """The rows of the data files that only the older of two versions of a Delta table has, and of those that only the newer has.
 
-    What stands in files that both have is the same in both. None where the files are too many, or part of the log is gone.
+    What stands in files that both have is the same in both. None where the files are too many, part of the log is gone, or a column was
+    dropped and added again under its name: then the same files hold other values for it.
     """
     log, none = delta_log(spark, location), no_option(spark)
     try:
         before, now = (log.getSnapshotAt(number, none, none, False) for number in (version, newest))
         old, new = (_files(spark, snapshot) for snapshot in (before, now))
+        were, are = (dict(_stored_as(json.loads(snapshot.schema().json()))) for snapshot in (before, now))
     except Exception:
         return None
-    if len(old ^ new) > MOST_FILES:
+    if len(old ^ new) > MOST_FILES or any(are.get(name, stored) != stored for name, stored in were.items()):
         return None
     return _rows_of(spark, before, {path for path, _ in old - new}), _rows_of(spark, now, {path for path, _ in new - old})
+
+
+def _stored_as(kind: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Of a type, in the JSON of Spark's schemas, each column and field, and what it is called in the data files (column mapping)."""
+    if not isinstance(kind, dict):
+        return
+    for field in kind.get("fields", ()):
+        path = (*where, field["name"].lower())
+        yield path, field.get("metadata", {}).get(PHYSICAL_NAME, field["name"])
+        yield from _stored_as(field["type"], path)
+    for part in ("elementType", "keyType", "valueType"):
+        yield from _stored_as(kind.get(part), (*where, part))
 
 
 def _files(spark: SparkSession, snapshot: Any) -> set[tuple[str, str | None]]:

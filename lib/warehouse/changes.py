@@ -43,14 +43,15 @@ def compared(spark: SparkSession, table: Location, since: int, version: int) -> 
     apart = rows_apart(spark, table, since, version)
     before, after = apart or (rows_at(spark, table, since), rows_at(spark, table, version))
     names = after.columns
-    old = before.select(column(ID).alias("_old_id"), hash_of(before, names).alias("_old_hash"))
-    new = after.withColumn("_hash", hash_of(after, names))
-    both = new.join(old, new[ID] == old["_old_id"], "full_outer")
+    old = before.select(column(ID).alias("old_id"), hash_of(before, names).alias("old_hash"))
+    # In a structure of its own: a column may have any name.
+    new = after.select(column(ID).alias("id"), F.struct(*map(column, names)).alias("row"), hash_of(after, names).alias("hash"))
+    both = new.join(old, F.col("id") == F.col("old_id"), "full_outer")
     # No hash is null.
-    differ = both.filter(~F.col("_hash").eqNullSafe(F.col("_old_hash")))
-    operation = F.when(column(ID).isNull(), REMOVE).otherwise(PUT)
-    known = differ.withColumn(OPERATION, operation).withColumn(ID, F.coalesce(column(ID), F.col("_old_id")))
-    return _with(known, F.col(OPERATION), F.lit(version), names)
+    differ = both.filter(~F.col("hash").eqNullSafe(F.col("old_hash")))
+    values = [F.col("row")[name].alias(name) if name != ID else F.coalesce("id", "old_id").alias(ID) for name in names]
+    operation = F.when(F.col("id").isNull(), REMOVE).otherwise(PUT)
+    return differ.select(*values, operation.alias(OPERATION), F.lit(version).cast("long").alias(ORDER))
 
 
 def _with(rows: DataFrame, operation: SparkColumn, order: SparkColumn, names: Sequence[str] = ()) -> DataFrame:

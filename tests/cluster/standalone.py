@@ -26,8 +26,10 @@ DAEMON = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--add-open
 class Standalone:
     """Started by the constructor; `stop` ends it with all that runs on it. Its files lie in `folder`."""
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, memory_mb: int = 640) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self._memory_mb = memory_mb
         self._home, self._commands = _plain_spark(folder / "spark"), _commands_without_python(folder / "bin")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -38,7 +40,7 @@ class Standalone:
 
     def add_worker(self) -> None:
         i = len(self._workers)
-        size = ("--cores", "1", "--memory", "640m")
+        size = ("--cores", "1", "--memory", f"{self._memory_mb}m")
         # Each a host of its own: a copy of a task runs on another host only.
         place = ("--host", f"127.0.0.{i + 1}", "--webui-port", "0", "--work-dir", str(self.folder / f"work-{i}"))
         scratch = self.scratch(i)

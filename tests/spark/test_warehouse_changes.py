@@ -63,3 +63,26 @@ def test_files_that_both_have_are_not_read(spark, tmp_path) -> None:
     spark.sql(f"UPDATE delta.`{lake}` SET title = 'another' WHERE product_id = '3'")
     went, came = rows_apart(spark, table, 2, 3)
     assert ([row[1] for row in went.collect()], [row[1] for row in came.collect()]) == (["kettle 3"], ["another"])
+
+
+def test_a_column_added_again_holds_nothing_of_before(spark, tmp_path) -> None:
+    lake = tmp_path / "lake"
+    spark.sql(f"CREATE TABLE delta.`{lake}` {COLUMNS} ('delta.enableDeletionVectors' = 'false')")
+    put(spark, lake, ["1", "2"])
+    table = locate(spark, str(lake))
+    spark.sql(f"ALTER TABLE delta.`{lake}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    assert rows_apart(spark, table, 1, 2) is not None
+    spark.sql(f"ALTER TABLE delta.`{lake}` DROP COLUMN title")
+    spark.sql(f"ALTER TABLE delta.`{lake}` ADD COLUMNS (title string)")
+    assert {row[:3] for row in as_set(compared(spark, table, 2, 4))} == {("1", "put", None), ("2", "put", None)}
+
+
+def test_a_column_of_any_name(spark, tmp_path) -> None:
+    lake, names = tmp_path / "lake", ("_hash", "old_hash", "row", "id", "hash", "old_id", "newest")
+    rows = [("1", *(name.upper() for name in names)), ("2", *names)]
+    for changed in (rows, [rows[0], ("3", *names)]):
+        spark.createDataFrame(changed, ["product_id", *names]).write.format("delta").mode("overwrite").save(str(lake))
+    spark.sql(f"UPDATE delta.`{lake}` SET _hash = 'another' WHERE product_id = '1'")
+    found = {row["product_id"]: row for row in compared(spark, locate(spark, str(lake)), 0, 2).collect()}
+    assert {i: row[OPERATION] for i, row in found.items()} == {"1": "put", "2": "del", "3": "put"}
+    assert [found["1"][name] for name in names] == ["another", *(name.upper() for name in names[1:])]
