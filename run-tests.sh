@@ -7,6 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
 prepare_dbt
+prepare_mlflow
 prepare_moto
 prepare_s3
 prepare_browser

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the lock files anew: five from setup.py, those of dbt, the documentation and moto from NAME.in. Needs uv (pip install uv).
+# Writes the lock files anew: five from setup.py, those of dbt, the documentation, MLflow and moto from NAME.in. Needs uv (pip install uv).
 # One resolution (test) pins everything; the smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,4 +16,6 @@ compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
 compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock
 compile requirements/docs.in -o requirements/docs.lock
 compile requirements/moto.in -o requirements/moto.lock
+# Scores with the same packages as the jobs do.
+compile setup.py requirements/mlflow.in -c requirements/test.lock -o requirements/mlflow.lock
 rm -rf ./*.egg-info

@@ -174,6 +174,9 @@ prepare_dbt() { beside dbt "dbt (150 MB)"; }
 # A server that speaks S3, for the tests of s3a://: its client of Amazon wants an older python-dateutil than pandas takes.
 prepare_moto() { beside moto "moto (140 MB)"; }
 
+# What `register` runs with: MLflow's client and what a frame is scored with. No other job has it in its way.
+prepare_mlflow() { beside mlflow "MLflow (570 MB)"; }
+
 # What makes a site of docs/ (scripts/docs.sh).
 prepare_docs() { beside docs "the documentation's tools (60 MB)"; }
 
