@@ -95,6 +95,7 @@ done
 
 case $job in
     predict | relabel) without_spark run "$@" ;;
+    register) prepare run "without Java"; prepare_mlflow; PYTHONPATH=$ROOT exec "$ROOT/build/mlflow/bin/python" "$ROOT/jobs/register.py" "$@" ;;
     # Without a table there is nothing to ask Spark.
     app) case " $* " in *" --target"* | *" --config"*) prepare app ;; *) without_spark app "$@" ;; esac ;;
     # A row of a catalogue is read with Spark, a text given on the command line needs none.

@@ -16,6 +16,7 @@ _catalog_categorizer_options() {
         maintain) echo "--help --config --debug --no-debug --target --retain-hours --cluster-by --dry-run --no-dry-run" ;;
         predict) echo "--help --config --debug --no-debug --model --text --field --engine" ;;
         publish) echo "--help --config --debug --no-debug --target --to --table --reload --no-reload --verify --no-verify" ;;
+        register) echo "--help --config --debug --no-debug --model --mlflow --experiment --name --text-columns" ;;
         relabel) echo "--help --config --debug --no-debug --model --changes --promote --no-promote" ;;
         replay) echo "--help --config --debug --no-debug --target --id --run --source --model --engine --json --no-json" ;;
         report) echo "--help --config --debug --no-debug --target --run --model --output" ;;
@@ -58,7 +59,7 @@ _catalog_categorizer() {
         esac
     done
     if [ -z "$job" ]; then
-        [ "$i" -gt "$COMP_CWORD" ] || words="app categorize correct evaluate explain maintain predict publish relabel replay report review rollback train views --help --no-pack --master --conf"
+        [ "$i" -gt "$COMP_CWORD" ] || words="app categorize correct evaluate explain maintain predict publish register relabel replay report review rollback train views --help --no-pack --master --conf"
     else
         words=$(_catalog_categorizer_values "$job" "$before")
         case $current in -*) words=$(_catalog_categorizer_options "$job") ;; esac

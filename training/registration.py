@@ -1,0 +1,220 @@
+"""A bundle into MLflow: a run with what its training was given and came to, and the bundle itself as a version of a registered model.
+
+MLflow is imported here alone, and only when a bundle is registered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lib.errors import CategorizerError, InputError
+from lib.model.bundle import Bundle, read_evidence
+from lib.model.fields import columns_and_markers
+from lib.redaction import redacted
+from lib.settings import Names
+
+# What MLflow imports to load the model. It is named, not imported: where it is loaded it is the installed package's.
+LOADER, PACKAGE = "catalog_categorizer.pyfunc", "catalog-categorizer"
+DIGEST, VERSION = "bundle_digest", "bundle_version"
+ADDED = {
+    **dict.fromkeys(("category", "runner_up", "status", "reason"), "string"),
+    **dict.fromkeys(("confidence", "runner_up_confidence", "unfamiliarity"), "double"),
+}
+# MLflow refuses longer ones; a bundle's longest are lists.
+LONGEST_VALUE, MOST_AT_ONCE = 500, 100
+METRICS, CURVES = "evaluation/metrics.json", "evaluation/learning_curves.json"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where to: the address of the store or server, an experiment, the name of a registered model."""
+
+    uri: str
+    experiment: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """version: of the registered model. run_id: None where the bundle was registered before."""
+
+    version: str
+    run_id: str | None
+
+
+def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) -> Registered:
+    """Log a run and register the bundle, unless a version of the model is this bundle already.
+
+    Args:
+        bundle: the verified bundle of `folder`.
+        text_columns: that frames will have, or FIELD=COLUMN.
+    Raises:
+        InputError: text columns that are no fields, an address that MLflow does not take, or no MLflow.
+        CategorizerError: the store or the server does not answer, or refuses.
+    """
+    columns, _ = columns_and_markers(text_columns, bundle.tokenizer.settings.fields)
+    mlflow = _mlflow()
+    with _in_one_sentence(mlflow, to.uri):
+        mlflow.set_tracking_uri(to.uri)
+        client = mlflow.MlflowClient()
+        known = _version_of(client, bundle, to.name)
+        if known is not None:
+            return Registered(known, None)
+        mlflow.set_experiment(to.experiment)
+        with mlflow.start_run(run_name=bundle.model_version, tags=_tags(bundle)) as run:
+            _log(client, run.info.run_id, bundle, folder)
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module=LOADER,
+                data_path=str(folder),
+                pip_requirements=[PACKAGE],
+                signature=_signature(bundle, columns),
+                model_config={"text_columns": list(text_columns)},
+            )
+            # What it says is no error.
+            with redirect_stderr(sys.stdout):
+                made = mlflow.register_model(logged.model_uri, to.name, tags=_tags(bundle))
+        return Registered(str(made.version), run.info.run_id)
+
+
+def _mlflow() -> ModuleType:
+    # Nothing is told to its makers, and a server that is away is not asked for minutes.
+    for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow
+        import mlflow.pyfunc
+    except ImportError as error:
+        raise InputError(
+            f"Expected MLflow beside what the job runs with, found no {error.name}; start it by ./spark-submit.sh register, which installs "
+            "requirements/mlflow.lock into build/mlflow."
+        ) from None
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    return mlflow
+
+
+@contextmanager
+def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
+    """Turns what MLflow raises, of its own or of what it stands on, into a sentence."""
+    try:
+        yield
+    except CategorizerError:
+        raise
+    except Exception as error:
+        said = redacted(" ".join(str(error).split()))[:300]
+        if isinstance(error, ModuleNotFoundError):
+            raise InputError(
+                f"Expected what MLflow needs for {redacted(uri)} to be installed, found no {error.name}; add it by build/mlflow/bin/pip install."
+            ) from error
+        if "UnsupportedModelRegistryStoreURI" in type(error).__name__ or "unsupported URI" in said:
+            raise InputError(
+                f"Expected --mlflow as an address of MLflow's, such as http://host:5000 or sqlite:///mlflow.db, found {redacted(uri)}; correct it."
+            ) from error
+        if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
+            raise InputError(
+                f"Expected names that MLflow takes, found that it does not ({said}); correct --experiment or --name."
+            ) from error
+        raise CategorizerError(
+            f"Expected MLflow at {redacted(uri)} to take the bundle, found {type(error).__name__}: {said}; mend that and run again: "
+            "the bundle is as it was."
+        ) from error
+
+
+def _version_of(client: Any, bundle: Bundle, name: str) -> str | None:
+    """The version of the registered model that is this bundle; None if none is."""
+    quoted = name.replace("'", "\\'")
+    for version in client.search_model_versions(f"name='{quoted}'"):
+        if version.tags.get(DIGEST) == bundle.digest:
+            return str(version.version)
+    return None
+
+
+def _tags(bundle: Bundle) -> dict[str, str]:
+    return {VERSION: bundle.model_version, DIGEST: bundle.digest}
+
+
+def _log(client: Any, run_id: str, bundle: Bundle, folder: Path) -> None:
+    from mlflow.entities import Metric, Param
+
+    if (folder / "evaluation").is_dir():
+        client.log_artifacts(run_id, str(folder / "evaluation"), "evaluation")
+    if (folder / "README.md").is_file():
+        client.log_artifact(run_id, str(folder / "README.md"))
+    values = sorted(parameters(bundle.manifest).items())
+    for first in range(0, len(values), MOST_AT_ONCE):
+        client.log_batch(run_id, params=[Param(*pair) for pair in values[first : first + MOST_AT_ONCE]])
+    points = [(name, value, 0) for name, value in figures(_evidence(folder, METRICS)).items()]
+    for name, by_epoch in _evidence(folder, CURVES).items():
+        points += [(f"epoch/{name}", value, epoch) for epoch, value in enumerate(by_epoch, 1)]
+    for first in range(0, len(points), MOST_AT_ONCE):
+        several = points[first : first + MOST_AT_ONCE]
+        client.log_batch(run_id, metrics=[Metric(name, float(value), 0, step) for name, value, step in several])
+
+
+def _evidence(folder: Path, name: str) -> dict[str, Any]:
+    content = read_evidence(str(folder), name)
+    return json.loads(content) if content else {}
+
+
+def parameters(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the training was given, by names with dots in them; lists and texts cut to what MLflow takes."""
+    parts = {
+        name: manifest[name] for name in ("training", "text", "thresholds", "libraries", "vocabulary_size") if name in manifest
+    }
+    flat = dict(_flat({**parts, "labels": len(manifest["labels"]), "data": _data(manifest)}, ""))
+    return {_plain(name): str(value)[:LONGEST_VALUE] for name, value in flat.items()}
+
+
+def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    data = manifest.get("data", {})
+    return {name: data[name] for name in ("note", "fingerprint", "rows_read", "rows") if name in data}
+
+
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Of evaluation/metrics.json the single numbers, those of the simpler models, and mean and spread over the folds."""
+    numbers = {
+        name: value for name, value in metrics.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    numbers |= _flat({"comparison": metrics.get("comparison", {})}, "")
+    folds = metrics.get("cross_validation", {}).get("models", {})
+    numbers |= {f"folds.{model}.{name}": of[name] for model, of in folds.items() for name in ("mean", "spread") if name in of}
+    return {_plain(name): float(value) for name, value in numbers.items() if isinstance(value, (int, float))}
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _flat(one, f"{name}.{key}" if name else str(key))
+    elif value is not None:
+        yield name, value
+
+
+def _plain(name: str) -> str:
+    """A name of the characters that MLflow takes."""
+    return re.sub(r"[^\w.\-/ ]+", "_", name)[:250]
+
+
+def _signature(bundle: Bundle, columns: Names) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    added = [ColSpec(kind, name) for name, kind in ADDED.items()]
+    if bundle.tree:
+        of_levels = {"category_path": DataType.string, "level_confidence": DataType.double, "published_path": DataType.string}
+        added += [ColSpec(Array(kind), name) for name, kind in of_levels.items()]
+    # Any of the texts may be missing.
+    return ModelSignature(Schema([ColSpec("string", name, required=False) for name in columns]), Schema(added))
