@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.command import run_command
+from lib.reports.drifting import drifting_in
 from lib.reports.files import write_whole
 from lib.reports.queue import SIMILAR, check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns
@@ -21,7 +22,7 @@ from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import check_unchanged, read_source
-from lib.tables.target import check_categorized
+from lib.tables.target import check_categorized, tables_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def main(settings: ReviewSettings) -> int:
         source = read_source(spark, locate(spark, s.source), reading)
         require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
         require_text(source.frame, source.location.given, columns.text)
-        rows = review_queue(spark, target, source, columns, s.rows).toPandas()
+        drifts = drifting_in(spark, tables_of(target))
+        rows = review_queue(spark, target, source, columns, s.rows, drifts).toPandas()
         check_unchanged(source)
     if rows.empty:
         print(
@@ -57,6 +59,8 @@ def main(settings: ReviewSettings) -> int:
         )
         return 0
     write_whole(Path(s.output), rows.to_csv(index=False))
+    if drifts:
+        print(f"drifting since the last good nights: {', '.join(map(str, drifts))}")
     stood_for = int(rows[SIMILAR].sum())
     print(f"{len(rows):,} rows written to {s.output}, which stand for {stood_for:,} in review; fill the column {CORRECT}, then")
     print(f"  ./spark-submit.sh correct --target {s.target} --corrections {s.output} --text-columns {','.join(columns.text)}")

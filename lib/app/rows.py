@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.fields import columns_and_markers
+from lib.reports.drifting import drifting_in
 from lib.reports.night import night_of
 from lib.reports.pages import night_page
 from lib.reports.queue import check_text_names, review_queue
@@ -192,7 +193,8 @@ class Queue:
 def queue_of(fields: Sequence[str], spark: SparkSession, tables: Tables) -> Queue:
     catalogue = catalogue_of(spark, tables, fields)
     check_text_names(catalogue.columns.text)
-    rows = review_queue(spark, tables.categorized, catalogue.source, catalogue.columns, MOST_IN_QUEUE)
+    drifts = drifting_in(spark, tables)
+    rows = review_queue(spark, tables.categorized, catalogue.source, catalogue.columns, MOST_IN_QUEUE, drifts)
     return Queue([row.asDict() for row in rows.collect()], catalogue.columns.text)
 
 

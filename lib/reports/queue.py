@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.reports.drifting import Drift, weights
 from lib.scoring.catalogue import CatalogueColumns, joined_text, usable_id
 from lib.tables.corrections import BY, CORRECT, WHY, standing
 from lib.tables.locations import Location, delta_table
@@ -17,7 +18,9 @@ from schemas.tables import REVIEW
 
 # Columns of the table that a person decides by.
 SHOWN = ("category", "confidence", "runner_up", "runner_up_confidence", "reason")
-SIMILAR = "similar_products"
+SIMILAR, BECAUSE = "similar_products", "asked_because"
+# Beside text columns of any name.
+DOUBT = "doubt\n"
 
 
 def check_text_names(text_columns: Sequence[str]) -> None:
@@ -26,18 +29,29 @@ def check_text_names(text_columns: Sequence[str]) -> None:
     Raises:
         InputError: there are such.
     """
-    taken = [name for name in text_columns if name in {"product_id", *SHOWN, SIMILAR, CORRECT, BY, WHY}]
+    taken = [name for name in text_columns if name in {"product_id", *SHOWN, SIMILAR, BECAUSE, CORRECT, BY, WHY}]
     if taken:
         raise InputError(
             f"Expected text columns under names of their own, found {', '.join(taken)}; rename them in the source."
         )
 
 
-def review_queue(spark: SparkSession, target: Location, source: Source, columns: CatalogueColumns, most: int) -> DataFrame:
+def review_queue(
+    spark: SparkSession,
+    target: Location,
+    source: Source,
+    columns: CatalogueColumns,
+    most: int,
+    drifts: Sequence[Drift] = (),
+) -> DataFrame:
     """Rows in review, one for all whose texts have the same words: those first by which most wrong rows are likely to be mended.
 
-    Gives product_id, the texts, SHOWN, SIMILAR (how many rows the one stands for), and empty columns for the person to fill. A
-    calibrated confidence is the probability of being right, so the rows to be mended are the sum of 1 - confidence.
+    Gives product_id, the texts, SHOWN, SIMILAR (how many rows the one stands for), BECAUSE (why it stands where it does), and empty
+    columns for the person to fill. A calibrated confidence is the probability of being right, so the rows to be mended are the sum of
+    1 - confidence; where categories drift, of what the confidence would be were they as frequent as before.
+
+    Args:
+        drifts: of the target (lib.reports.drifting).
     """
     there = delta_table(spark, target).toDF().filter((F.col("status") == REVIEW) & F.col("missing_since").isNull())
     corrected = standing(spark, target)
@@ -45,19 +59,49 @@ def review_queue(spark: SparkSession, target: Location, source: Source, columns:
         there = there.join(corrected, "product_id", "left_anti")
     texts = source.frame.select(usable_id(columns).alias("product_id"), *map(column, columns.text))
     texts = texts.filter("product_id IS NOT NULL").withColumn("words", _words(columns.text)).dropDuplicates(["product_id"])
-    rows = there.select("product_id", *SHOWN).join(texts, "product_id")
-    least_sure = F.min_by(F.struct("product_id", *map(column, columns.text), *SHOWN), F.struct("confidence", "product_id"))
-    groups = rows.groupBy("words").agg(
-        least_sure.alias("row"), F.count("*").alias(SIMILAR), F.sum(1 - F.col("confidence")).alias("to_mend")
-    )
+    rows = there.select("product_id", *SHOWN, _doubt(drifts).alias(DOUBT)).join(texts, "product_id")
+    shown = ("product_id", *columns.text, *SHOWN)
+    most_doubtful = F.min_by(F.struct(*map(column, shown), DOUBT), F.struct(-F.col(DOUBT), "confidence", "product_id"))
+    groups = rows.groupBy("words").agg(most_doubtful.alias("row"), F.count("*").alias(SIMILAR), F.sum(DOUBT).alias("to_mend"))
     first = groups.orderBy(F.col("to_mend").desc(), "row.product_id").limit(most)
     empty = [F.lit(None).cast("string").alias(name) for name in (CORRECT, WHY, BY)]
-    shown = [F.col("row").getField(name).alias(name) for name in ("product_id", *columns.text, *SHOWN)]
-    return first.select(*shown, SIMILAR, *empty)
+    told = [F.col("row").getField(name).alias(name) for name in shown]
+    return first.select(*told, SIMILAR, _because(drifts).alias(BECAUSE), *empty)
+
+
+def _doubt(drifts: Sequence[Drift]) -> Column:
+    """The probability that a row's category is wrong."""
+    confidence, second = F.col("confidence"), F.coalesce("runner_up_confidence", F.lit(0.0))
+    if not drifts:
+        return 1 - confidence
+    right = confidence * _looked_up(weights(drifts), "category", 1.0)
+    other = second * _looked_up(weights(drifts), "runner_up", 1.0) + F.greatest(1 - confidence - second, F.lit(0.0))
+    return 1 - right / (right + other)
+
+
+def _because(drifts: Sequence[Drift]) -> Column:
+    """Of a group of rows, for a person: how likely the one is wrong, how many stand behind it, and which category drifts."""
+    row, alike = F.col("row"), F.col(SIMILAR)
+    parts = [
+        F.format_string("%.0f%% likely wrong", 100 * row.getField(DOUBT)),
+        F.when(alike > 1, F.format_string("stands for %d alike, %.1f of them likely wrong", alike, F.col("to_mend"))),
+    ]
+    # More rows than before say that some of them belong elsewhere; fewer, that some of its own went elsewhere.
+    for name, rose in (("category", True), ("runner_up", False)):
+        told = {one.category: str(one) for one in drifts if one.rose is rose}
+        if told:
+            parts.append(_looked_up(told, f"row.{name}", None))
+    return F.concat_ws("; ", *parts)
+
+
+def _looked_up(values: Mapping[str, float] | Mapping[str, str], name: str, default: float | None) -> Column:
+    pairs = [F.lit(part) for pair in values.items() for part in pair]
+    return F.coalesce(F.try_element_at(F.create_map(*pairs), F.col(name)), F.lit(default))
 
 
 def _words(text_columns: Sequence[str]) -> Column:
     """The words of a text without digits, as a set: sizes, numbers and order make no other product of it."""
     text = F.lower(joined_text(text_columns, 10_000))
     words = F.split(F.regexp_replace(text, r"\p{Nd}+", ""), r"[^\p{L}\p{M}]+")
-    return F.array_sort(F.array_distinct(words))
+    # Where a number or a sign ends a text, splitting leaves a word of nothing.
+    return F.array_sort(F.array_distinct(F.array_remove(words, "")))

@@ -110,6 +110,7 @@ def test_the_queue_is_worked_through_by_keys(visit: Visit, spark, lake: Path) ->
     page = visit("review", "Review")
     at = page.get_by_text("Row ").first
     expect(at).to_contain_text("Row 1 of")
+    expect(page.get_by_text("Asked because:")).to_contain_text("likely wrong")
     first = at.locator("code").inner_text()
     second = sorted(opened_model(str(SHIPPED)).bundle.labels)[1]
     expect(page.get_by_role("button", name=second)).to_be_visible()

@@ -13,7 +13,7 @@ from lib.app.corrections import Correction, Corrections
 from lib.app.opened import the_page
 from lib.app.rows import Queue, queue_of
 from lib.app.views.parts import asked, faults_told
-from lib.reports.queue import SIMILAR
+from lib.reports.queue import BECAUSE, SIMILAR
 
 # Labels that have a key, 1 to 9.
 KEYS = 9
@@ -63,6 +63,7 @@ def _row(queue: Queue, place: int) -> None:
     st.html(
         shown.block(
             f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {row['reason'] or ''}.{already}</p>"
+            f'<p class="cc-soft">Asked because: {shown.own(row[BECAUSE])}</p>'
         )
     )
     _choice(queue, row)

@@ -1,0 +1,85 @@
+"""Categories whose share of the rows has moved since the last good nights, and what that says of a row's probabilities."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from lib.model.metrics import population_stability_index
+from lib.scoring.guardrails import limits_of, yardstick
+from lib.tables.commits import read_state
+from lib.tables.ledger import published_runs
+from lib.tables.run_record import RunRecord
+from lib.tables.target import Tables
+
+# Of the population stability index, of which 0.1 is commonly read as a moderate shift: what one category has to bring to it.
+LEAST_PART = 0.01
+# Standard errors of a share that chance alone may move it by.
+BEYOND_CHANCE = 3
+# A share that is new or gone says much, and not everything.
+MOST_WEIGHT = 4.0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A category whose share of the rows was `before`, the median of the last good nights, and is `now`."""
+
+    category: str
+    before: float
+    now: float
+
+    @property
+    def rose(self) -> bool:
+        return self.now > self.before
+
+    @property
+    def weight(self) -> float:
+        """What to multiply its probability by, so that rows count as likely as the nights before had them: before / now, from 1/4 to 4."""
+        return min(max(self.before / self.now if self.now else MOST_WEIGHT, 1 / MOST_WEIGHT), MOST_WEIGHT)
+
+    def __str__(self) -> str:
+        return f"{self.category} {'rose' if self.rose else 'fell'} from {self.before:.1%} to {self.now:.1%} of the rows"
+
+
+def drifting(good: Sequence[RunRecord]) -> list[Drift]:
+    """The categories that moved in the newest good run by more than chance, those that moved most first.
+
+    Args:
+        good: newest first. The others are what it is compared with, as many and as large ones as its guardrails took.
+    """
+    if len(good) < 2 or not good[0].category_shares:
+        return []
+    newest, earlier = good[0], good[1:]
+    before = yardstick(earlier, limits_of(json.loads(newest.settings or "{}"))).category_shares
+    if not before:
+        return []
+    now = newest.category_shares or {}
+    # Under another model a category that is there on one side alone may be another name.
+    same_model = {run.model_version for run in earlier} == {newest.model_version}
+    names = sorted(set(before) | set(now) if same_model else set(before) & set(now))
+    moved = [Drift(name, before.get(name, 0.0), now.get(name, 0.0)) for name in names]
+    return sorted((one for one in moved if _is_material(one, newest.rows_in)), key=_part, reverse=True)
+
+
+def drifting_in(spark: SparkSession, tables: Tables) -> list[Drift]:
+    """The categories that drift in a table: by its history, or, where that has been cut off, by its ledger."""
+    good = read_state(spark, tables.categorized).good
+    return drifting(good if len(good) > 1 else published_runs(spark, tables, limits_of({}).runs + 1))
+
+
+def weights(drifts: Sequence[Drift]) -> Mapping[str, float]:
+    return {one.category: one.weight for one in drifts}
+
+
+def _part(one: Drift) -> float:
+    """What it brings to the index."""
+    return population_stability_index({one.category: one.before}, {one.category: one.now})
+
+
+def _is_material(one: Drift, rows: int) -> bool:
+    by_chance = math.sqrt(max(one.before * (1 - one.before), one.now * (1 - one.now)) / max(rows, 1))
+    return _part(one) >= LEAST_PART and abs(one.now - one.before) > BEYOND_CHANCE * by_chance
