@@ -86,7 +86,7 @@ def _to_postgresql(s: PublishSettings) -> int:
             print(_text(load(Load(spark, table, connection, name, _say, s.reload)), s.target, name), flush=True)
             if s.verify:
                 found = compare(spark, table, connection, name)
-                if found.found:
+                if found.wrong:
                     raise _parted(name, found.state.number, s.target, found)
                 print(found)
     return 0
@@ -123,12 +123,13 @@ def _told_of_files(done: Exported, target: str, folder: Folder) -> str:
     lines = [
         f"{folder.place.given} holds {version}: {manifest.rows:,} rows in {len(manifest.files):,} files, manifest {manifest.number}"
     ]
+    people = [] if done.corrections is None else [f"  and the {done.corrections:,} corrections that stand"]
     if manifest.changes is None:
-        return "\n".join([*lines, f"  to be loaded whole: {done.how}"])
+        return "\n".join([*lines, f"  to be loaded whole: {done.how}", *people])
     counts = (
         f"{manifest.changes.upserts:,} to put, {manifest.changes.deletes:,} to remove since manifest {manifest.changes.since}"
     )
-    return "\n".join([*lines, f"  {counts}; {done.how}"])
+    return "\n".join([*lines, f"  {counts}; {done.how}", *people])
 
 
 if __name__ == "__main__":

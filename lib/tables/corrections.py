@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.tables.columns import ID_TYPES, require_columns, require_text
-from lib.tables.locations import Location, delta_table, is_delta
+from lib.tables.locations import Location, delta_table, is_delta, rows_at
 from lib.tables.sources import Source
 from lib.tables.target import append, create_table
 from schemas.tables import CORRECTIONS
@@ -50,20 +50,25 @@ def corrections_of(target: Location) -> Location:
     return target.sibling("_corrections")
 
 
-def standing(spark: SparkSession, target: Location) -> DataFrame | None:
-    """The newest correction of each product, in the columns of CORRECTIONS, without those taken back; None where there is no table."""
-    rows = _newest(spark, target)
+def standing(spark: SparkSession, target: Location, version: int | None = None) -> DataFrame | None:
+    """The newest correction of each product, in the columns of CORRECTIONS, without those taken back; None where there is no table.
+
+    Args:
+        version: of the table of corrections; the newest if None.
+    """
+    rows = _newest(spark, target, version)
     return None if rows is None else rows.filter("category IS NOT NULL")
 
 
-def _newest(spark: SparkSession, target: Location) -> DataFrame | None:
+def _newest(spark: SparkSession, target: Location, version: int | None = None) -> DataFrame | None:
     """What was said last of each product, that the model's category counts again included."""
     location = corrections_of(target)
     if not is_delta(spark, location):
         return None
     names = [name for name in CORRECTIONS.names if name != "product_id"]
     newest = F.max_by(F.struct(*names), "corrected_at").alias("newest")
-    return delta_table(spark, location).toDF().groupBy("product_id").agg(newest).select("product_id", "newest.*")
+    every = delta_table(spark, location).toDF() if version is None else rows_at(spark, location, version)
+    return every.groupBy("product_id").agg(newest).select("product_id", "newest.*")
 
 
 def read_corrections(source: Source, text_columns: Sequence[str], by: str | None, withdraw: bool) -> DataFrame:

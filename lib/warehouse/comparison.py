@@ -13,8 +13,10 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.tables.corrections import corrections_of
 from lib.tables.locations import Location, files_are_gone, rows_at, stands
-from lib.warehouse.columns import ID
+from lib.warehouse.columns import ID, Column, columns_of
+from lib.warehouse.corrections import NONE, published_version, rows_said
 from lib.warehouse.digests import IDS_AND_DIGESTS, PART, digests, parts_in_lake, parts_in_postgresql, parts_of_rows
 from lib.warehouse.lines import holdable
 from lib.warehouse.server import SETTINGS, Connection, Name, kind_of
@@ -27,10 +29,9 @@ NOT_THERE, NO_LONGER, OTHERWISE = "lacks", "holds beyond it", "has otherwise"
 
 
 @dataclass
-class Compared:
+class Sides:
     """found: what is wrong -> how many rows, and the id of one. columns: of the first row that is otherwise, those in which it is."""
 
-    state: State
     rows: int = 0
     found: dict[str, tuple[int, str]] = field(default_factory=dict)
     columns: Sequence[str] = ()
@@ -39,18 +40,53 @@ class Compared:
         count, first = self.found.get(what, (0, product_id))
         self.found[what] = (count + 1, first)
 
-    def __str__(self) -> str:
-        if not self.found:
-            return f"verified: {self.rows:,} rows are as in version {self.state.number} (run {self.state.run_id})"
+    def wrong(self, noun: str) -> list[str]:
+        """What is, a text each."""
         texts = []
         for what, (count, one) in self.found.items():
             which = f", in {', '.join(self.columns)}" if what == OTHERWISE and self.columns else ""
-            texts.append(f"it {what} {count:,} {'row' if count == 1 else 'rows'} (such as {one!r}{which})")
-        return ", ".join(texts)
+            texts.append(f"it {what} {count:,} {noun if count == 1 else f'{noun}s'} (such as {one!r}{which})")
+        return texts
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The products and what people say of them, on both sides. state: of the warehouse."""
+
+    state: State
+    products: Sides
+    corrections: Sides
+
+    @property
+    def wrong(self) -> list[str]:
+        return [*self.products.wrong("row"), *self.corrections.wrong("correction")]
+
+    def __str__(self) -> str:
+        if self.wrong:
+            return ", ".join(self.wrong)
+        return (
+            f"verified: {self.products.rows:,} rows are as in version {self.state.number} (run {self.state.run_id}), and "
+            f"{self.corrections.rows:,} corrections as people gave them"
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rows of the lake, and the table of the warehouse that should hold them. count: about how many they are."""
+
+    connection: Connection
+    rows: DataFrame
+    table: sql.Composable
+    columns: Sequence[Column]
+    count: int
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(one.kind for one in self.columns)
 
 
 def compare(spark: SparkSession, table: Location, connection: Connection, name: Name) -> Compared:
-    """Compare what stands in the warehouse with the version of the table that it says it holds.
+    """Compare what stands in the warehouse with the versions of the table, and of its corrections, that it says it holds.
 
     Raises:
         InputError: nothing was published there, or that version can no longer be read.
@@ -62,32 +98,41 @@ def compare(spark: SparkSession, table: Location, connection: Connection, name: 
             connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
         state = read_state(connection, name) if kind_of(connection, name) else None
         if state is None or not stands(spark, table, state.version):
+            raise _not_published(table, name, state is None)
+        said = published_version(connection, name.corrections)
+        if said is None or not (said == NONE or stands(spark, corrections_of(table), said)):
+            raise _not_published(corrections_of(table), name.corrections, said is None)
+        products = Pair(connection, rows_at(spark, table, state.number), name.sql, state.columns, state.rows)
+        people = rows_said(spark, table, said)
+        corrections = Pair(connection, people, name.corrections.sql, columns_of(people.schema, ""), ROWS_A_PARTITION)
+        try:
+            return Compared(state, _compared(products), _compared(corrections))
+        except Exception as error:
+            if not files_are_gone(error):
+                raise
             raise InputError(
-                f"Expected rows of {table.given} in {name}, found {'none' if state is None else 'those of another table'}; publish first."
-            )
-        return _compared(spark, table, connection, name, state)
+                f"Expected the files of version {state.number} of {table.given}, found some gone (vacuumed); publish first, and verify then."
+            ) from None
 
 
-def _compared(spark: SparkSession, table: Location, connection: Connection, name: Name, state: State) -> Compared:
-    found = Compared(state)
-    rows = rows_at(spark, table, state.number)
-    try:
-        for product_id, lake, warehouse in side_by_side(_in_lake(rows, state), _in_warehouse(connection, name, state)):
-            found.rows += lake is not None
-            if lake is None:
-                found.saw(NO_LONGER, product_id)
-            elif warehouse is None:
-                found.saw(NOT_THERE, product_id)
-            elif lake != warehouse:
-                found.saw(OTHERWISE, product_id)
-        if OTHERWISE in found.found:
-            found.columns = _columns_otherwise(rows, connection, name, state, found.found[OTHERWISE][1])
-    except Exception as error:
-        if not files_are_gone(error):
-            raise
-        raise InputError(
-            f"Expected the files of version {state.number} of {table.given}, found some gone (vacuumed); publish first, and verify then."
-        ) from None
+def _not_published(table: Location, name: Name, nothing: bool) -> InputError:
+    return InputError(
+        f"Expected rows of {table.given} in {name}, found {'none' if nothing else 'those of another table'}; publish first."
+    )
+
+
+def _compared(pair: Pair) -> Sides:
+    found = Sides()
+    for product_id, lake, warehouse in side_by_side(_in_lake(pair), _in_warehouse(pair)):
+        found.rows += lake is not None
+        if lake is None:
+            found.saw(NO_LONGER, product_id)
+        elif warehouse is None:
+            found.saw(NOT_THERE, product_id)
+        elif lake != warehouse:
+            found.saw(OTHERWISE, product_id)
+    if OTHERWISE in found.found:
+        found.columns = _columns_otherwise(pair, found.found[OTHERWISE][1])
     return found
 
 
@@ -109,38 +154,35 @@ def side_by_side(
             one, other = next(left, None), next(right, None)
 
 
-def _in_warehouse(connection: Connection, name: Name, state: State) -> Iterator[tuple[str, str]]:
+def _in_warehouse(pair: Pair) -> Iterator[tuple[str, str]]:
     query = sql.SQL('SELECT product_id, md5(concat_ws({}, {})) FROM {} ORDER BY product_id COLLATE "C"')
-    with connection.cursor("compared") as cursor:
+    with pair.connection.cursor("compared") as cursor:
         cursor.itersize = ROWS_A_FETCH
-        cursor.execute(query.format(sql.Literal(PART), parts_in_postgresql(state.columns), name.sql))
+        cursor.execute(query.format(sql.Literal(PART), parts_in_postgresql(pair.columns), pair.table))
         yield from cursor
 
 
-def _in_lake(rows: DataFrame, state: State) -> Iterator[tuple[str, str]]:
-    told = rows.select(*parts_in_lake(rows, state.columns)).mapInArrow(partial(digests, kinds=_kinds(state)), IDS_AND_DIGESTS)
-    partitions = max(1, math.ceil(state.rows / ROWS_A_PARTITION))
+def _in_lake(pair: Pair) -> Iterator[tuple[str, str]]:
+    told = pair.rows.select(*parts_in_lake(pair.rows, pair.columns))
+    told = told.mapInArrow(partial(digests, kinds=pair.kinds), IDS_AND_DIGESTS)
+    partitions = max(1, math.ceil(pair.count / ROWS_A_PARTITION))
     ordered = told.repartitionByRange(partitions, ID).sortWithinPartitions(ID)
     for row in ordered.toLocalIterator(prefetchPartitions=True):
         yield row[0], row[1]
 
 
-def _kinds(state: State) -> tuple[str, ...]:
-    return tuple(one.kind for one in state.columns)
-
-
-def _columns_otherwise(rows: DataFrame, connection: Connection, name: Name, state: State, product_id: str) -> list[str]:
+def _columns_otherwise(pair: Pair, product_id: str) -> list[str]:
     """Of one product, the columns whose values differ."""
     query = sql.SQL("SELECT ARRAY[{}] FROM {} WHERE product_id = {}").format(
-        parts_in_postgresql(state.columns), name.sql, sql.Literal(product_id)
+        parts_in_postgresql(pair.columns), pair.table, sql.Literal(product_id)
     )
-    row = connection.execute(query).fetchone()
-    chosen = rows.filter(holdable(column(ID)) == F.lit(product_id))
+    row = pair.connection.execute(query).fetchone()
+    chosen = pair.rows.filter(holdable(column(ID)) == F.lit(product_id))
     told = (
-        chosen.select(*parts_in_lake(rows, state.columns))
-        .mapInArrow(partial(parts_of_rows, kinds=_kinds(state)), "parts array<string>")
+        chosen.select(*parts_in_lake(pair.rows, pair.columns))
+        .mapInArrow(partial(parts_of_rows, kinds=pair.kinds), "parts array<string>")
         .head()
     )
     assert row
     assert told
-    return [one.name for one, here, there in zip(state.columns, told["parts"], row[0], strict=True) if here != there]
+    return [one.name for one, here, there in zip(pair.columns, told["parts"], row[0], strict=True) if here != there]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from psycopg import sql
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
 from lib.tables.corrections import corrections_of, standing
@@ -21,39 +21,47 @@ MARK = "corrections of people that stand, as published from the lake; version "
 NONE = "none"
 
 
-def load_corrections(spark: SparkSession, table: Location, connection: Connection, name: Name) -> int | None:
+def version_said(spark: SparkSession, table: Location) -> str:
+    """The newest version of the lake's corrections, as lib.tables.locations.pinned tells it; NONE where nobody has corrected yet."""
+    location = corrections_of(table)
+    return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else NONE
+
+
+def rows_said(spark: SparkSession, table: Location, version: str) -> DataFrame:
+    """The corrections that stood at a version, in the columns of PUBLISHED_CORRECTIONS."""
+    rows = None if version == NONE else standing(spark, table, int(version.split(":")[0]))
+    return spark.createDataFrame([], PUBLISHED_CORRECTIONS) if rows is None else rows.select(*PUBLISHED_CORRECTIONS.names)
+
+
+def load_corrections(
+    spark: SparkSession, table: Location, connection: Connection, name: Name, anew: bool = False
+) -> int | None:
     """Bring TABLE_corrections to the corrections that stand in the lake, within the transaction of whoever calls.
 
+    Args:
+        anew: also where it says that it holds them.
     Returns:
         How many they are; None where it holds them already.
     Raises:
         InputError: a table of that name that publish has not made.
     """
-    there, wanted = _published(connection, name.corrections), _version(spark, table)
-    if there == wanted:
+    there, wanted = published_version(connection, name.corrections), version_said(spark, table)
+    if there == wanted and not anew:
         return None
     if there is None:
         _create(connection, name.corrections)
     else:
         connection.execute(sql.SQL("DELETE FROM {}").format(name.corrections.sql))
-    rows = standing(spark, table)
     columns = columns_of(PUBLISHED_CORRECTIONS, corrections_of(table).given)
-    count = (
-        copy(connection, table, name.corrections.sql, lines(rows.select(*PUBLISHED_CORRECTIONS.names), columns))[0]
-        if rows is not None
-        else 0
-    )
+    count = 0
+    if wanted != NONE:
+        count, _ = copy(connection, table, name.corrections.sql, lines(rows_said(spark, table, wanted), columns))
     comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(name.corrections.sql, sql.Literal(f"{MARK}{wanted}"))
     connection.execute(comment)
     return count
 
 
-def _version(spark: SparkSession, table: Location) -> str:
-    location = corrections_of(table)
-    return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else NONE
-
-
-def _published(connection: Connection, corrections: Name) -> str | None:
+def published_version(connection: Connection, corrections: Name) -> str | None:
     """The version that it holds; None where there is no such table."""
     if kind_of(connection, corrections) is None:
         return None

@@ -68,7 +68,7 @@ def load(one: Load) -> Loaded:
         there = read_state(one.connection, one.name)
         wanted = _wanted(one)
         way, because = _way(one, there, wanted)
-        corrections = load_corrections(one.spark, one.table, one.connection, one.name)
+        corrections = load_corrections(one.spark, one.table, one.connection, one.name, one.reload)
         if way == NOTHING:
             assert there
             return Loaded(there, None, corrections=corrections)

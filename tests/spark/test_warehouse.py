@@ -174,6 +174,25 @@ def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -
     assert said() == [("1", "Books", "ann")]
 
 
+def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish(lake, database, "--verify") == 0
+    assert "and 2 corrections as people gave them" in capsys.readouterr().out
+    ask(database, "UPDATE catalog.products_corrections SET category = 'Toys', why = 'mine' WHERE product_id = '1'")
+    ask(database, "DELETE FROM catalog.products_corrections WHERE product_id = '3'")
+    ask(
+        database,
+        "INSERT INTO catalog.products_corrections (product_id, corrected_at, model_version) VALUES ('4', now(), 'x/1')",
+    )
+    assert publish(lake, database, "--verify") == 4
+    said = capsys.readouterr().err
+    assert "it has otherwise 1 correction (such as '1', in category, why)" in said
+    assert "it lacks 1 correction (such as '3')" in said
+    assert "it holds beyond it 1 correction (such as '4')" in said
+    assert publish(lake, database, "--verify", "--reload") == 0
+    assert "products_corrections holds the 2 corrections that stand" in capsys.readouterr().out
+
+
 def test_corrections_of_another_hand_are_left_alone(lake, database, capsys) -> None:
     ask(database, "CREATE TABLE catalog.products_corrections (product_id text)")
     ask(database, "INSERT INTO catalog.products_corrections VALUES ('1')")

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lib.tables.locations import locate
 from lib.warehouse.files.folder import Folder
+from schemas.tables import PUBLISHED_CORRECTIONS
+from tests.corrections import correct
 from tests.faults.nights import FIRST, SECOND, ledger, run, vacuum_all, write_source
 from tests.spark.conftest import rollback
 from tests.spark.test_maintain import maintain
@@ -211,6 +214,95 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert "it lacks 1 row (such as '4')" in said
     assert "it holds beyond it 2 rows (such as '5')" in said
     assert "it has otherwise 3 rows (such as '1')" in said
+
+
+def said_in(folder: Path) -> dict[str, tuple[str, str]]:
+    said = manifest_in(folder)["corrections"]
+    assert said["rows"] == sum(one["meta"]["record_count"] for one in said["entries"])
+    if not said["entries"]:
+        return {}
+    rows = rows_in_files(folder, said["entries"], "product_id, category, corrected_by")
+    assert len(rows) == said["rows"]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_what_people_say_is_published_beside_the_rows(spark, lake, tmp_path, capsys) -> None:
+    folder = tmp_path / "files"
+    warehouse = Warehouse(folder)
+    assert publish_to_files(lake, folder) == 0
+    warehouse.load()
+    assert said_in(folder) == {}
+    first = manifest_in(folder)
+    assert {column["name"] for column in first["corrections"]["columns"]} == set(PUBLISHED_CORRECTIONS.names)
+    # Of the rows nothing changed: they stand in the same files.
+    correct(lake, {"1": "Books", "3": "Books"})
+    capsys.readouterr()
+    assert publish_to_files(lake, folder, "--verify") == 0
+    out = capsys.readouterr().out
+    assert "since only what people say has changed" in out
+    assert "and the 2 corrections that stand" in out
+    assert "and 2 corrections as people gave them" in out
+    assert said_in(folder) == {"1": ("Books", "ann"), "3": ("Books", "ann")}
+    assert manifest_in(folder)["entries"] == first["entries"]
+    assert warehouse.load() == rows_of(spark, lake)
+    assert publish_to_files(lake, folder) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_corrections_come_and_go_beside_nights(lake, tmp_path) -> None:
+    folder = tmp_path / "files"
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish_to_files(lake, folder) == 0
+    # Taken back in part, beside a night that changes rows; then a night alone, whose manifest names the same files of corrections.
+    correct(lake, {"3": None})
+    assert run(tmp_path / "second.parquet", lake) == 0
+    assert publish_to_files(lake, folder, "--verify") == 0
+    assert said_in(folder) == {"1": ("Books", "ann")}
+    held = manifest_in(folder)["corrections"]
+    assert run(write_source(tmp_path / "in.parquet", {**SECOND, "8": "tent"}), lake) == 0
+    assert publish_to_files(lake, folder, "--verify") == 0
+    assert manifest_in(folder)["corrections"] == held
+    # All taken back: no file is left to be read.
+    correct(lake, {"1": None})
+    assert publish_to_files(lake, folder, "--verify") == 0
+    assert manifest_in(folder)["corrections"]["entries"] == []
+
+
+def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
+    folder = tmp_path / "files"
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish_to_files(lake, folder, "--verify") == 0
+    manifest = manifest_in(folder)
+    # Another hand has put a table of its own into the files, and told the manifest so.
+    file = folder / manifest["corrections"]["entries"][0]["path"]
+    rows = pq.read_table(file).to_pylist()
+    changed = [{**row, "category": "Toys"} if row["product_id"] == "1" else {**row, "product_id": "4"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(changed, pq.read_schema(file)), file)
+    capsys.readouterr()
+    assert publish_to_files(lake, folder, "--verify") == 4
+    assert f"{manifest['corrections']['entries'][0]['path']} has other bytes" in capsys.readouterr().err
+    told = manifest["corrections"]["entries"][0]["meta"]
+    told |= {"content_length": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    for path in (folder / "manifest.json", folder / "manifests" / f"{1:020d}.json"):
+        path.write_text(json.dumps(manifest))
+    assert publish_to_files(lake, folder, "--verify") == 4
+    assert "it has otherwise 1 correction (such as '1')" in capsys.readouterr().err
+    assert publish_to_files(lake, folder, "--verify", "--reload") == 0
+    assert said_in(folder) == {"1": ("Books", "ann"), "3": ("Books", "ann")}
+
+
+def test_a_manifest_of_an_older_version_is_followed(lake, tmp_path, capsys) -> None:
+    """It tells of no corrections; the next one does, and the rows stand in the same files."""
+    folder = tmp_path / "files"
+    assert publish_to_files(lake, folder) == 0
+    older = manifest_in(folder)
+    del older["corrections"]
+    for path in (folder / "manifest.json", folder / "manifests" / f"{1:020d}.json"):
+        path.write_text(json.dumps(older, ensure_ascii=False, indent=1) + "\n")
+    assert publish_to_files(lake, folder, "--verify") == 0
+    assert "and the 0 corrections that stand" in capsys.readouterr().out
+    assert manifest_in(folder)["entries"] == older["entries"]
+    assert manifest_in(folder)["corrections"]["version"] == "none"
 
 
 def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_path, capsys) -> None:

@@ -22,9 +22,10 @@ from lib.tables.locations import (
 )
 from lib.times import iso
 from lib.warehouse.changes import changes
+from lib.warehouse.corrections import NONE, rows_said, version_said
 from lib.warehouse.files.folder import MANIFESTS, Folder
-from lib.warehouse.files.manifest import Changes, Manifest
-from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_told, net, write
+from lib.warehouse.files.manifest import Changes, Manifest, Said
+from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_said, columns_told, net, write
 from lib.warehouse.versions import check_ids_once, newest_run, only_upkeep, reason_for_all
 
 MOST_TRIES = 3
@@ -34,10 +35,12 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Exported:
-    """What the folder holds. how: where it came from; None where the folder held that version already."""
+    """What the folder holds. how: where it came from; None where the folder held that version already. corrections: how many stand, where they have
+    changed; None where they have not."""
 
     manifest: Manifest
     how: str | None
+    corrections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def export(one: Export) -> Exported:
         there = newest_manifest(one.folder)
         wanted = _wanted(one, there)
         reason = _reason_for_all(one, there, wanted)
-        if there is not None and reason is None and there.version == wanted.version:
+        said_already = _holds_corrections(one, there, wanted)
+        if there is not None and reason is None and there.version == wanted.version and said_already:
             _tidy(one.folder)
             return Exported(there, None)
         written, how = _written(one, there, wanted, reason)
@@ -73,7 +77,8 @@ def export(one: Export) -> Exported:
             reached("listed")
             _tidy(one.folder)
             reached("tidied")
-            return Exported(written, how)
+            said = written.corrections
+            return Exported(written, how, None if said_already or said is None else said.rows)
     raise CategorizerError(
         f"Expected to publish to {one.folder.place.given} alone, found other runs that have published there {MOST_TRIES} times meanwhile; run again."
     )
@@ -108,7 +113,28 @@ def _wanted(one: Export, there: Manifest | None) -> Manifest:
     columns = columns_told(rows_at(one.spark, one.table, number).schema, one.table.given)
     run = newest_run(one.spark, one.table, number)
     next_number = there.number + 1 if there else 1
-    return Manifest(next_number, one.table.uri, version, run, 0, columns, (), None, iso(time.time()))
+    said = Said(version_said(one.spark, one.table), 0, columns_said(), ())
+    return Manifest(next_number, one.table.uri, version, run, 0, columns, (), None, iso(time.time()), said)
+
+
+def _holds_corrections(one: Export, there: Manifest | None, wanted: Manifest) -> bool:
+    """Whether the folder's newest manifest names the corrections that stand."""
+    held, now = there and there.corrections, wanted.corrections
+    return not one.reload and held is not None and now is not None and held.version == now.version
+
+
+def _corrections(one: Export, there: Manifest | None, wanted: Manifest, path: str) -> Said | None:
+    """The corrections that stand, in files: those that are there, or new ones; no file where none stands."""
+    if there is not None and _holds_corrections(one, there, wanted):
+        return there.corrections
+    assert wanted.corrections
+    if wanted.corrections.version == NONE:
+        return wanted.corrections
+    files = write(as_told(rows_said(one.spark, one.table, wanted.corrections.version)), one.folder, path, 0)
+    count = sum(file.rows for file in files)
+    if not count:
+        one.folder.remove(path)
+    return replace(wanted.corrections, rows=count, files=files if count else ())
 
 
 def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> str | None:
@@ -136,6 +162,7 @@ def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str 
     if there is not None and reason is None:
         changed, how = _changes(one, there, wanted, f"{path}/changes")
     reached("writing")
+    wanted = replace(wanted, corrections=_corrections(one, there, wanted, f"{path}/corrections"))
     if there is not None and changed is not None and not changed.files:
         _check_rows(one, wanted, there.rows)
         return replace(wanted, files=there.files, rows=there.rows, changes=changed), how
@@ -151,6 +178,8 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
     """What changed since a manifest, in files; None where the older version can no longer be read."""
     since, version = there.delta_version, wanted.delta_version
     told = Changes(there.number, since, there.run_id, 0, 0, ())
+    if since == version:
+        return told, "no row, since only what people say has changed"
     if only_upkeep(one.spark, one.table, since, version):
         return told, "no row, since only upkeep has changed the table"
     try:

@@ -1,9 +1,10 @@
 """The folder that is published to: numbered manifests that never change, a copy of the newest, and the data files they name.
 
-manifest.json                  the newest manifest
-manifests/NUMBER.json          the two newest
-data/NUMBER-XXXXXXXX/rows/     Parquet files of all rows
-data/NUMBER-XXXXXXXX/changes/  Parquet files of what changed
+manifest.json                      the newest manifest
+manifests/NUMBER.json              the two newest
+data/NUMBER-XXXXXXXX/rows/         Parquet files of all rows
+data/NUMBER-XXXXXXXX/changes/      Parquet files of what changed
+data/NUMBER-XXXXXXXX/corrections/  Parquet files of what people say
 """
 
 from __future__ import annotations

@@ -45,10 +45,20 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What people say of the products: the corrections that stood at a version of their table, all of them; none of `files` where none stood."""
+
+    version: str
+    rows: int
+    columns: tuple[ColumnTold, ...]
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """number: counts the manifests of a folder. version: as lib.tables.locations.pinned tells it. published_at: ISO 8601.
 
-    changes: None where a warehouse has to load all rows.
+    changes: None where a warehouse has to load all rows. corrections: None in manifests of an older version.
     """
 
     number: int
@@ -60,6 +70,7 @@ class Manifest:
     files: tuple[DataFile, ...]
     changes: Changes | None
     published_at: str
+    corrections: Said | None = None
 
     @property
     def delta_version(self) -> int:
@@ -71,7 +82,8 @@ class Manifest:
 
     @property
     def every_file(self) -> tuple[DataFile, ...]:
-        return (*self.files, *(self.changes.files if self.changes else ()))
+        beside = [part.files for part in (self.changes, self.corrections) if part]
+        return (*self.files, *(file for files in beside for file in files))
 
     def text(self, folder: str) -> str:
         """As JSON. folder: its URI, for those readers that take files by their whole address."""
@@ -89,6 +101,7 @@ class Manifest:
             "columns": [asdict(column) for column in self.columns],
             "entries": _entries(self.files, folder),
             "changes": self.changes and _told(self.changes, folder),
+            "corrections": self.corrections and _told(self.corrections, folder),
         }
         return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
@@ -103,17 +116,18 @@ class Manifest:
             told = json.loads(text)
             if told["format"] != FORMAT:
                 raise ValueError(f"the format {told['format']!r}")
-            changes = told["changes"]
+            changes, said = told["changes"], told.get("corrections")
             return cls(
                 number=told["number"],
                 source=told["source"],
                 version=f"{told['delta_version']}:{told['delta_table']}:{told['delta_commit']}",
                 run_id=told["run_id"],
                 rows=told["rows"],
-                columns=tuple(ColumnTold(**column) for column in told["columns"]),
+                columns=_columns(told),
                 files=_files(told["entries"]),
                 changes=changes and Changes(**{**_without(changes, "entries"), "files": _files(changes["entries"])}),
                 published_at=told["published_at"],
+                corrections=said and Said(said["version"], said["rows"], _columns(said), _files(said["entries"])),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -122,8 +136,12 @@ class Manifest:
             ) from None
 
 
-def _told(changes: Changes, folder: str) -> dict[str, Any]:
-    return {**_without(asdict(changes), "files"), "entries": _entries(changes.files, folder)}
+def _told(part: Changes | Said, folder: str) -> dict[str, Any]:
+    return {**_without(asdict(part), "files"), "entries": _entries(part.files, folder)}
+
+
+def _columns(told: Mapping[str, Any]) -> tuple[ColumnTold, ...]:
+    return tuple(ColumnTold(**column) for column in told["columns"])
 
 
 def _entries(files: Sequence[DataFile], folder: str) -> list[dict[str, Any]]:

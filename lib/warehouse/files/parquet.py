@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,10 +15,11 @@ from lib.identifiers import column
 from lib.session import setting
 from lib.warehouse.changes import OPERATION, ORDER, REMOVE
 from lib.warehouse.columns import ID, JSON, TYPES
+from lib.warehouse.corrections import SAID
 from lib.warehouse.files.folder import Folder
 from lib.warehouse.files.manifest import ColumnTold, DataFile
 from lib.warehouse.lines import json_as_written
-from schemas.tables import COMMENTS
+from schemas.tables import COMMENTS, PUBLISHED_CORRECTIONS
 
 # In files of changes, behind the table's columns.
 CHANGE, UPSERT, DELETE = "_operation", "upsert", "delete"
@@ -47,6 +49,11 @@ def columns_told(schema: StructType, where: str) -> tuple[ColumnTold, ...]:
         ColumnTold(f.name, JSON_TYPE if f.name in nested else f.dataType.simpleString(), COMMENTS.get(f.name))
         for f in schema.fields
     )
+
+
+def columns_said() -> tuple[ColumnTold, ...]:
+    """Of the corrections, with what a category means there."""
+    return tuple(replace(one, comment=SAID[one.name]) for one in columns_told(PUBLISHED_CORRECTIONS, ""))
 
 
 def as_told(rows: DataFrame) -> DataFrame:

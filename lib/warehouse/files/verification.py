@@ -12,6 +12,7 @@ from lib.errors import InputError
 from lib.tables.locations import files_are_gone, rows_at, stands
 from lib.warehouse.changes import hash_of
 from lib.warehouse.columns import ID
+from lib.warehouse.corrections import rows_said
 from lib.warehouse.files.export import Export, newest_manifest
 from lib.warehouse.files.folder import MANIFEST
 from lib.warehouse.files.manifest import DataFile, Manifest
@@ -28,10 +29,11 @@ class Verified:
     def __str__(self) -> str:
         if self.wrong:
             return ", ".join(self.wrong)
-        files = len(self.manifest.every_file)
+        files, said = len(self.manifest.every_file), self.manifest.corrections
+        people = f", and {said.rows:,} corrections as people gave them" if said else ""
         return (
-            f"verified: {files:,} files are as the manifest says, and {self.manifest.rows:,} rows as in version {self.manifest.delta_version} "
-            f"(run {self.manifest.run_id})"
+            f"verified: {files:,} files are as the manifest says, {self.manifest.rows:,} rows as in version {self.manifest.delta_version} "
+            f"(run {self.manifest.run_id}){people}"
         )
 
 
@@ -52,7 +54,11 @@ def verify(one: Export) -> Verified:
         found.wrong.append(f"{MANIFEST} is not the newest manifest")
     found.wrong += _wrong_files(one, manifest.every_file)
     if not found.wrong:
-        found.wrong += _wrong_rows(one, manifest)
+        lake = rows_at(one.spark, one.table, manifest.delta_version)
+        found.wrong += _wrong_rows(one, as_told(lake), manifest.files, manifest.rows, "row")
+        if said := manifest.corrections:
+            people = as_told(rows_said(one.spark, one.table, said.version))
+            found.wrong += _wrong_rows(one, people, said.files, said.rows, "correction")
     return found
 
 
@@ -69,12 +75,12 @@ def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
     ]
 
 
-def _wrong_rows(one: Export, manifest: Manifest) -> list[str]:
-    lake = rows_at(one.spark, one.table, manifest.delta_version)
-    files = one.spark.read.parquet(*(one.folder.pattern(file.path) for file in manifest.files))
+def _wrong_rows(one: Export, lake: DataFrame, files: tuple[DataFile, ...], rows: int, noun: str) -> list[str]:
+    """Rows of the lake that files do not hold as they are. rows: how many the manifest tells of."""
+    paths = [one.folder.pattern(file.path) for file in files]
+    there = one.spark.read.parquet(*paths) if paths else lake.limit(0)
     try:
-        left, right = _hashed(as_told(lake), "lake"), _hashed(files, "files")
-        both = left.join(right, ID, "full_outer")
+        both = _hashed(lake, "lake").join(_hashed(there, "files"), ID, "full_outer")
         lacks, beyond = F.col("files").isNull(), F.col("lake").isNull()
         counted = {
             "lacks": lacks,
@@ -89,15 +95,15 @@ def _wrong_rows(one: Export, manifest: Manifest) -> list[str]:
         if not files_are_gone(error):
             raise
         raise InputError(
-            f"Expected the files of version {manifest.delta_version} of {one.table.given}, found some gone (vacuumed); publish first, and verify then."
+            f"Expected the files of the version of {one.table.given} that was published, found some gone (vacuumed); publish first, and verify then."
         ) from None
     wrong = [
-        f"it {what} {counts[what]:,} {'row' if counts[what] == 1 else 'rows'} (such as {counts[f'{what}, such as']!r})"
+        f"it {what} {counts[what]:,} {noun if counts[what] == 1 else f'{noun}s'} (such as {counts[f'{what}, such as']!r})"
         for what in counted
         if counts[what]
     ]
-    if not wrong and counts["rows"] != manifest.rows:
-        wrong.append(f"its manifest tells of {manifest.rows:,} rows, found {counts['rows']:,}")
+    if not wrong and counts["rows"] != rows:
+        wrong.append(f"its manifest tells of {rows:,} {noun}s, found {counts['rows']:,}")
     return wrong
 
 
