@@ -205,7 +205,7 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert publish_to_files(other, tmp_path / "strange") == 0
     theirs, ours = manifest_in(tmp_path / "strange"), manifest_in(folder)
     shutil.copytree(tmp_path / "strange" / "data", folder / "data", dirs_exist_ok=True)
-    written = json.dumps({**ours, "entries": theirs["entries"], "rows": 5})
+    written = json.dumps({**ours, "entries": theirs["entries"], "rows": 5}).replace("/strange/", "/files/")
     for path in (folder / "manifest.json", folder / "manifests" / f"{ours['number']:020d}.json"):
         path.write_text(written)
     capsys.readouterr()
@@ -214,6 +214,37 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert "it lacks 1 row (such as '4')" in said
     assert "it holds beyond it 2 rows (such as '5')" in said
     assert "it has otherwise 3 rows (such as '1')" in said
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda told: told["changes"].update(entries=[]), "what changed leaves out 4 rows"),
+        (lambda told: told["changes"].update(upserts=7), "its manifest tells of 7 rows put and 1 removed, found 3 and 1"),
+        (lambda told: told.update(run_id="another"), "its manifest tells of another run, another"),
+    ],
+)
+def test_verify_finds_what_a_hand_has_written_into_the_manifest(lake, tmp_path, capsys, edit, said) -> None:
+    folder = tmp_path / "files"
+    assert publish_to_files(lake, folder) == 0
+    assert run(tmp_path / "second.parquet", lake, "--missing", "delete") == 0
+    assert publish_to_files(lake, folder, "--verify") == 0
+    told = manifest_in(folder)
+    edit(told)
+    for path in (folder / "manifest.json", folder / "manifests" / f"{told['number']:020d}.json"):
+        path.write_text(json.dumps(told))
+    capsys.readouterr()
+    assert publish_to_files(lake, folder, "--verify") == 4
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_was_moved_names_its_own_files(lake, tmp_path) -> None:
+    assert publish_to_files(lake, tmp_path / "files") == 0
+    (tmp_path / "files").rename(tmp_path / "moved")
+    assert publish_to_files(lake, tmp_path / "moved", "--verify") == 0
+    told = manifest_in(tmp_path / "moved")
+    assert told["changes"]["entries"] == []
+    assert all(Path(entry["url"].removeprefix("file:")).is_file() for entry in told["entries"])
 
 
 def said_in(folder: Path) -> dict[str, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, replace
 
@@ -69,7 +70,8 @@ def export(one: Export) -> Exported:
         wanted = _wanted(one, there)
         reason = _reason_for_all(one, there, wanted)
         said_already = _holds_corrections(one, there, wanted)
-        if there is not None and reason is None and there.version == wanted.version and said_already:
+        is_there = there is not None and reason is None and there.version == wanted.version and said_already
+        if is_there and there is not None and is_of_folder(one.folder, there):
             _tidy(one.folder)
             return Exported(there, None)
         written, how = _written(one, there, wanted, reason)
@@ -92,6 +94,11 @@ def newest_manifest(folder: Folder) -> Manifest | None:
     """
     numbers = folder.numbers()
     return _read(folder, numbers[-1]) if numbers else None
+
+
+def is_of_folder(folder: Folder, manifest: Manifest) -> bool:
+    """Whether a manifest says what publish writes for this folder; that of a folder that was moved or copied names the files of the other."""
+    return bool(json.loads(folder.manifest(manifest.number)) == json.loads(manifest.text(folder.place.uri)))
 
 
 def _read(folder: Folder, number: int) -> Manifest:
@@ -179,7 +186,8 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
     since, version = there.delta_version, wanted.delta_version
     told = Changes(there.number, since, there.run_id, 0, 0, ())
     if since == version:
-        return told, "no row, since only what people say has changed"
+        same = _holds_corrections(one, there, wanted)
+        return told, f"no row, since only {'the place of the folder' if same else 'what people say'} has changed"
     if only_upkeep(one.spark, one.table, since, version):
         return told, "no row, since only upkeep has changed the table"
     try:

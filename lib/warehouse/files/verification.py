@@ -10,13 +10,14 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.tables.locations import files_are_gone, rows_at, stands
-from lib.warehouse.changes import hash_of
+from lib.warehouse.changes import compared, hash_of
 from lib.warehouse.columns import ID
 from lib.warehouse.corrections import rows_said
-from lib.warehouse.files.export import Export, newest_manifest
+from lib.warehouse.files.export import Export, is_of_folder, newest_manifest
 from lib.warehouse.files.folder import MANIFEST
-from lib.warehouse.files.manifest import DataFile, Manifest
-from lib.warehouse.files.parquet import as_told, digested
+from lib.warehouse.files.manifest import Changes, DataFile, Manifest
+from lib.warehouse.files.parquet import CHANGE, DELETE, UPSERT, as_told, columns_told, digested
+from lib.warehouse.versions import newest_run
 
 
 @dataclass
@@ -55,11 +56,55 @@ def verify(one: Export) -> Verified:
     found.wrong += _wrong_files(one, manifest.every_file)
     if not found.wrong:
         lake = rows_at(one.spark, one.table, manifest.delta_version)
+        found.wrong += _wrong_words(one, manifest, lake)
         found.wrong += _wrong_rows(one, as_told(lake), manifest.files, manifest.rows, "row")
         if said := manifest.corrections:
             people = as_told(rows_said(one.spark, one.table, said.version))
             found.wrong += _wrong_rows(one, people, said.files, said.rows, "correction")
+        if changes := manifest.changes:
+            found.wrong += _wrong_changes(one, changes, as_told(lake), manifest.delta_version)
     return found
+
+
+def _wrong_words(one: Export, manifest: Manifest, lake: DataFrame) -> list[str]:
+    """What a manifest says beside its files."""
+    wrong = []
+    if not is_of_folder(one.folder, manifest):
+        wrong.append("its manifest is not as publish writes it for this folder")
+    if manifest.run_id != newest_run(one.spark, one.table, manifest.delta_version):
+        wrong.append(f"its manifest tells of another run, {manifest.run_id}")
+    told = {column.name: column.type for column in columns_told(lake.schema, one.table.given)}
+    if {column.name: column.type for column in manifest.columns} != told:
+        wrong.append("its manifest tells of other columns")
+    return wrong
+
+
+def _wrong_changes(one: Export, told: Changes, lake: DataFrame, version: int) -> list[str]:
+    """What the files of changes have otherwise than the lake: rows put that are not its own, ids removed that it has, changes left out."""
+    paths = [one.folder.pattern(file.path) for file in told.files]
+    shape = lake.withColumn(CHANGE, F.lit(UPSERT)).limit(0)
+    there = one.spark.read.parquet(*paths) if paths else shape
+    put = there.filter(F.col(CHANGE) == UPSERT).select(ID, hash_of(there, lake.columns).alias("put"))
+    removed = there.filter(F.col(CHANGE) == DELETE).select(ID)
+    own = _hashed(lake, "lake")
+    counts = {
+        "puts otherwise": put.join(own, ID, "left_outer").filter(~F.col("put").eqNullSafe(F.col("lake"))).count(),
+        "removes wrongly": removed.join(own, ID, "left_semi").count(),
+    }
+    try:
+        since = compared(one.spark, one.table, told.delta_version, version)
+        counts["leaves out"] = since.select(ID).distinct().join(there.select(ID), ID, "left_anti").count()
+    except Exception as error:
+        # Of a version that is gone nobody can tell any more what it had otherwise.
+        if not files_are_gone(error):
+            raise
+    wrong = [f"what changed {what} {count:,} rows" for what, count in counts.items() if count]
+    found = (put.count(), removed.count())
+    if found != (told.upserts, told.deletes):
+        wrong.append(
+            f"its manifest tells of {told.upserts:,} rows put and {told.deletes:,} removed, found {found[0]:,} and {found[1]:,}"
+        )
+    return wrong
 
 
 def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
