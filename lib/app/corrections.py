@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from lib.app.lake import Lake
 from lib.command import sentence_of
 from lib.errors import InputError
+from lib.pairs.offered import frame_of
 from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, read_corrections
 from lib.tables.locations import Location
 from lib.tables.sources import UNVERSIONED, Source
@@ -107,6 +108,6 @@ def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tabl
         **{name: [dict(one.texts).get(name) for one in corrections] for name in names},
     }
     # By way of Arrow: for rows of Python itself Spark starts Python workers.
-    frame = spark.createDataFrame(pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}))
+    frame = frame_of(spark, pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}))
     source = Source(HERE, frame, UNVERSIONED, "page")
     add_corrections(spark, tables.categorized, read_corrections(source, names, None, False), new_categories=False)

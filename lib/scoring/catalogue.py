@@ -12,6 +12,7 @@ from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.pairs.offered import frame_of, tried_cast
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
@@ -183,7 +184,7 @@ def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Colu
     if not columns.order_by or not isinstance(source.schema[columns.order_by].dataType, StringType):
         return {}
     value = _order_text(columns.order_by)
-    return {"values": value, **{name: value.try_cast(kind) for name, kind in ORDER_TYPES.items()}}
+    return {"values": value, **{name: tried_cast(value, kind) for name, kind in ORDER_TYPES.items()}}
 
 
 def _order_text(name: str) -> Column:
@@ -219,7 +220,7 @@ def order_type(copies: DataFrame, columns: CatalogueColumns) -> str | None:
 
 def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
     """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
-    rows = spark.createDataFrame(pa.table({"now": [now], "before": [before]}))
+    rows = frame_of(spark, pa.table({"now": [now], "before": [before]}))
     union = F.hll_sketch_estimate(F.hll_union("now", "before"))
     both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
     return max(both - other, 0) / max(one, 1), max(both - one, 0) / max(other, 1)
@@ -356,7 +357,7 @@ def _order_value(source: DataFrame, name: str, compared_as: str | None) -> Colum
     """What copies are compared by; null, which comes last, for what is no value."""
     kind = source.schema[name].dataType
     if isinstance(kind, StringType):
-        return _order_text(name).try_cast(compared_as or "string")
+        return tried_cast(_order_text(name), compared_as or "string")
     return F.when(~F.isnan(column(name)), column(name)) if isinstance(kind, (FloatType, DoubleType)) else column(name)
 
 

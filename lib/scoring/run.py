@@ -18,6 +18,7 @@ from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.model.renames import Renames
 from lib.model.tree import Tree
+from lib.pairs.offered import tried_cast
 from lib.redaction import redacted
 from lib.scoring.catalogue import KEY, LENGTHS, RANK, IdCount, hashes_of, of_ids, shares_of_ids, take_census, usable_id
 from lib.scoring.changes import read_feed, select_changes
@@ -565,9 +566,9 @@ def _as_field(found: StructField | None, wanted: StructField) -> Column:
     # Not every type has a cast to every other; all have one to texts.
     numbers = isinstance(found.dataType, NumericType) and isinstance(wanted.dataType, NumericType)
     value = column(found.name) if numbers else column(found.name).cast("string")
-    fresh = value.try_cast(wanted.dataType)
+    fresh = tried_cast(value, wanted.dataType)
     # 2.9 is no 2.
-    return F.when(fresh.try_cast(found.dataType) == value, fresh) if numbers else fresh
+    return F.when(tried_cast(fresh, found.dataType) == value, fresh) if numbers else fresh
 
 
 def _less_fatal(gone: DataFrame, found: Found, plan: Plan) -> DataFrame:

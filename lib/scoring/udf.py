@@ -13,7 +13,6 @@ import pyarrow as pa
 from pyspark import Broadcast, SparkContext
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import arrow_udf
 
 from lib.identifiers import column
 from lib.model.arrays import Float32s
@@ -21,6 +20,7 @@ from lib.model.bundle import TOKENIZER, Bundle
 from lib.model.decisions import most_probable
 from lib.model.engines import ENGINE_FILES, Engine, build_engine
 from lib.model.tree import lists_of
+from lib.pairs.offered import batches_udf
 from schemas.tables import (
     CATEGORIZED,
     CATEGORIZED_STATUS,
@@ -214,13 +214,12 @@ def with_scores(
     """
     broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
 
-    @arrow_udf(SCORE)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
     def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         # The rest stands in the module: what a function defined here refers to would travel as a copy, one a task.
         return scored_batches(broadcast.value, batches, clock, kept)
 
     others = [column(name) for name in rows.columns if name != text]
-    return rows.select(*others, score(F.col(text)).alias("score"))
+    return rows.select(*others, batches_udf(score, SCORE)(F.col(text)).alias("score"))
 
 
 def is_unfamiliar(share: float | None, unfamiliarity: str = "unfamiliarity") -> Column:

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.identifiers import column
+from lib.pairs.offered import snapshot_at
 from lib.tables.locations import PYTHON_UTILS, Location, change_feed, delta_log, java_class, no_option, stands
 from lib.tables.sources import DELTA, Source, with_zone
 
@@ -62,7 +63,7 @@ def rows_apart(spark: SparkSession, location: Location, version: int, newest: in
     """
     log, none = delta_log(spark, location), no_option(spark)
     try:
-        before, now = (log.getSnapshotAt(number, none, none, False) for number in (version, newest))
+        before, now = (snapshot_at(log, number, none) for number in (version, newest))
         old, new = (_files(spark, snapshot) for snapshot in (before, now))
         were, are = (dict(_stored_as(json.loads(snapshot.schema().json()))) for snapshot in (before, now))
     except Exception:

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
+from lib.pairs.offered import is_utf8
 from lib.tables.listing import LITERAL_PATHS, File, path_in_metadata
 from lib.tables.locations import java_class
 
@@ -75,7 +76,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
     value = F.col("value")
     at = F.struct(F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
     rows = lines.select("value", F.col("_metadata.file_path").alias("file"), at.alias("at"))
-    bad = F.max(~F.is_valid_utf8(value)) if encoding == UTF_8 else F.lit(False)
+    bad = F.max(~is_utf8(value)) if encoding == UTF_8 else F.lit(False)
     text = text_of(value, encoding)
     # A line of blanks is a header to Spark, an empty one is not.
     first = F.min_by(value, F.when(value != "", F.col("at")))

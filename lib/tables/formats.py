@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.pairs.offered import EXACT_JSON, frame_of, without_trailing
 from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
 from lib.tables.file_checks import (
     UTF_8,
@@ -30,7 +31,7 @@ from lib.tables.file_checks import (
     inspected,
     text_of,
 )
-from lib.tables.json_checks import check_one_object_a_line, check_one_spelling
+from lib.tables.json_checks import check_one_object_a_line, check_one_spelling, check_whole_numbers
 from lib.tables.listing import (
     LITERAL_PATHS,
     File,
@@ -152,6 +153,8 @@ def read_json(of: Files) -> DataFrame:
         check_none_lacks(there, wanted[:1], of.location.given)
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
     check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
+    if not EXACT_JSON:
+        check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
     options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
     if ends:
@@ -218,7 +221,7 @@ def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> Dat
     """The parser takes a file's first line break for those of all its records: where that is a line feed inside of quotes, or of
     another kind than those behind it, the carriage returns of the others stay with the last column."""
     frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
-    return frame.withColumn(names[-1], F.rtrim(column(names[-1]), F.lit("\r"))) if names else frame
+    return frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")) if names else frame
 
 
 def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
@@ -240,7 +243,7 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
 
 def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
     """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
-    lines: Any = spark.createDataFrame(pa.table({"value": [header]}))._jdf
+    lines: Any = frame_of(spark, pa.table({"value": [header]}))._jdf
     strings = java_class(spark, "org.apache.spark.sql.Encoders").STRING()
     reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
     return list(reader._jreader.csv(getattr(lines, "as")(strings)).columns())

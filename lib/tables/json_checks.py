@@ -13,6 +13,9 @@ from lib.tables.file_checks import files_with
 
 # Spark takes single quotes as well.
 _TOKEN = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [\[{] | [\]}] """, re.DOTALL | re.VERBOSE)
+_STRING = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' """, re.DOTALL | re.VERBOSE)
+# What may be spelled in several ways, and how it shows in a text; a pattern for Java and Python.
+_NOT_WHOLE = r"[0-9][.eE]|-0"
 
 
 def _may_hold_more(line: Column) -> Column:
@@ -52,6 +55,26 @@ def _holds_more(line: str) -> bool:
         if depth == 0:
             return token.end() < len(text)
     return False
+
+
+def check_whole_numbers(lines: DataFrame, line: Column, encoding: str) -> None:
+    """Refuse files with numbers that are not whole, for a Spark that reads these as texts in its own spelling: 1.10 and 1.1 as one.
+
+    Args:
+        lines, line: as in `check_one_object_a_line`.
+    Raises:
+        InputError: names the file.
+    """
+    content = lines.where(line.rlike(_NOT_WHOLE)).select(
+        F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file")
+    )
+    for path in files_with(
+        content, lambda value: bool(re.search(_NOT_WHOLE, _STRING.sub("", value.decode(encoding, "replace"))))
+    ):
+        raise InputError(
+            f"Expected JSON lines without numbers such as 1.10, which Spark before 4.0 reads as 1.1, in {path}, found some; write them in "
+            f"quotes, deliver Parquet or CSV, or take Spark 4.0 or newer."
+        )
 
 
 def check_one_spelling(keys: Sequence[str], wanted: Sequence[str], where: str) -> None:

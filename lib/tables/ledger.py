@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from lib.pairs.offered import frame_of
 from lib.tables.commits import commits_of, noted, read_state
 from lib.tables.locations import delta_table, is_delta
 from lib.tables.run_record import RunRecord
@@ -75,7 +76,7 @@ def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: b
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
     # By way of Arrow: for rows of Python itself Spark starts Python workers, and a job.
-    row = spark.createDataFrame(pa.Table.from_pylist([values], to_arrow_schema(RUNS)), RUNS)
+    row = frame_of(spark, pa.Table.from_pylist([values], to_arrow_schema(RUNS)), RUNS)
     with noted(spark, {"run": {"run_id": run.run_id, "status": run.status}}):
         if replace:
             merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from lib.identifiers import column
+from lib.pairs.offered import joined, snapshot_at, write_command, write_operation
 from lib.session import setting
 from lib.tables.commits import APPLICATION
 from lib.tables.locations import PYTHON_UTILS, Location, delta_log, is_on, java_class, no_option
@@ -35,7 +36,7 @@ class Transaction:
         session: Any = spark._jsparkSession
         self._spark, self._session = spark, session
         self.none, self._log = no_option(spark), delta_log(spark, target)
-        self.snapshot = self._log.getSnapshotAt(version, self.none, self.none, False)
+        self.snapshot = snapshot_at(self._log, version, self.none)
         self.java = self._log.startTransaction(self.none, java_class(spark, "scala.Some")(self.snapshot))
 
     def _of_delta(self, name: str) -> Any:
@@ -55,9 +56,14 @@ class Transaction:
     def save_mode(self, name: str) -> Any:
         return getattr(java_class(self._spark, "org.apache.spark.sql.SaveMode"), name)
 
-    def operation(self, name: str, *arguments: Any) -> Any:
-        """What the history will call the commit."""
-        return self._of_delta(f"DeltaOperations${name}")(*arguments)
+    def written_by(self, mode: Any) -> Any:
+        """The operation Write, as the history will call the commit."""
+        return write_operation(self._of_delta("DeltaOperations$Write"), mode, self.none)
+
+    def merged(self) -> Any:
+        """The operation Merge."""
+        empty = self.sequence(())
+        return self._of_delta("DeltaOperations$Merge")(*[self.none] * 4, empty, empty, empty)
 
     def sequence(self, values: Iterable[Any]) -> Any:
         listed = java_class(self._spark, "java.util.ArrayList")()
@@ -75,8 +81,9 @@ class Transaction:
             _scala_map(self._spark, {"mergeSchema": "true"}), self._session.sessionState().conf()
         )
         partitions, nothing = self.snapshot.metadata().partitionColumns(), _scala_map(self._spark, {})
-        return self._of_delta("commands.WriteIntoDelta")(
-            self._log, mode, options, partitions, nothing, rows._jdf, self.none, self.none, False
+        return write_command(
+            self._of_delta("commands.WriteIntoDelta"),
+            *(self._log, mode, options, partitions, nothing, rows._jdf, self.none, self.none),
         )
 
     def files_with(self, ids: DataFrame) -> list[Any]:
@@ -100,7 +107,7 @@ class Transaction:
         number: of the transaction, in the sequence that our commits share. measured: whether the history tells the operation's
         metrics; those of a merge only Delta's own command counts.
         """
-        numbered = actions.appended(self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none))
+        numbered = joined(actions, self.sequence([self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none)]))
         with nullcontext() if measured else setting(self._spark, METRICS, "false"):
             self.java.commit(numbered, operation)
 
@@ -122,7 +129,7 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
         begun.java.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
     mode = begun.save_mode("Overwrite")
     actions = begun.written(rows, mode)
-    begun.commit(actions, begun.operation("Write", mode, *[begun.none] * 8), number)
+    begun.commit(actions, begun.written_by(mode), number)
 
 
 def replace_rows(
@@ -151,10 +158,7 @@ def replace_rows(
     anew = _in_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count, begun.partitions)
     actions = begun.written(anew, begun.save_mode("Append"))
     removed = begun.sequence(file.remove() for file in old)
-    empty = begun.sequence(())
-    begun.commit(
-        actions.appendedAll(removed), begun.operation("Merge", *[begun.none] * 4, empty, empty, empty), number, measured=False
-    )
+    begun.commit(joined(actions, removed), begun.merged(), number, measured=False)
     return True
 
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from lib.identifiers import column
+from lib.pairs.offered import in_utf8
 from lib.warehouse.columns import BOOLEAN, BYTES, DATE, ID, JSON, TEXT, TIME, ZONELESS, Column
 
 # In front of what a row is refused for, and behind it: Spark wraps it into more.
@@ -46,7 +47,7 @@ def lines(rows: DataFrame, columns: Sequence[Column], *more: SparkColumn) -> Dat
 
 def holdable(text: SparkColumn) -> SparkColumn:
     """A text without U+0000, and in UTF-8."""
-    return F.make_valid_utf8(F.replace(text, F.lit(NUL), F.lit(REPLACEMENT)))
+    return in_utf8(F.replace(text, F.lit(NUL), F.lit(REPLACEMENT)))
 
 
 def json_of(name: str) -> SparkColumn:

@@ -1,0 +1,133 @@
+"""What the Spark of this process offers, and Delta's classes behind it: on older ones the same by another way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyspark import SparkContext
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructType
+
+from lib.pairs.supported import PYSPARK, line_of
+
+SPARK = tuple(int(number) for number in line_of(PYSPARK).split("."))
+# A UDF that is given Arrow's own arrays.
+ARROW_UDF = SPARK >= (4, 1)
+# A frame from a table of Arrow.
+ARROW_FRAMES = SPARK >= (4, 0)
+# `is_valid_utf8` and its like; trims of other characters than blanks; `Column.try_cast`.
+UTF8_FUNCTIONS = TRIMS_OTHERS = TRY_CAST = SPARK >= (4, 0)
+# Numbers in JSON are read as texts in their own spelling (1.10); before only whole ones.
+EXACT_JSON = SPARK >= (4, 0)
+# Scala 2.13, whose sequences can be added to.
+SCALA_2_13 = SPARK >= (4, 0)
+# Delta 4.4, whose classes take more arguments than those before.
+DELTA_4_4 = SPARK >= (4, 1)
+
+ArrowBatches = Callable[[Iterator[pa.Array]], Iterator[pa.Array]]
+
+
+def batches_udf(score: ArrowBatches, returns: StructType) -> Callable[[Column], Column]:
+    """A UDF of one column of texts: `score` is given them batch by batch, and gives as many structs of the type `returns`."""
+    if ARROW_UDF:
+        from pyspark.sql.pandas.functions import arrow_udf
+
+        applied: Callable[[Column], Column] = arrow_udf(score, returns)  # type: ignore[call-overload, unused-ignore]
+        return applied
+
+    def through_pandas(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+        return map(_to_pandas, score(map(_texts_of, batches)))
+
+    functions: Any = F
+    # As text the type says of no column that it is never null, which a column of pandas does not say either.
+    by_pandas = functions.pandas_udf(through_pandas, returns.simpleString())
+    # As bytes: a text need not be decoded for pandas and encoded again, and need not be one that Python can decode.
+    return lambda texts: by_pandas(texts.cast("binary"))
+
+
+def _texts_of(values: pd.Series) -> pa.Array:
+    """The texts of a column of bytes."""
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+def _to_pandas(structs: pa.StructArray) -> pd.DataFrame:
+    """The columns of structs. Numbers stay as they are, in Arrow: in pandas those that are not there would be no numbers (NaN)."""
+    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(structs)]).to_pandas(
+        types_mapper=lambda kind: None if pa.types.is_list(kind) else pd.ArrowDtype(kind)
+    )
+
+
+def frame_of(spark: SparkSession, table: pa.Table, schema: StructType | None = None) -> DataFrame:
+    """A table of Arrow as a frame, in its own types or in those of `schema`."""
+    if ARROW_FRAMES:
+        return spark.createDataFrame(table, schema)
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    rows = [tuple(row.values()) for row in table.to_pylist(maps_as_pydicts="strict")]
+    return spark.createDataFrame(rows, schema or from_arrow_schema(table.schema))
+
+
+def is_utf8(value: Column) -> Column:
+    """Whether the bytes of a text are UTF-8."""
+    # What is not becomes other bytes on the way.
+    return F.is_valid_utf8(value) if UTF8_FUNCTIONS else F.encode(in_utf8(value), "UTF-8") == value.cast("binary")
+
+
+def in_utf8(text: Column) -> Column:
+    """The text, with U+FFFD for what is not UTF-8."""
+    return F.make_valid_utf8(text) if UTF8_FUNCTIONS else F.decode(text.cast("binary"), "UTF-8")
+
+
+def without_trailing(text: Column, character: str) -> Column:
+    """The text without these at its end."""
+    return F.rtrim(text, F.lit(character)) if TRIMS_OTHERS else F.regexp_replace(text, f"{re.escape(character)}+\\z", "")
+
+
+def tried_cast(value: Column, kind: DataType | str) -> Column:
+    """A cast that is null for what is no value of the type."""
+    if TRY_CAST:
+        return value.try_cast(kind)
+    java: Any = value._jc
+    jvm, catalyst = _jvm(), "org.apache.spark.sql.catalyst"
+    parser = getattr(getattr(jvm, f"{catalyst}.parser.CatalystSqlParser$"), "MODULE$")
+    parsed = parser.parseDataType(kind if isinstance(kind, str) else kind.simpleString())
+    mode = getattr(getattr(jvm, f"{catalyst}.expressions.EvalMode$"), "MODULE$").TRY()
+    nothing = getattr(getattr(jvm, "scala.None$"), "MODULE$")
+    cast = getattr(jvm, f"{catalyst}.expressions.Cast")(java.expr(), parsed, nothing, mode)
+    column: Any = Column
+    found: Column = column(getattr(jvm, "org.apache.spark.sql.Column")(cast))
+    return found
+
+
+def _jvm() -> Any:
+    return SparkContext._jvm
+
+
+def snapshot_at(log: Any, version: int, none: Any) -> Any:
+    """A version of the table of a Delta log (py4j). none: Scala's None."""
+    return log.getSnapshotAt(version, none, none, False) if DELTA_4_4 else log.getSnapshotAt(version, none, none)
+
+
+def write_command(kind: Any, *arguments: Any) -> Any:
+    """Delta's WriteIntoDelta (`kind`) with its eight arguments that all versions have."""
+    return kind(*arguments, False) if DELTA_4_4 else kind(*arguments)
+
+
+def write_operation(kind: Any, mode: Any, none: Any) -> Any:
+    """Delta's operation Write, of which nothing is told but its mode."""
+    return kind(mode, *[none] * (8 if DELTA_4_4 else 3))
+
+
+def joined(one: Any, other: Any) -> Any:
+    """Two of Scala's sequences (py4j), one behind the other."""
+    if SCALA_2_13:
+        return one.appendedAll(other)
+    listed = getattr(_jvm(), "java.util.ArrayList")()
+    for values in (one, other):
+        listed.addAll(getattr(_jvm(), "scala.collection.JavaConverters").seqAsJavaList(values))
+    return getattr(_jvm(), "org.apache.spark.api.python.PythonUtils").toSeq(listed)
