@@ -15,6 +15,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
+from lib.pairs.supported import check_pair
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -117,6 +118,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
     try:
+        check_pair(spark)
         yield spark
     finally:
         spark.stop()

@@ -21,6 +21,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from lib.errors import InputError
+from lib.pairs.supported import PYSPARK, line_of
 from lib.session import WORKER_MB
 
 # The oldest version of each module that setup.py asks for.
@@ -102,7 +103,7 @@ def ask_executors(context: SparkContext, engine: str) -> None:
 
 def facts_here(engine: str) -> Iterator[Facts]:
     """On an executor: one Facts."""
-    modules = {name: _version(name) for name in (*NEEDED, *NEEDED_BY_ENGINE[engine])}
+    modules = {name: _version(name) for name in ("pyspark", *NEEDED, *NEEDED_BY_ENGINE[engine])}
     has_library = False
     if engine == "native" and not _missing(modules):
         from lib.model.native import library
@@ -133,6 +134,9 @@ def sentence_of(error: str) -> str | None:
 def _faults(facts: Facts, engine: str, workers: int) -> Iterator[str]:
     if facts.python.split(".")[:2] != platform.python_version().split(".")[:2]:
         yield f"Python {facts.python} instead of {platform.python_version()}"
+    # It comes with an executor's Spark.
+    if line_of(facts.packages["pyspark"]) != line_of(PYSPARK):
+        yield f"PySpark {facts.packages['pyspark']} instead of {PYSPARK}"
     for name, least in {**NEEDED, **NEEDED_BY_ENGINE[engine]}.items():
         version = facts.packages[name]
         if not version[:1].isdigit():

@@ -5,12 +5,19 @@ from __future__ import annotations
 import platform
 import re
 
+import pyspark
 import pytest
 
 from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, sentence_of
 from tests.conftest import ROOT
 
-PACKAGES = {"numpy": "2.4.6", "pandas": "2.3.3", "pyarrow": "26.0.1", "google.protobuf": "7.36.2"}
+PACKAGES = {
+    "pyspark": pyspark.__version__,
+    "numpy": "2.4.6",
+    "pandas": "2.3.3",
+    "pyarrow": "26.0.1",
+    "google.protobuf": "7.36.2",
+}
 
 
 def facts(host: str = "node1", **more: object) -> Facts:
@@ -27,6 +34,7 @@ def test_this_machine_has_what_it_needs() -> None:
     ("more", "fault"),
     [
         ({"python": "3.4.1"}, f"Python 3.4.1 instead of {platform.python_version()}"),
+        ({"packages": {**PACKAGES, "pyspark": "3.4.1"}}, f"PySpark 3.4.1 instead of {pyspark.__version__}"),
         ({"packages": {**PACKAGES, "pyarrow": "9.0.0"}}, "pyarrow 9.0.0 instead of 18 or newer"),
         ({"packages": {**PACKAGES, "numpy": "No module named 'numpy'"}}, "no numpy (No module named 'numpy')"),
         ({"has_library": False, "machine": "aarch64"}, "no compiled library that loads on aarch64"),
