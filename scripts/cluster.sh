@@ -37,7 +37,7 @@ ship_environment() {
         fail "Expected the job train in --deploy-mode client, since TensorFlow does not travel, found cluster; leave it out." 2
     fi
     # Workers of a plain Spark lack Delta; on YARN all of this Spark travels.
-    case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/jars.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
+    case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/$JARS.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
     # Spark would take it for the driver's too.
     if [ "$mode" != cluster ] && [ -n "$(setting "" spark.pyspark.python)" ] && [ -z "$(setting "" spark.pyspark.driver.python)" ]; then
         spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
@@ -47,7 +47,7 @@ ship_environment() {
     # Two that start at once pack once.
     archive=$(
         if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi
-        "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/run.lock" "$ROOT/build"
+        "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/$RUN_LOCK.lock" "$ROOT/build"
     ) ||
         fail "Expected to pack the Python of $VENV, found the fault above; mend it, or give --no-pack where the cluster has the packages." 1
     case $master in spark://*) add_to --archives spark.archives "$archive#environment" ;; *) add_to --archives spark.yarn.dist.archives "$archive#environment" ;; esac

@@ -1,9 +1,16 @@
 # Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
 #   prepare run|app|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
-# Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read.
+# Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read. CATALOG_SPARK=4.0 or 3.5 chooses an older Spark with its Delta.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=$ROOT/.venv
+# What the jobs stand on: the environment, the lock of its packages, and the list of Delta's jars.
+SPARK_DEFAULT=4.1
+SPARK_LINE=${CATALOG_SPARK:-$SPARK_DEFAULT}
+if [ "$SPARK_LINE" = "$SPARK_DEFAULT" ]; then
+    VENV=$ROOT/.venv RUN_LOCK=run JARS=jars
+else
+    VENV=$ROOT/build/spark-$SPARK_LINE RUN_LOCK=spark-$SPARK_LINE JARS=jars-$SPARK_LINE
+fi
 PYTHON=$VENV/bin/python
 CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 
@@ -23,6 +30,8 @@ fi
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $1"; exit "${2:-1}"; }
+
+[ -e "$ROOT/requirements/$RUN_LOCK.lock" ] || fail "Expected 4.1, 4.0 or 3.5 in CATALOG_SPARK, found $SPARK_LINE; correct it, or leave it out." 2
 
 on_debian_as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
@@ -99,6 +108,9 @@ installed() {
 }
 
 prepare_packages() {
+    if [ "$1" != "$RUN_LOCK" ] && [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
+        fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there serves under each)." 2
+    fi
     installed "$1" && return
     # Also where a killed set-up left half an environment.
     { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
@@ -113,7 +125,7 @@ prepare_packages() {
 fetch_jars() {
     # The archive of Java's classes goes by what is installed in .venv (start_from_archive): jars elsewhere are none of its business.
     local record=$2/$1.sha256
-    if [ "$1" = jars ]; then record=$VENV/installed-jars.sha256; fi
+    if [ "$1" = "$JARS" ]; then record=$VENV/installed-jars.sha256; fi
     cmp -s "$ROOT/requirements/$1.sha256" "$record" &&
         [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
     say "fetching $3 (once; they are verified by hash)"
@@ -135,7 +147,7 @@ fetch_jars() {
 prepare_jars() {
     SPARK_HOME=$("$PYTHON" -I -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
     export SPARK_HOME
-    fetch_jars jars "$SPARK_HOME/jars" "Delta's jars"
+    fetch_jars "$JARS" "$SPARK_HOME/jars" "Delta's jars"
 }
 
 # What the tests on a real HDFS and YARN stand on.
@@ -145,6 +157,9 @@ prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars
 S3_JARS=$ROOT/build/s3
 LOG_STORE=catalogcategorizer.ConditionalPutLogStore
 prepare_s3() {
+    if [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
+        fail "Expected Spark $SPARK_DEFAULT for s3a://, whose client commits under a condition, found CATALOG_SPARK=$SPARK_LINE; leave it out, or give a client with --packages and let one job at a time work on a table." 2
+    fi
     fetch_jars s3 "$S3_JARS" "the jars for s3a:// (10 MB)"
     local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder
     if [ -e "$jar" ] && [ "$jar" -nt "$source" ]; then return; fi
@@ -221,7 +236,7 @@ prepare() {
     fi
     # Java first: where it is missing and cannot be installed, a minute of packages would be for nothing.
     if [ "${2:-}" != "without Java" ]; then prepare_java; fi
-    prepare_packages "$1"
+    if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
     prepare_native
     if [ "${2:-}" != "without Java" ]; then
         prepare_jars
