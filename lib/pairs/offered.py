@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 from pyspark import SparkContext
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -40,26 +39,9 @@ def batches_udf(score: ArrowBatches, returns: StructType) -> Callable[[Column], 
         applied: Callable[[Column], Column] = arrow_udf(score, returns)  # type: ignore[call-overload, unused-ignore]
         return applied
 
-    def through_pandas(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        return map(_to_pandas, score(map(_texts_of, batches)))
+    from lib.pairs.by_pandas import batches_udf_by_pandas
 
-    functions: Any = F
-    # As text the type says of no column that it is never null, which a column of pandas does not say either.
-    by_pandas = functions.pandas_udf(through_pandas, returns.simpleString())
-    # As bytes: a text need not be decoded for pandas and encoded again, and need not be one that Python can decode.
-    return lambda texts: by_pandas(texts.cast("binary"))
-
-
-def _texts_of(values: pd.Series) -> pa.Array:
-    """The texts of a column of bytes."""
-    return pa.array(values, pa.binary()).view(pa.string())
-
-
-def _to_pandas(structs: pa.StructArray) -> pd.DataFrame:
-    """The columns of structs. Numbers stay as they are, in Arrow: in pandas those that are not there would be no numbers (NaN)."""
-    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(structs)]).to_pandas(
-        types_mapper=lambda kind: None if pa.types.is_list(kind) else pd.ArrowDtype(kind)
-    )
+    return batches_udf_by_pandas(score, returns)
 
 
 def frame_of(spark: SparkSession, table: pa.Table, schema: StructType | None = None) -> DataFrame:

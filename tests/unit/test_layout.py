@@ -23,7 +23,7 @@ def files_with(pattern: str) -> set[str]:
         (r"SparkSession\.builder", {"lib/session.py"}),
         (r"\bStructType\(", {"schemas/tables.py"}),
         (r"\.broadcast\(", {"lib/scoring/udf.py"}),
-        (r"\b(arrow|pandas)_udf\(", {"lib/pairs/offered.py"}),
+        (r"\b(arrow|pandas)_udf\(", {"lib/pairs/by_pandas.py", "lib/pairs/offered.py"}),
         (r"pyspark\.__version__|spark\.version\b", {"lib/pairs/supported.py"}),
         (
             r"import keras|import tensorflow",
