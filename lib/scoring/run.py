@@ -291,7 +291,7 @@ def _may_stay(run: Run, found: Found) -> Column | None:
     ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
     # Rows that another share would send to review, or would not, are scored again.
     ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
-    # So are those with the scores of other labels. The last run's note spares the look at them, which is as large as all else.
+    # So are those with the scores of other labels. A note that all rows have them spares the look, which is as large as all else.
     if (found.state.last or {}).get(SCORES_KEPT) != run.scores_kept:
         ours = ours & has_scores(run.scores_kept)
     return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
@@ -528,10 +528,19 @@ def _candidate(
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
-        SCORES_KEPT: run.scores_kept,
+        SCORES_KEPT: run.scores_kept if _all_have_scores(run, found, selection) else None,
         **_for_the_next(found, selection, scored, plan),
     }
     return Candidate(rows, mode, plan.missing, note, record)
+
+
+def _all_have_scores(run: Run, found: Found, selection: Selection) -> bool:
+    """Whether every row of the table has the scores of as many labels behind this run: those of products that are gone are left as they were."""
+    if found.present is None or (found.state.last or {}).get(SCORES_KEPT) == run.scores_kept:
+        return True
+    knows_gone = selection.gone is not None and selection.turnover is None
+    # What is marked is written anew when it comes back.
+    return knows_gone and (not selection.gone_ids or run.plan.missing != "keep")
 
 
 def _for_the_next(found: Found, selection: Selection, scored: Scored, plan: Plan) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
 from lib.session import configure
+from lib.tables.commits import read_state
 from lib.tables.locations import delta_table, locate
 from schemas.tables import CATEGORIZED, REJECTED, RUNS
 from tests.conftest import SAMPLES, SHIPPED
@@ -205,6 +206,19 @@ def test_other_scores_are_found_where_no_note_tells_of_them(spark, lake, tmp_pat
     assert run(source, lake, "--scores", "top:2") == 0
     assert [clock.texts for clock in clocks] == [4, 1]
     assert {len(row["scores"]) for row in rows_of(spark, lake).values()} == {2}
+
+
+@pytest.mark.parametrize("missing", ["keep", "mark"])
+def test_a_product_that_comes_back_has_the_scores_of_the_others(spark, lake, tmp_path, clocks, missing) -> None:
+    source, options = tmp_path / "in.csv", ("--missing", missing, "--guard-removed", "inf")
+    assert run(write_csv(source, ROWS), lake, "--scores", "none", *options) == 0
+    for scores in ("all", "top:2"):
+        assert run(write_csv(source, ROWS[:-1]), lake, "--scores", scores, *options) == 0
+        assert run(write_csv(source, ROWS), lake, "--scores", scores, *options) == 0
+        assert {len(row["scores"]) for row in rows_of(spark, lake).values()} == {4 if scores == "all" else 2}
+    assert [clock.texts for clock in clocks] == [4, 3, 1, 3, 1]
+    state = read_state(spark, locate(spark, str(lake)))
+    assert state.last["scores_kept"] == 2
 
 
 def test_scores_that_are_none_of_the_kinds_are_refused(lake, tmp_path, capsys) -> None:
