@@ -194,8 +194,13 @@ def told(name: Name) -> Iterator[None]:
         yield
     except (errors.UniqueViolation, errors.CardinalityViolation) as error:
         raise InputError(
-            f"Expected each product_id once in the table, found one twice, written by another hand ({said_by(error, detail=True)}); run "
-            "the night with --mode full, which writes each of them once."
+            f"Expected each product_id once in the table, found one twice ({said_by(error, detail=True)}): written by another hand, then run "
+            "the night with --mode full, which writes each once; or two that PostgreSQL takes for one, since it holds U+0000 as U+FFFD, then correct "
+            "the source."
+        ) from None
+    except (errors.DuplicateColumn, errors.DuplicateObject, errors.DuplicateTable) as error:
+        raise InputError(
+            f"Expected no other object where {name} needs a column, a table or an index, found: {said_by(error)}; rename or drop that, and run again."
         ) from None
     except errors.DependentObjectsStillExist as error:
         raise InputError(

@@ -76,7 +76,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     shutil.rmtree(lake)
     shutil.rmtree(f"{lake}_runs")
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    assert run(tmp_path / "first.parquet", lake, "--carry", "title") == 0
+    assert run(tmp_path / "first.parquet", lake, "--mode", "full", "--carry", "title") == 0
     assert publish(lake, database, "--verify") == 0
     assert "1 inserted, 3 updated, 2 deleted; all rows, since the table was made anew" in capsys.readouterr().out
     assert dict(ask(database, f"SELECT product_id, title FROM {TABLE}")) == FIRST
@@ -152,6 +152,15 @@ def test_what_is_not_overwritten(spark, lake, tmp_path, database, capsys) -> Non
         assert because in capsys.readouterr().err
     assert hashes_there(database) == titles_hash(FIRST)
     assert publish(f"{lake}_runs", database) == 2
+
+
+def test_a_column_of_ones_own_in_the_place_of_a_new_one_is_told(lake, tmp_path, database, capsys) -> None:
+    assert publish(lake, database) == 0
+    ask(database, "ALTER TABLE catalog.products ADD COLUMN title text")
+    assert run(tmp_path / "first.parquet", lake, "--mode", "full", "--carry", "title") == 0
+    capsys.readouterr()
+    assert publish(lake, database) == 2
+    assert 'found: column "title" of relation "products" already exists; rename or drop that' in capsys.readouterr().err
 
 
 def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -> None:
