@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,10 @@ def peaks_of(process: subprocess.Popen[Any]) -> dict[str, float]:
     return peaks
 
 
-def run_job(source: Path, target: Path, cores: int, *options: str, model: Path = MODEL) -> dict[str, Any]:
+def run_job(
+    source: Path, target: Path, cores: int, *options: str, model: Path = MODEL, spark: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One night. options: the job's; spark: spark-submit's, behind a master on this machine that they may replace."""
     job = [
         "categorize",
         "--source",
@@ -78,7 +81,7 @@ def run_job(source: Path, target: Path, cores: int, *options: str, model: Path =
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [str(ROOT / "spark-submit.sh"), "--master", f"local[{cores}]", *job],
+            [str(ROOT / "spark-submit.sh"), "--master", f"local[{cores}]", *spark, *job],
             stdout=said,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,0 +1,325 @@
+"""A cost model of a night, fitted to small runs and held against larger ones, and what it says of catalogues of billions.
+
+    CATALOG_DATA=folder benchmarks/scaling [--quick]
+
+Runs of several sizes on one core and on two give, for each phase of a night, its fixed seconds and the core-seconds of a row; runs that
+the fit has not seen tell how far it is off. Shuffled bytes come from Spark's event log, the growth with executors from a standalone
+cluster of two workers, the time of a commit from tables whose logs name up to a hundred thousand files. Writes
+docs/benchmarks/scaling.json, .md, .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from benchmarks.data import data_folder, write_page  # noqa: E402
+from benchmarks.peers import session  # noqa: E402
+from benchmarks.scale import change, run_job, write_source  # noqa: E402
+from lib.session import configure  # noqa: E402
+from tests.cluster.standalone import Standalone  # noqa: E402
+from training.pictures import png  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks" / "scaling"
+FITTED = ((250_000, 1), (250_000, 2), (1_000_000, 1), (1_000_000, 2), (2_000_000, 2))
+# Never fitted to.
+CHECKED = 5_000_000
+LOGS = (1_000, 10_000, 100_000)
+# What each phase of a night grows with.
+GROWS_WITH = {"counting": "rows", "scoring": "rows_scored", "writing": "rows_written"}
+CATALOGUES = (10_000_000, 1_000_000_000, 50_000_000_000)
+CLUSTERS = (10, 100, 1_000)
+
+Run = dict[str, Any]
+Line = tuple[float, float]
+
+
+def night(source: Path, target: Path, cores: int, spark: Iterable[str] = ()) -> Run:
+    """One run of the job, with what Spark's event log tells of its tasks."""
+    logs = target.parent / f"events-{uuid.uuid4().hex}"
+    logs.mkdir(parents=True)
+    told = {"enabled": "true", "dir": logs.as_uri(), "compress": "false", "rolling.enabled": "false"}
+    settings = [word for name, value in told.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
+    run = run_job(source, target, cores, spark=[*settings, *spark])
+    # A MERGE without deletion vectors writes the whole of each file that holds a changed row.
+    run["rows_written"] = _rows_written(target)
+    found = run | _tasks(logs)
+    shutil.rmtree(logs)
+    return found
+
+
+def _rows_written(target: Path) -> int:
+    newest = max((target / "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for line in newest.read_text().splitlines()]
+    return sum(json.loads(action["add"]["stats"])["numRecords"] for action in actions if "add" in action)
+
+
+def _tasks(logs: Path) -> dict[str, float]:
+    """Seconds of the tasks and bytes that they shuffled, of a whole run."""
+    seconds = shuffled = 0
+    for file in logs.rglob("*"):
+        for line in file.read_text().splitlines() if file.is_file() else ():
+            event = json.loads(line)
+            metrics = event.get("Task Metrics") if event.get("Event") == "SparkListenerTaskEnd" else None
+            if metrics:
+                seconds += metrics["Executor Run Time"]
+                shuffled += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+    return {"task_seconds": seconds / 1_000, "shuffled_bytes": shuffled}
+
+
+def fitted(runs: Iterable[Run]) -> dict[str, Line]:
+    """Phase -> fixed seconds and core-seconds of a row, by least squares over (rows / cores); neither is below nothing."""
+    lines = {}
+    for phase, grows_with in GROWS_WITH.items():
+        x = np.array([run[grows_with] / run["cores"] for run in runs])
+        y = np.array([run["seconds"][phase] for run in runs])
+        spread = x - x.mean()
+        a_row = max(float(spread @ y / (spread @ spread)), 0.0)
+        fixed = float(y.mean() - a_row * x.mean())
+        lines[phase] = (fixed, a_row) if fixed > 0 else (0.0, float(x @ y / (x @ x)))
+    return lines
+
+
+def predicted(lines: Mapping[str, Line], rows: Mapping[str, float], cores: float) -> float:
+    """Seconds of a night. rows: what each phase grows with, as in GROWS_WITH."""
+    return sum(fixed + a_row * rows[GROWS_WITH[phase]] / cores for phase, (fixed, a_row) in lines.items())
+
+
+def local_runs(folder: Path, texts: list[str], plan: Iterable[tuple[int, int]]) -> dict[str, list[Run]]:
+    """A first night of each size, and behind it one in which a row in a hundred changed."""
+    runs: dict[str, list[Run]] = {"full": [], "changed": []}
+    for rows, cores in plan:
+        source, target = write_source(folder / "source", texts, rows), folder / "lake" / "categorized"
+        runs["full"].append(night(source, target, cores))
+        change(source, 100, "one")
+        runs["changed"].append(night(source, target, cores))
+        shutil.rmtree(source)
+        shutil.rmtree(folder / "lake")
+    return runs
+
+
+def executors(folder: Path, texts: list[str], rows: int) -> dict[str, Run]:
+    """The same night on a standalone cluster, by executors of one core each."""
+    source = write_source(folder / "source", texts, rows)
+    cluster = Standalone(folder / "standalone", memory_mb=1200)
+    try:
+        settings = ("--master", cluster.master, "--executor-memory", "1g")
+        runs = {
+            str(count): night(source, folder / "lake" / f"on-{count}", count, (*settings, "--conf", f"spark.cores.max={count}"))
+            for count in (1, 2)
+        }
+    finally:
+        cluster.stop()
+    shutil.rmtree(source)
+    return runs
+
+
+def commits(folder: Path, sizes: Iterable[int]) -> list[dict[str, float]]:
+    """Seconds to read the log of a table of so many files, and to commit to it, behind a checkpoint; a session that is warm."""
+    spark = session(2)
+    configure(spark)
+    jvm: Any = spark._jvm
+    delta_log, none = jvm.org.apache.spark.sql.delta.DeltaLog, jvm.scala.Option.empty()
+    found = []
+    for files in sizes:
+        table = str(folder / f"log-{files}")
+        spark.range(1).write.format("delta").save(table)
+        _add_files(Path(table), files)
+        delta_log.forTable(spark._jsparkSession, table).checkpoint()
+        times = {}
+        for _ in range(3):
+            delta_log.clearCache()
+            began = time.monotonic()
+            known = delta_log.forTable(spark._jsparkSession, table).update(False, none, none).numOfFiles()
+            times["reading"] = time.monotonic() - began
+            assert known > files, f"{known} of {files} files"
+            began = time.monotonic()
+            spark.range(1).write.format("delta").mode("append").save(table)
+            times["committing"] = time.monotonic() - began
+        found.append({"files": files, **times})
+        print(found[-1], flush=True)
+    spark.stop()
+    return found
+
+
+def _add_files(table: Path, files: int) -> None:
+    """A commit that names so many files more, with the statistics that Delta keeps of each; the files are not there."""
+    statistics = {"numRecords": 500_000, "minValues": {"id": 0}, "maxValues": {"id": 499_999}, "nullCount": {"id": 0}}
+    add = {
+        "partitionValues": {},
+        "size": 48_000_000,
+        "modificationTime": 0,
+        "dataChange": True,
+        "stats": json.dumps(statistics),
+    }
+    lines = (
+        json.dumps({"add": {"path": f"part-{number:06d}-{uuid.uuid4()}.snappy.parquet", **add}}) for number in range(files)
+    )
+    (table / "_delta_log" / f"{1:020d}.json").write_text("\n".join(lines) + "\n")
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    texts = pq.read_table(data_folder() / "ecommerce_text.parquet")["text"].to_pylist()
+    plan = [(rows // 50, cores) for rows, cores in FITTED] if quick else FITTED
+    large = CHECKED // 50 if quick else CHECKED
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return {
+            "fitted": local_runs(folder, texts, plan),
+            "checked": local_runs(folder, texts, [(large, 2)]),
+            "executors": executors(folder, texts, large),
+            "commits": commits(folder, LOGS[:1] if quick else LOGS),
+        }
+
+
+def shares_off(result: dict[str, Any]) -> dict[str, float]:
+    """Kind of night -> how far the model is off in the runs that it was not fitted to, as a share of their seconds."""
+    off = {}
+    for kind, runs in result["checked"].items():
+        lines = fitted(result["fitted"][kind])
+        off[kind] = max(abs(predicted(lines, run, run["cores"]) / run["job_seconds"] - 1) for run in runs)
+    return off
+
+
+def page(result: dict[str, Any]) -> str:
+    lines = [
+        "# Scaling",
+        "",
+        "    CATALOG_DATA=folder benchmarks/scaling",
+        "",
+        "What a night costs by its rows, as small runs tell it, and how far that is off in larger ones; what follows from it: "
+        "[scaling](../scaling.md). One run each on two cores, Spark's start apart; timings vary from run to run.",
+        "",
+        "![predicted and measured](scaling.png)",
+        "",
+        "## Fitted",
+        "",
+        "| night | phase | grows with | fixed, s | core-µs a row |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, runs in result["fitted"].items():
+        for phase, (fixed, a_row) in fitted(runs).items():
+            lines.append(f"| {NIGHTS[kind]} | {phase} | {WORDS[GROWS_WITH[phase]]} | {fixed:.1f} | {a_row * 1e6:.1f} |")
+    lines += [
+        "",
+        "## Predicted and measured",
+        "",
+        "| night | rows | cores | measured, s | predicted, s | off by | fitted to it |",
+        "|---" * 7 + "|",
+    ]
+    for part in ("fitted", "checked"):
+        for kind, runs in result[part].items():
+            model = fitted(result["fitted"][kind])
+            for run in runs:
+                told, found = predicted(model, run, run["cores"]), run["job_seconds"]
+                lines.append(
+                    f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {found:.1f} | {told:.1f} | {told / found - 1:+.0%} | {'yes' if part == 'fitted' else 'no'} |"
+                )
+    lines += [
+        "",
+        "## What goes through the network and over the driver",
+        "",
+        "| night | rows | shuffled bytes a row | seconds of tasks | JVM, MB |",
+        "|---" * 5 + "|",
+    ]
+    for kind in NIGHTS:
+        for run in (*result["fitted"][kind], *result["checked"][kind]):
+            lines.append(
+                f"| {NIGHTS[kind]} | {run['rows']:,} | {run['shuffled_bytes'] / run['rows']:.0f} | {run['task_seconds']:.0f} | {run['peak_mb'].get('jvm', 0):,.0f} |"
+            )
+    one, two = (result["executors"][count] for count in ("1", "2"))
+    lines += [
+        "",
+        f"On a standalone cluster {one['rows']:,} rows took {one['job_seconds']:.0f} s with one executor of one core and {two['job_seconds']:.0f} s with two: "
+        f"{one['job_seconds'] / two['job_seconds']:.2f} × the rows/s (wanted: 1.8), driver and cluster on the same two cores. The driver's JVM, which "
+        f"runs no tasks there, came to {one['peak_mb'].get('jvm', 0):,.0f} and {two['peak_mb'].get('jvm', 0):,.0f} MB.",
+        "",
+        "## A table's log",
+        "",
+        "| files in the table | read its log, s | append a row and commit, s |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {log['files']:,} | {log['reading']:.1f} | {log['committing']:.1f} |" for log in result["commits"]]
+    lines += [
+        "",
+        "## What follows",
+        "",
+        "Hours of a night, and core-hours, if reading and writing keep up with the cores:",
+        "",
+        "| rows | night | " + " | ".join(f"{cores:,} cores" for cores in CLUSTERS) + " | core-hours |",
+        "|---" * (3 + len(CLUSTERS)) + "|",
+    ]
+    for rows in CATALOGUES:
+        for kind in NIGHTS:
+            model, sizes = fitted(result["fitted"][kind]), _sizes(kind, rows)
+            hours = [predicted(model, sizes, cores) / 3_600 for cores in CLUSTERS]
+            told = " | ".join(f"{hour:.2f}" if hour < 10 else f"{hour:,.0f}" for hour in hours)
+            lines.append(f"| {rows:,} | {NIGHTS[kind]} | {told} | {_work(model, sizes):,.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+NIGHTS = {"full": "everything", "changed": "1 % changed"}
+WORDS = {"rows": "rows of the source", "rows_scored": "rows scored", "rows_written": "rows written"}
+
+
+def _sizes(kind: str, rows: int) -> dict[str, float]:
+    """Of a night of so many rows; changes are spread over all files, as in the runs."""
+    return {"rows": rows, "rows_scored": rows if kind == "full" else rows / 100, "rows_written": rows}
+
+
+def _work(lines: Mapping[str, Line], rows: Mapping[str, float]) -> float:
+    """Core-hours of the rows alone."""
+    return sum(a_row * rows[GROWS_WITH[phase]] for phase, (_, a_row) in lines.items()) / 3_600
+
+
+def picture(result: dict[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for kind, colour in (("full", "#1f5fa8"), ("changed", "#c46a1b")):
+        model = fitted(result["fitted"][kind])
+        for part, filled in (("fitted", colour), ("checked", "none")):
+            runs = result[part][kind]
+            axes.scatter(
+                [run["job_seconds"] for run in runs],
+                [predicted(model, run, run["cores"]) for run in runs],
+                facecolors=filled,
+                edgecolors=colour,
+                label=f"{NIGHTS[kind]}, {'fitted to' if part == 'fitted' else 'not fitted to'}",
+            )
+    limit = max(*axes.get_xlim(), *axes.get_ylim())
+    axes.plot([0, limit], [0, limit], color="#b8b8b8", linewidth=1, zorder=0)
+    axes.set(xlabel="measured, s", ylabel="predicted, s", xlim=(0, limit), ylim=(0, limit))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the rows, and no page: does it run?")
+    options = parser.parse_args()
+    result = measure(options.quick)
+    print(page(result))
+    print("furthest off:", {NIGHTS[kind]: f"{off:.0%}" for kind, off in shares_off(result).items()})
+    if not options.quick:
+        write_page(PAGE, result, page(result), picture(result))
+
+
+if __name__ == "__main__":
+    main()
