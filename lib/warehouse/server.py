@@ -79,14 +79,7 @@ def connect(to: str) -> Connection:
         raise InputError(
             f"Expected --to as postgresql://user@host/database, or a folder with a slash in it, found {redacted(to)!r}; correct it."
         )
-    try:
-        given = conninfo_to_dict(to)
-    except psycopg.ProgrammingError:
-        # What libpq says of it may hold the password.
-        raise InputError(
-            f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}, which cannot be read; write what is none of "
-            "an address's own signs with percent signs (@ as %40), or leave the password to PGPASSWORD or ~/.pgpass."
-        ) from None
+    given = _parts(to)
     try:
         connection: Connection = psycopg.connect(
             to,
@@ -106,6 +99,27 @@ def connect(to: str) -> Connection:
         ) from None
     _check_server(connection, to)
     return connection
+
+
+def _parts(to: str) -> dict[str, Any]:
+    """An address by libpq's names.
+
+    Raises:
+        InputError: libpq cannot read it, or would take a part of a password for the host or its port, and say it.
+    """
+    try:
+        given = conninfo_to_dict(to)
+    except psycopg.ProgrammingError:
+        # What libpq says of it may hold the password.
+        given = None
+    # As libpq has it, the user and the password end at the first @ that no slash stands before.
+    host = re.sub("^[^@/]*@", "", to.partition("://")[2]).partition("?")[0]
+    if given is None or "@" in host or not re.fullmatch("[0-9,]*", str(given.get("port") or "")):
+        raise InputError(
+            f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}, which cannot be read; write what is none of "
+            "an address's own signs with percent signs (@ as %40), or leave the password to PGPASSWORD or ~/.pgpass."
+        )
+    return given
 
 
 def _check_server(connection: Connection, to: str) -> None:
