@@ -6,6 +6,7 @@ All colours are of the text around or stand out against white and black alike, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from string import punctuation
 from typing import Any
 
 from lib.app.model import Answer, Level
@@ -35,7 +36,9 @@ STYLE = """<style>
 .cc-pill { display: inline-block; padding: 0 .6rem; border: 1px solid currentColor; border-radius: 1rem; font-size: .9rem; font-weight: 400; }
 .cc-text { white-space: pre-wrap; max-height: 16rem; overflow-y: auto; }
 .cc-soft { opacity: .8; font-size: .92rem; }
+.cc-fault { border-left: 4px solid #d0342c; padding: .6rem .9rem; background: color-mix(in srgb, #d0342c 9%, transparent); }
 textarea, .stTextInput input { unicode-bidi: plaintext; }
+.cc code { background: color-mix(in srgb, currentColor 9%, transparent); color: inherit; padding: 0 .25rem; border-radius: 4px; overflow-wrap: anywhere; }
 kbd { border: 1px solid currentColor; border-radius: 4px; padding: 0 .35rem; font-size: .9em; background: transparent; color: inherit; }
 </style>"""
 
@@ -59,6 +62,20 @@ def _plain(value: str) -> str:
         if joiner in value:
             return joiner.join(map(_plain, value.split(joiner)))
     return text(value)
+
+
+def markdown(value: str) -> str:
+    """Somebody's text for what Streamlit draws of Markdown alone, such as the label of a field: nothing but text, in one line."""
+    return "".join(f"\\{one}" if one in punctuation else one for one in " ".join(value.split()))
+
+
+def product_id(value: object) -> str:
+    return f"<code>{own(value, SHORT)}</code>"
+
+
+def fault(sentence: str) -> str:
+    """A sentence that may hold anybody's text, told as a fault: Streamlit's own box would read it as Markdown."""
+    return block(f'<p class="cc-fault" role="alert">{own(sentence)}</p>')
 
 
 def block(*parts: str) -> str:

@@ -21,10 +21,12 @@ from tests.waiting import until
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Beside other tests a page takes as long as it takes. In milliseconds.
 PATIENCE = 300_000
+# What a browser would ask another server for, were it read as Markdown.
+HOSTILE_ID = "b1\n\n![x](http://127.0.0.1:9/id.png)\n\n# Big\n\n[click](http://127.0.0.1:9/)"
 PRODUCTS = {
     "k1": "Steel kettle, 1.7 litres",
     "k2": "kettle steel 2 litres",
-    "b1": 'detective novel, paperback <img src=x onerror="window.hit = 1"> **bold**',
+    HOSTILE_ID: 'detective novel, paperback <img src=x onerror="window.hit = 1"> **bold**',
     "c1": "usb cable for phones",
     "s1": "cotton shirt قميص",
     "n1": "!!!",

@@ -12,9 +12,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from lib.app.model import answer_of, opened_model
+from lib.scoring.report import printable
 from lib.tables.corrections import standing
 from lib.tables.locations import locate
-from tests.app.conftest import PATIENCE, PRODUCTS, Visit
+from tests.app.conftest import HOSTILE_ID, PATIENCE, PRODUCTS, Visit
 from tests.conftest import SHIPPED
 
 expect.set_options(timeout=PATIENCE)
@@ -93,17 +94,37 @@ def test_the_table_by_category_and_status(visit: Visit, spark, lake: Path) -> No
     rows = {row["product_id"]: row for row in spark.read.format("delta").load(str(lake)).collect()}
     shown = rows_of(page, "Products 1 to")
     expect(shown).to_have_count(len(rows))
-    assert PRODUCTS["b1"] in page.get_by_role("row", name="b1").inner_text()
+    assert PRODUCTS[HOSTILE_ID] in page.get_by_role("row", name="b1").inner_text()
     for label, column, value in (("Category", "category", rows["k1"]["category"]), ("Status", "status", "review")):
         page.get_by_label(label).click()
         page.get_by_role("option", name=value).click()
         rows = {name: row for name, row in rows.items() if row[column] == value}
         expect(shown).to_have_count(len(rows))
-        assert {text.split("\t")[0] for text in shown.all_inner_texts()} == set(rows)
+        assert {text.split("\t")[0] for text in shown.all_inner_texts()} == set(map(printable, rows))
     page.get_by_label("Product id holds").fill("nobody has this")
     page.get_by_label("Product id holds").press("Enter")
     expect(page.get_by_text("No product is like that.")).to_be_visible()
     assert page.evaluate("window.hit") is None
+
+
+def test_an_id_and_a_refused_file_are_text(visit: Visit) -> None:
+    """The window asks for nothing that they name (conftest.py)."""
+    page = visit("review", "Review")
+    at = page.get_by_text("Row ").first
+    seen = set()
+    expect(at).to_contain_text("Row 1 of")
+    rows = int(at.inner_text().split(" of ")[1].split(":")[0])
+    for row in range(1, rows + 1):
+        expect(at).to_contain_text(f"Row {row} of")
+        seen.add(at.locator("code").inner_text())
+        assert page.locator("img, h1:text('Big'), a[href*=':9/']").count() == 0
+        page.locator("body").press("s")
+    assert printable(HOSTILE_ID) in seen
+    page = visit("file", "A file")
+    content = f'"{HOSTILE_ID}","{HOSTILE_ID}"\n'.encode()
+    page.locator("input[type=file]").set_input_files({"name": "p.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.get_by_role("alert")).to_contain_text("more than once; correct the file.")
+    assert page.locator("img, h1:text('Big'), a[href*=':9/']").count() == 0
 
 
 def test_the_queue_is_worked_through_by_keys(visit: Visit, spark, lake: Path) -> None:
@@ -111,7 +132,7 @@ def test_the_queue_is_worked_through_by_keys(visit: Visit, spark, lake: Path) ->
     at = page.get_by_text("Row ").first
     expect(at).to_contain_text("Row 1 of")
     expect(page.get_by_text("Asked because:")).to_contain_text("likely wrong")
-    first = at.locator("code").inner_text()
+    first = {printable(name): name for name in PRODUCTS}[at.locator("code").inner_text()]
     second = sorted(opened_model(str(SHIPPED)).bundle.labels)[1]
     expect(page.get_by_role("button", name=second)).to_be_visible()
     page.get_by_label("Your name").fill("Ada")

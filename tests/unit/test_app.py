@@ -12,7 +12,7 @@ from jobs.app import AppSettings
 from jobs.app import main as app_main
 from lib.app.model import Answer, Level, Model, answer_of, decided_rows, opened_model
 from lib.app.server import options
-from lib.app.shown import headline, levels, own, probabilities, products, words
+from lib.app.shown import fault, headline, levels, markdown, own, probabilities, product_id, products, words
 from lib.app.table_file import added_names, likely_columns, read_table_file, written
 from lib.command import run_command
 from lib.errors import InputError
@@ -119,12 +119,23 @@ def test_nothing_of_a_text_is_taken_for_html(model: Model) -> None:
         "status": "review",
         "reason": evil,
     }
-    drawn = headline(answer, evil) + probabilities(answer) + words(answer) + products([row], ["title"], evil)
+    drawn = (
+        headline(answer, evil)
+        + probabilities(answer)
+        + words(answer)
+        + products([row], ["title"], evil)
+        + product_id(evil)
+        + fault(evil)
+    )
     assert "<script" not in drawn
     assert "<img" not in drawn
     # Persian parts letters by a character that shows nothing; one that turns the line round is shown.
     assert own("می\u200cخواهم") == '<bdi dir="auto">می\u200cخواهم</bdi>'
     assert own("\u202egnp.exe") == '<bdi dir="auto">\\u202egnp.exe</bdi>'
+
+
+def test_nothing_of_a_label_is_taken_for_markdown() -> None:
+    assert markdown("a\n\n![x](u) :red[b] &lt; 1. $x$") == r"a \!\[x\]\(u\) \:red\[b\] \&lt\; 1\. \$x\$"
 
 
 def test_the_server_tells_nobody_anything() -> None:

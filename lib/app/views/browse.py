@@ -23,7 +23,7 @@ def page() -> None:
     with faults_told():
         overview = asked(the_page().browser.overview)
         total = sum(count for _, _, count in overview.counts)
-        st.caption(f"{the_lake().target}, version {overview.versions[0]}: {total:,} products")
+        st.caption(f"{shown.markdown(the_lake().target)}, version {overview.versions[0]}: {total:,} products")
         if not total:
             st.info("The table holds no product.")
             return

@@ -32,7 +32,7 @@ def page() -> None:
         return
     first = opened.model
     names = list(opened.bundles)
-    name = st.selectbox(f"{first.version} beside", names, len(names) - 1) or names[-1]
+    name = st.selectbox(f"{shown.markdown(first.version)} beside", names, len(names) - 1) or names[-1]
     over = st.radio("Over", [ONE, FILE, *([TABLE] if opened.lake else [])], horizontal=True, key="compare over")
     with faults_told():
         second = opened.model_of(name)
@@ -50,7 +50,7 @@ def _one(first: Model, second: Model) -> None:
         return
     for column, model in zip(st.columns(2, gap="large"), (first, second), strict=True):
         with column:
-            st.subheader(model.version, anchor=False)
+            st.subheader(shown.markdown(model.version), anchor=False)
             answer = answer_of(model, product)
             st.html(shown.headline(answer, " ".join(product.values())))
             if answer.category is None:
@@ -97,7 +97,8 @@ def _show(
     same = 1 - len(moved) / len(left)
     st.write(f"**{same:.1%}** of {len(left):,} rows get the same category.")
     review = [sum(row["status"] == "review" for row in rows) / len(rows) for rows in (left, right)]
-    st.write(f"In review: {review[0]:.1%} under {first.version}, {review[1]:.1%} under {second.version}.")
+    under = [shown.markdown(model.version) for model in (first, second)]
+    st.write(f"In review: {review[0]:.1%} under {under[0]}, {review[1]:.1%} under {under[1]}.")
     if moved:
         st.html(shown.block(_moves(left, right, moved), _products(left, right, moved[:MOVED], texts, names, ids)))
 

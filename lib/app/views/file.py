@@ -21,7 +21,7 @@ def page() -> None:
     model = the_page().model
     st.title("A file", anchor=False)
     st.caption(
-        f"Under {model.version}. The file stays in this process's memory until the page is closed or the next one comes."
+        f"Under {shown.markdown(model.version)}. The file stays in this process's memory until the page is closed or the next one comes."
     )
     with faults_told():
         file = uploaded_file("file")

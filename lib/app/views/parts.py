@@ -12,6 +12,7 @@ import pyarrow as pa
 import streamlit as st
 from pyspark.sql import SparkSession
 
+from lib.app import shown
 from lib.app.lake import Lake
 from lib.app.model import ONE_TEXT, Model, decided_rows
 from lib.app.opened import the_page
@@ -31,7 +32,7 @@ def faults_told() -> Iterator[None]:
     try:
         yield
     except CategorizerError as error:
-        st.error(str(error))
+        st.html(shown.fault(str(error)))
 
 
 def the_lake() -> Lake:
@@ -61,7 +62,7 @@ def product_fields(model: Model, key: str) -> dict[str, str]:
     """The fields of a product, empty at first; what was typed stands until the page is loaded anew."""
     kept = st.session_state.setdefault(f"{key} kept", {})
     for name in model.fields:
-        label = "Product text" if name == ONE_TEXT else name
+        label = "Product text" if name == ONE_TEXT else shown.markdown(name)
         height = 120 if len(model.fields) == 1 or name == model.fields[-1] else 68
         kept[name] = st.text_area(label, kept.get(name, ""), height=height, key=f"{key} {name}") or ""
     return {name: kept[name] for name in model.fields}
@@ -94,7 +95,9 @@ def chosen_columns(file: TableFile, fields: Sequence[str], key: str) -> dict[str
     found: dict[str, str] = {}
     for field, guess in zip(fields, likely, strict=True):
         names = [NO_COLUMN, *file.names]
-        name = st.selectbox(f"Column with the {field}", names, names.index(guess), _named, key=f"{key} column {field}")
+        name = st.selectbox(
+            f"Column with the {shown.markdown(field)}", names, names.index(guess), _named, key=f"{key} column {field}"
+        )
         if name:
             found[field] = name
     return found

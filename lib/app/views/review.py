@@ -53,7 +53,8 @@ def _load() -> None:
 def _row(queue: Queue, place: int) -> None:
     row = queue.rows[place]
     stands_for = f", which stands for {row[SIMILAR]:,} alike" if row[SIMILAR] > 1 else ""
-    st.caption(f"Row {place + 1:,} of {len(queue.rows):,}: {shown_id(row)}{stands_for}")
+    told = f"Row {place + 1:,} of {len(queue.rows):,}: {shown.product_id(row['product_id'])}{stands_for}"
+    st.html(shown.block(f'<p class="cc-soft">{told}</p>'))
     with st.container(border=True):
         st.html(shown.texts((name, row[name]) for name in queue.text_columns))
     sure = "" if row["confidence"] is None else f" {row['confidence']:.3f}"
@@ -62,16 +63,11 @@ def _row(queue: Queue, place: int) -> None:
     already = f" You said {shown.own(said)}." if said else ""
     st.html(
         shown.block(
-            f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {row['reason'] or ''}.{already}</p>"
+            f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {shown.own(row['reason'] or '')}.{already}</p>"
             f'<p class="cc-soft">Asked because: {shown.own(row[BECAUSE])}</p>'
         )
     )
     _choice(queue, row)
-
-
-def shown_id(row: Mapping[str, Any]) -> str:
-    """An id as Markdown that is nothing but text."""
-    return "`" + str(row["product_id"]).replace("`", "'")[: shown.SHORT] + "`"
 
 
 def _choice(queue: Queue, row: Mapping[str, Any]) -> None:
@@ -93,16 +89,16 @@ def _choice(queue: Queue, row: Mapping[str, Any]) -> None:
         for key, label in enumerate(keyed, 1):
             kind: Literal["primary", "secondary"] = "primary" if label == row["category"] else "secondary"
             st.button(
-                _escaped(label), key=f"say {key} {row['product_id']}", type=kind, shortcut=str(key), on_click=say, args=(label,)
+                shown.markdown(label),
+                key=f"say {key} {row['product_id']}",
+                type=kind,
+                shortcut=str(key),
+                on_click=say,
+                args=(label,),
             )
     if len(labels) > len(keyed):
         other = st.selectbox("Another label", labels, None, key=f"other {row['product_id']}", placeholder="type to find one")
         st.button("Correct to this label", disabled=other is None, on_click=say, args=(other,))
-
-
-def _escaped(label: str) -> str:
-    """A label as Markdown that is nothing but text."""
-    return "".join(f"\\{one}" if one in "\\`*_{}[]()#+-.!|~<>$:" else one for one in label)
 
 
 def _corrections() -> Corrections:
@@ -161,4 +157,4 @@ def _state() -> None:
     on_the_way = f", {state.waiting:,} on the way" if state.waiting else ""
     st.caption(f"Corrections of this page: {state.written:,} written{on_the_way}")
     for correction, sentence in state.refused:
-        st.error(f"{shown_id({'product_id': correction.product_id})} was not corrected: {_escaped(sentence)}")
+        st.html(shown.fault(f"{correction.product_id[: shown.SHORT]} was not corrected: {sentence}"))
