@@ -61,13 +61,14 @@ def read_table_file(content: bytes) -> TableFile:
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    """Rows of as many values as the first has; lines without anything are passed over."""
+    """Rows of as many values as the first has. Lines without anything are passed over, but in a file of one column each is a row without a text."""
     csv.field_size_limit(MOST_CHARACTERS)
     reader, width = csv.reader(io.StringIO(text, newline=""), strict=True), 0
     try:
         for row in reader:
-            if not row:
+            if not row and width != 1:
                 continue
+            row = row or [""]
             width = width or len(row)
             if len(row) != width:
                 raise InputError(

@@ -64,6 +64,13 @@ def test_a_file_is_given_back_with_columns_behind_its_own(model: Model) -> None:
     assert again.columns["category"].to_pylist() == [answers[0].category, ""]
 
 
+def test_an_empty_line_of_a_file_of_one_column_is_a_row() -> None:
+    file = read_table_file(b"\r\n\r\ntitle\r\nbook\r\n\r\nlamp\r\n\r\n")
+    assert {name: column.to_pylist() for name, column in file.columns.items()} == {"title": ["book", "", "lamp", ""]}
+    decided = [dict.fromkeys(added_names((), False))] * file.rows
+    assert [line.split(b",")[0] for line in written(file, decided, None).splitlines()] == [b"title", b"book", b"", b"lamp", b""]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
