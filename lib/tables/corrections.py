@@ -128,7 +128,8 @@ def _check(rows: DataFrame, where: str, withdraw: bool) -> None:
 
 
 def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_categories: bool) -> Corrected:
-    """Add what says something new, in one commit; adding the same again changes nothing.
+    """Add what says something new, in one commit; adding the same again changes nothing. Of a product that the table no longer holds a
+    correction can be taken back, and no other made.
 
     Args:
         rows: as `read_corrections` gives them. new_categories: also such as neither the table nor a correction has.
@@ -136,13 +137,13 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
         InputError: a product or a category that is not known; nothing was written.
     """
     table = delta_table(spark, target).toDF()
-    _check_products(rows, table, target)
+    _check_products(spark, rows, table, target)
     before = standing(spark, target)
     if not new_categories:
         _check_categories(rows, table, before, target)
     old = _said_before(spark, target, rows)
     fresh = rows.join(old, "product_id", "left_outer").filter(~F.col("category").eqNullSafe(F.col("old"))).drop("old")
-    model = table.select(
+    model = _with_gone(table, before).select(
         "product_id",
         F.col("category").alias("model_category"),
         F.col("confidence").alias("model_confidence"),
@@ -176,8 +177,21 @@ def _later() -> Column:
     return F.greatest(F.current_timestamp(), F.col("said_at") + F.expr("INTERVAL 1 MICROSECOND"))
 
 
-def _check_products(rows: DataFrame, table: DataFrame, target: Location) -> None:
-    unknown = rows.join(table, "product_id", "left_anti").select("product_id")
+def _with_gone(table: DataFrame, before: DataFrame | None) -> DataFrame:
+    """What the model says of each product; of those that are gone, what it said when they were corrected."""
+    names = ("product_id", "category", "confidence", "model_version", "text_hash")
+    there = table.select(*names)
+    if before is None:
+        return there
+    model = before.select("product_id", "model_category", "model_confidence", "model_version", "text_hash").toDF(*names)
+    return there.unionByName(model.join(there, "product_id", "left_anti"))
+
+
+def _check_products(spark: SparkSession, rows: DataFrame, table: DataFrame, target: Location) -> None:
+    unknown, said = rows.join(table, "product_id", "left_anti").select("product_id", "category"), corrections_of(target)
+    if is_delta(spark, said):
+        ever = delta_table(spark, said).toDF().select("product_id", F.lit(True).alias("said")).distinct()
+        unknown = unknown.join(ever, "product_id", "left_outer").filter("category IS NOT NULL OR said IS NULL")
     found = unknown.orderBy("product_id").head()
     if found:
         raise InputError(

@@ -122,6 +122,27 @@ def test_what_is_said_last_counts_whatever_the_clocks_say(spark, lake, capsys) -
     assert "0 corrections added" in capsys.readouterr().out
 
 
+def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_changed(spark, lake, tmp_path, capsys) -> None:
+    assert correct(lake, {"product_id": ["k1", "b1"], "correct_category": ["Electronics", "Household"]}) == 0
+    before = standing(spark, locate(spark, str(lake))).filter("product_id = 'k1'").collect()[0]
+    left = write_source(tmp_path / "left.parquet", {name: text for name, text in PRODUCTS.items() if name != "k1"})
+    assert run(left, lake, "--missing", "delete", "--guard-ids", "inf", "--guard-rows", "inf", "--guard-removed", "inf") == 0
+    capsys.readouterr()
+    assert correct(lake, {"product_id": ["k1"], "correct_category": ["Books"]}) == 2
+    assert "found 'k1' (one of 1 unknown ones)" in capsys.readouterr().err
+    assert correct(lake, {"product_id": ["k1", "x9"]}, "--withdraw") == 2
+    assert "found 'x9' (one of 1 unknown ones)" in capsys.readouterr().err
+    # A second time there is nothing to take back.
+    for said in ("1 corrections added", "nothing to do"):
+        assert correct(lake, {"product_id": ["k1"]}, "--withdraw") == 0
+        assert said in capsys.readouterr().out
+    assert [row["product_id"] for row in standing(spark, locate(spark, str(lake))).collect()] == ["b1"]
+    rows = spark.read.format("delta").load(f"{lake}_corrections").filter("product_id = 'k1'").orderBy("corrected_at").collect()
+    assert [row["category"] for row in rows] == ["Electronics", None]
+    model = ("model_category", "model_confidence", "model_version", "text_hash")
+    assert [rows[1][name] for name in model] == [before[name] for name in model]
+
+
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
