@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ def main(settings: ReviewSettings) -> int:
             f"nothing to review: {target.given} holds no row in review that is not corrected, with a text in {source.location.given}"
         )
         return 0
-    write_whole(Path(s.output), rows.to_csv(index=False))
+    # pandas would leave a text with a lone carriage return unquoted, which ends a line for most readers.
+    write_whole(Path(s.output), rows.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
     if drifts:
         print(f"drifting since the last good nights: {', '.join(map(str, drifts))}")
     stood_for = int(rows[SIMILAR].sum())

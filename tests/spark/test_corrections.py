@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -141,6 +142,29 @@ def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_change
     assert [row["category"] for row in rows] == ["Electronics", None]
     model = ("model_category", "model_confidence", "model_version", "text_hash")
     assert [rows[1][name] for name in model] == [before[name] for name in model]
+
+
+def test_the_queue_holds_line_ends_and_quotes_for_every_reader(spark, lake, tmp_path) -> None:
+    odd = {
+        "cr\rx": "violin castle\rrocket garden",
+        "lf\nx": 'kettle "two"\nlitres',
+        "both\r\nx": "usb\r\ncable, long",
+        "k1": "shirt\r",
+    }
+    assert run(write_source(tmp_path / "source.parquet", odd), lake, *IN_REVIEW, "--mode", "full", "--guard-ids", "inf") == 0
+    assert review(lake) == 0
+    with (tmp_path / "review.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["product_id"]: row["title"] for row in rows} == odd
+    assert {row["correct_category"] for row in rows} == {""}
+    with (tmp_path / "filled.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "correct_category": "Electronics"} for row in rows)
+    arguments = ["--target", str(lake), "--corrections", str(tmp_path / "filled.csv"), "--text-columns", "title"]
+    assert run_command(CorrectSettings, correct_main, "correct", arguments) == 0
+    found = standing(spark, locate(spark, str(lake))).collect()
+    assert {row["product_id"]: row["texts"]["title"] for row in found} == odd
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_from_two_files_to_the_report(spark, tmp_path, monkeypatch, capfd) -> No
     assert (tmp_path / "reports" / "index.html").stat().st_size > 1000
     counted = next(out for command, out in said.items() if "spark-sql" in command)
     assert sum(int(row.split("|")[-2]) for row in counted.splitlines() if re.search(r"\d", row)) == 205
-    assert (tmp_path / "shop" / "review.csv").read_text().startswith("product_id,")
+    assert (tmp_path / "shop" / "review.csv").read_text().startswith('"product_id",')
 
 
 def test_the_files_that_it_shows_are_like_the_samples() -> None:
