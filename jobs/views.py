@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,10 @@ def _notes(tables: Tables) -> list[str]:
 
 
 def _prefix(target: Location, schema: str | None) -> str:
-    """What stands before `_products`: the table's own name, in the schema if there is one."""
+    """What stands before `_products`: the table's own name, in the schema if there is one. Spark's catalogue takes letters, digits and
+    underscores alone, so other signs of a folder's name become underscores, for all engines alike."""
     name = target.uri.rstrip("/").rpartition("/")[2] if target.is_path else target.uri.rpartition(".")[2]
-    return ".".join(filter(None, [schema, name.replace(".", "_")]))
+    return ".".join(filter(None, [schema, re.sub(r"[^A-Za-z0-9_]", "_", name)]))
 
 
 def _script(tables: Tables, dialect: str, prefix: str, target: Location) -> str:

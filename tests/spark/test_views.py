@@ -269,6 +269,24 @@ def test_printed_for_spark_they_are_the_same(spark, schema, target, tmp_path, ca
     assert views("--target", target, "--schema", schema) == 0
 
 
+def test_a_folder_whose_name_is_none_for_a_catalogue(spark, schema, target, tmp_path) -> None:
+    odd = tmp_path / "odd" / "my-gö'ods 2.x"
+    for suffix in ("", "_runs"):
+        shutil.copytree(f"{target}{suffix}", f"{odd}{suffix}")
+    correct(odd, {"1": "Toys"})
+    names = [f"analytics.my_g__ods_2_x_{view}" for view in VIEWS]
+    assert views("--target", odd, "--schema", schema) == 0
+    made = {name: sorted(map(repr, spark.table(name).collect())) for name in names}
+    assert "Toys" in str(made)
+    for name in names:
+        spark.sql(f"DROP VIEW {name}")
+    file = tmp_path / "views.sql"
+    assert views("--target", odd, "--schema", schema, "--dialect", "spark", "--output", file) == 0
+    for statement in statements(file.read_text()):
+        spark.sql(statement)
+    assert {name: sorted(map(repr, spark.table(name).collect())) for name in names} == made
+
+
 def statements(script: str) -> list[str]:
     return [part for part in script.split(";\n") if re.search(r"^(CREATE|COMMENT)", part, re.MULTILINE)]
 
