@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lib.command import run_command
 from lib.errors import GuardrailError, InputError
 from lib.session import spark_session
-from lib.settings import JobSettings, option
+from lib.settings import JobSettings, check_below_root, option
 from lib.tables.locations import locate, locate_to_write
 from lib.tables.target import check_categorized
 from lib.warehouse.comparison import compare
@@ -48,6 +48,8 @@ class PublishSettings(JobSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.to_files:
+            check_below_root("--to", self.to)
         if self.to_files and self.table != DEFAULT_TABLE:
             raise InputError(
                 f"Expected --table beside a database alone, found {self.table} beside the folder {self.to}; leave it out, or correct --to."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -48,6 +49,22 @@ def option(help: str, *, default: Any = MISSING, choices: Sequence[str] | None =
     return field(default=default, metadata={"help": help, "choices": choices, "within": within}, kw_only=True)
 
 
+# A file system or a bucket alone, by its scheme or without.
+_ROOT = re.compile(r"(?=.*/)(?:[a-z][a-z0-9+.-]*:)?(?://[^/]*)?/*", re.IGNORECASE)
+
+
+def check_below_root(flag: str, place: str) -> None:
+    """Refuse the root of a file system or bucket before anything is asked there: what stands beside a table would lie outside.
+
+    Raises:
+        InputError: it is one.
+    """
+    if _ROOT.fullmatch(place.strip()):
+        raise InputError(
+            f"Expected a folder below the root of a file system or bucket in {flag}, found {redacted(place)}; choose another."
+        )
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """What every job takes beside its own settings."""
@@ -58,8 +75,10 @@ class JobSettings:
         """Check what an option tells of itself; a job that has more to check calls this first.
 
         Raises:
-            InputError: a number outside its range.
+            InputError: a number outside its range, or a target that is none.
         """
+        if target := getattr(self, "target", None):
+            check_below_root("--target", target)
         for f in fields(self):
             value, within = getattr(self, f.name), f.metadata["within"]
             if within and value is not None and not within.holds(value):

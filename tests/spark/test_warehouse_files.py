@@ -385,6 +385,25 @@ def test_a_folder_of_any_name(lake, tmp_path, name) -> None:
     assert rows_in(tmp_path / name).keys() == SECOND.keys()
 
 
+@pytest.mark.parametrize(
+    ("to", "because"),
+    [
+        ("/", "Expected a folder below the root of a file system or bucket in --to, found /; choose another."),
+        (
+            "s3a://lake",
+            "Expected a folder below the root of a file system or bucket in --to, found s3a://lake; choose another.",
+        ),
+    ],
+)
+def test_a_place_that_can_be_no_folder(lake, tmp_path, capsys, to, because) -> None:
+    write_source(tmp_path / "in.parquet", FIRST)
+    capsys.readouterr()
+    assert publish_to_files(lake, to.replace("FOLDER", str(tmp_path))) == 2
+    said = capsys.readouterr().err
+    assert because.replace("FOLDER", str(tmp_path)) in said
+    assert said.count("\n") == 1
+
+
 def test_an_id_that_stands_twice_is_not_published(spark, lake, tmp_path, capsys) -> None:
     folder = tmp_path / "files"
     assert publish_to_files(lake, folder) == 0

@@ -23,6 +23,25 @@ def parse(*arguments: str) -> ExampleSettings:
     return parse_settings(ExampleSettings, "example", "An example.", arguments)
 
 
+@dataclass(frozen=True)
+class OverATable(JobSettings):
+    target: str | None = option("the table", default=None)
+
+
+@pytest.mark.parametrize(
+    "root", ["/", "//", "file:/", "file:///", "s3a://lake", "s3a://lake/", "hdfs://node:8020/", "S3A://lake//"]
+)
+def test_a_root_is_no_target(root) -> None:
+    with pytest.raises(InputError, match="below the root of a file system or bucket in --target"):
+        OverATable(target=root)
+
+
+def test_what_lies_below_a_root_may_be_one() -> None:
+    for place in ("lake", "./lake", "/lake", "s3a://bucket/lake/", "catalog.schema.table", "file:/lake", "../", "."):
+        assert OverATable(target=place).target == place
+    assert OverATable().target is None
+
+
 @pytest.fixture
 def config(tmp_path: Path):
     def write(text: str) -> str:
