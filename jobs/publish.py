@@ -20,6 +20,7 @@ from lib.warehouse.files.export import Export, Exported, export
 from lib.warehouse.files.folder import Folder
 from lib.warehouse.files.verification import verify
 from lib.warehouse.load import Load, Loaded, load
+from lib.warehouse.places import check_folder
 from lib.warehouse.server import ADDRESS, connect, table_named, told
 
 DEFAULT_TABLE = "public.categorized"
@@ -68,7 +69,9 @@ def _to_files(s: PublishSettings) -> int:
     with spark_session("publish", s.debug) as spark:
         table = locate(spark, s.target)
         check_categorized(spark, table)
-        folder = Folder(spark, locate_to_write(spark, s.to), table)
+        place = locate_to_write(spark, s.to)
+        check_folder(spark, place)
+        folder = Folder(spark, place, table)
         one = Export(spark, table, folder, s.reload)
         print(_told_of_files(export(one), s.target, folder), flush=True)
         if s.verify:

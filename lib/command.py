@@ -72,6 +72,8 @@ OUTPUT_FAULTS = (
     ("Permission denied", "Expected files that this user may read and write, found permission denied"),
 )
 
+NO_FOLDER = re.compile(r"Mkdirs failed to create (.+?) \(|Parent path is not a directory: (\S+)")
+
 
 @dataclass(frozen=True)
 class StoreFault:
@@ -211,7 +213,7 @@ def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
     fault = output_fault(error, target) or refused_by_table(error) or table_fault(error, target)
     if fault:
         return fault, 1
-    fault = input_fault(error)
+    fault = place_fault(error) or input_fault(error)
     if fault:
         return fault, InputError.exit_code
     if _spark_is_gone(error):
@@ -231,6 +233,14 @@ def output_fault(error: Exception, target: str | None) -> str | None:
     if fault is None:
         return None
     return f"Expected S3 to let the job go on, found {fault.found}; {holds}{fault.advice}."
+
+
+def place_fault(error: Exception) -> str | None:
+    """One sentence where Hadoop could make no folder; None if it is something else. Why, it does not say."""
+    found = NO_FOLDER.search(str(error))
+    return found and (
+        f"Expected a place where folders can be made, found none at {found[1] or found[2]}; let this user write there, or choose another."
+    )
 
 
 def input_fault(error: Exception) -> str | None:

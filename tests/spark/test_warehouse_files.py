@@ -393,6 +393,11 @@ def test_a_folder_of_any_name(lake, tmp_path, name) -> None:
             "s3a://lake",
             "Expected a folder below the root of a file system or bucket in --to, found s3a://lake; choose another.",
         ),
+        ("FOLDER/in.parquet", "at FOLDER/in.parquet, found a file; correct --to."),
+        ("FOLDER/in.parquet/x/y/", "found the file file:FOLDER/in.parquet on the way there; correct --to."),
+        ("/dev/null/x", "found the file file:/dev/null on the way there; correct --to."),
+        ("http://127.0.0.1:9/x/", "at http://127.0.0.1:9/x/, found a file; correct --to."),
+        ("/proc/x/", "Expected a place where folders can be made, found"),
     ],
 )
 def test_a_place_that_can_be_no_folder(lake, tmp_path, capsys, to, because) -> None:

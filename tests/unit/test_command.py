@@ -49,6 +49,22 @@ def test_a_place_that_cannot_be_written_is_not_the_inputs_fault(capsys, said: st
     assert sentence in error
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "java.io.IOException: Mkdirs failed to create file:/proc/a b/data/x (exists=false, cwd=file:/work)\n\tat y",
+        "org.apache.hadoop.fs.ParentNotDirectoryException: Parent path is not a directory: file:/dev/null",
+    ],
+)
+def test_a_place_where_no_folder_can_be_made_is_told(capsys, said: str) -> None:
+    code, error = ends(RuntimeError(f"Job aborted due to stage failure. {said}"), capsys)
+    place = "file:/proc/a b/data/x" if "Mkdirs" in said else "file:/dev/null"
+    assert (code, error) == (
+        2,
+        f"error: Expected a place where folders can be made, found none at {place}; let this user write there, or choose another.\n",
+    )
+
+
 def test_java_errors_show_what_java_said(capsys) -> None:
     error = RuntimeError("An error occurred while calling o1.save.\n: java.io.IOException: Input/output error\n\tat x")
     assert "java.io.IOException: Input/output error" in ends(error, capsys)[1]
