@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from lib.warehouse.columns import Column
+from lib.errors import InputError
+from lib.warehouse.columns import ID, Column
 from lib.warehouse.server import Connection, Name, kind_of
 
 COMMENTS = {
@@ -58,7 +59,11 @@ class State:
 
 
 def read_state(connection: Connection, name: Name) -> State | None:
-    """None where nothing was published yet."""
+    """None where nothing was published yet.
+
+    Raises:
+        InputError: another hand has changed what it says of the columns.
+    """
     if kind_of(connection, name.state) is None:
         return None
     names = "source, delta_version, delta_table, delta_commit, run_id, rows, columns"
@@ -66,7 +71,21 @@ def read_state(connection: Connection, name: Name) -> State | None:
     if row is None:
         return None
     source, version, table, commit, run_id, rows, columns = row
-    return State(source, f"{version}:{table}:{commit}", run_id, rows, tuple(Column(*column) for column in columns))
+    return State(source, f"{version}:{table}:{commit}", run_id, rows, _columns(columns, name))
+
+
+def _columns(found: object, name: Name) -> tuple[Column, ...]:
+    columns = tuple(Column(*one) for one in found if _is_pair(one)) if isinstance(found, list) else ()
+    if not isinstance(found, list) or len(columns) < len(found) or ID not in [column.name for column in columns]:
+        raise InputError(
+            f"Expected the name and type of each column of {name} in the column columns of {name.state}, as publish writes them, found "
+            f"{json.dumps(found)[:200]}; undo that, or drop both tables and run again."
+        )
+    return columns
+
+
+def _is_pair(found: object) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(isinstance(one, str) for one in found)
 
 
 def write_state(connection: Connection, name: Name, state: State, counts: Counts) -> None:

@@ -139,6 +139,15 @@ def test_an_address_that_is_none(tmp_path, database, capsys, to, more, code, bec
     assert "s3cr" not in captured.err + captured.out
 
 
+def test_what_is_said_of_the_columns_has_to_be_so(lake, database, capsys) -> None:
+    assert publish(lake, database) == 0
+    for columns in ('{"a": 1}', "[]", '[["product_id"]]', '[["product_id", 1]]', '[["title", "text"]]', "7"):
+        ask(database, f"UPDATE {TABLE}_published SET columns = '{columns}'")
+        capsys.readouterr()
+        assert publish(lake, database) == 2
+        assert f"found {columns}; undo that, or drop both tables and run again" in capsys.readouterr().err
+
+
 def test_what_is_not_overwritten(spark, lake, tmp_path, database, capsys) -> None:
     ask(database, "CREATE TABLE catalog.other (product_id text)")
     assert publish(lake, database, "--table", "catalog.other") == 2
