@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from lib.command import run_command
-from lib.errors import InputError
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
+from lib.reports.files import check_writable, write_whole
 from lib.scoring.bundles import bundle_at
 from lib.scoring.evaluation import evaluate
 from lib.scoring.preflight import check_executors
@@ -46,8 +44,7 @@ class EvaluateSettings(JobSettings):
 
 
 def main(settings: EvaluateSettings) -> int:
-    if settings.json and not os.access(Path(settings.json).absolute().parent, os.W_OK):
-        raise InputError(f"Expected a folder that this user may write to for --json {settings.json}, found none; correct it.")
+    output = None if settings.json is None else check_writable(settings.json, "--json")
     bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
@@ -57,8 +54,8 @@ def main(settings: EvaluateSettings) -> int:
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
     print(evaluation_text(metrics))
-    if settings.json:
-        Path(settings.json).write_text(json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if output:
+        write_whole(output, json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", "--json")
     return 0
 
 

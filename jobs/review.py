@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from lib.command import run_command
 from lib.reports.drifting import drifting_in
-from lib.reports.files import write_whole
+from lib.reports.files import check_writable, write_whole
 from lib.reports.queue import SIMILAR, check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns
 from lib.session import spark_session
@@ -44,6 +43,7 @@ def main(settings: ReviewSettings) -> int:
     s = settings
     columns = CatalogueColumns(s.id_column, s.text_columns)
     check_text_names(columns.text)
+    output = check_writable(s.output, "--output")
     with spark_session("review", s.debug) as spark:
         target = locate(spark, s.target)
         check_categorized(spark, target)
@@ -60,7 +60,7 @@ def main(settings: ReviewSettings) -> int:
         )
         return 0
     # pandas would leave a text with a lone carriage return unquoted, which ends a line for most readers.
-    write_whole(Path(s.output), rows.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
+    write_whole(output, rows.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
     if drifts:
         print(f"drifting since the last good nights: {', '.join(map(str, drifts))}")
     stood_for = int(rows[SIMILAR].sum())

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from lib.command import run_command
 from lib.errors import InputError
-from lib.reports.files import write_whole
+from lib.reports.files import check_writable, write_whole
 from lib.session import spark_session
 from lib.settings import JobSettings, option
 from lib.tables.locations import Location, locate
@@ -54,6 +53,7 @@ class ViewsSettings(JobSettings):
 
 def main(settings: ViewsSettings) -> int:
     s = settings
+    output = None if s.output is None else check_writable(s.output, "--output")
     with spark_session("views", s.debug) as spark:
         target = locate(spark, s.target)
         if s.dialect is None:
@@ -64,8 +64,8 @@ def main(settings: ViewsSettings) -> int:
                 f"Expected --known-as for Trino, which reads tables by name, found the path {target.given} alone; give the name that it has there."
             )
         script = _script(tables_for(spark, target, s.since, s.known_as), s.dialect, _prefix(target, s.schema), target)
-    if s.output:
-        write_whole(Path(s.output), script)
+    if output:
+        write_whole(output, script)
         print(f"{s.output}: views over {target.given} for {s.dialect}")
     else:
         print(script, end="")

@@ -8,24 +8,55 @@ from pathlib import Path
 from lib.errors import InputError
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Put a text where a file, or nothing yet, is.
+def write_whole(path: Path, content: str, option: str = "--output") -> None:
+    """Put a text where a file, or nothing yet, is. A device or a pipe, such as /dev/stdout, gets it as it is.
 
+    Args:
+        option: by which the path was given.
     Raises:
         InputError: a folder is there, or none that could hold it.
     """
+    if _flows(path):
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(content)
+        return
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         fresh.write_text(content, encoding="utf-8")
         os.replace(fresh, path)
     except IsADirectoryError:
         raise InputError(
-            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another --output."
+            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another {option}."
         ) from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct --output."
+            f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}."
         ) from None
     finally:
         if fresh.parent.is_dir():
             fresh.unlink(missing_ok=True)
+
+
+def check_writable(given: str, option: str) -> Path:
+    """The path of a file that is to be written at the end of a job, before the job begins.
+
+    Raises:
+        InputError: a folder is there, or none that could hold it; or a hyphen, which no job takes for the screen.
+    """
+    path = Path(given)
+    if given == "-":
+        raise InputError(
+            f"Expected a file in {option}, found '-'; write /dev/stdout for the screen, or ./- for a file of that name."
+        )
+    if path.is_dir():
+        raise InputError(f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another {option}.")
+    if not path.parent.is_dir():
+        raise InputError(f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}.")
+    if not _flows(path) and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"Expected a folder that this user may write to for {option} {path}, found {path.parent}; correct it.")
+    return path
+
+
+def _flows(path: Path) -> bool:
+    """What lies in /dev may lead to a file, which stays in its place."""
+    return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())

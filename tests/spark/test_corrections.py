@@ -144,6 +144,11 @@ def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_change
     assert [rows[1][name] for name in model] == [before[name] for name in model]
 
 
+def test_the_queue_needs_a_file_before_it_is_read(tmp_path, capsys) -> None:
+    assert review(tmp_path / "lake" / "nowhere", "--output", "-") == 2
+    assert "Expected a file in --output, found '-'" in capsys.readouterr().err
+
+
 def test_the_queue_holds_line_ends_and_quotes_for_every_reader(spark, lake, tmp_path) -> None:
     odd = {
         "cr\rx": "violin castle\rrocket garden",

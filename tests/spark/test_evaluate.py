@@ -102,6 +102,19 @@ def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "f1_weighted" in said
     assert "rows not in review: estimated" in said
-    arguments[-1] = str(tmp_path / "nowhere" / "out.json")
+
+
+@pytest.mark.parametrize(
+    ("json", "said"),
+    [
+        ("nowhere/out.json", "Expected a folder nowhere to write out.json to, found none; make it, or correct --json"),
+        ("-", "Expected a file in --json, found '-'; write /dev/stdout for the screen"),
+        (".", "Expected a file or nothing yet at ., found a folder; remove it, or give another --json"),
+    ],
+)
+def test_a_file_that_cannot_be_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, json, said) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--model", "nowhere", "--labels", "nowhere", "--json", json]
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 2
-    assert "Expected a folder that this user may write to" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

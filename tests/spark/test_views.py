@@ -221,6 +221,8 @@ def test_tables_of_older_versions_and_names_of_ours(spark, schema, target, capsy
         (("--known-as", "a.b"), "Expected --known-as beside --dialect alone"),
         (("--dialect", "trino"), "Expected --known-as for Trino"),
         (("--dialect", "oracle"), "invalid choice: 'oracle'"),
+        (("--dialect", "spark", "--output", "-"), "Expected a file in --output, found '-'"),
+        (("--dialect", "spark", "--output", "/"), "Expected a file or nothing yet at /, found a folder"),
         (("--dialect", "spark", "--output", "nowhere/views.sql"), "Expected a folder nowhere to write views.sql to"),
     ],
 )

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from lib.command import run_command, table_fault
 from lib.errors import BundleError, CategorizerError, GuardrailError, InputError
+from lib.reports.files import check_writable, write_whole
 from lib.settings import JobSettings
 
 
@@ -63,6 +66,20 @@ def test_a_place_where_no_folder_can_be_made_is_told(capsys, said: str) -> None:
         2,
         f"error: Expected a place where folders can be made, found none at {place}; let this user write there, or choose another.\n",
     )
+
+
+def test_a_pipe_stays_one_and_gets_what_is_written(tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert check_writable(str(pipe), "--json") == pipe
+        write_whole(pipe, "{}", "--json")
+        assert os.read(reader, 10) == b"{}"
+    finally:
+        os.close(reader)
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert pipe.is_fifo()
 
 
 def test_java_errors_show_what_java_said(capsys) -> None:
