@@ -81,7 +81,7 @@ def read_corrections(source: Source, text_columns: Sequence[str], by: str | None
         InputError: columns missing, none filled, too many, a product without an id, or with two categories.
     """
     frame, where = source.frame, source.location.given
-    require_columns(frame, where, id_column=(["product_id"], ID_TYPES))
+    require_columns(frame, where, corrections=(["product_id"], ID_TYPES))
     if not withdraw:
         require_text(frame, where, [CORRECT], flag="corrections")
     if text_columns:

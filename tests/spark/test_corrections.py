@@ -149,6 +149,12 @@ def test_the_queue_needs_a_file_before_it_is_read(tmp_path, capsys) -> None:
     assert "Expected a file in --output, found '-'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("columns", [{"product_id;correct_category": ["k1;Books"]}, {"correct_category": ["Books"]}])
+def test_what_is_advised_is_an_option_of_this_job(lake, capsys, columns) -> None:
+    assert correct(lake, columns, "--withdraw") == 2
+    assert "correct --corrections" in capsys.readouterr().err
+
+
 def test_the_queue_holds_line_ends_and_quotes_for_every_reader(spark, lake, tmp_path) -> None:
     odd = {
         "cr\rx": "violin castle\rrocket garden",
