@@ -271,6 +271,16 @@ def test_printed_for_spark_they_are_the_same(spark, schema, target, tmp_path, ca
     assert views("--target", target, "--schema", schema) == 0
 
 
+def test_corrections_behind_a_version_are_told_from_a_copy_too(spark, schema, target, tmp_path) -> None:
+    """Whose files have the time at which they were copied."""
+    correct(target, {"1": "Toys", "2": "Toys"})
+    for suffix in ("", "_runs", "_corrections"):
+        shutil.copytree(f"{target}{suffix}", tmp_path / "copy" / f"goods{suffix}", copy_function=shutil.copyfile)
+    assert views("--target", tmp_path / "copy" / "goods", "--schema", schema) == 0
+    moved = {row["product_id"]: row["to_category"] for row in rows(spark, "moved_products")}
+    assert {"1": "Toys", "2": "Toys"}.items() <= moved.items()
+
+
 def test_a_folder_whose_name_is_none_for_a_catalogue(spark, schema, target, tmp_path) -> None:
     odd = tmp_path / "odd" / "my-gö'ods 2.x"
     for suffix in ("", "_runs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 
 from pyspark.sql import SparkSession
@@ -9,7 +10,7 @@ from pyspark.sql import SparkSession
 from lib.errors import InputError
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.corrections import corrections_of
-from lib.tables.locations import Location, delta_table, files_are_gone, is_delta, rows_at, storage_uri
+from lib.tables.locations import Location, commit_of, delta_log, delta_table, files_are_gone, is_delta, rows_at, storage_uri
 from lib.tables.target import check_categorized, tables_of
 from lib.warehouse.views.definitions import Tables
 from lib.warehouse.views.dialects import Place
@@ -71,8 +72,19 @@ def _committed_at(spark: SparkSession, target: Location, version: int) -> dateti
         raise InputError(
             f"Expected version {version} of {target.given} to be there still, found it cleaned away; give a younger one with --since."
         ) from None
+    # By what the commit says of itself: Delta's history tells the time of its file, which a copy of the folder may not keep.
+    said = _says_when(commit_of(spark, delta_log(spark, target), version))
+    if said is not None:
+        return datetime.fromtimestamp(said / 1000, timezone.utc)
     row = delta_table(spark, target).history().filter(f"version = {version}").select("timestamp").collect()[0]
     return row["timestamp"].astimezone(timezone.utc)
+
+
+def _says_when(commit: tuple[str, int] | None) -> int | None:
+    """Milliseconds since 1970 by a commit's first line; None where it does not tell. commit: as `commit_of` gives it."""
+    info = json.loads(commit[0]).get("commitInfo", {}) if commit and commit[0] else {}
+    said = info.get("inCommitTimestamp", info.get("timestamp"))
+    return said if isinstance(said, int) else None
 
 
 def _separator(spark: SparkSession, target: Location) -> str | None:
