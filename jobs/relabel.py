@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib.command import run_command
@@ -41,13 +42,22 @@ def main(settings: RelabelSettings) -> int:
         print(f"merged into {new!r}: {', '.join(map(repr, olds))}")
     for label, news in made.split.items():
         print(f"{label!r} becomes several ({', '.join(map(repr, news))}): it stays until a model is trained that knows them")
+    before, now = (
+        list(thresholds.get("by_level", [])) for thresholds in (bundle.manifest["thresholds"], manifest["thresholds"])
+    )
+    if now[: len(before)] != before[: len(now)]:
+        print(f"levels are published from {_listed(now)} on (before: {_listed(before)}), since nodes have moved up")
     print(f"{made_at}: {len(made.moved):,} of {len(bundle.labels):,} labels moved, {len(manifest['labels']):,} now")
     if settings.promote:
-        before = move_current(str(folder), manifest["version"])
+        version_before = move_current(str(folder), manifest["version"])
         print(
-            f"{folder}/current says {manifest['version']} (before: {before}); the next night gives every row its label, in one commit"
+            f"{folder}/current says {manifest['version']} (before: {version_before}); the next night gives every row its label, in one commit"
         )
     return 0
+
+
+def _listed(thresholds: Sequence[float]) -> str:
+    return ", ".join(f"{threshold:.3g}" for threshold in thresholds)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from lib.model.bundle import (
 )
 from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
+from lib.model.tree import Path as Levels
 from lib.model.tree import Tree, in_tree_order, path_of
 
 HEADER = ["old", "new"]
@@ -47,10 +49,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Relabelling:
-    """labels: of every label of a bundle the one it becomes; split: labels that stay as they are, since they become several, and which."""
+    """What becomes of each label of a bundle.
+
+    Args:
+        labels: of every label the one it becomes. split: labels that stay as they are, since they become several, and which.
+        starts: of every label that becomes another, how many levels the start of it has that is called new; 1 where labels are no paths.
+    """
 
     labels: Mapping[str, str]
     split: Mapping[str, Sequence[str]]
+    starts: Mapping[str, int]
 
     @property
     def moved(self) -> dict[str, str]:
@@ -118,6 +126,7 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[
             becomes[old].append(new)
     found: dict[str, str] = {}
     split: dict[str, Sequence[str]] = {}
+    starts: dict[str, int] = {}
     used: set[str] = set()
     above = Tree(tuple(labels), separator).ancestors if separator else {label: [label] for label in labels}
     for label in labels:
@@ -128,10 +137,11 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[
             used.add(start)
             if len(becomes[start]) == 1:
                 found[label] = becomes[start][0] + above[label][-1][len(start) :]
+                starts[label] = above[label].index(start) + 1
             else:
                 split[label] = becomes[start]
     _check_used(used, becomes, labels, where)
-    made = Relabelling(found, split)
+    made = Relabelling(found, split, starts)
     if not made.moved and not split:
         raise InputError(f"Expected labels that change in {where}, found none; correct it.")
     if len(set(found.values())) < 2:
@@ -213,9 +223,41 @@ def _thresholds(bundle: Bundle, made: Relabelling, labels: Sequence[str], separa
     found = {**old, "by_label": by_label}
     found["promises"] = [] if made.merged else [_renamed(promise, made) for promise in old.get("promises", [])]
     if separator:
-        levels, known = max(len(path_of(label, separator)) for label in labels), list(old["by_level"])
-        found |= {"by_level": [*known, *[known[-1]] * levels][:levels], "level_promises": []}
+        found |= {"by_level": _by_level(old["by_level"], made, separator), "level_promises": []}
     return found
+
+
+def _by_level(known: Sequence[float], made: Relabelling, separator: str) -> list[float]:
+    """Thresholds of the levels, none lower than the one above it: of each the greatest that a node had which stands there now.
+
+    A node that is new counts as the parts that it is made of: as sure as these, it is no better founded.
+    """
+    paths = {old: (path_of(old, separator), path_of(new, separator)) for old, new in made.labels.items()}
+    levels = max(len(after) for _, after in paths.values())
+    found = [*known, *[known[-1]] * levels][:levels]
+    together: dict[Levels, Levels] = {}
+    for before, after in paths.values():
+        for end in range(1, len(before) + 1):
+            node = before[:end]
+            together[node] = _in_common(together.get(node, after), after)
+    stayed = {after[:end] for before, after in paths.values() for end in range(1, len(_in_common(before, after)) + 1)}
+    for label in made.moved:
+        before, after = paths[label]
+        start = made.starts[label]
+        there = start + len(after) - len(before)
+        for level in range(len(after)):
+            if level >= there - 1:
+                found[level] = max(found[level], known[level - there + start])
+            elif after[: level + 1] not in stayed:
+                # The largest part that has come as a whole.
+                ends = (end for end in range(1, len(before)) if together[before[:end]][: level + 1] == after[: level + 1])
+                found[level] = max(found[level], known[next(ends, len(before)) - 1])
+    return list(accumulate(found, max))
+
+
+def _in_common(one: Levels, other: Levels) -> Levels:
+    """The levels that two paths begin with."""
+    return tuple(level for level, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _renamed(promise: Mapping[str, Any], made: Relabelling) -> dict[str, Any]:

@@ -164,6 +164,41 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     assert Bundle(found, "", shipped.files).tree.is_ordered
 
 
+@pytest.mark.parametrize(
+    ("changes", "by_level"),
+    [
+        # Names change, and nothing else.
+        ([("Goods", "Wares"), ("Goods > Toys", "Wares > Games")], [0.5, 0.9, 0.95]),
+        # A node that was deeper.
+        ([("Goods > House", "Home")], [0.9, 0.95]),
+        ([("Goods > House > Small", "Small")], [0.95, 0.95, 0.95]),
+        # So is a new one above it, unless all of a branch has come to it, if by its leaves.
+        ([("Goods > House", "Home > House")], [0.9, 0.9, 0.95]),
+        ([("Goods > House > Small", "Home > Small"), ("Goods > House > Large", "Home > Large")], [0.9, 0.95]),
+        (
+            [
+                ("Goods > House > Small", "A > H > Small"),
+                ("Goods > House > Large", "A > H > Large"),
+                ("Goods > Toys", "A > Toys"),
+            ],
+            [0.5, 0.9, 0.95],
+        ),
+        # One that others come to is what it was.
+        ([("Goods > House", "Media > House")], [0.5, 0.9, 0.95]),
+        ([("Goods > House", "Media")], [0.9, 0.95]),
+        # Down a level is no stricter than what was there, and below all levels as strict as the last.
+        ([("Goods", "All > Goods")], [0.5, 0.9, 0.95, 0.95]),
+    ],
+)
+def test_levels_are_as_strict_as_the_nodes_that_stand_there_now(shipped: Bundle, changes, by_level) -> None:
+    labels = ("Goods > House > Large", "Goods > House > Small", "Goods > Toys", "Media")
+    thresholds = {**shipped.manifest["thresholds"], "by_level": [0.5, 0.9, 0.95], "by_label": {}, "promises": []}
+    manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
+    made = relabelling(labels, " > ", [Change(*change) for change in changes], "c.csv")
+    found, _ = relabelled_files(replace(shipped, manifest=json.loads(json.dumps(manifest))), str(SHIPPED), made)
+    assert found["thresholds"]["by_level"] == by_level
+
+
 def test_names_are_read_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_bytes('old,new\r\n"Books","Media\nand\u2028more"\r\n\r\n A , > B > \r\n'.encode())
     changes = read_changes(str(tmp_path / "c.csv"))
