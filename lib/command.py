@@ -169,8 +169,8 @@ SPARK_IS_GONE = (
     "Expected Spark to run to the end, found it stopped (by a signal, by the cluster, or out of memory); "
     "the table holds the last whole night, run again."
 )
-# What Spark says where its context was stopped under a run, as by `yarn application -kill`.
-STOPPED = ("SparkContext was shut down", "stopped SparkContext")
+# What Spark says where its context was stopped under a run, as by `yarn application -kill` or a signal to its JVM.
+STOPPED = ("SparkContext was shut down", "stopped SparkContext", "No active or default Spark session found")
 
 
 def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Sequence[str] | None = None) -> int:
@@ -216,7 +216,7 @@ def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
     fault = place_fault(error) or input_fault(error)
     if fault:
         return fault, InputError.exit_code
-    if _spark_is_gone(error):
+    if spark_is_gone(error):
         return SPARK_IS_GONE + pointer("no-memory"), 1
     return f"{_first_line(error)} (run again with --debug for the stack trace).", 1
 
@@ -285,8 +285,11 @@ def _without_scheme(uri: str) -> str:
     return re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", uri)
 
 
-def _spark_is_gone(error: Exception) -> bool:
-    """py4j raises its network error where the JVM does not answer, or a plain Py4JError without anything from Java."""
+def spark_is_gone(error: Exception) -> bool:
+    """Whether an error means that no job can go on in this process: its JVM or its session has ended.
+
+    py4j raises its network error where the JVM does not answer, or a plain Py4JError without anything from Java.
+    """
     kind, text = type(error).__name__, str(error)
     if kind in ("Py4JNetworkError", "ConnectionRefusedError") or (kind == "Py4JError" and "Trace:" not in text):
         return True

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyspark.sql import SparkSession
 
-from lib.command import sentence_of
-from lib.errors import GuardrailError, InputError
+from lib.command import SPARK_IS_GONE, sentence_of, spark_is_gone
+from lib.errors import CategorizerError, GuardrailError, InputError
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.plan import Outcome, Plan
@@ -21,6 +21,8 @@ from lib.tables.target import Tables
 
 # Rounds that fail one after the other: what does not pass by then, such as a delivery under way, needs a person.
 MOST_FAILED = 3
+# Between two rounds, seconds from one look whether Spark is still there to the next.
+LOOK = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,35 @@ class Inputs:
         return self.source.version, self.source.reading, self.bundle.digest
 
 
+def wait_beside(spark: SparkSession, seconds: float) -> None:
+    """Pass the seconds, for as long as Spark is there.
+
+    Raises:
+        CategorizerError: its JVM or its context has ended, as by a signal: what waits for it would be left behind.
+    """
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK))
+        _check_there(spark)
+
+
+def _check_there(spark: SparkSession) -> None:
+    jsc: Any = spark.sparkContext._jsc
+    try:
+        ended = jsc.sc().isStopped()
+    except Exception:  # no answer is one
+        ended = True
+    if ended:
+        raise CategorizerError(SPARK_IS_GONE, see="no-memory")
+
+
 def stream(
     spark: SparkSession,
     resolve: Callable[[], Inputs],
     every: float,
     tell: Callable[[Outcome, Tables], None],
     told: Told,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[SparkSession, float], None] = wait_beside,
 ) -> NoReturn:
     """Run a night whenever source or model have changed, until the process is ended.
 
@@ -56,6 +80,7 @@ def stream(
         wait: passes the seconds.
     Raises:
         GuardrailError: a night was held back.
+        CategorizerError: Spark has ended.
         Exception: what the first round failed with, or each of MOST_FAILED in a row.
     """
     seen, failed = None, 0
@@ -72,11 +97,12 @@ def stream(
         except GuardrailError:
             raise
         except Exception as error:
+            _check_there(spark)
             failed += 1
-            if seen is None or failed == MOST_FAILED:
+            if seen is None or failed == MOST_FAILED or spark_is_gone(error):
                 raise
             told.say(f"a round failed, the next one is in {every:g} s: {redacted(sentence_of(error, None)[0])}")
-        wait(every)
+        wait(spark, every)
 
 
 def _check_versioned(source: Source) -> None:

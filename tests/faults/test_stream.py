@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +48,21 @@ def test_a_stream_killed(
     told.saw(
         "round whole, ledger row added by the next stream" if committed else "old rows, the next stream published the round"
     )
+
+
+@pytest.mark.fault(
+    "`--mode stream`: SIGTERM or SIGHUP to Spark's JVM between two rounds",
+    "exit 1 and a sentence at once, whatever `--every` says; no process is left",
+    "exit 1, sentence, no process left",
+)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stream_whose_jvm_is_ended(spark, lake: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    # The second look, an hour later, would be too late.
+    stream = Night(tmp_path / "night", "", arguments(tmp_path / "first.parquet", lake, "--mode", "stream", "--every", "3600"))
+    until(lambda: "waiting for changes" in stream.said() or stream.process.poll() is not None, "the end of the first round")
+    (jvm,) = stream.processes("java")
+    os.kill(jvm, sent)
+    assert stream.end() == 1
+    until(lambda: not stream.processes(), "the end of the stream's processes")
+    assert "error: Expected Spark to run to the end, found it stopped" in stream.said()
+    assert hashes_in(spark, lake) == titles_hash(FIRST)

@@ -28,7 +28,7 @@ def streamed(monkeypatch, tmp_path: Path) -> Callable[..., int]:
     def start(source: object, *options: str, between: list[Callable[[], object]], model: object = SHIPPED) -> int:
         left = [*between]
 
-        def wait(seconds: float) -> None:
+        def wait(_: object, seconds: float) -> None:
             assert seconds == 5
             if not left:
                 raise KeyboardInterrupt

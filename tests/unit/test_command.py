@@ -113,6 +113,7 @@ def test_spark_that_is_gone_is_told(capsys) -> None:
         Py4JNetworkError("Error while sending or receiving"),
         Py4JError("An error occurred while calling o1.collect"),
         Exception("org.apache.spark.SparkException: Job 3 cancelled because SparkContext was shut down"),
+        Exception("org.apache.spark.SparkException: [INTERNAL_ERROR] No active or default Spark session found SQLSTATE: XX000"),
     ):
         code, text = ends(error, capsys)
         assert code == 1
