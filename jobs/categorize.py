@@ -31,12 +31,15 @@ from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
 from lib.scoring.stream import Inputs, stream
 from lib.scoring.verification import verify
 from lib.session import spark_session
-from lib.settings import ABOVE_0, JobSettings, Names, as_record, at_least, option
+from lib.settings import JobSettings, Names, Range, as_record, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate, locate_to_write
 from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, tables_of
+
+# What a clock can tell beyond hangs on the machine.
+UP_TO_A_YEAR = Range("above 0 and of at most 31536000 (a year)", lambda value: 0 < value <= 31_536_000)
 
 
 def guard(help: str, limit: float) -> Any:
@@ -60,7 +63,9 @@ class CategorizeSettings(JobSettings):
         default="incremental",
         choices=(*MODES, STREAM),
     )
-    every: float = option("with --mode stream: seconds from one look at the source to the next", default=60.0, within=ABOVE_0)
+    every: float = option(
+        "with --mode stream: seconds from one look at the source to the next, at most a year", default=60.0, within=UP_TO_A_YEAR
+    )
     engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
         "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING

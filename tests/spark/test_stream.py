@@ -237,3 +237,9 @@ def test_a_view_cannot_be_streamed(spark, streamed, tmp_path, capsys) -> None:
 def test_what_is_for_a_single_night_is_refused(tmp_path, capsys, option) -> None:
     assert run(tmp_path / "in", tmp_path / "lake", "--mode", "stream", *option) == 2
     assert f"Expected --mode stream without {option[0]}, which is for a single night" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("every", ["1e10", "31536001", "inf", "0", "-5"])
+def test_seconds_that_nobody_waits(tmp_path, capsys, every) -> None:
+    assert run(tmp_path / "in", tmp_path / "lake", "--mode", "stream", "--every", every) == 2
+    assert f"Expected --every above 0 and of at most 31536000 (a year), found {float(every)}" in capsys.readouterr().err
