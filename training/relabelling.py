@@ -142,11 +142,21 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[
                 split[label] = becomes[start]
     _check_used(used, becomes, labels, where)
     made = Relabelling(found, split, starts)
-    if not made.moved and not split:
-        raise InputError(f"Expected labels that change in {where}, found none; correct it.")
+    if not made.moved:
+        raise InputError(_nothing_moves(split, where))
     if len(set(found.values())) < 2:
         raise InputError(f"Expected at least two labels to be left, found all merged into one by {where}; correct it.")
     return made
+
+
+def _nothing_moves(split: Iterable[str], where: str) -> str:
+    named = ", ".join(map(repr, [*split][:MOST_NAMED]))
+    if not named:
+        return f"Expected labels that change in {where}, found none; correct it."
+    return (
+        f"Expected labels that get another name in {where}, found only such as become several ({named}), which a training on the new "
+        f"labels can tell apart; train a model on these."
+    )
 
 
 def _check_used(used: set[str], becomes: Iterable[str], labels: Sequence[str], where: str) -> None:

@@ -126,7 +126,11 @@ def test_current_stays_where_asked(models: Path, relabel) -> None:
         ([(" Media>Books", "Books")], None, None),
         ([("Media  > Books ", "Books")], [*PATHS[:2], "Books", "Media > Films"], []),
         ([("Media > Books", "Media"), ("Media > Films", "Media")], [*PATHS[:2], "Media", "Media"], []),
-        ([("Media", "Books"), ("Media", "Films")], list(PATHS), list(PATHS[2:])),
+        (
+            [("Media", "Books"), ("Media", "Films"), ("Home", "House")],
+            ["House > Kitchen", "House > Kitchen > Kettles", *PATHS[2:]],
+            list(PATHS[2:]),
+        ),
         ([("Home > Kitchen", "Home"), ("Home", "Home > Kitchen")], ["Home", "Home > Kettles", *PATHS[2:]], None),
     ],
 )
@@ -221,6 +225,7 @@ def test_added_up() -> None:
         ("old,new\nBooks,\n", "Expected an old and a new label in line 2 of"),
         ("old,new\n", "Expected labels that change in"),
         ("old,new\nBooks,Books\n", "Expected labels that change in"),
+        ("old,new\nBooks,Novels\nBooks,Textbooks\n", "found only such as become several ('Books'), which a training"),
         ("old,new\nBook,Media\n", "found 'Book' that it does not have"),
         ("old,new\nBooks,A\nHousehold,A\nElectronics,A\nClothing & Accessories,A\n", "Expected at least two labels to be left"),
     ],
