@@ -31,7 +31,7 @@ from lib.tables.file_checks import (
     inspected,
     text_of,
 )
-from lib.tables.json_checks import check_one_object_a_line, check_one_spelling, check_whole_numbers
+from lib.tables.json_checks import check_objects, check_one_object_a_line, check_one_spelling, check_whole_numbers
 from lib.tables.listing import (
     LITERAL_PATHS,
     File,
@@ -165,8 +165,9 @@ def read_json(of: Files) -> DataFrame:
     except InputError:
         raise
     except Exception:
-        # Spark's parser refuses bytes that are no text, but does not say where they are.
+        # Spark's parser refuses bytes that are no text, and lines that are no objects, but does not say where they are.
         check_encoding(of.spark, inspected(lines, of.files, encoding, ()), encoding)
+        check_objects(reader, of.location.uri)
         raise
     try:
         return reader.schema(schema).json(of.location.uri)

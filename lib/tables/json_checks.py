@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.tables.file_checks import files_with
+from lib.tables.listing import path_in_metadata
 
 # Spark takes single quotes as well.
 _TOKEN = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [\[{] | [\]}] """, re.DOTALL | re.VERBOSE)
 _STRING = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' """, re.DOTALL | re.VERBOSE)
 # What may be spelled in several ways, and how it shows in a text; a pattern for Java and Python.
 _NOT_WHOLE = r"[0-9][.eE]|-0"
+
+# Keys that no line has.
+ANY, BAD = "any\n", "bad\n"
 
 
 def _may_hold_more(line: Column) -> Column:
@@ -74,6 +79,24 @@ def check_whole_numbers(lines: DataFrame, line: Column, encoding: str) -> None:
         raise InputError(
             f"Expected JSON lines without numbers such as 1.10, which Spark before 4.0 reads as 1.1, in {path}, found some; write them in "
             f"quotes, deliver Parquet or CSV, or take Spark 4.0 or newer."
+        )
+
+
+def check_objects(reader: Any, uri: str) -> None:
+    """Refuse files with a line that Spark's parser does not take, such as one that is half written; its own error names none of them.
+
+    Args:
+        reader: a DataFrameReader as it reads the lines, without a schema.
+    Raises:
+        InputError: names a file.
+    """
+    kept = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": BAD}
+    lines = reader.options(**kept).schema(f"`{ANY}` string, `{BAD}` string").json(uri)
+    # Without a column that lines may have, Spark does not say which are bad.
+    for row in lines.where(F.col(BAD).isNotNull()).select(ANY, BAD, F.col("_metadata.file_path").alias("file")).take(1):
+        raise InputError(
+            f"Expected one JSON object a line in {path_in_metadata(row['file'])}, found a line that is none, such as one that is half "
+            f"written; correct the file, or deliver it again."
         )
 
 

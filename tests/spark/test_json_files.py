@@ -84,6 +84,17 @@ def test_a_column_of_the_folder_and_of_the_lines(spark, tmp_path: Path) -> None:
         titles(spark, delivered(tmp_path / "in", {"title=lamp/a.json": CHAIR}))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize(
+    "half", ['{"product_id": "3", "ti', '{"product_id": "3", "title": "Stu', '{"product_id": "3",', "[", '{"product_id": {']
+)
+@pytest.mark.fault("a JSON line that is half written, in one file of several", "exit 2, the file named", "file named")
+def test_half_a_line(spark, tmp_path: Path, half: str, encoding: str) -> None:
+    source = delivered(tmp_path / "in", {"a.json": f"{LAMP}\n", "b.json": f"{CHAIR}\n{half}", "c.json": f"{LAMP}\n"})
+    with pytest.raises(InputError, match=r"one JSON object a line in .*b\.json, found a line that is none"):
+        titles(spark, source, encoding=encoding)
+
+
 @pytest.mark.parametrize("text", ["5\n", '"x"\n', f"{LAMP}\n5\n"])
 def test_lines_that_are_no_objects(spark, tmp_path: Path, text: str) -> None:
     with pytest.raises(Exception, match="JSON") as caught:
