@@ -35,7 +35,7 @@ from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 
 LENGTH = "length_"
 # Beside columns of the source, of which none is called so.
-KNOWN, STAYS = "known content\n", "stays\n"
+KNOWN, STAYS, FEW = "known content\n", "stays\n", "few\n"
 # Products whose categories are compared with those before, where more than these are scored again: their share is then known to half
 # a point.
 ENOUGH_TO_TELL = 50_000
@@ -159,8 +159,8 @@ def _rows_of(ids: DataFrame, count: int, rows: DataFrame, product_id: Column) ->
     """The rows of these ids, told by their KEY. count: how many ids there are."""
     if not count:
         return rows.limit(0)
-    few = ids.select(*[F.col(name).alias(f"of_{name}") for name in KEY])
+    few = ids.select(*[F.col(name).alias(f"{FEW}{name}") for name in KEY])
     if count <= MOST_IDS_TO_BROADCAST:
         few = few.hint("broadcast")
-    same = [hashed == F.col(f"of_{name}") for name, hashed in zip(KEY, hashes_of(product_id), strict=True)]
+    same = [hashed == F.col(f"{FEW}{name}") for name, hashed in zip(KEY, hashes_of(product_id), strict=True)]
     return rows.join(few, same, "left_semi")

@@ -56,6 +56,18 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     assert column("stock") == {"1": 7, "2": 9, "3": None}
 
 
+def test_columns_of_any_name_beside_copies_and_changes(spark, tmp_path: Path) -> None:
+    source, lake = f"delta.`{tmp_path / 'source'}`", tmp_path / "lake"
+    spark.sql(f"CREATE TABLE {source} (product_id string, title string, of_hash string, of_more string) USING delta")
+    spark.sql(f"INSERT INTO {source} VALUES ('1', 'steel kettle', 'a', 'b'), ('2', 'usb cable', 'c', 'd')")
+    assert run(tmp_path / "source", lake, "--carry", "of_hash") == 0
+    spark.sql(f"INSERT INTO {source} VALUES ('1', 'steel kettle', 'a', 'f')")
+    spark.sql(f"UPDATE {source} SET of_hash = 'g' WHERE product_id = '2'")
+    assert run(tmp_path / "source", lake, "--carry", "of_hash") == 0
+    rows = spark.read.format("delta").load(str(lake)).collect()
+    assert {row["product_id"]: row["of_hash"] for row in rows} == {"1": "a", "2": "g"}
+
+
 def test_a_kept_value_that_the_new_type_does_not_hold_is_null(spark, tmp_path: Path) -> None:
     source, lake = tmp_path / "in.parquet", tmp_path / "lake"
     assert run(catalogue(source, price=[1.0, 2.9, 3.0]), lake, "--carry", "price") == 0
