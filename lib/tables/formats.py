@@ -203,6 +203,8 @@ def read_csv(of: Files) -> DataFrame:
         by_header.setdefault(header_of(of.spark, file, encoding, delimiter), []).append(file.path)
     names = {header: _names_of_header(of.spark, header, of.options) for header in by_header}
     there = {path: names[header] for header, paths in by_header.items() for path in paths}
+    for header, paths in by_header.items():
+        _check_once(of, header, names[header], paths[0])
     # The parser would miss the column among the fields of a row.
     folders = _folder_keys(of)
     check_none_twice(there, folders, sorted(folders), of.location.given)
@@ -244,10 +246,35 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
 
 def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
     """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
-    lines: Any = frame_of(spark, pa.table({"value": [header]}))._jdf
+    return list(_parsed(spark, header, _csv_options(options, UTF_8)).columns())
+
+
+def _parsed(spark: SparkSession, text: str, options: Mapping[str, Any]) -> Any:
+    """Lines of a CSV file as a DataFrame of Java's."""
+    lines: Any = frame_of(spark, pa.table({"value": [text]}))._jdf
     strings = java_class(spark, "org.apache.spark.sql.Encoders").STRING()
-    reader: Any = spark.read.options(**{**_csv_options(options, UTF_8), "multiLine": False})
-    return list(reader._jreader.csv(getattr(lines, "as")(strings)).columns())
+    reader: Any = spark.read.options(**{**options, "multiLine": False})
+    return reader._jreader.csv(getattr(lines, "as")(strings))
+
+
+def _check_once(of: Files, header: str, names: Sequence[str], path: str) -> None:
+    """Refuse a header with a wanted column twice: Spark numbers such columns, so that none has the name.
+
+    Raises:
+        InputError: names the file.
+    """
+    lacking = {name.lower() for name in of.options.wanted} - {name.lower() for name in names}
+    if not lacking or of.options.columns:
+        return
+    rows = _parsed(of.spark, header, {**_csv_options(of.options, UTF_8), "header": False}).takeAsList(1)
+    # Of blanks alone there is no line.
+    written = [row.get(i) or "" for row in rows for i in range(row.size())]
+    for name in of.options.wanted:
+        spellings = [field for field in written if field.lower() == name.lower()]
+        if len(spellings) > 1:
+            raise InputError(
+                f"Expected the column {name} once in the header of {path}, found {' and '.join(spellings)}; give each column a name of its own."
+            )
 
 
 def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:

@@ -37,6 +37,28 @@ def test_a_text_that_is_never_closed(spark, tmp_path: Path, text: str, delimiter
 
 
 @pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("product_id,title,TITLE", "title and TITLE"),
+        ('product_id,"title",,title', "title and title"),
+        ("\ufeffTitle,product_id,title", "Title and title"),
+    ],
+)
+@pytest.mark.fault(
+    "a CSV header with a column that the job asks for twice, in one spelling or in two",
+    "exit 2, the file and both spellings named",
+    "file and spellings named",
+)
+def test_a_column_twice_in_a_header(spark, tmp_path: Path, header: str, found: str) -> None:
+    source = delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n", "b.csv": f"{header}\n"})
+    with pytest.raises(InputError, match=rf"the column title once in the header of .*b\.csv, found {found};"):
+        titles(spark, source)
+    # Another one does not matter.
+    other = delivered(tmp_path / "other", {"a.csv": "product_id,title,size,SIZE\n1,lamp,2,3\n"})
+    assert titles(spark, other) == {"1": "lamp"}
+
+
+@pytest.mark.parametrize(
     ("text", "title", "delimiter"),
     [
         ('product_id,title\n1,"lamp,"\n', "lamp,", ","),
