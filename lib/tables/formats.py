@@ -20,7 +20,7 @@ from pyspark.sql.types import StructType
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.pairs.offered import EXACT_JSON, frame_of, without_trailing
+from lib.pairs.offered import frame_of, without_trailing
 from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
 from lib.tables.file_checks import (
     UTF_8,
@@ -153,8 +153,7 @@ def read_json(of: Files) -> DataFrame:
         check_none_lacks(there, wanted[:1], of.location.given)
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
     check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
-    if not EXACT_JSON:
-        check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
+    check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
     # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
     options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
     if ends:
