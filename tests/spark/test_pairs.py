@@ -78,7 +78,7 @@ def test_numbers_of_json_that_an_older_spark_would_spell_anew(
     spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, whole: bool
 ) -> None:
     (tmp_path / "in.json").write_text(line + "\n")
-    monkeypatch.setattr("lib.tables.formats.EXACT_JSON", False)
+    monkeypatch.setattr("lib.tables.json_checks.EXACT_JSON", False)
     options = ReadOptions(wanted=("id",))
     if whole:
         assert read_source(spark, locate(spark, str(tmp_path / "in.json")), options).frame.collect()[0]["id"] == "110"
