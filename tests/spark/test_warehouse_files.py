@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.publish import PublishSettings
+from lib.errors import InputError
 from lib.tables.locations import locate
 from lib.warehouse.files.folder import Folder
 from schemas.tables import PUBLISHED_CORRECTIONS
@@ -385,14 +387,20 @@ def test_a_folder_of_any_name(lake, tmp_path, name) -> None:
     assert rows_in(tmp_path / name).keys() == SECOND.keys()
 
 
+@pytest.mark.parametrize("root", ["/", "file:///", "s3a://lake", "s3a://lake/"])
+def test_a_root_is_no_folder_for_files(root) -> None:
+    """Without a publication, which would write there if it were let."""
+    with pytest.raises(InputError, match=f"below the root of a file system or bucket in --to, found {root}; choose another"):
+        PublishSettings(target="lake/categorized", to=root)
+
+
+def test_a_database_without_a_name_is_no_root() -> None:
+    assert not PublishSettings(target="lake/categorized", to="postgresql:///").to_files
+
+
 @pytest.mark.parametrize(
     ("to", "because"),
     [
-        ("/", "Expected a folder below the root of a file system or bucket in --to, found /; choose another."),
-        (
-            "s3a://lake",
-            "Expected a folder below the root of a file system or bucket in --to, found s3a://lake; choose another.",
-        ),
         ("FOLDER/in.parquet", "at FOLDER/in.parquet, found a file; correct --to."),
         ("FOLDER/in.parquet/x/y/", "found the file file:FOLDER/in.parquet on the way there; correct --to."),
         ("/dev/null/x", "found the file file:/dev/null on the way there; correct --to."),
