@@ -73,7 +73,8 @@ def test_a_change_asks_for_them(root: Path, change: str) -> None:
         case "renamed":
             script.rename(script.with_name("on_clusters.sh"))
         case "added":
-            script.with_name("more.sh").touch()
+            (root / "conf").mkdir()
+            (root / "conf" / "more.properties").touch()
     assert not passed_as_they_are(root)
 
 
