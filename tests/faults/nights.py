@@ -218,4 +218,6 @@ def workers_pythons(folder: Path) -> set[Path]:
             return Path()
 
     daemons = processes(lambda command, _: "pyspark.daemon" in command)
-    return {target(pid, "exe") for pid in daemons if target(pid, "cwd").is_relative_to(folder)} - {Path()}
+    found = {target(pid, "exe") for pid in daemons if target(pid, "cwd").is_relative_to(folder)}
+    # The shell that starts one has the same command line.
+    return {path for path in found if path.name.startswith("python")}
