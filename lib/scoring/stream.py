@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pyspark.sql import SparkSession
 
 from lib.command import SPARK_IS_GONE, sentence_of, spark_is_gone
-from lib.errors import CategorizerError, GuardrailError, InputError
+from lib.errors import CategorizerError, GuardrailError, InputError, pointer
 from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.plan import Outcome, Plan
@@ -59,7 +59,7 @@ def _check_there(spark: SparkSession) -> None:
     except Exception:  # no answer is one
         ended = True
     if ended:
-        raise CategorizerError(SPARK_IS_GONE, see="no-memory")
+        raise CategorizerError(SPARK_IS_GONE + pointer("no-memory"))
 
 
 def stream(

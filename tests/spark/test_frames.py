@@ -36,11 +36,14 @@ def like_spark(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def assert_same(found: list[Row], expected: list[dict[str, object]]) -> None:
+    """The last bit of a probability hangs on the texts that it is computed beside, on some processors."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        same = {name: value for name, value in other.items() if name != "scores"}
+        same = {name: value for name, value in other.items() if name != "scores" and not isinstance(value, float)}
         assert {name: one[name] for name in same} == same
-        assert (one["scores"] or {}) == (other["scores"] or {})
+        numbers = {name: value for name, value in other.items() if isinstance(value, float)}
+        assert {name: one[name] for name in numbers} == pytest.approx(numbers, abs=1e-6)
+        assert (one["scores"] or {}) == pytest.approx(other["scores"] or {}, abs=1e-6)
 
 
 def test_texts_are_joined_as_in_spark(spark) -> None:
