@@ -20,5 +20,6 @@ class Scratch(ExitStack):
 def _let_go(kept: DataFrame) -> None:
     # Where Spark is gone its files are too, and what the run ended with is worth more than that this fails.
     with suppress(Exception):
-        # Else it may still be at it when Spark stops, which then prints a trace of its own.
-        kept.unpersist(blocking=True)
+        # On one machine Spark may still be at it when it stops, and then prints a trace of its own. On a cluster nobody waits: of an executor
+        # that was killed in this moment the answer never comes, and Spark's patience has no end.
+        kept.unpersist(blocking=str(kept.sparkSession.sparkContext.master).startswith("local"))
