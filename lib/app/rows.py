@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +171,7 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
             f"Expected a published night in the ledger {tables.runs.given}, which names the source of the texts, found none; run "
             "`categorize` first."
         )
-    settings = json.loads(runs[0].settings)
+    settings = runs[0].options
     text, _ = columns_and_markers(settings["text_columns"], fields)
     columns = CatalogueColumns(settings["id_column"], text)
     reading = ReadOptions.of_run(settings, columns.all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def drifting(good: Sequence[RunRecord]) -> list[Drift]:
     if len(good) < 2 or not good[0].category_shares:
         return []
     newest, earlier = good[0], good[1:]
-    before = yardstick(earlier, limits_of(json.loads(newest.settings or "{}"))).category_shares
+    before = yardstick(earlier, limits_of(newest.options)).category_shares
     if not before:
         return []
     now = newest.category_shares or {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -263,6 +262,6 @@ def _time(run: RunRecord) -> list[str]:
 
 
 def _settings(run: RunRecord) -> list[str]:
-    settings = {name: value for name, value in json.loads(run.settings).items() if name != RELABELLED}
+    settings = {name: value for name, value in run.options.items() if name != RELABELLED}
     shown = ((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in settings.items())
     return [f"<h2>Settings</h2><details><summary>All {len(settings)}</summary>{terms(shown)}</details>"]

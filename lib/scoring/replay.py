@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ def replay(
             f"Expected a night in --run, found {run.run_id}, which is a rollback; give the night whose rows it brought back, or leave "
             "--run out."
         )
-    settings = json.loads(run.settings)
+    settings = run.options
     bundle = _bundle(run, model or settings["model"], commit)
     columns = _columns(settings, bundle)
     read, changed = _source(spark, run, source, settings, columns)

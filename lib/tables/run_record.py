@@ -72,17 +72,18 @@ class RunRecord:
     @property
     def is_round(self) -> bool:
         """Whether it was one of many of a day (`--mode stream`)."""
-        return self._settings.get("mode") == "stream"
+        return self.options.get("mode") == "stream"
 
     @property
     def relabelled(self) -> Sequence[Mapping[str, Any]]:
         """The steps by which its model was relabelled, the oldest first; none of most."""
-        return self._settings.get(RELABELLED, ())
+        return self.options.get(RELABELLED, ())
 
     @property
-    def _settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = json.loads(self.settings or "{}")
-        return settings
+    def options(self) -> dict[str, Any]:
+        """The job's settings, and RELABELLED where there are such steps."""
+        options: dict[str, Any] = json.loads(self.settings or "{}")
+        return options
 
     def values(self) -> dict[str, Any]:
         """By column, fit for JSON."""
