@@ -41,3 +41,6 @@ class Renames:
         """Names that no label has any more -> those of now."""
         moved = {label: self._behind(label, i) for i, step in enumerate(self.steps) for label in step["labels"]}
         return {label: now for label, now in moved.items() if label not in moved.values()}
+
+
+AS_THEY_ARE = Renames()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.renames import Renames
 from lib.scoring.guardrails import Measure, Yardstick, limits_of, measures, yardstick
-from lib.scoring.record import with_names_of_now
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
 from lib.tables.locations import delta_table, files_are_gone, is_delta, rows_at
@@ -87,11 +85,10 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
             f"Expected a run of the ledger {tables.runs.given}, found {run_id or 'none'} (there are: {known}); correct --run."
         )
     commits = commits_of(spark, tables.categorized)
-    settings = json.loads(run.settings)
+    settings = run.options
     limits = limits_of(settings)
     held = _held(spark, tables, run)
-    renames = Renames(run.relabelled)
-    good = yardstick([with_names_of_now(one, renames) for one in _good_before(run, held, runs, commits)], limits)
+    good = yardstick(_good_before(run, held, runs, commits), limits, Renames(run.relabelled))
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
     told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
     rejects = _rejects(spark, tables, run)

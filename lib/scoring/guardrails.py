@@ -8,6 +8,7 @@ from itertools import islice
 from statistics import median, median_high
 from typing import Any
 
+from lib.model.renames import AS_THEY_ARE, Renames
 from lib.tables.run_record import RunRecord
 
 # Keys of the map `guarded` in a run's record; behind the colon stands a text column.
@@ -76,13 +77,18 @@ class Yardstick:
     out_of_vocabulary_share: float | None = None
     mean_confidence: float | None = None
     guarded: Mapping[str, float | None] = field(default_factory=dict)
+    renames: Renames = AS_THEY_ARE
+
+    def shares_compared(self, run: RunRecord) -> Mapping[str, float]:
+        """The shares of a run's categories under the names that `category_shares` has."""
+        return self.renames.shares_of(run.category_shares or {}, run.model_version)
 
 
-def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
-    """The medians over the last good runs. good: newest first."""
+def yardstick(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_THEY_ARE) -> Yardstick:
+    """The medians over the last good runs, their categories under the names that renames leads to. good: newest first."""
     window = list(islice(nights_of(good), limits.runs))
     if not window:
-        return Yardstick()
+        return Yardstick(renames=renames)
     rows = median_high(run.rows_in for run in window)
     # The shares of a small run that somebody let pass say little of the others.
     window = [run for run in window if run.rows_in >= limits.from_rows] or window
@@ -91,11 +97,14 @@ def yardstick(good: Sequence[RunRecord], limits: Limits) -> Yardstick:
         runs=len(window),
         rows_in=rows,
         rows_rejected=rows * (_median(run.rejected_share for run in window) or 0.0),
-        category_shares=_median_shares([run.category_shares for run in window if run.category_shares]),
+        category_shares=_median_shares(
+            [renames.shares_of(run.category_shares, run.model_version) for run in window if run.category_shares]
+        ),
         review_share=_median(run.review_share for run in window),
         out_of_vocabulary_share=_median(run.out_of_vocabulary_share for run in window),
         mean_confidence=_median(run.mean_confidence for run in window),
         guarded={key: _median((run.guarded or {}).get(key) for run in window) for key in keys},
+        renames=renames,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -46,16 +46,15 @@ def run_record(
     scored: Sequence[Group],
     unchanged: Sequence[Group],
     good: Yardstick,
-    renames: Renames,
 ) -> RunRecord:
     """What is counted: of the scored rows; shares of all rows of the source, also of those that stay as they are.
 
     Args:
-        good: the yardstick that `drift` is measured from. renames: to the names that it has.
+        good: the yardstick that `drift` is measured from.
     """
     groups = [*scored, *unchanged]
     shares, before = category_shares(groups), good.category_shares
-    compared = renames.shares_of(shares, bundle.model_version)
+    compared = good.renames.shares_of(shares, bundle.model_version)
     relabelled = {RELABELLED: list(bundle.renames.steps)} if bundle.is_relabelled else {}
     return RunRecord(
         run_id=run_id(started),
@@ -85,23 +84,20 @@ def run_record(
 
 
 def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
-    """What a bundle, or one of the last runs', tells of how labels were renamed: behind a rollback only they know. runs: newest first."""
-    return next((Renames(run.relabelled) for run in runs if run.relabelled and not bundle.renames.steps), bundle.renames)
-
-
-def with_names_of_now(run: RunRecord, renames: Renames) -> RunRecord:
-    """A run with its categories under the names that all are compared by."""
-    shares = run.category_shares
-    return replace(run, category_shares=renames.shares_of(shares, run.model_version)) if shares else run
-
-
-def labels_text(before: Mapping[str, float], bundle: Bundle, renames: Renames) -> str:
-    """Which categories of the last nights a bundle does not know, and which of its own no row had; empty where they are the same.
+    """How labels were renamed, by a bundle, or by the newest run whose model went on from there: behind a rollback only it knows.
 
     Args:
-        before: shares of the rows, by category, under the names of now.
+        runs: newest first.
     """
-    labels = list(dict.fromkeys(renames.name_of(label, bundle.model_version) for label in bundle.labels))
+    steps = list(bundle.renames.steps)
+    later = (run.relabelled for run in runs if len(run.relabelled) > len(steps) and run.relabelled[: len(steps)] == steps)
+    return Renames(next(later, steps))
+
+
+def labels_text(good: Yardstick, bundle: Bundle) -> str:
+    """Which categories of the last nights a bundle does not know, and which of its own no row had; empty where they are the same."""
+    before = good.category_shares or {}
+    labels = list(dict.fromkeys(good.renames.name_of(label, bundle.model_version) for label in bundle.labels))
     known = set(labels)
     gone = sorted((label for label in before if label not in known), key=lambda label: -before[label])
     new = [label for label in labels if label not in before]

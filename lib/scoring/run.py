@@ -16,7 +16,6 @@ from lib.errors import BundleError, GuardrailError, InputError
 from lib.failpoints import reached
 from lib.identifiers import column
 from lib.model.bundle import Bundle
-from lib.model.renames import Renames
 from lib.model.tree import Tree
 from lib.pairs.offered import tried_cast
 from lib.redaction import redacted
@@ -32,7 +31,7 @@ from lib.scoring.input_checks import check_input
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
-from lib.scoring.record import label_changes, labels_text, renames_of, run_record, with_names_of_now
+from lib.scoring.record import label_changes, labels_text, renames_of, run_record
 from lib.scoring.scores import scores_kept
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
@@ -177,10 +176,10 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     reached("scored")
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
-    good, renames = _good(run, found)
-    _tell_of_labels(run, found, good, renames)
+    good = _good(run, found)
+    _tell_of_labels(run, found, good)
     gone = _look_for_gone(run, found, selection, scratch)
-    record = _record(run, found, selection, scored, gone, good, renames)
+    record = _record(run, found, selection, scored, gone, good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
     faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
@@ -374,19 +373,17 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(
-    run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick, renames: Renames
-) -> RunRecord:
-    """What the ledger will say of the run. good: what it is measured by, under the names that renames leads to."""
+def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick) -> RunRecord:
+    """What the ledger will say of the run. good: what it is measured by."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
     counted = run_record(
-        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good, renames
+        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good
     )
     guarded = {
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
         **_moved(selection, scored.groups),
-        **_fallen(run, with_names_of_now(counted, renames), good),
+        **_fallen(run, counted, good),
         **_shares_of_ids(run, found, selection),
     }
     return replace(
@@ -399,7 +396,7 @@ def _record(
     )
 
 
-def _good(run: Run, found: Found) -> tuple[Yardstick, Renames]:
+def _good(run: Run, found: Found) -> Yardstick:
     """What the run is measured by: published runs of the history, and of the ledger where that was cut off or copied away, or where
     all that was looked at are rounds of a few days.
 
@@ -409,14 +406,13 @@ def _good(run: Run, found: Found) -> tuple[Yardstick, Renames]:
     if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
         # By the history first: of a rolled back night only that tells.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
-    renames = renames_of(run.bundle, runs)
-    return yardstick([with_names_of_now(one, renames) for one in runs], run.plan.limits), renames
+    return yardstick(runs, run.plan.limits, renames_of(run.bundle, runs))
 
 
-def _tell_of_labels(run: Run, found: Found, good: Yardstick, renames: Renames) -> None:
+def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
     """Before it publishes: which categories come and go with another model."""
     if good.category_shares and not _is_last_model(run.bundle, found.state):
-        told = labels_text(good.category_shares, run.bundle, renames)
+        told = labels_text(good, run.bundle)
         if told:
             run.told.say(told)
 
@@ -437,7 +433,8 @@ def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
 
 def _fallen(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
     """The category, or the level above some, that lost most of its rows since the last good runs."""
-    now, before = ({name: share * one.rows_in for name, share in (one.category_shares or {}).items()} for one in (record, good))
+    now = {name: share * record.rows_in for name, share in good.shares_compared(record).items()}
+    before = {name: share * good.rows_in for name, share in (good.category_shares or {}).items()}
     # Of all names: the last nights may have had some that this bundle does not know.
     names = Tree((*now, *before), run.bundle.tree.separator).ancestors if run.bundle.tree else {}
     return fallen(now, before, names) if now else {}

@@ -19,6 +19,8 @@ from lib.command import run_command
 from lib.errors import BundleError, InputError
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.engines import build_engine, check_golden_rows
+from lib.scoring.record import renames_of
+from lib.tables.run_record import RELABELLED, RunRecord
 from tests.conftest import SHIPPED
 from training.relabelling import Change, added_up, read_changes, relabelled_files, relabelling
 
@@ -99,6 +101,21 @@ def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
     # Of another training: names that stand for something today do so there too.
     assert bundle.renames.name_of("Electronics", "another/1") == "Electronics"
     assert bundle.renames.name_of("Books", "another/1") == "Electronics"
+
+
+def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, shipped: Bundle) -> None:
+    assert relabel(("Books", "Media")) == 0
+    once = load_bundle(str(models))
+    assert relabel(("Media", "Print")) == 0
+    twice = load_bundle(str(models))
+    steps = json.loads(json.dumps(list(twice.renames.steps)))
+    runs = [RunRecord("b", "published"), RunRecord("a", "published", settings=json.dumps({RELABELLED: steps}))]
+    for bundle in (shipped, once, twice):
+        assert renames_of(bundle, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
+    assert renames_of(once, runs[:1]).name_of("Books", shipped.model_version) == "Media"
+    # Of another line than the bundle's.
+    other = [RunRecord("a", "published", settings=json.dumps({RELABELLED: [*steps[1:], *steps]}))]
+    assert renames_of(once, other).name_of("Books", shipped.model_version) == "Media"
 
 
 def test_a_split_label_stays(models: Path, relabel, shipped: Bundle, capsys) -> None:
