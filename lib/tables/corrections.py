@@ -56,8 +56,11 @@ def standing(spark: SparkSession, target: Location, version: int | None = None) 
     Args:
         version: of the table of corrections; the newest if None.
     """
-    rows = _newest(spark, target, version)
-    return None if rows is None else rows.filter("category IS NOT NULL")
+    return _without_taken_back(_newest(spark, target, version))
+
+
+def _without_taken_back(newest: DataFrame | None) -> DataFrame | None:
+    return None if newest is None else newest.filter("category IS NOT NULL")
 
 
 def _newest(spark: SparkSession, target: Location, version: int | None = None) -> DataFrame | None:
@@ -137,11 +140,12 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
         InputError: a product or a category that is not known; nothing was written.
     """
     table = delta_table(spark, target).toDF()
-    _check_products(spark, rows, table, target)
-    before = standing(spark, target)
+    newest = _newest(spark, target)
+    _check_products(rows, table, newest, target)
+    before = _without_taken_back(newest)
     if not new_categories:
         _check_categories(rows, table, before, target)
-    old = _said_before(spark, target, rows)
+    old = _said_before(newest, rows)
     fresh = rows.join(old, "product_id", "left_outer").filter(~F.col("category").eqNullSafe(F.col("old"))).drop("old")
     model = _with_gone(table, before).select(
         "product_id",
@@ -164,9 +168,8 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
     return _counted(standing(spark, target), table, added)
 
 
-def _said_before(spark: SparkSession, target: Location, rows: DataFrame) -> DataFrame:
+def _said_before(newest: DataFrame | None, rows: DataFrame) -> DataFrame:
     """product_id, the category that stands (`old`; null where it was taken back), and when that was said (`said_at`)."""
-    newest = _newest(spark, target)
     if newest is None:
         return rows.selectExpr("product_id", "NULL AS old", "CAST(NULL AS timestamp) AS said_at").limit(0)
     return newest.select("product_id", F.col("category").alias("old"), F.col("corrected_at").alias("said_at"))
@@ -187,10 +190,10 @@ def _with_gone(table: DataFrame, before: DataFrame | None) -> DataFrame:
     return there.unionByName(model.join(there, "product_id", "left_anti"))
 
 
-def _check_products(spark: SparkSession, rows: DataFrame, table: DataFrame, target: Location) -> None:
-    unknown, said = rows.join(table, "product_id", "left_anti").select("product_id", "category"), corrections_of(target)
-    if is_delta(spark, said):
-        ever = delta_table(spark, said).toDF().select("product_id", F.lit(True).alias("said")).distinct()
+def _check_products(rows: DataFrame, table: DataFrame, newest: DataFrame | None, target: Location) -> None:
+    unknown = rows.join(table, "product_id", "left_anti").select("product_id", "category")
+    if newest is not None:
+        ever = newest.select("product_id", F.lit(True).alias("said"))
         unknown = unknown.join(ever, "product_id", "left_outer").filter("category IS NOT NULL OR said IS NULL")
     found = unknown.orderBy("product_id").head()
     if found:
