@@ -25,13 +25,9 @@ def write_whole(path: Path, content: str, option: str = "--output") -> None:
         fresh.write_text(content, encoding="utf-8")
         os.replace(fresh, path)
     except IsADirectoryError:
-        raise InputError(
-            f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another {option}."
-        ) from None
+        raise _in_the_way(path, option) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}."
-        ) from None
+        raise _nowhere(path, option) from None
     finally:
         if fresh.parent.is_dir():
             fresh.unlink(missing_ok=True)
@@ -49,12 +45,20 @@ def check_writable(given: str, option: str) -> Path:
             f"Expected a file in {option}, found '-'; write /dev/stdout for the screen, or ./- for a file of that name."
         )
     if path.is_dir():
-        raise InputError(f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another {option}.")
+        raise _in_the_way(path, option)
     if not path.parent.is_dir():
-        raise InputError(f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}.")
+        raise _nowhere(path, option)
     if not _flows(path) and not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(f"Expected a folder that this user may write to for {option} {path}, found {path.parent}; correct it.")
     return path
+
+
+def _in_the_way(path: Path, option: str) -> InputError:
+    return InputError(f"Expected a file or nothing yet at {path}, found a folder; remove it, or give another {option}.")
+
+
+def _nowhere(path: Path, option: str) -> InputError:
+    return InputError(f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}.")
 
 
 def _flows(path: Path) -> bool:

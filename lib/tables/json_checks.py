@@ -15,8 +15,9 @@ from lib.tables.file_checks import files_with
 from lib.tables.listing import path_in_metadata
 
 # Spark takes single quotes as well.
-_TOKEN = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [\[{] | [\]}] """, re.DOTALL | re.VERBOSE)
-_STRING = re.compile(r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' """, re.DOTALL | re.VERBOSE)
+_QUOTED = r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' """
+_STRING = re.compile(_QUOTED, re.DOTALL | re.VERBOSE)
+_TOKEN = re.compile(_QUOTED + r"| [\[{] | [\]}]", re.DOTALL | re.VERBOSE)
 # What may be spelled in several ways, and how it shows in a text; a pattern for Java and Python.
 _NOT_WHOLE = r"[0-9][.eE]|-0"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
@@ -20,7 +20,8 @@ PUT, REMOVE = "put", "del"
 
 
 def all_rows(spark: SparkSession, table: Location, version: int) -> DataFrame:
-    return _with(rows_at(spark, table, version), F.lit(PUT), F.lit(version))
+    rows = rows_at(spark, table, version)
+    return _with(rows, map(column, rows.columns), F.lit(PUT), F.lit(version))
 
 
 def changes(spark: SparkSession, table: Location, since: int, version: int) -> tuple[DataFrame, str]:
@@ -34,7 +35,7 @@ def changes(spark: SparkSession, table: Location, since: int, version: int) -> t
         kind = F.col("_change_type")
         wanted = feed.filter(kind != "update_preimage")
         operation = F.when(kind == "delete", REMOVE).otherwise(PUT)
-        return _with(wanted, operation, F.col("_commit_version"), names), "its change feed"
+        return _with(wanted, map(column, names), operation, F.col("_commit_version")), "its change feed"
     return compared(spark, table, since, version), "a comparison of both versions"
 
 
@@ -51,11 +52,11 @@ def compared(spark: SparkSession, table: Location, since: int, version: int) -> 
     differ = both.filter(~F.col("hash").eqNullSafe(F.col("old_hash")))
     values = [F.col("row")[name].alias(name) if name != ID else F.coalesce("id", "old_id").alias(ID) for name in names]
     operation = F.when(F.col("id").isNull(), REMOVE).otherwise(PUT)
-    return differ.select(*values, operation.alias(OPERATION), F.lit(version).cast("long").alias(ORDER))
+    return _with(differ, values, operation, F.lit(version))
 
 
-def _with(rows: DataFrame, operation: SparkColumn, order: SparkColumn, names: Sequence[str] = ()) -> DataFrame:
-    return rows.select(*map(column, names or rows.columns), operation.alias(OPERATION), order.cast("long").alias(ORDER))
+def _with(rows: DataFrame, values: Iterable[SparkColumn], operation: SparkColumn, order: SparkColumn) -> DataFrame:
+    return rows.select(*values, operation.alias(OPERATION), order.cast("long").alias(ORDER))
 
 
 def hash_of(rows: DataFrame, names: Sequence[str]) -> SparkColumn:

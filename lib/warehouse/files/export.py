@@ -70,8 +70,7 @@ def export(one: Export) -> Exported:
         wanted = _wanted(one, there)
         reason = _reason_for_all(one, there, wanted)
         said_already = _holds_corrections(one, there, wanted)
-        is_there = there is not None and reason is None and there.version == wanted.version and said_already
-        if is_there and there is not None and is_of_folder(one.folder, there):
+        if there is not None and reason is None and said_already and _is_as_wanted(one, there, wanted):
             _tidy(one.folder)
             return Exported(there, None)
         written, how = _written(one, there, wanted, reason)
@@ -94,6 +93,10 @@ def newest_manifest(folder: Folder) -> Manifest | None:
     """
     numbers = folder.numbers()
     return _read(folder, numbers[-1]) if numbers else None
+
+
+def _is_as_wanted(one: Export, there: Manifest, wanted: Manifest) -> bool:
+    return there.version == wanted.version and is_of_folder(one.folder, there)
 
 
 def is_of_folder(folder: Folder, manifest: Manifest) -> bool:
