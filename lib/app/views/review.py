@@ -117,6 +117,8 @@ def _kept(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _say(queue: Queue, row: Mapping[str, Any], label: str) -> None:
+    if not _shown(queue, row):
+        return
     person, why = _kept(row)
     if not person:
         return
@@ -124,6 +126,11 @@ def _say(queue: Queue, row: Mapping[str, Any], label: str) -> None:
     _corrections().add(Correction(row["product_id"], label, person, why, texts))
     st.session_state[SAID][row["product_id"]] = label
     _step(queue, 1)
+
+
+def _shown(queue: Queue, row: Mapping[str, Any]) -> bool:
+    """Whether it is this row's turn: while the next one is drawn, a quick key still reaches the buttons of the row before."""
+    return st.session_state.get(QUEUE) is queue and queue.rows[st.session_state[PLACE] :][:1] == [row]
 
 
 def _step(queue: Queue, by: int) -> None:
