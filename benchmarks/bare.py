@@ -1,11 +1,12 @@
 """Engines without Spark, on one thread, and what the machine could do at best.
 
-python benchmarks/bare.py TEXTS.parquet FIRST ROWS     texts to scores by the engine native, for two processes side by side
+python benchmarks/bare.py TEXTS.parquet FIRST ROWS     texts to scores by the engine native, for processes side by side
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -119,6 +120,18 @@ def compare(bundle: Bundle, texts: pa.Array) -> dict[str, dict[str, float]]:
     for name, times in seconds.items():
         result[name]["rows_per_second"] = len(texts) / float(np.median(times))
     return result
+
+
+def bare_processes(texts: Path, rows: int, processes: int) -> float:
+    """Rows a second of text to scores in so many processes side by side, each with its part of the rows, without Spark and without reading."""
+    command, part = [sys.executable, str(ROOT / "benchmarks" / "bare.py"), str(texts)], rows // processes
+    started = [subprocess.Popen([*command, str(i * part), str(part)], stdin=-1, stdout=-1, text=True) for i in range(processes)]
+    for process in started:
+        process.stdout.readline()  # type: ignore[union-attr]
+    for process in started:
+        process.stdin.write("\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+    return rows / max(float(process.stdout.readline()) for process in started)  # type: ignore[union-attr]
 
 
 def main(texts: str, first: int, rows: int) -> None:

@@ -1,11 +1,11 @@
 """A cost model of a night, fitted to small runs and held against larger ones, and what it says of catalogues of billions.
 
-    CATALOG_DATA=folder benchmarks/scaling [--quick]
+    CATALOG_DATA=folder benchmarks/scaling [--only PART ...] [--quick]
 
-Runs of several sizes on one core and on two give, for each phase of a night, its fixed seconds and the core-seconds of a row; runs that
-the fit has not seen tell how far it is off. Shuffled bytes come from Spark's event log, the growth with executors from a standalone
-cluster of two workers, the time of a commit from tables whose logs name up to a hundred thousand files. Writes
-docs/benchmarks/scaling.json, .md, .png.
+Runs of several sizes give, for each phase of a night, its fixed seconds and the core-seconds of a row; larger ones, which the fit has not
+seen, tell how far it is off. Shuffled bytes come from Spark's event log, the growth with executors from a standalone cluster of two
+workers, beside what two bare processes of the engine do; the time of a commit from tables whose logs name up to a hundred thousand
+files. Results are added to docs/benchmarks/scaling.json (a part that is run again replaces itself); .md and .png show all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from benchmarks.data import data_folder, write_page  # noqa: E402
+from benchmarks.bare import bare_processes  # noqa: E402
+from benchmarks.data import data_folder, write_distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import session  # noqa: E402
 from benchmarks.scale import change, run_job, write_source  # noqa: E402
 from lib.session import configure  # noqa: E402
@@ -35,9 +36,13 @@ from tests.cluster.standalone import Standalone  # noqa: E402
 from training.pictures import png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "scaling"
-FITTED = ((250_000, 1), (250_000, 2), (1_000_000, 1), (1_000_000, 2), (2_000_000, 2))
+CORES = 2
+# Fitted to are those with every core at work: one task alone has more of a machine whose cores share something.
+MEASURED = ((250_000, 1), (1_000_000, 1), (250_000, CORES), (1_000_000, CORES), (2_000_000, CORES))
 # Never fitted to.
 CHECKED = 5_000_000
+ALONE = 400_000
+PARTS = ("fitted", "checked", "executors", "alone", "commits")
 LOGS = (1_000, 10_000, 100_000)
 # What each phase of a night grows with.
 GROWS_WITH = {"counting": "rows", "scoring": "rows_scored", "writing": "rows_written"}
@@ -82,8 +87,8 @@ def _tasks(logs: Path) -> dict[str, float]:
 
 
 def fitted(runs: Iterable[Run]) -> dict[str, Line]:
-    """Phase -> fixed seconds and core-seconds of a row, by least squares over (rows / cores); neither is below nothing."""
-    lines = {}
+    """Phase -> fixed seconds and core-seconds of a row, by least squares over (rows / cores) of the runs on all cores; neither is below nothing."""
+    lines, runs = {}, [run for run in runs if run["cores"] == CORES]
     for phase, grows_with in GROWS_WITH.items():
         x = np.array([run[grows_with] / run["cores"] for run in runs])
         y = np.array([run["seconds"][phase] for run in runs])
@@ -126,6 +131,15 @@ def executors(folder: Path, texts: list[str], rows: int) -> dict[str, Run]:
         cluster.stop()
     shutil.rmtree(source)
     return runs
+
+
+def alone(folder: Path, texts: list[str], rows: int) -> dict[str, float]:
+    """Rows a second of the engine without Spark, by processes side by side: what the machine's cores give together."""
+    source = folder / "alone"
+    write_distinct_texts(source, texts, rows, files=1)
+    found = {str(count): bare_processes(source, rows, count) for count in (1, CORES)}
+    shutil.rmtree(source)
+    return found
 
 
 def commits(folder: Path, sizes: Iterable[int]) -> list[dict[str, float]]:
@@ -172,18 +186,20 @@ def _add_files(table: Path, files: int) -> None:
     (table / "_delta_log" / f"{1:020d}.json").write_text("\n".join(lines) + "\n")
 
 
-def measure(quick: bool) -> dict[str, Any]:
+def measure(parts: Iterable[str], quick: bool) -> dict[str, Any]:
     texts = pq.read_table(data_folder() / "ecommerce_text.parquet")["text"].to_pylist()
-    plan = [(rows // 50, cores) for rows, cores in FITTED] if quick else FITTED
+    plan = [(rows // 50, cores) for rows, cores in MEASURED] if quick else MEASURED
     large = CHECKED // 50 if quick else CHECKED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        return {
-            "fitted": local_runs(folder, texts, plan),
-            "checked": local_runs(folder, texts, [(large, 2)]),
-            "executors": executors(folder, texts, large),
-            "commits": commits(folder, LOGS[:1] if quick else LOGS),
+        ways: dict[str, Callable[[], Any]] = {
+            "fitted": lambda: local_runs(folder, texts, plan),
+            "checked": lambda: local_runs(folder, texts, [(large, CORES)]),
+            "executors": lambda: executors(folder, texts, large),
+            "alone": lambda: alone(folder, texts, ALONE // 50 if quick else ALONE),
+            "commits": lambda: commits(folder, LOGS[:1] if quick else LOGS),
         }
+        return {part: ways[part]() for part in parts}
 
 
 def shares_off(result: dict[str, Any]) -> dict[str, float]:
@@ -202,11 +218,13 @@ def page(result: dict[str, Any]) -> str:
         "    CATALOG_DATA=folder benchmarks/scaling",
         "",
         "What a night costs by its rows, as small runs tell it, and how far that is off in larger ones; what follows from it: "
-        "[scaling](../scaling.md). One run each on two cores, Spark's start apart; timings vary from run to run.",
+        "[scaling](../scaling.md). One run each on a machine of two cores, Spark's start apart; timings vary from run to run.",
         "",
         "![predicted and measured](scaling.png)",
         "",
         "## Fitted",
+        "",
+        "To the runs on two cores: a core-µs is that of a core beside one that works too.",
         "",
         "| night | phase | grows with | fixed, s | core-µs a row |",
         "|---|---|---|---|---|",
@@ -226,26 +244,31 @@ def page(result: dict[str, Any]) -> str:
             model = fitted(result["fitted"][kind])
             for run in runs:
                 told, found = predicted(model, run, run["cores"]), run["job_seconds"]
+                fitted_to = "yes" if part == "fitted" and run["cores"] == CORES else "no"
                 lines.append(
-                    f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {found:.1f} | {told:.1f} | {told / found - 1:+.0%} | {'yes' if part == 'fitted' else 'no'} |"
+                    f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {found:.1f} | {told:.1f} | {told / found - 1:+.0%} | {fitted_to} |"
                 )
     lines += [
         "",
+        "A task that runs alone is quicker than the model says: it has what two would share, and Java compiles and collects on the idle core.",
+        "",
         "## What goes through the network and over the driver",
         "",
-        "| night | rows | shuffled bytes a row | seconds of tasks | JVM, MB |",
-        "|---" * 5 + "|",
+        "| night | rows | cores | shuffled bytes a row | seconds of tasks | JVM, MB |",
+        "|---" * 6 + "|",
     ]
     for kind in NIGHTS:
         for run in (*result["fitted"][kind], *result["checked"][kind]):
             lines.append(
-                f"| {NIGHTS[kind]} | {run['rows']:,} | {run['shuffled_bytes'] / run['rows']:.0f} | {run['task_seconds']:.0f} | {run['peak_mb'].get('jvm', 0):,.0f} |"
+                f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {run['shuffled_bytes'] / run['rows']:.0f} | {run['task_seconds']:.0f} | {run['peak_mb'].get('jvm', 0):,.0f} |"
             )
     one, two = (result["executors"][count] for count in ("1", "2"))
+    first, both = (result["alone"][str(count)] for count in (1, CORES))
     lines += [
         "",
         f"On a standalone cluster {one['rows']:,} rows took {one['job_seconds']:.0f} s with one executor of one core and {two['job_seconds']:.0f} s with two: "
-        f"{one['job_seconds'] / two['job_seconds']:.2f} × the rows/s (wanted: 1.8), driver and cluster on the same two cores. The driver's JVM, which "
+        f"{one['job_seconds'] / two['job_seconds']:.2f} × the rows/s (wanted: 1.8), driver and cluster on the same two cores. The engine alone, without "
+        f"Spark, makes {first:,.0f} rows/s in one process and {both:,.0f} in two: {both / first:.2f} × is what these cores give together. The driver's JVM, which "
         f"runs no tasks there, came to {one['peak_mb'].get('jvm', 0):,.0f} and {two['peak_mb'].get('jvm', 0):,.0f} MB.",
         "",
         "## A table's log",
@@ -267,8 +290,8 @@ def page(result: dict[str, Any]) -> str:
         for kind in NIGHTS:
             model, sizes = fitted(result["fitted"][kind]), _sizes(kind, rows)
             hours = [predicted(model, sizes, cores) / 3_600 for cores in CLUSTERS]
-            told = " | ".join(f"{hour:.2f}" if hour < 10 else f"{hour:,.0f}" for hour in hours)
-            lines.append(f"| {rows:,} | {NIGHTS[kind]} | {told} | {_work(model, sizes):,.1f} |")
+            by_cores = " | ".join(f"{hour:.2f}" if hour < 10 else f"{hour:,.0f}" for hour in hours)
+            lines.append(f"| {rows:,} | {NIGHTS[kind]} | {by_cores} | {_work(model, sizes):,.1f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -293,14 +316,14 @@ def picture(result: dict[str, Any]) -> bytes:
     axes = figure.subplots()
     for kind, colour in (("full", "#1f5fa8"), ("changed", "#c46a1b")):
         model = fitted(result["fitted"][kind])
-        for part, filled in (("fitted", colour), ("checked", "none")):
-            runs = result[part][kind]
+        measured = [run for run in result["fitted"][kind] if run["cores"] == CORES]
+        for runs, filled, how in ((measured, colour, "fitted to"), (result["checked"][kind], "none", "not fitted to")):
             axes.scatter(
                 [run["job_seconds"] for run in runs],
                 [predicted(model, run, run["cores"]) for run in runs],
                 facecolors=filled,
                 edgecolors=colour,
-                label=f"{NIGHTS[kind]}, {'fitted to' if part == 'fitted' else 'not fitted to'}",
+                label=f"{NIGHTS[kind]}, {how}",
             )
     limit = max(*axes.get_xlim(), *axes.get_ylim())
     axes.plot([0, limit], [0, limit], color="#b8b8b8", linewidth=1, zorder=0)
@@ -312,9 +335,13 @@ def picture(result: dict[str, Any]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the rows, and no page: does it run?")
     options = parser.parse_args()
-    result = measure(options.quick)
+    kept, file = {}, PAGE.with_suffix(".json")
+    if file.exists() and not options.quick:
+        kept = json.loads(file.read_text())
+    result = kept | measure(options.only if not options.quick else PARTS, options.quick)
     print(page(result))
     print("furthest off:", {NIGHTS[kind]: f"{off:.0%}" for kind, off in shares_off(result).items()})
     if not options.quick:

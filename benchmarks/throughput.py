@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pyarrow as pa  # noqa: E402
 
-from benchmarks.bare import compare, matrix_product_gflops, seed_size_bundle  # noqa: E402
+from benchmarks.bare import bare_processes, compare, matrix_product_gflops, seed_size_bundle  # noqa: E402
 from benchmarks.data import data_folder, distinct_texts, labelled_texts, write_distinct_texts, write_page  # noqa: E402
 from benchmarks.peers import BUNDLE, PEERS  # noqa: E402
 from training.pictures import png  # noqa: E402
@@ -73,20 +73,6 @@ def run_job(texts: Path) -> dict[str, float]:
     return {"rows": run["rows_scored"], "wall_seconds": wall, **dict(run["seconds"])}
 
 
-def two_bare_processes(texts: Path, rows: int) -> float:
-    """Rows a second of text to scores in two processes side by side, without Spark and without reading."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "bare.py"), str(texts)]
-    halves = [
-        subprocess.Popen([*command, str(i * rows // 2), str(rows // 2)], stdin=-1, stdout=-1, text=True) for i in range(CORES)
-    ]
-    for process in halves:
-        process.stdout.readline()  # type: ignore[union-attr]
-    for process in halves:
-        process.stdin.write("\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-    return rows / max(float(process.stdout.readline()) for process in halves)  # type: ignore[union-attr]
-
-
 def flops_per_row(texts: list[str]) -> float:
     """Of the recurrent product alone: two for each of 4 x units x units weights, a direction, a token."""
     from lib.model.engines.onnx_weights import weights_of
@@ -124,7 +110,7 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
                     f"round {turn + 1}: {PEERS[name][0]}: {found[name][-1]['rows'] / median(found[name][-1]['seconds']):,.0f} rows/s",
                     flush=True,
                 )
-            bare.append(two_bare_processes(texts, rows))
+            bare.append(bare_processes(texts, rows, CORES))
             jobs.append(run_job(texts))
             print(f"round {turn + 1}: two bare processes {bare[-1]:,.0f} rows/s; job {jobs[-1]}", flush=True)
     return {
