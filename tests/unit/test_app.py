@@ -18,6 +18,7 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.model.explanation import WordEffect, explain
 from tests.conftest import SHIPPED
+from tests.postgres import free_port
 
 KETTLE = "Stainless steel kettle, 1.7 litres"
 
@@ -164,8 +165,8 @@ def test_wrong_arguments_end_before_anything_is_served(tmp_path: Path, capsys: p
             (["--port", port], 2, "Expected a free port of this machine in --host 127.0.0.1 --port"),
             (["--port", 0], 2, "Expected --port from 1 to 65535, found 0"),
             (["--host", "192.0.2.1"], 2, "Expected a free port of this machine in --host 192.0.2.1"),
-            (["--port", port + 1, "--target", tmp_path], 2, f"Expected a table at {tmp_path}, found none; correct --target."),
-            (["--port", port + 1, "--model", tmp_path], 3, "Expected a bundle"),
+            (["--port", free_port(), "--target", tmp_path], 2, f"Expected a table at {tmp_path}, found none; correct --target."),
+            (["--port", free_port(), "--model", tmp_path], 3, "Expected a bundle"),
         ):
             assert app(*arguments) == code
             said = capsys.readouterr().err.strip()
