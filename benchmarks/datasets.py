@@ -14,6 +14,7 @@ from training.dataset import LabelledTexts, clean
 
 # Of the rows of a data set too large to be fitted whole in every fold.
 SAMPLE_SEED = 7
+SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A label column of an origin's table with the text columns it is learned from. sample: rows taken, None for all."""
+    """A label column of an origin's table with the text columns it is learned from.
+
+    sample: rows taken, None for all. separator: of the levels of labels that are paths.
+    """
 
     origin: Origin
     label: str
     text_columns: tuple[str, ...]
     sample: int | None = None
+    separator: str | None = None
 
 
 ECOMMERCE = Origin(
@@ -91,6 +96,9 @@ DATA_SETS: Mapping[str, DataSet] = {
     "supermarket type": DataSet(SUPERMARKET, "type", ("title", "brand")),
     "grocery department": DataSet(GROCERY, "department", ("title",), 15_000),
     "grocery aisle": DataSet(GROCERY, "aisle", ("title",), 15_000),
+    "webproducts path": DataSet(WEBPRODUCTS, "path", ("title", "description"), separator=SEPARATOR),
+    "supermarket path": DataSet(SUPERMARKET, "path", ("title", "brand"), separator=SEPARATOR),
+    "grocery path": DataSet(GROCERY, "path", ("title",), 15_000, SEPARATOR),
     "intents": DataSet(INTENTS, "intent", ("text",)),
 }
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from benchmarks.datasets import DATA_SETS, read_data_set  # noqa: E402
 from benchmarks.folds import in_processes, sides_of_fold  # noqa: E402
 from benchmarks.suite_page import ALL, page, picture  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
+from lib.model.hierarchy import level_metrics  # noqa: E402
 from training.baselines import (  # noqa: E402
     BASELINES,
     CHARACTERS,
     WORDS,
     Predictor,
+    fast_text,
     fitted_pipeline,
     logistic_regression,
     summary,
@@ -69,6 +72,7 @@ OTHERS: Mapping[str, Fit] = {
     WORDS: BASELINES[WORDS].fit,
     CHARACTERS: BASELINES[CHARACTERS].fit,
     "fastText": BASELINES["fastText"].fit,
+    "fastText, hierarchical softmax": partial(fast_text, loss="hs"),
     "TF-IDF + logistic regression": logistic,
     "TF-IDF + complement naive Bayes": naive_bayes,
 }
@@ -85,7 +89,7 @@ def judge(name: str, size: int | None, fold: int, folds: int, models: Sequence[s
 
     tensorflow_with_one_thread()
     recipe = replace(recipe_of(TrainSettings(labels="", text_columns=DATA_SETS[name].text_columns)), folds=folds)
-    data = read_data_set(data_folder(), name, recipe.text)
+    data, separator = read_data_set(data_folder(), name, recipe.text), DATA_SETS[name].separator
     groups, sides = sides_of_fold(data, recipe, fold, folds, SEED)
     if size is not None:
         if size >= len(sides.train) + len(sides.validation):
@@ -98,9 +102,9 @@ def judge(name: str, size: int | None, fold: int, folds: int, models: Sequence[s
     found = dict(known)
     for model in models:
         if model == LSTM:
-            found[model] = lstm(data, sides, recipe)
+            found[model] = lstm(data, sides, recipe, separator)
         elif model not in known:
-            found[model] = other(OTHERS[model], tokens, data, fitted_to, judged_on)
+            found[model] = other(OTHERS[model], tokens, data, fitted_to, judged_on, separator)
     return {
         "fingerprint": fingerprint,
         "texts": len(tokens),
@@ -136,16 +140,28 @@ def fingerprint_of(tokens: Any, label_ids: Any, fitted_to: Any, judged_on: Any) 
     return digest.hexdigest()[:16]
 
 
-def other(fit: Fit, tokens: Any, data: LabelledTexts, fitted_to: Any, judged_on: Any) -> dict[str, float]:
+def figures(truth: Any, predicted: Any, labels: Sequence[str], separator: str | None) -> dict[str, float]:
+    """separator: of the levels of labels that are paths, which are judged by level too."""
+    found = summary(truth, predicted, labels)
+    if separator is None:
+        return found
+    names = [*labels, None]
+    levels = level_metrics(((names[true], names[said], 1) for true, said in zip(truth, predicted, strict=True)), separator)
+    return {**found, "f1_hierarchical": levels["hierarchical_f1"]}
+
+
+def other(
+    fit: Fit, tokens: Any, data: LabelledTexts, fitted_to: Any, judged_on: Any, separator: str | None
+) -> dict[str, float]:
     # Of the processor, not of the clock: the machine may have other things to do.
     began = time.process_time()
     predict = fit(tokens[fitted_to].tolist(), data.label_ids[fitted_to])
     seconds = time.process_time() - began
-    found = summary(data.label_ids[judged_on], predict(tokens[judged_on].tolist()), data.labels)
+    found = figures(data.label_ids[judged_on], predict(tokens[judged_on].tolist()), data.labels, separator)
     return {**found, "cpu_seconds": round(seconds, 1)}
 
 
-def lstm(data: LabelledTexts, sides: Split, recipe: Any) -> dict[str, float]:
+def lstm(data: LabelledTexts, sides: Split, recipe: Any, separator: str | None) -> dict[str, float]:
     from training.calibration import expected_calibration_error
     from training.model import build_model
 
@@ -160,7 +176,7 @@ def lstm(data: LabelledTexts, sides: Split, recipe: Any) -> dict[str, float]:
     scoring = time.process_time() - began
     predicted = probabilities.argmax(axis=1)
     return {
-        **summary(truth, predicted, data.labels),
+        **figures(truth, predicted, data.labels, separator),
         "cpu_seconds": round(seconds, 1),
         "expected_calibration_error": expected_calibration_error(probabilities.max(axis=1), predicted == truth),
         "rows_per_cpu_second": round(len(truth) / scoring),

@@ -58,6 +58,7 @@ def page(results: Results) -> str:
         "",
         *table("Weighted F1", "f1_weighted", whole, models),
         *table("Macro F1", "f1_macro", whole, models),
+        *hierarchical_table(whole, models),
         *time_table(whole, models),
         *curve_tables(results, models),
         "![weighted F1 by data set, learning curves](suite.png)",
@@ -83,6 +84,14 @@ def table(title: str, metric: str, whole: Mapping[str, Any], models: Sequence[st
             f"| {name} | {one['texts']:,} | {one['labels']} | {' | '.join(cells)} | {mean_and_spread(ahead(folds, metric))} |"
         )
     return [*lines, ""]
+
+
+def hierarchical_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:
+    """Of the data sets whose labels are paths."""
+    trees = {name: folds for name, folds in whole.items() if DATA_SETS[name].separator}
+    told = "Of labels that are paths: nodes of the predicted and of the true paths that are the same (Kosmopoulos et al. 2015)."
+    title, *lines = table("Hierarchical F1", "f1_hierarchical", trees, models) if trees else [""]
+    return [title, "", told, *lines] if trees else []
 
 
 def time_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:

@@ -91,12 +91,13 @@ def fitted_pipeline(pipeline: Pipeline, texts: Sequence[str], label_ids: Int64s)
     return lambda more: np.asarray(fitted.predict(more), dtype=np.int64)
 
 
-def fast_text(texts: Sequence[str], label_ids: Int64s) -> Predictor:
+def fast_text(texts: Sequence[str], label_ids: Int64s, loss: str = "softmax") -> Predictor:
+    """loss: of fastText's own, such as `hs`, a softmax over a binary tree of the labels, for many of them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.txt"
         lines = (f"__label__{label} {text}\n" for label, text in zip(label_ids, texts, strict=True))
         path.write_text("".join(lines), encoding="utf-8")
-        model = fasttext.train_supervised(str(path), **FASTTEXT)
+        model = fasttext.train_supervised(str(path), **FASTTEXT, loss=loss)
 
     def predict(more: Sequence[str]) -> Int64s:
         found, _ = model.predict(list(more))

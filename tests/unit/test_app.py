@@ -165,7 +165,11 @@ def test_wrong_arguments_end_before_anything_is_served(tmp_path: Path, capsys: p
             (["--port", port], 2, "Expected a free port of this machine in --host 127.0.0.1 --port"),
             (["--port", 0], 2, "Expected --port from 1 to 65535, found 0"),
             (["--host", "192.0.2.1"], 2, "Expected a free port of this machine in --host 192.0.2.1"),
-            (["--port", free_port(), "--target", tmp_path], 2, f"Expected a table at {tmp_path}, found none; correct --target."),
+            (
+                ["--port", free_port(), "--target", tmp_path],
+                2,
+                f"Expected a table at {tmp_path}, found none; correct --target.",
+            ),
             (["--port", free_port(), "--model", tmp_path], 3, "Expected a bundle"),
         ):
             assert app(*arguments) == code
