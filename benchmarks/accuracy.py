@@ -1,4 +1,4 @@
-"""How good the recipe is, honestly: grouped folds beside the baselines, and beside them a random split, which leaks.
+"""How good the recipe is: grouped folds, compared with the baselines, and next to them a random split, which leaks.
 
     CATALOG_DATA=folder .venv/bin/python benchmarks/accuracy.py [--folds 5]
     CATALOG_DATA=folder .venv/bin/python benchmarks/accuracy.py --write-elsewhere FILE.parquet
@@ -46,14 +46,14 @@ PAGE = ROOT / "docs" / "benchmarks" / "accuracy"
 def measure(
     data: LabelledTexts, unlabelled: pa.Array, folds: int, validation_share: float
 ) -> tuple[dict[str, Any], CrossValidation]:
-    # Without a test side beside the folds: what a shipped bundle keeps for it is trained on here.
+    # No test side in addition to the folds: the texts that a shipped bundle reserves for it are trained on here.
     recipe = replace(recipe_of(TrainSettings(labels="", validation_share=validation_share)), folds=folds)
     began = time.monotonic()
     print("folds that near-duplicates do not cross", flush=True)
     groups = near_duplicates(data.texts, recipe.text)
     honest = cross_validate(data, groups, recipe, unlabelled, tuple(BASELINES), lambda line: print(line, flush=True))
     print("folds at random, which leak", flush=True)
-    # Each text a group of its own: the sizes and colours of one product fall on both sides.
+    # Each text is its own group: the sizes and colours of one product end up on both sides.
     alone = Groups(np.arange(len(data.texts)))
     leaky = cross_validate(data, alone, recipe, unlabelled, tuple(BASELINES), lambda line: print(line, flush=True))
     confidence = honest.probabilities.max(axis=1)
@@ -115,7 +115,7 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
         "",
         f"{result['texts']:,} distinct texts of ecommerce_text.parquet in {result['groups']:,} groups of near-duplicates, "
         f"{grouped['folds']} folds. Mean and spread (standard deviation) over the folds of the weighted F1. The baselines are fitted on all "
-        "of the other folds, the LSTM on those but for its validation side. All in one run, "
+        "of the other folds, the LSTM on these except its validation side. Everything was measured in one run, "
         f"{result['cores']} cores, {result['seconds']} s.",
         "",
         "| model | no near-duplicate on both sides | LSTM ahead by | random folds: **leaky**, only to compare with what others publish |",
@@ -127,8 +127,8 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "Random folds put sizes and colours of one product on both sides, yet hardly flatter here: exact copies, 45 % of the original data "
-        "set's rows, are not among these texts. The 98 % that others publish for it are mostly copies found again.",
+        "Random folds put sizes and colours of one product on both sides, yet the figures here are hardly better: exact copies, 45 % of the "
+        "original data set's rows, are not among these texts. The 98 % that others publish for it come mostly from recognizing copies.",
     ]
     covered = "; ".join(f"{row['share']:.1%} at {row['precision']:.1%}" for row in result["coverage"])
     lines += [
@@ -140,14 +140,14 @@ def page(result: dict[str, Any], shipped: dict[str, Any]) -> str:
         "",
         f"## The shipped bundle, {shipped['version']}",
         "",
-        f"Trained on {shipped['data']['split']['train']:,} texts, judged on {shipped['data']['split']['test']:,} that none of "
-        f"them is a near-duplicate of: weighted F1 {shipped['metrics']['f1_weighted']:.4f}.",
+        f"Trained on {shipped['data']['split']['train']:,} texts, judged on {shipped['data']['split']['test']:,} that have no "
+        f"near-duplicate among them: weighted F1 {shipped['metrics']['f1_weighted']:.4f}.",
         "",
     ]
     rows = shipped["metrics"].get("elsewhere") or []
     if rows:
         lines += [
-            "Texts from elsewhere, share with the right category (the titles, without labels, were among the texts that the "
+            "Texts from other sources, share with the right category (the titles, without labels, were among the texts that the "
             "LSTM's word embeddings start from):",
             "",
             *elsewhere_table(rows),

@@ -1,9 +1,9 @@
-"""How long somebody waits who has typed a product into the page: from Ctrl+Enter to the answer drawn, in a real browser.
+"""How long a user waits after typing a product into the page: from Ctrl+Enter until the answer is drawn, in a real browser.
 
 benchmarks/app [PRODUCTS]
 
-Types products of samples/catalog.csv one after the other, behind one that is not counted. Beside it the part
-that is ours alone: to score and to explain, in a process of its own. Writes docs/benchmarks/app.json and app.md.
+Types products of samples/catalog.csv one after another, after a first one that is not counted. For comparison it also
+measures our own part alone, scoring and explaining, in this process. Writes docs/benchmarks/app.json and app.md.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from lib.app.model import answer_of, opened_model  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks" / "app"
 MODEL = ROOT / "models" / "ecommerce"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Characters by which an answer is known.
+# Characters that identify an answer.
 BEGINNING = 40
-# Resolves with the milliseconds from the key to the first frame behind the whole answer to the text that begins so.
+# Resolves with the milliseconds from the key to the first frame after the whole answer to the text that begins like this.
 WATCH = """wanted => { window.answered = new Promise(resolve => {
   let began = 0;
   const pressed = event => { if (event.key === 'Enter') { began = performance.now(); removeEventListener('keydown', pressed, true); } };
@@ -51,7 +51,7 @@ WATCH = """wanted => { window.answered = new Promise(resolve => {
 
 
 def products(count: int) -> list[str]:
-    """Texts of the samples, numbered, so that no two begin alike."""
+    """Texts of the samples, numbered, so that no two begin in the same way."""
     with (ROOT / "samples" / "catalog.csv").open(newline="", encoding="utf-8") as file:
         texts = [f"{row['title']} {row['description']}".strip() for row in csv.DictReader(file)]
     long = [text for text in texts if len(text) > BEGINNING and text.isprintable()]
@@ -115,9 +115,9 @@ def written(found: Mapping[str, Sequence[float]], load: float) -> str:
         "",
         f"    benchmarks/app {count}",
         "",
-        f"Milliseconds from Ctrl+Enter to the answer drawn, for {count} products of samples/catalog.csv typed one after the other into a",
-        "Chromium on the same machine, under the shipped bundle; and what of it is scoring and explaining.",
-        f"The load average at the end was {load:.1f} on {os.cpu_count()} cores; what is beyond those is other work that they waited for.",
+        f"Milliseconds from Ctrl+Enter until the answer is drawn, for {count} products of samples/catalog.csv typed one after another into a",
+        "Chromium on the same machine, with the shipped bundle; and how much of that is scoring and explaining.",
+        f"The load average at the end was {load:.1f} on {os.cpu_count()} cores; a load above that number is other work, which the answers waited for.",
         "",
         "| | median, ms | 90th percentile, ms | longest, ms |",
         "|---|---|---|---|",

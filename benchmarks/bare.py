@@ -1,6 +1,6 @@
-"""Engines without Spark, on one thread, and what the machine could do at best.
+"""Engines without Spark, on one thread, and the most that the machine could do.
 
-python benchmarks/bare.py TEXTS.parquet FIRST ROWS     texts to scores by the engine native, for processes side by side
+python benchmarks/bare.py TEXTS.parquet FIRST ROWS     texts to scores by the engine native, for several processes at once
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUNDS = 5
 
 
 def matrix_product_gflops() -> float:
-    """One float32 matrix product of 2048 x 2048 on one thread, the best of some."""
+    """One float32 matrix product of 2048 x 2048 on one thread, the best of several."""
     from threadpoolctl import threadpool_limits
 
     a, b = (np.random.default_rng(i).normal(size=(2048, 2048)).astype(np.float32) for i in (1, 2))
@@ -102,7 +102,7 @@ def openvino(bundle: Bundle, precision: str) -> Callable[[TokenIds], Any]:
 
 
 def compare(bundle: Bundle, texts: pa.Array) -> dict[str, dict[str, float]]:
-    """Rows a second of each engine on the same ids, the median of some rounds in turn; and how far it is from float32."""
+    """Rows a second of each engine on the same ids, the median of several rounds in turn; and how far it is from float32."""
     ids = bundle.tokenizer.ids_of(texts)
     engines = engines_of(bundle)
     reference = engines["ONNX Runtime float32"](ids)
@@ -123,7 +123,7 @@ def compare(bundle: Bundle, texts: pa.Array) -> dict[str, dict[str, float]]:
 
 
 def bare_processes(texts: Path, rows: int, processes: int) -> float:
-    """Rows a second of text to scores in so many processes side by side, each with its part of the rows, without Spark and without reading."""
+    """Rows a second of text to scores in this many processes at once, each with its part of the rows, without Spark and without reading."""
     command, part = [sys.executable, str(ROOT / "benchmarks" / "bare.py"), str(texts)], rows // processes
     started = [subprocess.Popen([*command, str(i * part), str(part)], stdin=-1, stdout=-1, text=True) for i in range(processes)]
     for process in started:
@@ -140,7 +140,7 @@ def main(texts: str, first: int, rows: int) -> None:
     table = pq.read_table(texts, columns=["text"]).slice(first, rows)
     batches = [batch.column(0) for batch in table.to_batches(max_chunksize=4096)]
     scorer.scores_of(batches[0])
-    # Both processes begin at once.
+    # Both processes begin at the same time.
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()

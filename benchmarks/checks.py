@@ -1,11 +1,11 @@
-"""What a run's checks and its ledger cost: the job beside the same work without them, each in processes of its own.
+"""What a run's checks and its ledger cost: the job compared with the same work without them, each run in its own process.
 
     CATALOG_DATA=folder benchmarks/checks [--rows N] [--rounds N]
 
-Each run replaces the rows of a table that holds a small night already. `checked` is the job. `unchecked` reads, keeps one
-copy of each id, scores and writes a table in one commit, by the job's own functions; it neither reads a history, nor keeps
-scores until they are counted, nor counts, reconciles or tells a ledger. `without care for ids` leaves out the look for
-repeated ids as well. Writes docs/benchmarks/checks.json, .md, .png.
+Each run replaces the rows of a table that already has a small run. `checked` is the job. `unchecked` reads, keeps one
+copy of each id, scores and writes a table in one commit, with the job's own functions. It neither reads a history, nor stores
+scores until they are counted, nor counts, reconciles or writes a ledger. `without care for ids` also skips the check for
+repeated ids. Writes docs/benchmarks/checks.json, .md, .png.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_unchecked(source: Source, target: Path, plan: Plan, census: Census) ->
 
 
 def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
-    """One run in this process. Its seconds are from the source's listing on, Spark's start apart."""
+    """One run in this process. Its seconds begin with the source's listing, without Spark's start."""
     spark = session(2)
     spark.sparkContext.setLogLevel("OFF")
     configure(spark)
@@ -111,7 +111,7 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
         write_distinct_texts(folder / "texts", texts, rows, FILES)
         in_a_process(FIRST_NIGHT, folder / "few", folder / "tables" / "lake")
         for number in range(rounds):
-            # In changing order, so that none always comes behind the same other.
+            # In changing order, so that none always follows the same other one.
             for variant in VARIANTS[number % 3 :] + VARIANTS[: number % 3]:
                 shutil.copytree(folder / "tables", folder / "now")
                 runs[variant].append(in_a_process(variant, folder / "texts", folder / "now" / "lake"))
@@ -138,9 +138,9 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/checks",
         "",
-        f"The job `categorize` with {result['model_version']} in mode `full` over {result['rows']:,} distinct texts, Parquet to Delta, into a table that holds a "
-        f"night of {ROWS_OF_FIRST_NIGHT} rows, 2 cores, "
-        f"each run in a process of its own with a JVM that starts cold; {result['rounds']} rounds in changing order, medians. Spark's start is apart.",
+        f"The job `categorize` with {result['model_version']} in mode `full` over {result['rows']:,} distinct texts, Parquet to Delta, into a table that already has "
+        f"a run of {ROWS_OF_FIRST_NIGHT} rows, 2 cores, "
+        f"each run in its own process with a cold JVM; {result['rounds']} rounds in changing order, medians. Spark's start is not included.",
         "",
         "![seconds](checks.png)",
         "",
@@ -152,18 +152,18 @@ def page(result: dict[str, Any]) -> str:
         lines.append(f"| {variant} | {result['seconds'][variant]:.1f} | {single} |")
     lines += [
         "",
-        f"Checks and ledger are {result['share']:.1%} of a run (wanted: at most {WANTED:.0%}). `checked` is the job. `unchecked` reads, keeps one copy of each "
-        "id, scores and writes a table in one commit, by the job's own functions: no history, no scores kept until they are counted, no "
-        "count, no reconciliation, no ledger. `without care for ids` does not look for repeated ids either; "
-        f"with that look, which also gives the count that the reconciliation needs, it is {1 - result['seconds'][VARIANTS[2]] / result['seconds']['checked']:.1%}.",
+        f"Checks and ledger are {result['share']:.1%} of a run (goal: at most {WANTED:.0%}). `checked` is the job. `unchecked` reads, keeps one copy of each "
+        "id, scores and writes a table in one commit, with the job's own functions: no history, no scores stored until they are counted, no "
+        "count, no reconciliation, no ledger. `without care for ids` does not check for repeated ids either; "
+        f"if that check, which also yields the count that the reconciliation needs, is included, the share is {1 - result['seconds'][VARIANTS[2]] / result['seconds']['checked']:.1%}.",
         "",
-        "Where the checked run is (seconds until it reaches each phase from the one before):",
+        "Where the checked run spends its time (seconds from the previous phase to this one):",
         "",
         "| " + " | ".join(result["until"]) + " |",
         "|---" * len(result["until"]) + "|",
         "| " + " | ".join(f"{seconds:.1f}" for seconds in result["until"].values()) + " |",
         "",
-        "`planned`: history, ids counted, partitions looked at. `scored`: texts scored, scores kept on disk, counted. `rejected`: label "
+        "`planned`: history, ids counted, partitions inspected. `scored`: texts scored, scores stored on disk, counted. `rejected`: label "
         "changes, guardrails, rejects. `published`: rows written and committed. `recording`: the history read again. `recorded`: the ledger.",
     ]
     return "\n".join(lines) + "\n"

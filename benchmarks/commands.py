@@ -1,4 +1,4 @@
-"""Whole commands by the clock, as a user types them."""
+"""Times whole commands, as a user types them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def timed_command(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> tuple[float, str]:
-    """Seconds, and what it printed. environment: the whole of it; None for this process's own.
+    """Seconds, and what it printed. environment: all variables; None for this process's own.
 
     Raises:
-        SystemExit: the command failed; with all that it said.
+        SystemExit: the command failed; with all that it printed.
     """
     began = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -2,12 +2,12 @@
 
     CATALOG_DATA=folder benchmarks/corrections [--cases 3] [--corrections 100] [--wrong 0.8] [--quick]
 
-Of the distinct texts of ecommerce_text half are labelled, the others are the catalogue. A case takes a word that stands nearly always in texts of
+Half of the distinct texts of ecommerce_text are labelled, the others are the catalogue. A case takes a word that occurs almost only in texts of
 one label, and labels most of these texts wrongly, all as the same other label. Then the jobs do what a shop would: `train`, `categorize`, `correct`
-with a CSV file in which so many of the catalogue's rows with the word, drawn at random, have their right category, `train --corrections`, and
-`categorize` with the new model. A training on the right labels tells what is left where nobody made the mistake. Results are added to
-docs/benchmarks/corrections.json (what is run again replaces itself); the page beside it shows all of them. --quick is for trying it: few texts, one
-case, and the page on the screen alone.
+with a CSV file in which that many of the catalogue's rows with the word, drawn at random, have their right category, `train --corrections`, and
+`categorize` with the new model. A training on the right labels shows what is left if nobody made the mistake. Results are added to
+docs/benchmarks/corrections.json (a case that is run again replaces its result); the page next to it shows all of them. --quick is for trying it: few texts, one
+case, and the page only on the screen.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Options:
 
 
 def case_of(number: int, options: Options) -> Case:
-    """The texts dealt out, and a word that enough of them have: in each half half as many again as are corrected, at least."""
+    """The two halves of the texts, and a word that enough of them have: in each half at least half as many again as are corrected."""
     random = np.random.default_rng(SEED + number)
     data = labelled_texts(data_folder(), TextSettings())
     chosen = random.permutation(len(data.texts))[: options.texts]
@@ -82,7 +82,7 @@ def case_of(number: int, options: Options) -> Case:
 
 
 def words_of_one_label(rows: pd.DataFrame, least: int) -> list[tuple[str, str]]:
-    """Words of so many texts at least, nearly all of one label, and that label; a word for each label in turn, the most frequent first."""
+    """Words that occur in at least this many texts, nearly all of one label, and that label; a word for each label in turn, the most frequent first."""
     counts: dict[str, Counter[str]] = {}
     for text, label in zip(rows["text"], rows["label"], strict=True):
         for word in set(text.split()):
@@ -131,7 +131,7 @@ def judge(number: int, options: Options, folder: Path) -> dict[str, Any]:
 
 
 class Shop:
-    """The jobs, in a folder of their own."""
+    """The jobs, in a separate folder."""
 
     def __init__(self, folder: Path, options: Options, seed: int) -> None:
         self._folder, self._seed = folder, seed
@@ -144,7 +144,7 @@ class Shop:
         timed_command([str(ROOT / "spark-submit.sh"), job, *words], self._folder)
 
     def categories(self, name: str, labelled: pd.DataFrame, *more: str) -> Mapping[str, str]:
-        """What a model that is trained on these texts gives the catalogue's products."""
+        """The categories of the catalogue's products by a model that is trained on these texts."""
         labels, models = self._folder / f"{name}.parquet", self._folder / "models"
         labelled[["text", "label"]].to_parquet(labels, index=False)
         fixed = ["--name", name, "--models", str(models), "--no-baselines", "--seed", str(self._seed)]
@@ -155,7 +155,7 @@ class Shop:
         return dict(zip(rows["product_id"], rows["category"], strict=True))
 
     def correct(self, name: str, said: pd.DataFrame) -> None:
-        """What a person has filled: the right category of these products."""
+        """What a person has filled in: the right category of these products."""
         file = self._folder / "corrected.csv"
         said.rename(columns={"label": "correct_category"})[["product_id", "text", "correct_category"]].to_csv(file, index=False)
         given = ["--corrections", str(file), "--text-columns", "text", "--by", "benchmark"]
@@ -169,13 +169,13 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/corrections",
         "",
-        "A systematic mistake in the labels: most texts with a word, which belong to one label, are labelled as another one. A model is trained, a",
-        "catalogue of other texts is categorized, a person goes through some of its rows with the word, drawn at random, whose right category goes",
-        "through the job `correct`, and a second model is trained with `--corrections`. The mistake's rate is the share of the rows with the word that",
-        "get the wrong label, **of those that nobody has corrected**. Beside it: what a training on the right labels leaves, and how many of the rows without the word are right. Near-duplicates may stand",
-        "among the corrected and among the judged rows, as they do in a shop.",
+        "The labels have a systematic mistake: most texts with a word, which belong to one label, are labelled as another one. A model is trained, a",
+        "catalogue of other texts is categorized, a person checks some of its rows with the word, drawn at random, and passes their right category",
+        "to the job `correct`, and a second model is trained with `--corrections`. The mistake's rate is the share of the rows with the word that",
+        "get the wrong label, **among those that nobody has corrected**. For comparison: the rate after a training on the right labels, and how many of the rows without the word are right. Near-duplicates may be",
+        "among both the corrected and the judged rows, as they are in a shop.",
         "",
-        "| word, its label, taken for | labelled texts: with the word, of these wrong | rows gone through, of these wrong | rows judged | mistake before | after | with right labels | "
+        "| word, its label, labelled as | labelled texts: with the word, of these wrong | rows checked, of these wrong | rows judged | mistake before | after | with right labels | "
         "other rows right: before, after |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -29,7 +29,7 @@ def data_folder() -> Path:
 
 
 def write_page(page: Path, result: dict[str, Any], text: str, picture: bytes) -> None:
-    """A benchmark's results beside one another: `page` with the suffixes .json, .md and .png."""
+    """A benchmark's results next to each other: `page` with the suffixes .json, .md and .png."""
     page.parent.mkdir(parents=True, exist_ok=True)
     page.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     page.with_suffix(".md").write_text(text)
@@ -64,7 +64,7 @@ def labelled_texts(data: Path, settings: TextSettings) -> LabelledTexts:
 
 
 def unlabelled_texts(data: Path) -> pa.Array:
-    """Every text of catalog.parquet, for word embeddings; training leaves out those it is judged on."""
+    """Every text of catalog.parquet, for word embeddings; training leaves out those that it is judged on."""
     return pa.array(joined(pd.read_parquet(data / "catalog.parquet")), pa.string())
 
 
@@ -88,7 +88,7 @@ def texts_from_elsewhere(data: Path) -> pd.DataFrame:
 
 
 def distinct_texts(texts: list[str], rows: int, start: int = 0) -> list[str]:
-    """`rows` texts made of real ones, all different, of their lengths and words: the words of one up to its middle, then
+    """`rows` texts made from real ones, all different, with their lengths and words: the words of one up to its middle, then
     those of another from its middle on. Text i is the same in every call.
     """
     halves = [text.split(" ") for text in texts]

@@ -1,4 +1,4 @@
-"""The labelled data sets of benchmarks/suite: where each comes from, under which licence, and how it is read."""
+"""The labelled data sets of benchmarks/suite: where each comes from, its licence, and how it is read."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ SUPERMARKET = Origin(
 )
 GROCERY = Origin(
     "suite/grocery.parquet",
-    "product names of a grocery shop; a fifth is kept apart",
+    "product names of a grocery shop; a fifth is set aside",
     "kaggle competitions download instacart-market-basket-analysis",
     "non-commercial use with attribution: measure only, publish no model of it",
     "The Instacart Online Grocery Shopping Dataset 2017",
 )
 INTENTS = Origin(
     "suite/intents.parquet",
-    "short questions to an assistant, no products: many even labels; without the texts of none of them",
+    "short questions to an assistant, no products: many evenly distributed labels; without the texts that have none of them",
     "git clone https://github.com/clinc/oos-eval",
     "CC BY 3.0",
     "Larson et al. 2019, An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction, EMNLP",
@@ -107,7 +107,7 @@ def read_data_set(folder: Path, name: str, settings: TextSettings) -> LabelledTe
     """The texts of a data set, cut, marked and cleaned as the job `train` does."""
     of = DATA_SETS[name]
     rows = pd.read_parquet(folder / of.origin.file)
-    # What belongs to no label of the data set is left out, not learned as one.
+    # Texts that belong to no label of the data set are left out, not learned as a label.
     rows = rows[rows[of.label] != "oos"]
     if of.sample and of.sample < len(rows):
         rows = rows.sample(of.sample, random_state=SAMPLE_SEED)

@@ -1,4 +1,4 @@
-"""Fits on folds that near-duplicates do not cross, in processes of one thread, two at a time: what the searches and the suite share."""
+"""Fits on folds that near-duplicates do not cross, in processes of one thread, two at a time; shared by the searches and the suite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROCESSES = 2
 
 
 def in_processes(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Each call's arguments with what it gave, as they are done; a process each, since TensorFlow's threads are set once."""
+    """Each call's arguments with its result, in the order in which they finish; one process each, since TensorFlow's threads are set once."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=context, max_tasks_per_child=1) as pool:

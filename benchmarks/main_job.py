@@ -1,4 +1,4 @@
-"""The main job on real input: time, share per source and category, and the shipped model beside TF-IDF + LinearSVC.
+"""The main job on real input: time, share per source and category, and the shipped model compared with TF-IDF + LinearSVC.
 
     CATALOG_DATA=folder .venv/bin/python benchmarks/main_job.py [--fresh-clone]
 
@@ -71,7 +71,7 @@ def categorize_twice(data: Path, target: Path) -> dict[str, Any]:
     }
 
 
-def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
+def compared_with_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     """Both on the test side of the bundle's own split, and on the book titles of another source."""
     labelled = labelled_texts(data, bundle.tokenizer.settings)
     if labelled.fingerprint != bundle.manifest["data"]["fingerprint"]:
@@ -81,7 +81,7 @@ def beside_linear_svc(data: Path, bundle: Bundle) -> dict[str, Any]:
     made = bundle.manifest["data"]["split"]
     if made["method"] != METHOD:
         raise SystemExit(
-            "the shipped bundle was made with another way to split: its test side cannot be had again, train it anew"
+            "the shipped bundle was made with another split method: its test side cannot be reproduced; train it again"
         )
     shares = made["test_share"], made["validation_share"]
     split = split_by_group(groups, labelled.label_ids, texts, *shares, made["seed"])
@@ -144,7 +144,7 @@ def page(result: dict[str, Any]) -> str:
         f"Model {result['model_version']}, {result['cores']} cores. One run; timings vary from run to run.",
         "",
         f"- `categorize` of {run['rows']:,} rows, Spark's start included: {run['seconds']} s; again: {run['seconds_second_run']} s (nothing to do).",
-        f"- Raw texts that give the tokens of their lower-cased forms: {tokens['same']} of {tokens['pairs']}.",
+        f"- Raw texts with the same tokens as their lower-cased forms: {tokens['same']} of {tokens['pairs']}.",
     ]
     if "fresh_clone" in result:
         fresh = result["fresh_clone"]
@@ -153,9 +153,9 @@ def page(result: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"The test side has {result['models']['lstm']['texts']:,} texts, too few to tell models of this kind apart: [accuracy](accuracy.md) does, over folds.",
+        f"The test side has {result['models']['lstm']['texts']:,} texts, too few to distinguish models of this kind; [accuracy](accuracy.md) does that, over folds.",
     ]
-    lines += ["", "| | weighted F1, leak-free test side | goodbooks taken for Books |", "|---|---|---|"]
+    lines += ["", "| | weighted F1, leak-free test side | goodbooks classified as Books |", "|---|---|---|"]
     for name, row in models.items():
         lines.append(f"| {name} | {row['f1_weighted_test_side']:.4f} | {row['goodbooks_taken_for_books']:.1%} |")
     lines += [
@@ -177,7 +177,7 @@ def main() -> None:
     result: dict[str, Any] = {"model_version": bundle.model_version, "cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         result["categorize"] = categorize_twice(data, Path(folder) / "categorized")
-    result["models"] = beside_linear_svc(data, bundle)
+    result["models"] = compared_with_linear_svc(data, bundle)
     result["tokens"] = same_tokens(data, bundle)
     if "--fresh-clone" in sys.argv[1:]:
         if shutil.which("git") is None:

@@ -1,8 +1,8 @@
-"""What an older Spark costs: the same rows scored on each pair, and on the newest one by the older ones' way too (a pandas UDF).
+"""What an older Spark costs: the same rows scored on each pair, and on the newest one also in the older ones' way (a pandas UDF).
 
     CATALOG_DATA=folder benchmarks/pairs [--rounds N] [--rows N] [--page FILE]
 
-Each way runs in a process of its own (pairs_run.py), in another order each round; medians are kept. Writes docs/benchmarks/pairs.json
+Each way runs in its own process (pairs_run.py), in another order each round; the medians are recorded. Writes docs/benchmarks/pairs.json
 and .md.
 """
 
@@ -28,7 +28,7 @@ from lib.pairs.supported import PAIRS  # noqa: E402
 CORES = 2
 PASSES = 3
 NEWEST, *OLDER = PAIRS
-# What a row of the page is called, the folder of its environment, and whether the newest Spark goes the older ones' way.
+# The name of a row on the page, the folder of its environment, and whether the newest Spark uses the older ones' way.
 WAYS = {
     f"Spark {NEWEST}, Arrow UDF": (ROOT / ".venv", False),
     f"Spark {NEWEST}, pandas UDF": (ROOT / ".venv", True),
@@ -37,7 +37,7 @@ WAYS = {
 
 
 def run(way: str, texts: Path) -> dict[str, Any]:
-    """Seconds of each pass behind the first, and how many rows a pass has."""
+    """Seconds of each pass after the first, and how many rows a pass has."""
     environment, by_pandas = WAYS[way]
     python = str(environment / "bin" / "python")
     command = [python, str(ROOT / "benchmarks" / "pairs_run.py"), str(texts), str(PASSES), "pandas" if by_pandas else "own"]
@@ -82,7 +82,7 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/pairs",
         "",
-        f"Model {result['model_version']}, `local[{result['cores']}]`, {result['rows']:,} distinct texts made of real ones from Parquet to scores in Delta; "
+        f"Model {result['model_version']}, `local[{result['cores']}]`, {result['rows']:,} distinct texts made from real ones, from Parquet to scores in Delta; "
         f"medians of {result['rounds']} rounds of {PASSES} passes in changing order. Timings vary from run to run: compare within the table.",
         "",
         "| | versions | rows/s | from – to | × the first |",

@@ -1,8 +1,8 @@
-"""One way of categorizing texts in Spark, in a process of its own: read Parquet, score, write Delta.
+"""One way of categorizing texts in Spark, in its own process: read Parquet, score, write Delta.
 
     python benchmarks/peers.py NAME TEXTS.parquet STEP PASSES     every STEP-th row; prints one line of JSON
 
-Called by throughput.py. Every peer gives product_id, category and confidence; it is warmed up by a pass that is not
+Called by throughput.py. Every peer returns product_id, category and confidence; it is warmed up by a pass that is not
 counted, which loads the model and lets the JVM compile.
 """
 
@@ -37,7 +37,7 @@ from lib.scoring.udf import Clock, with_scores  # noqa: E402
 
 BUNDLE = load_bundle(str(ROOT / "models" / "ecommerce"))
 ANSWER = "label int, confidence float"
-# What a textbook pads every text to: the length after which training cut them.
+# The length to which a textbook pads every text: the one at which training cut them.
 WIDTH = BUNDLE.tokenizer.settings.max_tokens
 
 Peer = Callable[[SparkSession, Any], Callable[[DataFrame], DataFrame]]
@@ -56,7 +56,7 @@ def loaded_fasttext(path: str) -> Any:
 
 
 def padded(texts: Any) -> Any:
-    """Ids as int32 [rows, WIDTH], by a plain loop over words, as tutorials do it; the bag stays empty, which spares its work."""
+    """Ids as int32 [rows, WIDTH], by a plain loop over words, as in tutorials; the bag stays empty, which saves its work."""
     rows = np.zeros((len(texts), WIDTH), np.int32)
     ids = word_ids()
     for row, text in enumerate(texts):
@@ -80,12 +80,12 @@ def frame_of(probabilities: Any) -> pd.DataFrame:
 
 
 def textbook_keras(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
-    """A pandas UDF from Series to DataFrame that loads the model in every call, as tutorials have it."""
+    """A pandas UDF from Series to DataFrame that loads the model in every call, as in tutorials."""
     content = spark.sparkContext.broadcast(BUNDLE.files[KERAS_MODEL])
 
     @pandas_udf(ANSWER)
     def score(texts: pd.Series) -> pd.DataFrame:
-        # By import: what a script defines itself travels as a copy, without what the process has cached.
+        # Imported, since functions that a script defines itself travel as a copy, without what the process has cached.
         from benchmarks.peers import padded
 
         loads.add(1)
@@ -95,7 +95,7 @@ def textbook_keras(spark: SparkSession, loads: Any) -> Callable[[DataFrame], Dat
 
 
 def predict_batch_keras(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
-    """pyspark.ml's predict_batch_udf: a factory that loads once a worker, then batches."""
+    """pyspark.ml's predict_batch_udf: a factory that loads once per worker, then batches."""
     from pyspark.ml.functions import predict_batch_udf
 
     content = spark.sparkContext.broadcast(BUNDLE.files[KERAS_MODEL])
@@ -120,12 +120,12 @@ def predict_batch_keras(spark: SparkSession, loads: Any) -> Callable[[DataFrame]
 
 
 def mlflow_keras(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
-    """MLflow's spark_udf around a Python model that holds the Keras file."""
+    """MLflow's spark_udf around a Python model that contains the Keras file."""
     import mlflow.pyfunc
 
     folder = Path(tempfile.mkdtemp())
     (folder / KERAS_MODEL).write_bytes(BUNDLE.files[KERAS_MODEL])
-    # MLflow keeps a model as the code that makes it.
+    # MLflow stores a model as the code that makes it.
     (folder / "code.py").write_text(
         "import pathlib, mlflow\n"
         "from benchmarks.peers import frame_of, keras_model, padded\n"
@@ -171,7 +171,7 @@ def spark_ml(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame
 
 
 def linear_svc(characters: bool) -> Peer:
-    """scikit-learn's TF-IDF and LinearSVC, as the evaluation has them, in an iterator pandas UDF; the confidence is the margin."""
+    """scikit-learn's TF-IDF and LinearSVC, as in the evaluation, in an iterator pandas UDF; the confidence is the margin."""
 
     def peer(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
         from sklearn.pipeline import make_pipeline
@@ -197,7 +197,7 @@ def linear_svc(characters: bool) -> Peer:
 
 
 def fast_text(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
-    """fastText with the settings that the evaluation compares with (training.baselines), in an iterator pandas UDF."""
+    """fastText with the settings of the evaluation's baseline (training.baselines), in an iterator pandas UDF."""
     import fasttext
 
     from training.baselines import FASTTEXT
@@ -234,7 +234,7 @@ def fast_text(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFram
 def ours(engine: str) -> Peer:
     def peer(spark: SparkSession, loads: Any) -> Callable[[DataFrame], DataFrame]:
         clock = Clock(spark.sparkContext)
-        # The clock's count of loads is the accumulator that the others have.
+        # The clock counts loads in the same accumulator as the others.
         clock._loads = loads
 
         def apply(rows: DataFrame) -> DataFrame:
@@ -283,7 +283,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of all processes below `pid`, those that have ended included."""
+    """Of all processes below `pid`, including those that have ended."""
     ticks = 0
     for process in descendants(pid):
         try:

@@ -1,9 +1,9 @@
-"""How the job `categorize` grows with rows and cores, what a night costs on which little changed, and what bad shapes cost.
+"""How the job `categorize` scales with rows and cores, what a run costs when little has changed, and what bad shapes cost.
 
     CATALOG_DATA=folder benchmarks/scale [--plan CORES:ROWS,…] [--changing ROWS]
 
-Each run is the real job through spark-submit.sh. Its seconds are its own (the ledger's), Spark's start apart; its memory is
-the greatest resident set of driver, JVM and workers, looked at twice a second. Writes docs/benchmarks/scale.json, .md, .png.
+Each run is the real job through spark-submit.sh. Its seconds are its own (the ledger's), without Spark's start; its memory is
+the greatest resident set of driver, JVM and workers, sampled twice a second. Writes docs/benchmarks/scale.json, .md, .png.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def peaks_of(process: subprocess.Popen[Any]) -> dict[str, float]:
 def run_job(
     source: Path, target: Path, cores: int, *options: str, model: Path = MODEL, spark: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """One night. options: the job's; spark: spark-submit's, behind a master on this machine that they may replace."""
+    """One run. options: the job's; spark: spark-submit's, after a master on this machine that they may replace."""
     job = [
         "categorize",
         "--source",
@@ -116,7 +116,7 @@ def run_job(
 
 
 def write_source(folder: Path, texts: list[str], rows: int) -> Path:
-    """Distinct texts in files of a hundred thousand rows at most."""
+    """Distinct texts in files of at most a hundred thousand rows."""
     parts = -(-rows // ROWS_PER_FILE)
     folder.mkdir(parents=True)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -133,7 +133,7 @@ def _write_part(folder: Path, texts: list[str], rows: int, part: int, parts: int
 
 
 def change(source: Path, every: int, word: str) -> None:
-    """Every n-th row of each file gets one word more."""
+    """Every n-th row of each file gets one more word."""
     for file in sorted(source.glob("*.parquet")):
         table = pq.read_table(file)
         chosen = pa.array([row % every == 0 for row in range(len(table))])
@@ -162,7 +162,7 @@ def second_nights(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
     in_spark(f"ALTER TABLE delta.`{target}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
     nights["1 % changed, table with deletion vectors"] = run_job(source, target, 2)
     nights["everything again (--mode full)"] = run_job(_touched(source), target, 2, "--mode", "full")
-    # The same rows from a Delta table: the night that first sees it compares all, those behind it go by its change feed.
+    # The same rows from a Delta table: the first run on it compares all, the following ones use its change feed.
     fed = folder / "changing-delta"
     feed = "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
     in_spark(f"CREATE TABLE delta.`{fed}` USING delta {feed} AS SELECT * FROM parquet.`{source}`")
@@ -187,14 +187,14 @@ def _touched(source: Path) -> Path:
 
 
 def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
-    """Each beside the same number of rows in even files, scored anew."""
+    """Each compared with the same number of rows in even files, scored again."""
     results = {"even files": run_job(write_source(folder / "even", texts, rows), folder / "lake" / "even", 2)}
     skewed = folder / "skewed"
     skewed.mkdir()
     for name, first, last in (("most", 0, rows * 9 // 10), ("rest", rows * 9 // 10, rows)):
         ids = [f"p{number:09d}" for number in range(first, last)]
         table = pa.table({"product_id": ids, "text": distinct_texts(texts, last - first, first)})
-        # One row group: Spark cannot take the file apart.
+        # One row group: Spark cannot split the file.
         pq.write_table(table, skewed / f"{name}.parquet", row_group_size=last - first)
     results["nine tenths in one row group"] = run_job(skewed, folder / "lake" / "skewed", 2)
     shutil.rmtree(skewed)
@@ -215,7 +215,7 @@ def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
 
 
 def _unclean(folder: Path, texts: list[str], rows: int) -> Path:
-    """The even files, with copies of a tenth of their ids behind them, and rows without an id."""
+    """The even files, followed by copies of a tenth of their ids, and rows without an id."""
     source = shutil.copytree(folder / "even", folder / "unclean")
     ids: list[str | None] = [f"p{number:09d}" for number in range(0, rows, 10)] + [None] * (rows // 100)
     pq.write_table(pa.table({"product_id": ids, "text": distinct_texts(texts, len(ids), rows)}), source / "part-copies.parquet")
@@ -226,7 +226,7 @@ def measure(plan: list[tuple[int, int]], changing: int, before: dict[str, Any] |
     """The results after each part, the longest runs last.
 
     Args:
-        before: results of an earlier run; only its second nights are measured anew.
+        before: results of an earlier run; only its second runs are measured again.
     """
     texts = pq.read_table(data_folder() / "ecommerce_text.parquet")["text"].to_pylist()
     result: dict[str, Any] = {"model_version": load_bundle(str(MODEL)).model_version, "growth": []}
@@ -259,8 +259,8 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/scale",
         "",
-        f"The job `categorize` with {result['model_version']}: Parquet to Delta, distinct texts made of real ones, `spark.driver.memory` 2g. "
-        "Seconds are the ledger's, Spark's start (about 5 s) apart. One run each; timings vary from run to run.",
+        f"The job `categorize` with {result['model_version']}: Parquet to Delta, distinct texts made from real ones, `spark.driver.memory` 2g. "
+        "Seconds are the ledger's, without Spark's start (about 5 s). One run each; timings vary from run to run.",
         "",
         "## Rows and cores",
         "",
@@ -282,15 +282,15 @@ def page(result: dict[str, Any]) -> str:
         workers = [two[rows]["peak_mb"]["worker"] for rows in (1_000_000, 10_000_000)]
         lines += [
             "",
-            f"From 1 to 10 million rows the time grows {ratio:.1f} × (wanted: at most 10.5); a worker's peak is {workers[0]:.0f} and {workers[1]:.0f} MB.",
+            f"From 1 to 10 million rows the time grows {ratio:.1f} × (goal: at most 10.5); a worker's peak is {workers[0]:.0f} and {workers[1]:.0f} MB.",
         ]
     nights = result["nights"]
     full = nights["everything again (--mode full)"]
     lines += [
         "",
-        f"## Second nights, {full['rows']:,} rows, 2 cores",
+        f"## Second runs, {full['rows']:,} rows, 2 cores",
         "",
-        "| night | rows scored | seconds | of a full run | counting | scoring | writing | data files written |",
+        "| run | rows scored | seconds | of a full run | counting | scoring | writing | data files written |",
         "|---" * 8 + "|",
     ]
     for name, run in nights.items():
@@ -301,7 +301,7 @@ def page(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {run['rows_scored']:,} | {run['job_seconds']:.1f} | {share} | {parts} | {written} |")
     lines += [
         "",
-        "`counting` holds the reading and hashing of every text and the comparison with the table; of a Delta source only of what came and went.",
+        "`counting` includes reading and hashing every text and the comparison with the table; for a Delta source only of what came and went.",
     ]
     even = result["shapes"]["even files"]["job_seconds"]
     lines += [
@@ -351,11 +351,11 @@ def main() -> None:
     parser.add_argument("--plan", default=PLAN)
     parser.add_argument("--changing", type=int, default=1_000_000)
     parser.add_argument(
-        "--only-nights", action="store_true", help="measure the second nights alone, and keep the rest of the page"
+        "--only-nights", action="store_true", help="measure only the second runs, and keep the rest of the page"
     )
     options = parser.parse_args()
     plan = [(int(cores), int(rows)) for cores, rows in (entry.split(":") for entry in options.plan.split(","))]
-    # Written after each part: the whole takes a quarter of an hour.
+    # Written after each part, since all of them take a quarter of an hour.
     before = json.loads(PAGE.with_suffix(".json").read_text()) if options.only_nights else None
     for result in measure(plan, options.changing, before):
         write_page(PAGE, result, page(result), picture(result))

@@ -1,11 +1,11 @@
-"""A cost model of a night, fitted to small runs and held against larger ones, and what it says of catalogues of billions.
+"""A cost model of a run, fitted to small runs and compared with larger ones, and what it predicts for catalogues of billions.
 
     CATALOG_DATA=folder benchmarks/scaling [--only PART ...] [--quick]
 
-Runs of several sizes give, for each phase of a night, its fixed seconds and the core-seconds of a row; larger ones, which the fit has not
-seen, tell how far it is off. Shuffled bytes come from Spark's event log, the growth with executors from a standalone cluster of two
-workers, beside what two bare processes of the engine do; the time of a commit from tables whose logs name up to a hundred thousand
-files. Results are added to docs/benchmarks/scaling.json (a part that is run again replaces itself); .md and .png show all of them.
+Runs of several sizes give the fixed seconds and the core-seconds per row of each phase of a run; larger ones, which the fit has not
+seen, show how far it is off. Shuffled bytes come from Spark's event log. The growth with executors comes from a standalone cluster of two
+workers, compared with two bare processes of the engine, and the time of a commit from tables whose logs name up to a hundred thousand
+files. Results are added to docs/benchmarks/scaling.json (a part that is run again replaces its results); .md and .png show all of them.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from training.pictures import png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "scaling"
 CORES = 2
-# Fitted to are those with every core at work: one task alone has more of a machine whose cores share something.
+# The fit uses the runs with every core busy: a single task gets more out of a machine whose cores share resources.
 MEASURED = ((250_000, 1), (1_000_000, 1), (250_000, CORES), (1_000_000, CORES), (2_000_000, CORES))
-# Never fitted to.
+# Never used in the fit.
 CHECKED = 5_000_000
 ALONE = 400_000
 PARTS = ("fitted", "checked", "executors", "alone", "commits")
 LOGS = (1_000, 10_000, 100_000)
-# What each phase of a night grows with.
+# What each phase of a run grows with.
 GROWS_WITH = {"counting": "rows", "scoring": "rows_scored", "writing": "rows_written"}
 CATALOGUES = (10_000_000, 1_000_000_000, 50_000_000_000)
 CLUSTERS = (10, 100, 1_000)
@@ -54,13 +54,13 @@ Line = tuple[float, float]
 
 
 def night(source: Path, target: Path, cores: int, spark: Iterable[str] = ()) -> Run:
-    """One run of the job, with what Spark's event log tells of its tasks."""
+    """One run of the job, with what Spark's event log records of its tasks."""
     logs = target.parent / f"events-{uuid.uuid4().hex}"
     logs.mkdir(parents=True)
     told = {"enabled": "true", "dir": logs.as_uri(), "compress": "false", "rolling.enabled": "false"}
     settings = [word for name, value in told.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
     run = run_job(source, target, cores, spark=[*settings, *spark])
-    # A MERGE without deletion vectors writes the whole of each file that holds a changed row.
+    # A MERGE without deletion vectors rewrites each file that contains a changed row.
     run["rows_written"] = _rows_written(target)
     found = run | _tasks(logs)
     shutil.rmtree(logs)
@@ -87,7 +87,7 @@ def _tasks(logs: Path) -> dict[str, float]:
 
 
 def fitted(runs: Iterable[Run]) -> dict[str, Line]:
-    """Phase -> fixed seconds and core-seconds of a row, by least squares over (rows / cores) of the runs on all cores; neither is below nothing."""
+    """Phase -> fixed seconds and core-seconds of a row, by least squares over (rows / cores) of the runs on all cores; neither is negative."""
     lines, runs = {}, [run for run in runs if run["cores"] == CORES]
     for phase, grows_with in GROWS_WITH.items():
         x = np.array([run[grows_with] / run["cores"] for run in runs])
@@ -100,12 +100,12 @@ def fitted(runs: Iterable[Run]) -> dict[str, Line]:
 
 
 def predicted(lines: Mapping[str, Line], rows: Mapping[str, float], cores: float) -> float:
-    """Seconds of a night. rows: what each phase grows with, as in GROWS_WITH."""
+    """Seconds of a run. rows: what each phase grows with, as in GROWS_WITH."""
     return sum(fixed + a_row * rows[GROWS_WITH[phase]] / cores for phase, (fixed, a_row) in lines.items())
 
 
 def local_runs(folder: Path, texts: list[str], plan: Iterable[tuple[int, int]]) -> dict[str, list[Run]]:
-    """A first night of each size, and behind it one in which a row in a hundred changed."""
+    """A first run of each size, followed by one in which 1 % of the rows changed."""
     runs: dict[str, list[Run]] = {"full": [], "changed": []}
     for rows, cores in plan:
         source, target = write_source(folder / "source", texts, rows), folder / "lake" / "categorized"
@@ -118,7 +118,7 @@ def local_runs(folder: Path, texts: list[str], plan: Iterable[tuple[int, int]]) 
 
 
 def executors(folder: Path, texts: list[str], rows: int) -> dict[str, Run]:
-    """The same night on a standalone cluster, by executors of one core each."""
+    """The same run on a standalone cluster, with executors of one core each."""
     source = write_source(folder / "source", texts, rows)
     cluster = Standalone(folder / "standalone", memory_mb=1200)
     try:
@@ -134,7 +134,7 @@ def executors(folder: Path, texts: list[str], rows: int) -> dict[str, Run]:
 
 
 def alone(folder: Path, texts: list[str], rows: int) -> dict[str, float]:
-    """Rows a second of the engine without Spark, by processes side by side: what the machine's cores give together."""
+    """Rows a second of the engine without Spark, in several processes at once: what the machine's cores deliver together."""
     source = folder / "alone"
     write_distinct_texts(source, texts, rows, files=1)
     found = {str(count): bare_processes(source, rows, count) for count in (1, CORES)}
@@ -143,7 +143,7 @@ def alone(folder: Path, texts: list[str], rows: int) -> dict[str, float]:
 
 
 def commits(folder: Path, sizes: Iterable[int]) -> list[dict[str, float]]:
-    """Seconds to read the log of a table of so many files, and to commit to it, behind a checkpoint; a session that is warm."""
+    """Seconds to read the log of a table of that many files, and to commit to it, after a checkpoint, in a warm session."""
     spark = session(2)
     configure(spark)
     jvm: Any = spark._jvm
@@ -171,7 +171,7 @@ def commits(folder: Path, sizes: Iterable[int]) -> list[dict[str, float]]:
 
 
 def _add_files(table: Path, files: int) -> None:
-    """A commit that names so many files more, with the statistics that Delta keeps of each; the files are not there."""
+    """A commit that adds that many files, with the statistics that Delta stores for each; the files do not exist."""
     statistics = {"numRecords": 500_000, "minValues": {"id": 0}, "maxValues": {"id": 499_999}, "nullCount": {"id": 0}}
     add = {
         "partitionValues": {},
@@ -203,7 +203,7 @@ def measure(parts: Iterable[str], quick: bool) -> dict[str, Any]:
 
 
 def shares_off(result: dict[str, Any]) -> dict[str, float]:
-    """Kind of night -> how far the model is off in the runs that it was not fitted to, as a share of their seconds."""
+    """Kind of run -> how far the model is off for the runs that it was not fitted to, as a share of their seconds."""
     off = {}
     for kind, runs in result["checked"].items():
         lines = fitted(result["fitted"][kind])
@@ -217,16 +217,16 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/scaling",
         "",
-        "What a night costs by its rows, as small runs tell it, and how far that is off in larger ones; what follows from it: "
-        "[scaling](../scaling.md). One run each on a machine of two cores, Spark's start apart; timings vary from run to run.",
+        "What a run costs by its number of rows, estimated from small runs, and how far the estimate is off for larger ones. What follows is in "
+        "[scaling](../scaling.md). One run each on a machine of two cores, without Spark's start; timings vary from run to run.",
         "",
         "![predicted and measured](scaling.png)",
         "",
         "## Fitted",
         "",
-        "To the runs on two cores: a core-µs is that of a core beside one that works too.",
+        "The model is fitted to the runs on two cores: a core-µs is one of a core while the other core is busy too.",
         "",
-        "| night | phase | grows with | fixed, s | core-µs a row |",
+        "| run | phase | grows with | fixed, s | core-µs per row |",
         "|---|---|---|---|---|",
     ]
     for kind, runs in result["fitted"].items():
@@ -236,7 +236,7 @@ def page(result: dict[str, Any]) -> str:
         "",
         "## Predicted and measured",
         "",
-        "| night | rows | cores | measured, s | predicted, s | off by | fitted to it |",
+        "| run | rows | cores | measured, s | predicted, s | off by | fitted to it |",
         "|---" * 7 + "|",
     ]
     for part in ("fitted", "checked"):
@@ -250,11 +250,11 @@ def page(result: dict[str, Any]) -> str:
                 )
     lines += [
         "",
-        "A task that runs alone is quicker than the model says: it has what two would share, and Java compiles and collects on the idle core.",
+        "A task that runs alone is faster than the model predicts: it does not share the machine, and Java compiles and collects garbage on the idle core.",
         "",
         "## What goes through the network and over the driver",
         "",
-        "| night | rows | cores | shuffled bytes a row | seconds of tasks | JVM, MB |",
+        "| run | rows | cores | shuffled bytes per row | seconds of tasks | JVM, MB |",
         "|---" * 6 + "|",
     ]
     for kind in NIGHTS:
@@ -267,9 +267,9 @@ def page(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"On a standalone cluster {one['rows']:,} rows took {one['job_seconds']:.0f} s with one executor of one core and {two['job_seconds']:.0f} s with two: "
-        f"{one['job_seconds'] / two['job_seconds']:.2f} × the rows/s (wanted: 1.8), driver and cluster on the same two cores. The engine alone, without "
-        f"Spark, makes {first:,.0f} rows/s in one process and {both:,.0f} in two: {both / first:.2f} × is what these cores give together. The driver's JVM, which "
-        f"runs no tasks there, came to {one['peak_mb'].get('jvm', 0):,.0f} and {two['peak_mb'].get('jvm', 0):,.0f} MB.",
+        f"{one['job_seconds'] / two['job_seconds']:.2f} × the rows/s (goal: 1.8), with driver and cluster on the same two cores. The engine alone, without "
+        f"Spark, scores {first:,.0f} rows/s in one process and {both:,.0f} in two: these cores together deliver {both / first:.2f} ×. The driver's JVM, which "
+        f"runs no tasks there, took {one['peak_mb'].get('jvm', 0):,.0f} and {two['peak_mb'].get('jvm', 0):,.0f} MB.",
         "",
         "## A table's log",
         "",
@@ -281,9 +281,9 @@ def page(result: dict[str, Any]) -> str:
         "",
         "## What follows",
         "",
-        "Hours of a night, and core-hours, if reading and writing keep up with the cores:",
+        "Hours of a run, and core-hours, if reading and writing keep up with the cores:",
         "",
-        "| rows | night | " + " | ".join(f"{cores:,} cores" for cores in CLUSTERS) + " | core-hours |",
+        "| rows | run | " + " | ".join(f"{cores:,} cores" for cores in CLUSTERS) + " | core-hours |",
         "|---" * (3 + len(CLUSTERS)) + "|",
     ]
     for rows in CATALOGUES:
@@ -300,12 +300,12 @@ WORDS = {"rows": "rows of the source", "rows_scored": "rows scored", "rows_writt
 
 
 def _sizes(kind: str, rows: int) -> dict[str, float]:
-    """Of a night of so many rows; changes are spread over all files, as in the runs."""
+    """Of a run over that many rows; changes are spread over all files, as in the measured runs."""
     return {"rows": rows, "rows_scored": rows if kind == "full" else rows / 100, "rows_written": rows}
 
 
 def _work(lines: Mapping[str, Line], rows: Mapping[str, float]) -> float:
-    """Core-hours of the rows alone."""
+    """Core-hours of the rows, without the fixed seconds."""
     return sum(a_row * rows[GROWS_WITH[phase]] for phase, (_, a_row) in lines.items()) / 3_600
 
 

@@ -2,10 +2,10 @@
 
     CATALOG_DATA=folder .venv/bin/python benchmarks/search.py [--only NAME ...] [--folds 3]
 
-Each variant is fitted and judged on the same folds, which near-duplicates do not cross and which are other folds than those
-of benchmarks/accuracy.py: choosing on them makes their figures a little too good. Two variants run at a time, with a thread
-each. Results are added to docs/benchmarks/search.json (a variant that is run again replaces itself); the page and the
-picture beside it show all of them.
+Each variant is fitted and judged on the same folds, which near-duplicates do not cross. They are not the folds
+of benchmarks/accuracy.py, since choosing on folds makes their figures a little too good. Two variants run at a time, with a thread
+each. Results are added to docs/benchmarks/search.json (a variant that is run again replaces its result); the page and the
+picture next to it show all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jobs.train import TrainSettings, recipe_of  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "search"
 SHIPS = "as shipped"
-# Apart from the seed of every training and of benchmarks/accuracy.py.
+# Different from the seed of every training and of benchmarks/accuracy.py.
 SEED = 101
 
 # What each variant changes in BASE, given to the job `train`.
@@ -56,14 +56,14 @@ VARIANTS: dict[str, dict[str, Any]] = {SHIPS: {}, **{name: {**BASE, **change} fo
 
 
 def recurrent_macs(options: TrainSettings) -> int:
-    """Multiply-adds a token of the recurrent half: four gates, units x units each, in each direction."""
+    """Multiply-adds per token of the recurrent half: four gates, units x units each, in each direction."""
     return (2 if options.bidirectional else 1) * 4 * options.units**2
 
 
 def kflop_per_row(options: TrainSettings, tokens: float, labels: int) -> float:
     """Thousands of floating-point operations for a row of `tokens` tokens.
 
-    The input half of the LSTM counts nothing: embedding times kernel is a table that can be made beforehand.
+    The input half of the LSTM counts as nothing: embedding times kernel is a table that can be computed beforehand.
     """
     states = options.units * (2 if options.bidirectional else 1)
     dense = states * options.dense + options.dense * labels
@@ -71,7 +71,7 @@ def kflop_per_row(options: TrainSettings, tokens: float, labels: int) -> float:
 
 
 def judge(name: str, fold: int, folds: int) -> dict[str, Any]:
-    """One variant on one fold, in a process of its own."""
+    """One variant on one fold, in its own process."""
     from training.workers import tensorflow_with_one_thread
 
     tensorflow_with_one_thread()
@@ -130,7 +130,7 @@ def picture(results: dict[str, Any]) -> bytes:
     axes.step(*zip(*frontier, strict=True), where="post", color=GREY, linewidth=1, label="frontier")
     base = results.get(BASE_NAME, {}).get("kflop_per_row")
     for name, row in ranked:
-        # A dozen variants cost what the base does; their names would lie on each other, the table has them.
+        # A dozen variants cost as much as the base; their names would overlap, and the table has them.
         alike = row["kflop_per_row"] == base and name != BASE_NAME
         colour = ORANGE if name == SHIPS else "#bbbbbb" if alike else BLUE
         axes.plot(row["kflop_per_row"], row["mean"], "o", color=colour, markersize=5 if alike else 7, zorder=1 if alike else 2)
@@ -159,13 +159,13 @@ def page(results: dict[str, Any]) -> str:
         "    CATALOG_DATA=folder .venv/bin/python benchmarks/search.py",
         "",
         f"“{SHIPS}” has the defaults of `train`: 32 units, 10 epochs. “{BASE_NAME}” has 40 units and 8 epochs; all others differ "
-        f"from it in what their name says. {folds} folds that near-duplicates do not cross, one seed. "
-        "The same variant fitted again differs by about 0.001 to 0.002, so smaller differences say nothing; and since a choice was made on these "
+        f"from it as their name says. {folds} folds that near-duplicates do not cross, one seed. "
+        "The same variant fitted again differs by about 0.001 to 0.002, so smaller differences mean nothing. Since a choice was made on these "
         "folds, [accuracy](accuracy.md) is measured on others.",
         "",
         "![F1 against operations](search.png)",
         "",
-        "| variant | weighted F1, mean ± spread | recurrent multiply-adds a token | kFLOP a row | embeddings, MB | s a fit, one thread |",
+        "| variant | weighted F1, mean ± spread | recurrent multiply-adds per token | kFLOP per row | embeddings, MB | s per fit, one thread |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in sorted(results.items(), key=lambda item: -item[1]["mean"]):

@@ -1,9 +1,9 @@
-"""What a user waits for while learning the tool: short runs from a cold start, beside a bare spark-submit script, in turn.
+"""How long a user waits while learning the tool: short runs from a cold start, compared with a bare spark-submit script, in turn.
 
 benchmarks/start [ROUNDS]
 
-The bare script starts a session with Delta, counts a table, reads its history and writes ten rows. Ours are the first run of the
-samples and the run after it, which has nothing to do; each with Java's classes from the archive, and without. Writes
+The bare script starts a session with Delta, counts a table, reads its history and writes ten rows. Our commands are the first run of the
+samples and the run after it, which has nothing to do; each with Java's classes from the archive and without. Writes
 docs/benchmarks/start.json and start.md.
 """
 
@@ -25,7 +25,7 @@ from benchmarks.commands import timed_command  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks" / "start"
 BARE, FIRST, AGAIN = "the bare script", "first run of the samples", "again: nothing to do"
 FIRST_PLAIN, AGAIN_PLAIN = f"{FIRST}, without the archive", f"{AGAIN}, without the archive"
-# A configuration of the user's own on the class path: no archive then.
+# The user's own configuration on the class path, which rules the archive out.
 PLAIN = {"SPARK_CONF_DIR": str(ROOT / "conf")}
 
 
@@ -56,24 +56,24 @@ def page(rounds: Sequence[Mapping[str, float]]) -> str:
         "",
         f"    benchmarks/start {len(rounds)}",
         "",
-        "Seconds of whole commands, one after the other in each round; the bare script starts a session with Delta, counts a table,",
-        "reads its history and writes ten rows. The archive of Java's classes is made by the first run of the samples.",
+        "Seconds of whole commands, one after another in each round; the bare script starts a session with Delta, counts a table,",
+        "reads its history and writes ten rows. The archive of Java's classes is written by the first run of the samples.",
         "",
-        "| | median, s | all, s | beside the bare script, median |",
+        "| | median, s | all, s | compared with the bare script, median |",
         "|---|---|---|---|",
     ]
     for name in rounds[0]:
         seconds = [one[name] for one in rounds]
-        beside = statistics.median(one[name] / one[BARE] for one in rounds)
+        ratio = statistics.median(one[name] / one[BARE] for one in rounds)
         shown = ", ".join(f"{one:.1f}" for one in seconds)
-        lines.append(f"| {name} | {statistics.median(seconds):.1f} | {shown} | {beside:.2f} |")
+        lines.append(f"| {name} | {statistics.median(seconds):.1f} | {shown} | {ratio:.2f} |")
     return "\n".join([*lines, ""])
 
 
 def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        # Makes the archive, where there is none, and the table that the bare script reads.
+        # Makes the archive, if there is none, and the table that the bare script reads.
         seconds_of([str(ROOT / "spark-submit.sh")], folder, {})
         rounds = []
         for number in range(count):

@@ -1,10 +1,10 @@
-"""How good the recipe of `train` is over data sets that differ, beside linear models and fastText.
+"""How good the recipe of `train` is on different data sets, compared with linear models and fastText.
 
     CATALOG_DATA=folder benchmarks/suite [--only NAME ...] [--models NAME ...] [--sizes SIZE ...] [--folds 3]
 
-Every model is fitted with its defaults on the same rows of the same folds, which near-duplicates do not cross and which are
-other folds than those of the other benchmarks. Two fits run at a time, with a thread each. Results are added to
-docs/benchmarks/suite.json (what is run again replaces itself); the page and the picture beside it show all of them. A baseline
+Every model is fitted with its defaults on the same rows of the same folds, which near-duplicates do not cross and which
+differ from those of the other benchmarks. Two fits run at a time, with a thread each. Results are added to
+docs/benchmarks/suite.json (a new run replaces the old result); the page and the picture next to it show all of them. A baseline
 is fitted again only if the texts, the folds or BASELINES_VERSION changed; the LSTM always is.
 """
 
@@ -49,10 +49,10 @@ from training.dataset import LabelledTexts, joined_tokens  # noqa: E402
 from training.split import Split  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "suite"
-# Apart from the seeds of every training and of the other benchmarks.
+# Different from the seeds of every training and of the other benchmarks.
 SEED = 202
 SIZES = ("500", "2000", "8000", ALL)
-# To be raised when a baseline changes, so that those kept in the results are fitted again.
+# Raise it when a baseline changes, so that the baselines stored in the results are fitted again.
 BASELINES_VERSION = 1
 
 Fit = Callable[[Sequence[str], Any], Predictor]
@@ -80,7 +80,7 @@ MODELS = (LSTM, *OTHERS)
 
 
 def judge(name: str, size: int | None, fold: int, folds: int, models: Sequence[str], kept: dict[str, Any] | None) -> Any:
-    """One fold of a data set, in a process of its own; None if the fold has fewer than `size` texts to fit to.
+    """One fold of a data set, in its own process; None if the fold has fewer than `size` texts to fit to.
 
     Args:
         kept: the record of this fold from an earlier run, None if there is none.
@@ -119,7 +119,7 @@ def judge(name: str, size: int | None, fold: int, folds: int, models: Sequence[s
 
 
 def smaller(sides: Split, size: int) -> Split:
-    """`size` of the texts to fit to, of both sides the same share; those of a smaller size are among those of a larger."""
+    """`size` of the texts to fit to, the same share of both sides; those of a smaller size are among those of a larger one."""
     share = size / (len(sides.train) + len(sides.validation))
     validation = round(share * len(sides.validation))
     random = np.random.default_rng(SEED)
@@ -131,7 +131,7 @@ def smaller(sides: Split, size: int) -> Split:
 
 
 def fingerprint_of(tokens: Any, label_ids: Any, fitted_to: Any, judged_on: Any) -> str:
-    """Of all that decides what a baseline gives."""
+    """Of everything that a baseline's result depends on."""
     digest = hashlib.sha256(f"{BASELINES_VERSION}\n".encode())
     for rows in (fitted_to, judged_on):
         for row in rows:
@@ -141,7 +141,7 @@ def fingerprint_of(tokens: Any, label_ids: Any, fitted_to: Any, judged_on: Any) 
 
 
 def figures(truth: Any, predicted: Any, labels: Sequence[str], separator: str | None) -> dict[str, float]:
-    """separator: of the levels of labels that are paths, which are judged by level too."""
+    """separator: of the levels of labels that are paths, which are also judged by level."""
     found = summary(truth, predicted, labels)
     if separator is None:
         return found
@@ -153,7 +153,7 @@ def figures(truth: Any, predicted: Any, labels: Sequence[str], separator: str | 
 def other(
     fit: Fit, tokens: Any, data: LabelledTexts, fitted_to: Any, judged_on: Any, separator: str | None
 ) -> dict[str, float]:
-    # Of the processor, not of the clock: the machine may have other things to do.
+    # Processor time, not elapsed time: the machine may be doing other work.
     began = time.process_time()
     predict = fit(tokens[fitted_to].tolist(), data.label_ids[fitted_to])
     seconds = time.process_time() - began
@@ -170,7 +170,7 @@ def lstm(data: LabelledTexts, sides: Split, recipe: Any, separator: str | None) 
     seconds = time.process_time() - began
     texts, truth = data.texts.take(pa.array(sides.test)), data.label_ids[sides.test]
     probabilities = np.nan_to_num(model.probabilities(texts))
-    # Once more for the time: by now what Keras compiles is compiled.
+    # Once more for the time, now that Keras has compiled everything.
     began = time.process_time()
     model.probabilities(texts)
     scoring = time.process_time() - began

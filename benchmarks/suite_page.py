@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks.datasets import DATA_SETS
 from training.card import LSTM, mean_and_spread
 
-# The size that is no sample of the texts to fit to.
+# The size that means all texts to fit to, not a sample.
 ALL = "all"
-# Of each data set, by size: a record for each fold (benchmarks/suite.py, judge).
+# For each data set, by size: a record for each fold (benchmarks/suite.py, judge).
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
 
@@ -27,19 +27,19 @@ def spread(numbers: Sequence[float]) -> dict[str, float] | None:
 
 
 def models_of(results: Results) -> list[str]:
-    """The LSTM first, then the others as they came."""
+    """The LSTM first, then the others in their order of appearance."""
     every = dict.fromkeys(m for sizes in results.values() for folds in sizes.values() for m in folds[0]["models"])
     return [LSTM, *(model for model in every if model != LSTM)]
 
 
 def best_other(folds: Sequence[Mapping[str, Any]]) -> str:
-    """The model beside the LSTM with the highest mean of the weighted F1."""
+    """The model other than the LSTM with the highest mean of the weighted F1."""
     others = [model for model in folds[0]["models"] if model != LSTM and values(folds, model, "f1_weighted")]
     return max(others, key=lambda model: float(np.mean(values(folds, model, "f1_weighted"))), default="")
 
 
 def ahead(folds: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float] | None:
-    """Mean and spread, over the folds, of what the LSTM has more than the best other model on the same fold."""
+    """Mean and spread, over the folds, of the LSTM's lead over the best other model on the same fold."""
     best, ours = best_other(folds), values(folds, LSTM, metric)
     return spread(np.subtract(ours, values(folds, best, metric)).tolist()) if best and ours else None
 
@@ -54,7 +54,7 @@ def page(results: Results) -> str:
         "",
         "Every model with its defaults, fitted to the same texts of the same folds, which near-duplicates do not cross; mean ± spread "
         "(standard deviation) over the folds. “LSTM ahead by” is the mean ± spread of the difference, fold by fold, between the LSTM and the "
-        "best of the others on that data set, which is chosen on these very folds. An empty place was not measured.",
+        "best of the others on that data set, which is chosen on the same folds. An empty cell was not measured.",
         "",
         *table("Weighted F1", "f1_weighted", whole, models),
         *table("Macro F1", "f1_macro", whole, models),
@@ -89,7 +89,7 @@ def table(title: str, metric: str, whole: Mapping[str, Any], models: Sequence[st
 def hierarchical_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:
     """Of the data sets whose labels are paths."""
     trees = {name: folds for name, folds in whole.items() if DATA_SETS[name].separator}
-    told = "Of labels that are paths: nodes of the predicted and of the true paths that are the same (Kosmopoulos et al. 2015)."
+    told = "For labels that are paths: the F1 over the nodes that predicted and true paths share (Kosmopoulos et al. 2015)."
     title, *lines = table("Hierarchical F1", "f1_hierarchical", trees, models) if trees else [""]
     return [title, "", told, *lines] if trees else []
 
@@ -98,7 +98,7 @@ def time_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:
     lines = [
         "## Calibration and time",
         "",
-        "Expected calibration error of the LSTM, mean ± spread; seconds that a fit takes of one core; rows that the LSTM scores in a second "
+        "Expected calibration error of the LSTM, mean ± spread; seconds of one core that a fit takes; rows that the LSTM scores per second "
         "of one core in Keras (the nightly run's engine is faster: [throughput](throughput.md)).",
         "",
         f"| data set | texts fitted to | million characters | median words | LSTM's calibration error | LSTM's rows/core-second | {' | '.join(f'{m}, s' for m in models)} |",
@@ -116,7 +116,7 @@ def time_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:
 
 
 def curves(results: Results) -> Iterator[tuple[str, list[tuple[int, Sequence[Mapping[str, Any]]]]]]:
-    """Data sets that were fitted to fewer texts too, with the folds of each size, the smallest first."""
+    """Data sets with fits to fewer texts as well, with the folds of each size, the smallest first."""
     for name, sizes in results.items():
         if len(sizes) > 1:
             yield name, sorted(((folds[0]["fitted_to"], folds) for folds in sizes.values()), key=lambda one: one[0])
@@ -135,8 +135,8 @@ def origins(results: Results) -> list[str]:
     lines = [
         "## The data sets",
         "",
-        "None of them is in the repository. The originals are had as told here; the tables in `CATALOG_DATA` are made of them, with copies "
-        "left out and in part with rows kept apart for other judgements.",
+        "None of them is in the repository. This table says where to get the originals. The tables in `CATALOG_DATA` are made from them, without "
+        "copies, and some of them without rows that are set aside for other evaluations.",
         "",
         "| data sets | what | the original | licence | citation |",
         "|---|---|---|---|---|",
@@ -153,7 +153,7 @@ def origins(results: Results) -> list[str]:
 
 
 def picture(results: Results) -> bytes:
-    """Weighted F1 of every model on each data set; below it the learning curves there are. As PNG."""
+    """Weighted F1 of every model on each data set; below it the learning curves, if there are any. As PNG."""
     from training.quiet import import_tensorflow
 
     import_tensorflow()

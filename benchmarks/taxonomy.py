@@ -1,10 +1,10 @@
-"""What a night costs with many labels: rows a second, bytes of the table, memory of a worker.
+"""What a run costs with many labels: rows a second, bytes of the table, memory of a worker.
 
     CATALOG_DATA=folder benchmarks/taxonomy [--rows N] [--labels N,…]
 
 Each run is the real job through spark-submit.sh on the same real texts. The bundles are generated: the shipped LSTM and vocabulary, with a
-bag and a last layer of random weights in the sizes that `train` would give them, over a tree of three levels. They cost what trained ones
-cost; what they say of a text means nothing. Writes docs/benchmarks/taxonomy.json, .md, .png.
+bag and a last layer of random weights in the sizes that `train` would give them, over a tree of three levels. They cost as much as trained
+ones; their predictions mean nothing. Writes docs/benchmarks/taxonomy.json, .md, .png.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CORES = 2
 SEED = 7
 # Children of an inner node of the generated trees.
 BRANCHES = 20
-# Spread of the random weights: such that the mean confidence of 1,000 labels is about a half.
+# Spread of the random weights, chosen so that the mean confidence of 1,000 labels is about a half.
 SPREAD = 0.5
 ROUNDS, TEXTS_A_ROUND = 4, 5_000
 CASES = ((4, "all"), (1_000, "all"), (1_000, "top:5"), (5_000, "top:5"))
@@ -57,7 +57,7 @@ def tree(labels: int) -> list[str]:
 
 
 def model_of(labels: int) -> bytes:
-    """The shipped model with random weights behind its LSTM, in the sizes that `train` gives a bundle of so many labels."""
+    """The shipped model with random weights after its LSTM, in the sizes that `train` uses for that many labels."""
     random = np.random.default_rng(SEED)
     model = onnx.load_from_string(SHIPPED.files[ONNX_MODEL])
     there = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -77,7 +77,7 @@ def model_of(labels: int) -> bytes:
 
 
 def write_generated(folder: Path, labels: int) -> None:
-    """A bundle of so many labels, that verifies like any other."""
+    """A bundle of that many labels, which verifies like any other."""
     files = {**{name: SHIPPED.files[name] for name in REQUIRED_FILES}, ONNX_MODEL: model_of(labels)}
     paths = {"format_version": PATHS_VERSION, "label_separator": SEPARATOR, "labels": tree(labels)}
     thresholds = {"review_below": 0.5, "by_label": {}, "by_level": [0.5, 0.5, 0.5]}
@@ -100,7 +100,7 @@ def bundle_of(folder: Path, labels: int) -> Path:
 
 
 def engine_microseconds(model: Path, texts: list[str]) -> float:
-    """Of a core for a text, from text to the columns of a score, without Spark: the best of some rounds."""
+    """Of a core per text, from text to the columns of a score, without Spark: the best of several rounds."""
     bundle = load_bundle(str(model))
     scorer, rows, best = Scorer(payload_of(bundle, "native", 1)), pa.array(texts), float("inf")
     for _ in range(ROUNDS):
@@ -132,15 +132,15 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/taxonomy",
         "",
-        f"The whole job `categorize` on {base['rows_scored']:,} distinct texts, `local[{CORES}]`, Spark's start apart. The bundle of four labels is "
-        "the shipped one; the others are generated, with a bag and a last layer in the sizes that `train` gives so many labels, over a tree of "
-        "three levels. Counting ids and starting tasks takes as long with each; the engine alone goes from text to the columns of a score (of the "
-        "five most probable labels above 50) without Spark. Timings vary from run to run, and these were taken beside other work on the machine: "
+        f"The whole job `categorize` on {base['rows_scored']:,} distinct texts, `local[{CORES}]`, without Spark's start. The bundle of four labels is "
+        "the shipped one; the others are generated, with a bag and a last layer in the sizes that `train` uses for that many labels, over a tree of "
+        "three levels. Counting ids and starting tasks takes equally long with each. The engine alone goes from text to the columns of a score (of the "
+        "five most probable labels above 50) without Spark. Timings vary from run to run, and these were measured while other work ran on the machine: "
         "compare within the table.",
         "",
         "![rows a second and bytes a row](taxonomy.png)",
         "",
-        "| labels | --scores | rows/s | of four labels' | scoring, s | engine alone, µs of a core a text | bytes of the table a row | × four labels' | worker peak, MB |",
+        "| labels | --scores | rows/s | of four labels' | scoring, s | engine alone, core-µs per text | bytes of the table per row | × four labels' | worker peak, MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for night in result["nights"]:

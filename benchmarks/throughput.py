@@ -1,8 +1,8 @@
-"""Rows a second of the usual ways to categorize texts in Spark and of every engine of ours: same rows, same sink, one run.
+"""Rows a second of the usual ways to categorize texts in Spark and of each of our engines: same rows, same sink, one run.
 
     CATALOG_DATA=folder benchmarks/throughput [--rounds N] [--rows N]
 
-Each peer runs in a process of its own (peers.py), in another order each round; medians are kept. Slow peers get a part
+Each peer runs in its own process (peers.py), in another order each round; the medians are recorded. Slow peers get a part
 of the rows. Writes docs/benchmarks/throughput.json, .md and .png.
 """
 
@@ -33,7 +33,7 @@ from training.pictures import png  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks" / "throughput"
 CORES = 2
 PASSES = 2
-# Slow peers get every n-th row: enough that a pass takes twenty seconds, so that Delta's commit is nothing beside it.
+# Slow peers get every n-th row: enough that a pass takes twenty seconds, compared with which Delta's commit is nothing.
 STEPS = {"textbook": 100, "mlflow": 20, "predict_batch": 20, "keras": 20, "linear_svc_characters": 20, "spark_ml": 4, "onnx": 2}
 
 
@@ -46,7 +46,7 @@ def run_peer(name: str, texts: Path, step: int) -> dict[str, Any]:
 
 
 def run_job(texts: Path) -> dict[str, float]:
-    """The whole nightly job: ids counted, hashes, scores, checks, three tables, one commit. Its own clock leaves Spark's start out."""
+    """The whole nightly job: ids counted, hashes, scores, checks, three tables, one commit. Its own clock excludes Spark's start."""
     import deltalake
 
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def run_job(texts: Path) -> dict[str, float]:
 
 
 def flops_per_row(texts: list[str]) -> float:
-    """Of the recurrent product alone: two for each of 4 x units x units weights, a direction, a token."""
+    """Of the recurrent product alone: two for each of 4 x units x units weights, per direction and token."""
     from lib.model.engines.onnx_weights import weights_of
 
     directions, columns, units = weights_of(BUNDLE.files["model.onnx"])["R"].shape
@@ -144,12 +144,12 @@ def page(result: dict[str, Any]) -> str:
         "    CATALOG_DATA=folder benchmarks/throughput",
         "",
         f"Model {result['model_version']}, `local[{result['cores']}]`, Parquet to Delta (product_id, category, confidence), distinct texts of "
-        f"{result['mean_tokens']:.0f} tokens made of real ones, {result['rounds']} rounds of {PASSES} passes in changing order, medians. "
-        "The first pass, with the workers' start and the model's load, stands apart. Timings vary from run to run: compare within the table.",
+        f"{result['mean_tokens']:.0f} tokens made from real ones, {result['rounds']} rounds of {PASSES} passes in changing order, medians. "
+        "The first pass, with the workers' start and the model's load, is shown separately. Timings vary from run to run: compare within the table.",
         "",
         "![rows a second](throughput.png)",
         "",
-        "| | rows a pass | rows/s | from – to | rows per core-second | first pass, s | worker peak, MB | model loads | share of the machine's limit |",
+        "| | rows per pass | rows/s | from – to | rows per core-second | first pass, s | worker peak, MB | model loads | share of the machine's limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in sorted(peers.items(), key=lambda item: item[1]["rows_per_second"]):
@@ -165,12 +165,12 @@ def page(result: dict[str, Any]) -> str:
         f"The limit is a bare float32 matrix product, {result['matrix_product_gflops_one_core']:.0f} GFLOP/s a core; only the recurrent product "
         f"of the LSTM counts, {result['flops_per_row'] / 1e6:.2f} MFLOP a row. MLflow's loads are not counted by this benchmark.",
         "",
-        f"- native beside the faster of fastText and LinearSVC: {native / linear:.2f} × (wanted: 1.5); beside predict_batch_udf with Keras: "
-        f"{native / peers['predict_batch']['rows_per_second']:.1f} × (wanted: 10); beside the linear model that is nearest to it in F1, on "
+        f"- native compared with the faster of fastText and LinearSVC: {native / linear:.2f} × (goal: 1.5); with predict_batch_udf and Keras: "
+        f"{native / peers['predict_batch']['rows_per_second']:.1f} × (goal: 10); with the linear model that is nearest to it in F1, on "
         f"words and characters: {native / peers['linear_svc_characters']['rows_per_second']:.0f} ×.",
-        f"- The whole job `categorize` (ids counted, texts hashed, scores of all labels, counts checked, three tables; Spark's start apart): "
+        f"- The whole job `categorize` (ids counted, texts hashed, scores of all labels, counts checked, three tables; without Spark's start): "
         f"{job:,.0f} rows/s. The same engine in {result['cores']} bare processes, texts to scores: {bare:,.0f} rows/s. "
-        f"Around the engine goes {1 - job / bare:.0%} of the time (wanted: 25 %).",
+        f"{1 - job / bare:.0%} of the time is spent outside the engine (goal: 25 %).",
         "",
         "## Engines alone, one thread, ids to probabilities",
         "",

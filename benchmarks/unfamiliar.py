@@ -1,11 +1,11 @@
-"""How well texts of no category are told apart: the unfamiliarity beside the maximum softmax probability.
+"""How well texts of no category are recognized: the unfamiliarity compared with the maximum softmax probability.
 
     CATALOG_DATA=folder benchmarks/unfamiliar [--only NAME ...] [--draws 1]
 
-A draw leaves a fifth of the labels out of the training, all their texts; these are the texts of no category, and those of the test
-side are the others. Of four labels each draw leaves one out. `intents` has texts of no intent of its own. Every model is fitted
+A draw leaves a fifth of the labels out of the training, with all their texts; these are the texts of no category, and those of the test
+side are the others. With four labels each draw leaves one out. `intents` has its own texts of no intent. Every model is fitted
 with the defaults of `train`, without --refit. Two fits run at a time, with a thread each. Results are added to
-docs/benchmarks/unfamiliar.json (what is run again replaces itself); the page beside it shows all of them.
+docs/benchmarks/unfamiliar.json (a new run replaces the old result); the page next to it shows all of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SHARES = (0.01, 0.05)
 
 
 def judge(name: str, draw: int) -> dict[str, Any]:
-    """One draw of a data set, in a process of its own."""
+    """One draw of a data set, in its own process."""
     from training.workers import tensorflow_with_one_thread
 
     tensorflow_with_one_thread()
@@ -83,7 +83,7 @@ def judge(name: str, draw: int) -> dict[str, Any]:
 
 
 def without_some(name: str, draw: int, settings: TextSettings) -> tuple[LabelledTexts, pa.Array]:
-    """The labelled texts of the labels that stay, and texts of none of them."""
+    """The labelled texts of the remaining labels, and texts of none of them."""
     folder, random = data_folder(), np.random.default_rng(SEED + draw)
     data = read_data_set(folder, name, settings)
     if DATA_SETS[name].origin is INTENTS:
@@ -104,9 +104,9 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Texts of no category",
         "",
-        "Whole labels are left out of the training, and their texts are to be told from those of the test side (`intents` has texts of",
-        "no intent). AUROC: how often a text of no category is the more unlike of such a pair. Written by",
-        "`CATALOG_DATA=folder benchmarks/unfamiliar`; `benchmarks/datasets.py` tells where the data sets come from. Why it is",
+        "Whole labels are left out of the training, and the model has to tell their texts from those of the test side (`intents` has texts of",
+        "no intent). AUROC: how often the text of no category is the more unfamiliar one in a pair of both kinds. Written by",
+        "`CATALOG_DATA=folder benchmarks/unfamiliar`; `benchmarks/datasets.py` says where the data sets come from. Why we chose",
         "this number: [decision 19](../decisions/0019-texts-of-no-category.md).",
         "",
         "| data set, draw | labels kept | texts inside, outside | AUROC of 1 - maximum softmax probability | AUROC of unfamiliarity | "
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     calls = [(name, draw) for draw in range(options.draws) for name in options.only if not (draw and name == "intents")]
     file = PAGE.with_suffix(".json")
     for (name, draw), found in in_processes(judge, calls):
-        # Read anew each time: what is done stays done.
+        # Read again each time, so that finished results are never lost.
         results = json.loads(file.read_text()) if file.is_file() else {}
         results.setdefault(name, {})[str(draw)] = found
         file.write_text(json.dumps(results, indent=1) + "\n")

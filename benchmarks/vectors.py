@@ -1,9 +1,9 @@
-"""What word vectors that others made are worth (train --vectors), on the data sets of the suite.
+"""What pretrained word vectors are worth (train --vectors), on the data sets of the suite.
 
     CATALOG_DATA=folder benchmarks/vectors.py --vectors glove.6B.100d.txt [--only NAME ...] [--sizes 500 2000 all] [--fold 0]
 
-Each data set is fitted twice on the same rows of one fold of the suite's, with and without the vectors, both parts fitted once
-(without the refit, which costs as much again). Prints each figure as it is found and a table at the end, weighted / macro F1.
+Each data set is fitted twice on the same rows of one fold of the suite, with and without the vectors, both parts fitted once
+(without the refit, which would cost as much again). Prints each figure when it is measured and a table at the end, weighted / macro F1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALL = "all"
 
 
 def judge(name: str, size: str, fold: int, path: str | None) -> dict[str, Any]:
-    """Figures of one fold, in a process of its own. path: of the vectors, None for a fit without."""
+    """Figures of one fold, in its own process. path: of the vectors, None for a fit without them."""
     from training.workers import tensorflow_with_one_thread
 
     tensorflow_with_one_thread()

@@ -1,10 +1,10 @@
-"""`publish` into PostgreSQL beside a bare COPY of the same rows from a CSV file: whole commands, in turn.
+"""`publish` into PostgreSQL compared with a bare COPY of the same rows from a CSV file: whole commands, in turn.
 
     CATALOG_DATA=folder benchmarks/warehouse [--rows N] [--rounds N] [--no-feed] [--folder FOLDER]
 
-Two nights are categorized, of which the second changes one row in a hundred; then each round loads the same server, of this machine, with the bare COPY
-(table, rows, primary key), with `publish` of all rows, with `publish` of what changed onto the first night, and with `publish`
-once more, which has nothing to do: that is the start. Writes docs/benchmarks/warehouse.json and .md.
+Two runs are categorized, of which the second changes 1 % of the rows. Then each round loads the same server, on this machine, with the bare COPY
+(table, rows, primary key), with `publish` of all rows, with `publish` of what changed onto the first run, and with `publish`
+once more, which has nothing to do: that is the time of the start. Writes docs/benchmarks/warehouse.json and .md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def categorize(folder: Path, feed: bool) -> None:
 
 
 def change_texts(folder: Path, texts: list[str], rows: int) -> None:
-    """Every hundredth row gets a text that none has had."""
+    """Every hundredth row gets a text that no row has had before."""
     fresh = distinct_texts(texts, -(-rows // 100), rows)
     for path in sorted((folder / "texts").glob("*.parquet")):
         table = pq.read_table(path)
@@ -64,7 +64,7 @@ def seconds_of_publish(folder: Path, uri: str) -> float:
 
 
 def seconds_of_copy(uri: str, definition: str, file: Path) -> float:
-    """Table, rows and primary key in one transaction, as `publish` makes them."""
+    """Table, rows and primary key in one transaction, as `publish` creates them."""
     began = time.monotonic()
     with psycopg.connect(uri) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {TABLE} ({definition})")
@@ -76,7 +76,7 @@ def seconds_of_copy(uri: str, definition: str, file: Path) -> float:
 
 
 def export(uri: str, file: Path) -> str:
-    """The rows of the table as CSV; gives the definition of its columns."""
+    """Writes the rows of the table as CSV; returns the definition of its columns."""
     columns = """
         SELECT string_agg(concat(quote_ident(attname), ' ', format_type(atttypid, atttypmod), ordered), ', ' ORDER BY attnum)
         FROM pg_attribute, LATERAL (SELECT CASE attname WHEN 'product_id' THEN ' COLLATE "C"' ELSE '' END) AS c (ordered)
@@ -132,7 +132,7 @@ def measure(folder: Path, rows: int, rounds: int, feed: bool) -> dict[str, Any]:
 
 
 def ratios(rounds: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    """Of the medians over the rounds: bare COPY by all rows beyond the start, and what changed by all rows, both beyond the start."""
+    """Of the medians over the rounds: bare COPY divided by all rows without the start, and what changed divided by all rows, both without the start."""
     first = median(one[FIRST] - one[AGAIN] for one in rounds)
     return median(one[BARE] for one in rounds) / first, median(one[CHANGED] - one[AGAIN] for one in rounds) / first
 
@@ -146,9 +146,9 @@ def page(result: dict[str, Any]) -> str:
         "",
         "    CATALOG_DATA=folder benchmarks/warehouse",
         "",
-        f"{result['rows']:,} rows ({result['bytes'] / 1e6:.0f} MB as CSV) into a PostgreSQL 16 on the same machine with two cores, with the settings that it comes",
-        f"with; what changed by {how}. Whole commands in turn, {len(rounds)} rounds; Spark starts anew for each `publish`. The bare COPY makes the same table,",
-        "reads a CSV file, and makes the primary key.",
+        f"{result['rows']:,} rows ({result['bytes'] / 1e6:.0f} MB as CSV) into a PostgreSQL 16 on the same machine with two cores, with its default",
+        f"settings; what changed by {how}. Whole commands in turn, {len(rounds)} rounds; Spark starts again for each `publish`. The bare COPY creates the same table,",
+        "reads a CSV file, and creates the primary key.",
         "",
         "| | median, s | all, s | beyond the start, median |",
         "|---|---|---|---|",
@@ -159,8 +159,8 @@ def page(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {median(seconds):.1f} | {', '.join(f'{one:.1f}' for one in seconds)} | {beyond} |")
     lines += [
         "",
-        f"Beyond the start, which is what `publish` takes with nothing to do, all rows come at {speed:.2f} times the speed of the bare COPY (wanted: "
-        f"{WANTED_FIRST}), and a night of which one row in a hundred changed takes {share:.1%} of the time of all rows (wanted: at most {WANTED_CHANGED:.0%}).",
+        f"Beyond the start, which is what `publish` takes with nothing to do, all rows load at {speed:.2f} times the speed of the bare COPY (goal: "
+        f"{WANTED_FIRST}), and a run in which 1 % of the rows changed takes {share:.1%} of the time of all rows (goal: at most {WANTED_CHANGED:.0%}).",
     ]
     return "\n".join([*lines, ""])
 
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--feed", action=argparse.BooleanOptionalAction, default=True, help="the table has a change data feed")
-    parser.add_argument("--folder", type=Path, help="keep texts and tables there, and use those that are there already")
+    parser.add_argument("--folder", type=Path, help="keep texts and tables there, and use those that already exist")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = (options.folder or Path(name)).resolve()
