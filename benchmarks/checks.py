@@ -45,9 +45,9 @@ from training.pictures import png  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "checks"
 FILES = 10
-FIRST_NIGHT = "first night"
+FIRST_RUN = "first run"
 # Too few for the guardrails to compare with.
-ROWS_OF_FIRST_NIGHT = 500
+ROWS_OF_FIRST_RUN = 500
 VARIANTS = ("checked", "unchecked", "without care for ids")
 WANTED = 0.10
 
@@ -74,7 +74,7 @@ def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
 
     failpoints.observers.append(observer)
     source = read_source(spark, locate(spark, str(texts)))
-    if variant in ("checked", FIRST_NIGHT):
+    if variant in ("checked", FIRST_RUN):
         record = categorize(spark, source, tables_of(locate(spark, str(target))), BUNDLE, plan).record
         assert record is not None
         rows = record.rows_scored
@@ -107,9 +107,9 @@ def measure(rows: int, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_distinct_texts(folder / "few", texts, ROWS_OF_FIRST_NIGHT, 1)
+        write_distinct_texts(folder / "few", texts, ROWS_OF_FIRST_RUN, 1)
         write_distinct_texts(folder / "texts", texts, rows, FILES)
-        in_a_process(FIRST_NIGHT, folder / "few", folder / "tables" / "lake")
+        in_a_process(FIRST_RUN, folder / "few", folder / "tables" / "lake")
         for number in range(rounds):
             # In changing order, so that none always follows the same other one.
             for variant in VARIANTS[number % 3 :] + VARIANTS[: number % 3]:
@@ -139,7 +139,7 @@ def page(result: dict[str, Any]) -> str:
         "    CATALOG_DATA=folder benchmarks/checks",
         "",
         f"The job `categorize` with {result['model_version']} in mode `full` over {result['rows']:,} distinct texts, Parquet to Delta, into a table that already has "
-        f"a run of {ROWS_OF_FIRST_NIGHT} rows, 2 cores, "
+        f"a run of {ROWS_OF_FIRST_RUN} rows, 2 cores, "
         f"each run in its own process with a cold JVM; {result['rounds']} rounds in changing order, medians. Spark's start is not included.",
         "",
         "![seconds](checks.png)",

@@ -152,7 +152,7 @@ def in_spark(statement: str) -> None:
     spark.stop()
 
 
-def second_nights(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
+def second_runs(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
     source, target = write_source(folder / "changing", texts, rows), folder / "lake" / "categorized"
     nights = {"first night, everything": run_job(source, target, 2)}
     change(source, 100, "one")
@@ -232,7 +232,7 @@ def measure(plan: list[tuple[int, int]], changing: int, before: dict[str, Any] |
     result: dict[str, Any] = {"model_version": load_bundle(str(MODEL)).model_version, "growth": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        result["nights"] = second_nights(folder, texts, changing)
+        result["nights"] = second_runs(folder, texts, changing)
         shutil.rmtree(folder / "changing")
         if before:
             yield before | {"nights": result["nights"]}

@@ -53,12 +53,12 @@ Run = dict[str, Any]
 Line = tuple[float, float]
 
 
-def night(source: Path, target: Path, cores: int, spark: Iterable[str] = ()) -> Run:
+def measured_run(source: Path, target: Path, cores: int, spark: Iterable[str] = ()) -> Run:
     """One run of the job, with what Spark's event log records of its tasks."""
     logs = target.parent / f"events-{uuid.uuid4().hex}"
     logs.mkdir(parents=True)
-    told = {"enabled": "true", "dir": logs.as_uri(), "compress": "false", "rolling.enabled": "false"}
-    settings = [word for name, value in told.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
+    event_log = {"enabled": "true", "dir": logs.as_uri(), "compress": "false", "rolling.enabled": "false"}
+    settings = [word for name, value in event_log.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
     run = run_job(source, target, cores, spark=[*settings, *spark])
     # A MERGE without deletion vectors rewrites each file that contains a changed row.
     run["rows_written"] = _rows_written(target)
@@ -109,9 +109,9 @@ def local_runs(folder: Path, texts: list[str], plan: Iterable[tuple[int, int]]) 
     runs: dict[str, list[Run]] = {"full": [], "changed": []}
     for rows, cores in plan:
         source, target = write_source(folder / "source", texts, rows), folder / "lake" / "categorized"
-        runs["full"].append(night(source, target, cores))
+        runs["full"].append(measured_run(source, target, cores))
         change(source, 100, "one")
-        runs["changed"].append(night(source, target, cores))
+        runs["changed"].append(measured_run(source, target, cores))
         shutil.rmtree(source)
         shutil.rmtree(folder / "lake")
     return runs
@@ -124,7 +124,9 @@ def executors(folder: Path, texts: list[str], rows: int) -> dict[str, Run]:
     try:
         settings = ("--master", cluster.master, "--executor-memory", "1g")
         runs = {
-            str(count): night(source, folder / "lake" / f"on-{count}", count, (*settings, "--conf", f"spark.cores.max={count}"))
+            str(count): measured_run(
+                source, folder / "lake" / f"on-{count}", count, (*settings, "--conf", f"spark.cores.max={count}")
+            )
             for count in (1, 2)
         }
     finally:
@@ -231,7 +233,7 @@ def page(result: dict[str, Any]) -> str:
     ]
     for kind, runs in result["fitted"].items():
         for phase, (fixed, a_row) in fitted(runs).items():
-            lines.append(f"| {NIGHTS[kind]} | {phase} | {WORDS[GROWS_WITH[phase]]} | {fixed:.1f} | {a_row * 1e6:.1f} |")
+            lines.append(f"| {KINDS[kind]} | {phase} | {WORDS[GROWS_WITH[phase]]} | {fixed:.1f} | {a_row * 1e6:.1f} |")
     lines += [
         "",
         "## Predicted and measured",
@@ -243,10 +245,10 @@ def page(result: dict[str, Any]) -> str:
         for kind, runs in result[part].items():
             model = fitted(result["fitted"][kind])
             for run in runs:
-                told, found = predicted(model, run, run["cores"]), run["job_seconds"]
+                expected, found = predicted(model, run, run["cores"]), run["job_seconds"]
                 fitted_to = "yes" if part == "fitted" and run["cores"] == CORES else "no"
                 lines.append(
-                    f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {found:.1f} | {told:.1f} | {told / found - 1:+.0%} | {fitted_to} |"
+                    f"| {KINDS[kind]} | {run['rows']:,} | {run['cores']} | {found:.1f} | {expected:.1f} | {expected / found - 1:+.0%} | {fitted_to} |"
                 )
     lines += [
         "",
@@ -257,10 +259,10 @@ def page(result: dict[str, Any]) -> str:
         "| run | rows | cores | shuffled bytes per row | seconds of tasks | JVM, MB |",
         "|---" * 6 + "|",
     ]
-    for kind in NIGHTS:
+    for kind in KINDS:
         for run in (*result["fitted"][kind], *result["checked"][kind]):
             lines.append(
-                f"| {NIGHTS[kind]} | {run['rows']:,} | {run['cores']} | {run['shuffled_bytes'] / run['rows']:.0f} | {run['task_seconds']:.0f} | {run['peak_mb'].get('jvm', 0):,.0f} |"
+                f"| {KINDS[kind]} | {run['rows']:,} | {run['cores']} | {run['shuffled_bytes'] / run['rows']:.0f} | {run['task_seconds']:.0f} | {run['peak_mb'].get('jvm', 0):,.0f} |"
             )
     one, two = (result["executors"][count] for count in ("1", "2"))
     first, both = (result["alone"][str(count)] for count in (1, CORES))
@@ -287,15 +289,15 @@ def page(result: dict[str, Any]) -> str:
         "|---" * (3 + len(CLUSTERS)) + "|",
     ]
     for rows in CATALOGUES:
-        for kind in NIGHTS:
+        for kind in KINDS:
             model, sizes = fitted(result["fitted"][kind]), _sizes(kind, rows)
             hours = [predicted(model, sizes, cores) / 3_600 for cores in CLUSTERS]
             by_cores = " | ".join(f"{hour:.2f}" if hour < 10 else f"{hour:,.0f}" for hour in hours)
-            lines.append(f"| {rows:,} | {NIGHTS[kind]} | {by_cores} | {_work(model, sizes):,.1f} |")
+            lines.append(f"| {rows:,} | {KINDS[kind]} | {by_cores} | {_work(model, sizes):,.1f} |")
     return "\n".join(lines) + "\n"
 
 
-NIGHTS = {"full": "everything", "changed": "1 % changed"}
+KINDS = {"full": "everything", "changed": "1 % changed"}
 WORDS = {"rows": "rows of the source", "rows_scored": "rows scored", "rows_written": "rows written"}
 
 
@@ -323,7 +325,7 @@ def picture(result: dict[str, Any]) -> bytes:
                 [predicted(model, run, run["cores"]) for run in runs],
                 facecolors=filled,
                 edgecolors=colour,
-                label=f"{NIGHTS[kind]}, {how}",
+                label=f"{KINDS[kind]}, {how}",
             )
     limit = max(*axes.get_xlim(), *axes.get_ylim())
     axes.plot([0, limit], [0, limit], color="#b8b8b8", linewidth=1, zorder=0)
@@ -343,7 +345,7 @@ def main() -> None:
         kept = json.loads(file.read_text())
     result = kept | measure(options.only if not options.quick else PARTS, options.quick)
     print(page(result))
-    print("furthest off:", {NIGHTS[kind]: f"{off:.0%}" for kind, off in shares_off(result).items()})
+    print("furthest off:", {KINDS[kind]: f"{off:.0%}" for kind, off in shares_off(result).items()})
     if not options.quick:
         write_page(PAGE, result, page(result), picture(result))
 

@@ -89,9 +89,9 @@ def table(title: str, metric: str, whole: Mapping[str, Any], models: Sequence[st
 def hierarchical_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:
     """Of the data sets whose labels are paths."""
     trees = {name: folds for name, folds in whole.items() if DATA_SETS[name].separator}
-    told = "For labels that are paths: the F1 over the nodes that predicted and true paths share (Kosmopoulos et al. 2015)."
+    note = "For labels that are paths: the F1 over the nodes that predicted and true paths share (Kosmopoulos et al. 2015)."
     title, *lines = table("Hierarchical F1", "f1_hierarchical", trees, models) if trees else [""]
-    return [title, "", told, *lines] if trees else []
+    return [title, "", note, *lines] if trees else []
 
 
 def time_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[str]:

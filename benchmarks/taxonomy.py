@@ -110,7 +110,7 @@ def engine_microseconds(model: Path, texts: list[str]) -> float:
     return best / len(texts) * 1e6
 
 
-def one_night(folder: Path, texts: Path, few: list[str], labels: int, scores: str) -> dict[str, Any]:
+def one_run(folder: Path, texts: Path, few: list[str], labels: int, scores: str) -> dict[str, Any]:
     model, target = bundle_of(folder, labels), folder / f"lake-{labels}-{scores.replace(':', '-')}"
     found = run_job(texts, target, CORES, "--scores", scores, model=model)
     confidence = deltalake.DeltaTable(str(target)).to_pyarrow_table(columns=["confidence"])["confidence"]
@@ -143,12 +143,12 @@ def page(result: dict[str, Any]) -> str:
         "| labels | --scores | rows/s | of four labels' | scoring, s | engine alone, core-µs per text | bytes of the table per row | × four labels' | worker peak, MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for night in result["nights"]:
-        seconds = night["seconds"]
+    for run in result["nights"]:
+        seconds = run["seconds"]
         lines.append(
-            f"| {night['labels']:,} | {night['scores']} | {night['rows_per_second']:,.0f} | {night['rows_per_second'] / base['rows_per_second']:.0%} "
-            f"| {seconds['scoring']:.1f} | {night['engine_microseconds']:.0f} | {night['bytes_per_row']:.0f} "
-            f"| {night['bytes_per_row'] / base['bytes_per_row']:.2f} | {night['peak_mb']['worker']:.0f} |"
+            f"| {run['labels']:,} | {run['scores']} | {run['rows_per_second']:,.0f} | {run['rows_per_second'] / base['rows_per_second']:.0%} "
+            f"| {seconds['scoring']:.1f} | {run['engine_microseconds']:.0f} | {run['bytes_per_row']:.0f} "
+            f"| {run['bytes_per_row'] / base['bytes_per_row']:.2f} | {run['peak_mb']['worker']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -156,13 +156,13 @@ def page(result: dict[str, Any]) -> str:
 def picture(result: dict[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
-    names = [f"{night['labels']:,} labels, {night['scores']}" for night in result["nights"]]
+    names = [f"{run['labels']:,} labels, {run['scores']}" for run in result["nights"]]
     figure = Figure(figsize=(9, 3), layout="constrained")
     for axes, key, title in zip(
         figure.subplots(1, 2), ("rows_per_second", "bytes_per_row"), ("rows/s", "bytes a row"), strict=True
     ):
-        bars = axes.barh(names, [night[key] for night in result["nights"]], color="#1f5fa8")
-        axes.bar_label(bars, [f"{night[key]:,.0f}" for night in result["nights"]], padding=3)
+        bars = axes.barh(names, [run[key] for run in result["nights"]], color="#1f5fa8")
+        axes.bar_label(bars, [f"{run[key]:,.0f}" for run in result["nights"]], padding=3)
         axes.set_title(title)
         axes.invert_yaxis()
         axes.margins(x=0.2)
@@ -181,7 +181,7 @@ def main() -> None:
         texts = labelled_texts(data_folder(), SHIPPED.tokenizer.settings).texts.to_pylist()
         write_distinct_texts(folder / "texts", texts, options.rows, files=2 * CORES)
         few = distinct_texts(texts, TEXTS_A_ROUND)
-        nights = [one_night(folder, folder / "texts", few, *case) for case in CASES if not only or case[0] in only]
+        nights = [one_run(folder, folder / "texts", few, *case) for case in CASES if not only or case[0] in only]
     result = {"cores": CORES, "nights": nights}
     print(page(result))
     if not only:
