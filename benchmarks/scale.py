@@ -187,7 +187,7 @@ def _touched(source: Path) -> Path:
 
 
 def bad_shapes(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
-    """Each compared with the same number of rows in even files, scored again."""
+    """Each compared with the same number of rows in even files; all rows are scored."""
     results = {"even files": run_job(write_source(folder / "even", texts, rows), folder / "lake" / "even", 2)}
     skewed = folder / "skewed"
     skewed.mkdir()
