@@ -40,6 +40,11 @@ def check_answers(place: str, settings: Any) -> None:
     for name, value in IMPATIENT.items():
         asked.set(name, value)
     path = jvm.org.apache.hadoop.fs.Path(place)
+    if path.toUri().getHost() is None:
+        raise InputError(
+            f"Expected S3 to let this job work at {redacted(place)}, found a bucket's name that Hadoop's client cannot address; correct it, or "
+            f"use a bucket whose name has letters, digits, hyphens and dots alone."
+        )
     try:
         # Not the instance that the job works with, which is kept by its bucket.
         system = jvm.org.apache.hadoop.fs.FileSystem.newInstance(path.toUri(), asked)

@@ -145,6 +145,7 @@ CHAIN = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsP
     ("bucket", "settings", "code", "found", "advice"),
     [
         ("nowhere", {}, 2, "no bucket of that name", "correct the address"),
+        ("under_scored", {}, 2, "a bucket's name that Hadoop's client cannot address", "letters, digits, hyphens and dots"),
         ("keyless", {"aws.credentials.provider": CHAIN}, 2, "no credentials", "AWS_ACCESS_KEY_ID"),
         ("down", {"endpoint": "http://127.0.0.1:1"}, 1, "no answer from the server", "fs.s3a.endpoint"),
         ("unknown", {"endpoint": "http://s3.invalid"}, 1, "no answer from the server", "fs.s3a.endpoint"),
