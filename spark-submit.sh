@@ -62,8 +62,8 @@ without_spark() {
 # a folder with files on the class path forbids it, so where the configuration is ours, and so is the machine, it goes in by file.
 start_from_archive() {
     [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
-    # There is one archive: of the Spark that is there by default.
-    [ "$SPARK_LINE" = "$SPARK_DEFAULT" ] || return 0
+    # There is one archive: of the environment that is there by default.
+    [ "$VENV" = "$ROOT/.venv" ] || return 0
     # Such as a hive-site.xml, which Spark finds on the class path alone.
     [ "$(cd "$ROOT/conf" && echo *)" = "log4j2.properties spark-defaults.conf" ] || return 0
     case " ${spark_options[*]} " in

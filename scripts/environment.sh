@@ -1,6 +1,7 @@
 # Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
 #   prepare run|app|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
-# Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read. CATALOG_SPARK=4.0 or 3.5 chooses an older Spark with its Delta.
+# Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read. CATALOG_SPARK=4.0 or 3.5 chooses an older Spark with its Delta,
+# PYTHON3 the Python that an environment is made with, CATALOG_VENV another folder for it.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What the jobs stand on: the environment, the lock of its packages, and the list of Delta's jars.
@@ -11,6 +12,7 @@ if [ "$SPARK_LINE" = "$SPARK_DEFAULT" ]; then
 else
     VENV=$ROOT/build/spark-$SPARK_LINE RUN_LOCK=spark-$SPARK_LINE JARS=jars-$SPARK_LINE
 fi
+VENV=${CATALOG_VENV:-$VENV}
 PYTHON=$VENV/bin/python
 CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# scripts/matrix.sh [4.1] [4.0] [3.5] [PYTEST OPTIONS]   the jobs on each pair of Spark and Delta that they support; by default the older two
-# In an environment for each pair (build/spark-PAIR, made once from requirements/spark-PAIR.lock and jars-PAIR.xml) it runs the README's first
-# run, the same night again, and the core tests, which tests/matrix.txt lists. Exit 1 if a pair fails.
+# scripts/matrix.sh [PAIR[/PYTHON] ...] [PYTEST OPTIONS]   the jobs on pairs of Spark and Delta (4.1, 4.0, 3.5) and on Pythons, such as
+# 3.5 or 4.1/3.13; by default the older two pairs on this machine's python3. A Python is found on the PATH, or where pyenv keeps them.
+# In an environment for each (build/spark-PAIR[-python-PYTHON], made once from requirements/spark-PAIR.lock and jars-PAIR.xml) it runs the
+# README's first run, the same night again, and the core tests, which tests/matrix.txt lists. Exit 1 if one fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# In a process of its own, since the set-up is of one pair: on_pair PAIR [PYTEST OPTIONS]
+# In a process of its own, since the set-up is of one pair: on_pair PAIR[/PYTHON] [PYTEST OPTIONS]
 on_pair() {
-    export CATALOG_SPARK=$1
+    export CATALOG_SPARK=${1%/*}
+    case $1 in */*) on_python "${1#*/}" ;; esac
     shift
     source scripts/environment.sh
     prepare run
@@ -19,7 +21,7 @@ on_pair() {
     local folder said
     folder=$(mktemp -d)
     for said in "published to lake/categorized" "nothing to do: "; do
-        say "Spark $CATALOG_SPARK: a night of the samples, which shall say '$said'"
+        say "Spark $CATALOG_SPARK, $("$PYTHON" --version): a night of the samples, which shall say '$said'"
         (cd "$folder" && env -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON "$ROOT/spark-submit.sh") >"$folder/said" 2>&1 && grep -q "$said" "$folder/said" ||
             { tail -n 20 "$folder/said" >&2; rm -rf "$folder"; fail "Expected a night of the samples on Spark $CATALOG_SPARK that says '$said', found the above." 1; }
     done
@@ -27,8 +29,18 @@ on_pair() {
     "$PYTHON" -m pytest --numprocesses 2 --dist worksteal @tests/matrix.txt "$@"
 }
 
+# on_python VERSION: makes the environment with that Python. pyenv's shims are there also where they start nothing.
+on_python() {
+    export PYTHON3 CATALOG_VENV=$PWD/build/spark-$CATALOG_SPARK-python-$1
+    for PYTHON3 in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
+        if "$PYTHON3" -I -c '' 2>/dev/null; then return; fi
+    done
+    printf 'error: Expected Python %s as python%s on the PATH, found none; install it, or leave it out.\n' "$1" "$1" >&2
+    exit 2
+}
+
 pairs=()
-while [ $# -gt 0 ]; do case $1 in [0-9]*.[0-9]*) pairs+=("$1"); shift ;; *) break ;; esac; done
+while [ $# -gt 0 ]; do case $1 in [0-9].[0-9] | [0-9].[0-9]/[0-9].[0-9]*) pairs+=("$1"); shift ;; *) break ;; esac; done
 [ ${#pairs[@]} -gt 0 ] || pairs=(4.0 3.5)
 told=() failed=
 for pair in "${pairs[@]}"; do
