@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,13 @@ PROMISED = {
     "spark.sql.legacy.charVarcharAsString": "false",
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
 }
+# Of these settings, too, some values lose what is written; the first of those that do not is taken in their place.
+WHOLE = {
+    # A carried time keeps its microseconds.
+    "spark.sql.parquet.outputTimestampType": ("INT96", "TIMESTAMP_MICROS"),
+}
+# Behind a number that it has seen Delta passes over a write: that of the rejects, and of the ledger.
+NEVER = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
 ALWAYS = {
     # Counts by label and status are kept in memory up to so many groups, instead of being sorted.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "4096",
@@ -180,7 +187,7 @@ def _can_write_to(folder: str) -> bool:
 def configure(spark: SparkSession) -> None:
     """Set what every job stands on, whoever has set it otherwise, and what saves seconds, unless the user has set it."""
     given = dict(spark.sparkContext.getConf().getAll())
-    for name, value in PROMISED.items():
+    for name, value in {**PROMISED, **_whole(given)}.items():
         if given.get(name, value).lower() != value.lower():
             print(
                 f"{name} is {value} in this job, not {given[name]}: what it promises stands on that",
@@ -188,12 +195,21 @@ def configure(spark: SparkSession) -> None:
                 flush=True,
             )
         spark.conf.set(name, value)
+    for name in NEVER:
+        if name in given:
+            print(f"{name} is not set in this job: with it writes would be passed over", file=sys.stderr, flush=True)
+        spark.conf.unset(name)
     local = LOCAL if str(spark.sparkContext.master).startswith("local") else {}
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))
     if not local:
         told = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
         print(f"Spark settings of this job, unless you give others: {told}", file=sys.stderr, flush=True)
+
+
+def _whole(given: Mapping[str, str]) -> dict[str, str]:
+    """The settings of WHOLE, with the user's value where that is one of them."""
+    return {name: given.get(name, "") if given.get(name, "").upper() in values else values[0] for name, values in WHOLE.items()}
 
 
 @contextmanager

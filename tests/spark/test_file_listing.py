@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lib.errors import InputError
-from lib.session import PROMISED, configure
+from lib.session import NEVER, PROMISED, configure
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from tests.spark.test_readers import delivered, parquet, titles
@@ -71,6 +72,26 @@ def test_settings_that_change_what_is_read_are_set_aside(spark, name: str) -> No
     spark.conf.set(name, OTHERWISE[PROMISED[name]])
     configure(spark)
     assert spark.conf.get(name) == PROMISED[name]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("TIMESTAMP_MILLIS", "INT96"), ("timestamp_micros", "timestamp_micros"), (None, "INT96")]
+)
+def test_settings_that_lose_what_is_written_are_set_aside(spark, monkeypatch, given: str | None, expected: str) -> None:
+    told = {"spark.sql.parquet.outputTimestampType": given} if given else {}
+    monkeypatch.setattr(spark.sparkContext, "getConf", lambda: SimpleNamespace(getAll=told.items))
+    configure(spark)
+    found = spark.conf.get("spark.sql.parquet.outputTimestampType")
+    monkeypatch.undo()
+    configure(spark)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_numbers_of_writes_are_not_taken_over(spark, name: str) -> None:
+    spark.conf.set(name, "1")
+    configure(spark)
+    assert spark.conf.get(name, None) is None
 
 
 def test_json_numbers_stay_as_they_are_written(spark, tmp_path: Path) -> None:
