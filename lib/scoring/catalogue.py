@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType, DoubleType, FloatType, StringType
+from pyspark.sql.types import DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.pairs.offered import frame_of, tried_cast
-from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, ORDERED_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
 
@@ -29,8 +29,11 @@ NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u18
 SKETCH_SIZE = 10
 # An id as it goes through a shuffle (`hashes_of`).
 KEY = ("hash", "more")
+# Of JSON that Spark writes, whatever a setting says: which of equal copies is kept hangs on it.
+_WITHOUT_NULLS = {"ignoreNullFields": "true"}
 # A text order column is compared as the first of these that all of its values are.
 ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
+BEYOND_NINE_PLACES = r"^([+-]?\d*\.\d{9})\d+$"
 
 
 @dataclass(frozen=True)
@@ -279,7 +282,7 @@ def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_c
     require_columns(source.frame, where, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, where, columns.text)
     if columns.order_by:
-        require_columns(source.frame, where, order_by=([columns.order_by], (AtomicType,)))
+        require_columns(source.frame, where, order_by=([columns.order_by], ORDERED_TYPES))
     rows = source.frame.filter(usable_id(columns) == product_id)
     found = catalogue_rows(rows, columns, max_characters, take_census(rows, columns)).select("text").collect()
     if not found:
@@ -338,7 +341,9 @@ def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | Non
     """
     newest = _newest_first(copies, columns.order_by, compared_as) if columns.order_by else []
     # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
-    whole = F.to_json(F.struct(*map(column, copies.columns)), {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
+    whole = F.to_json(
+        F.struct(*map(column, copies.columns)), {**_WITHOUT_NULLS, "timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"}
+    )
     order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
     return copies.withColumn(RANK, F.row_number().over(order)).filter(kept).drop(RANK)
 
@@ -349,7 +354,7 @@ def _newest_first(copies: DataFrame, name: str, compared_as: str | None) -> list
         return [value.desc_nulls_last()]
     # What a time has below the microsecond, or a number behind its ninth place, the type does not hold.
     finer = F.regexp_extract(column(name), r"\.(\d+)", 1)
-    below_zero = (value < 0) if compared_as == ORDER_TYPES["numbers"] else F.lit(False)
+    below_zero = _order_text(name).startswith("-") if compared_as == ORDER_TYPES["numbers"] else F.lit(False)
     return [value.desc_nulls_last(), F.when(~below_zero, finer).desc_nulls_last(), F.when(below_zero, finer).asc_nulls_last()]
 
 
@@ -357,7 +362,11 @@ def _order_value(source: DataFrame, name: str, compared_as: str | None) -> Colum
     """What copies are compared by; null, which comes last, for what is no value."""
     kind = source.schema[name].dataType
     if isinstance(kind, StringType):
-        return tried_cast(_order_text(name), compared_as or "string")
+        text = _order_text(name)
+        if compared_as == ORDER_TYPES["numbers"]:
+            # The cast would round: 1.9999999999 is no 2.
+            text = F.regexp_replace(text, BEYOND_NINE_PLACES, "$1")
+        return tried_cast(text, compared_as or "string")
     return F.when(~F.isnan(column(name)), column(name)) if isinstance(kind, (FloatType, DoubleType)) else column(name)
 
 
@@ -368,4 +377,4 @@ def _as_json(source: DataFrame) -> Column:
         else column(field.name)
         for field in source.schema.fields
     ]
-    return F.to_json(F.struct(*fields))
+    return F.to_json(F.struct(*fields), _WITHOUT_NULLS)

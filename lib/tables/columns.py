@@ -10,10 +10,12 @@ from pyspark.sql.types import (
     BooleanType,
     DataType,
     DateType,
+    DayTimeIntervalType,
     IntegralType,
     NumericType,
     StringType,
     TimestampType,
+    YearMonthIntervalType,
 )
 
 from lib.errors import InputError
@@ -28,6 +30,8 @@ CARRIED_TYPES: tuple[type[DataType], ...] = (
     TimestampType,
     BinaryType,
 )
+# What copies of an id are compared by: a variant, for one, has no order.
+ORDERED_TYPES: tuple[type[DataType], ...] = (*CARRIED_TYPES, DayTimeIntervalType, YearMonthIntervalType)
 ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)
 
 

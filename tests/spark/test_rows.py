@@ -108,6 +108,9 @@ def test_marked_columns_stand_behind_their_markers_if_they_hold_words(spark) -> 
         ("2026-01-01 00:00:00.000000001", "2026-01-01 00:00:00.000000002"),
         ("1.0000000001", "1.0000000002"),
         ("-1.0000000002", "-1.0000000001"),
+        ("1.9999999999", "2.0"),
+        ("-2", "-1.9999999999"),
+        ("-0.0000000002", "-0.0000000001"),
     ],
 )
 def test_copies_are_ordered_by_what_no_type_holds_too(spark, older: str, newer: str) -> None:
