@@ -209,7 +209,10 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
 
 
 def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> Source:
-    reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, plan.columns.all)
+    columns = plan.columns
+    reading = ReadOptions(
+        settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all, columns.carried
+    )
     return read_source(spark, locate(spark, settings.source), reading)
 
 

@@ -32,6 +32,7 @@ NO_CATEGORY = "(none)"
 
 NO_ID = "no id"
 LONG_ID = "id too long"
+ID_OF_BYTES = "id not in UTF-8"
 OLDER_COPY = "older copy of the id"
 FATAL_TEXT = "the engine died on the text"
 

@@ -87,6 +87,23 @@ def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     Returns:
         lists of strings [rows], not yet cut to max_tokens; null for a text that has no tokens.
     """
+    try:
+        return _split(texts, settings)
+    except pa.ArrowInvalid:
+        # Parquet and Delta hold the bytes that were put there, such as a text that was cut in the middle of a character.
+        return _split(pa.concat_arrays([_in_utf8(texts.slice(i, 1), settings) for i in range(len(texts))]), settings)
+
+
+def _in_utf8(text: pa.Array, settings: TextSettings) -> pa.Array:
+    """One text, with U+FFFD for bytes that Arrow does not take for UTF-8: of each by itself, whatever stands beside it."""
+    try:
+        _split(text, settings)
+        return text
+    except pa.ArrowInvalid:
+        return pa.array([text.cast(pa.binary())[0].as_py().decode("utf-8", "replace")], text.type)
+
+
+def _split(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     texts = pc.utf8_slice_codeunits(pc.fill_null(texts, ""), 0, settings.max_characters)
     if settings.lowercase:
         texts = pc.utf8_lower(texts)

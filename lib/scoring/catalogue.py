@@ -12,10 +12,10 @@ from pyspark.sql.types import DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.pairs.offered import frame_of, tried_cast
+from lib.pairs.offered import frame_of, in_utf8, is_utf8, tried_cast
 from lib.tables.columns import ID_TYPES, ORDERED_TYPES, require_columns, require_text
 from lib.tables.sources import Source
-from schemas.tables import LONG_ID, NO_ID, OLDER_COPY
+from schemas.tables import ID_OF_BYTES, LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
 LENGTHS = "text_lengths"
@@ -50,6 +50,11 @@ class CatalogueColumns:
     def all(self) -> tuple[str, ...]:
         """Every column that a run asks the source for."""
         return tuple(dict.fromkeys((self.id, *self.text, *self.carry, *([self.order_by] if self.order_by else []))))
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns to carry but for the id, which is not to be another's in UTF-8."""
+        return tuple(name for name in self.carry if name != self.id)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Census:
 
 
 def usable_id(columns: CatalogueColumns) -> Column:
-    """The id as text; null where it is missing, shows nothing or is too long to be an id."""
+    """The id as text; null where it is missing, shows nothing, is too long to be an id or is not UTF-8."""
     return F.when(_id_fault(columns).isNull(), column(columns.id).cast("string"))
 
 
@@ -119,8 +124,10 @@ def _id_fault(columns: CatalogueColumns) -> Column:
     text = column(columns.id).cast("string")
     # Nearly every id begins with a visible character of ASCII, which is told without a pattern.
     shows = (text >= "!") & (text < "\x7f")
-    return F.when(text.isNull() | (~shows & text.rlike(NOTHING_VISIBLE)), NO_ID).when(
-        F.length(text) > MAX_ID_CHARACTERS, LONG_ID
+    return (
+        F.when(text.isNull() | (~shows & text.rlike(NOTHING_VISIBLE)), NO_ID)
+        .when(F.length(text) > MAX_ID_CHARACTERS, LONG_ID)
+        .when(~is_utf8(text), ID_OF_BYTES)
     )
 
 
@@ -306,7 +313,7 @@ def rows_rejected_for(source: DataFrame, columns: CatalogueColumns, reason: str)
 def rejected_rows(source: DataFrame, columns: CatalogueColumns, census: Census) -> DataFrame:
     """Rows without a usable id and older copies: product_id, reason, row (as JSON, its texts cut)."""
     rejects = source.filter(_id_fault(columns).isNotNull()).select(
-        F.substring(column(columns.id).cast("string"), 1, MAX_ID_CHARACTERS).alias("product_id"),
+        in_utf8(F.substring(column(columns.id).cast("string"), 1, MAX_ID_CHARACTERS)).alias("product_id"),
         _id_fault(columns).alias("reason"),
         _as_json(source).alias("row"),
     )

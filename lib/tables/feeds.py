@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from lib.identifiers import column
 from lib.pairs.offered import snapshot_at
 from lib.tables.locations import PYTHON_UTILS, Location, change_feed, delta_log, java_class, no_option, stands
-from lib.tables.sources import DELTA, Source, with_zone
+from lib.tables.sources import DELTA, Source
 
 # Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
 CAME, VERSION = "came\n", "in version\n"
@@ -43,7 +43,7 @@ def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
     if changes is None:
         return None
     came = F.col("_change_type").isin("insert", "update_postimage")
-    return with_zone(changes.withColumns({CAME: came, VERSION: F.col("_commit_version")}))
+    return source.as_read(changes.withColumns({CAME: came, VERSION: F.col("_commit_version")}))
 
 
 def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
@@ -52,7 +52,7 @@ def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
     if apart is None:
         return None
     parts = [rows.withColumn(CAME, F.lit(is_new)) for rows, is_new in zip(apart, (False, True), strict=True)]
-    return with_zone(parts[0].unionByName(parts[1]).withColumn(VERSION, F.lit(newest)))
+    return source.as_read(parts[0].unionByName(parts[1]).withColumn(VERSION, F.lit(newest)))
 
 
 def rows_apart(spark: SparkSession, location: Location, version: int, newest: int) -> tuple[DataFrame, DataFrame] | None:

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import (
-    TimestampNTZType,
-)
+from pyspark.sql.types import StringType, TimestampNTZType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.pairs.offered import in_utf8
 from lib.tables.formats import Files, ReadOptions, format_of, read_csv, read_json, read_parquet
 from lib.tables.listing import (
     LISTED,
@@ -46,6 +45,7 @@ class Source:
     Attributes:
         reading: digest of all else that decides what is read: the options and the columns with their types.
         files: the listing that `frame` reads and `version` digests; none for a Delta table.
+        carried: as lib.tables.formats.ReadOptions has it.
     """
 
     location: Location
@@ -54,6 +54,11 @@ class Source:
     format: str
     reading: str = ""
     files: tuple[File, ...] = ()
+    carried: tuple[str, ...] = ()
+
+    def as_read(self, rows: DataFrame) -> DataFrame:
+        """Rows of another version of it in the types and texts of `frame`."""
+        return _as_read(rows, self.carried)
 
 
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
@@ -89,16 +94,16 @@ def _check_whole_table(spark: SparkSession, location: Location) -> None:
 def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
     snapshot = newest_snapshot(spark, location)
     version = int(snapshot.version())
-    frame = with_zone(rows_at(spark, location, version))
+    frame = _as_read(rows_at(spark, location, version), options.carried)
     # With the ids of the columns, where it has any: one that is dropped and added again has the same name, and other values.
     reading = _reading(options, frame, str(snapshot.metadata().schemaString()))
-    return Source(location, frame, f"{DELTA}{pinned(spark, snapshot)}", "delta", reading)
+    return Source(location, frame, f"{DELTA}{pinned(spark, snapshot)}", "delta", reading, carried=options.carried)
 
 
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
     # The session may know the files of an earlier reading.
     spark.catalog.refreshTable(location.sql)
-    frame = with_zone(spark.read.table(location.sql))
+    frame = _as_read(spark.read.table(location.sql), options.carried)
     _refuse_text_formats(frame, location)
     files = files_read_by(frame)
     check_names(files)
@@ -113,7 +118,7 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     is_table = spark.catalog.getTable(location.sql).tableType in ("MANAGED", "EXTERNAL")
     pinned = files and listed and is_table and _is_plain(frame)
     version = f"files:{digest_of(files)}" if pinned else UNVERSIONED
-    return Source(location, frame, version, "table", _reading(options, frame), tuple(files))
+    return Source(location, frame, version, "table", _reading(options, frame), tuple(files), options.carried)
 
 
 def _refuse_text_formats(frame: DataFrame, location: Location) -> None:
@@ -151,12 +156,14 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
             f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."
         ) from None
     check_same_files(files_read_by(frame), files, location.given)
-    frame = with_zone(_spelled(frame, options.wanted))
-    return Source(location, frame, f"files:{digest_of(files)}", kind, _reading(options, frame), tuple(files))
+    frame = _as_read(_spelled(frame, options.wanted), options.carried)
+    return Source(location, frame, f"files:{digest_of(files)}", kind, _reading(options, frame), tuple(files), options.carried)
 
 
 def _reading(options: ReadOptions, frame: DataFrame, *more: str) -> str:
-    parts = [asdict(options), frame.schema.jsonValue(), *more]
+    # What is carried belongs to the columns of a run, and was not told here by older versions.
+    options_then = {name: value for name, value in asdict(options).items() if name != "carried"}
+    parts = [options_then, frame.schema.jsonValue(), *more]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -167,7 +174,13 @@ def _spelled(frame: DataFrame, wanted: Sequence[str]) -> DataFrame:
     return frame.withColumnsRenamed(renamed) if renamed else frame
 
 
-def with_zone(frame: DataFrame) -> DataFrame:
+def _as_read(frame: DataFrame, carried: Sequence[str]) -> DataFrame:
+    """With U+FFFD for what is not UTF-8 in carried texts, which Parquet and Delta may hold."""
+    texts = [field.name for field in frame.schema.fields if field.name in carried and isinstance(field.dataType, StringType)]
+    return _with_zone(frame.withColumns({name: in_utf8(column(name)) for name in texts}) if texts else frame)
+
+
+def _with_zone(frame: DataFrame) -> DataFrame:
     """Times without a zone as UTC: a Delta table that holds them is closed to older readers."""
     without = [field.name for field in frame.schema.fields if isinstance(field.dataType, TimestampNTZType)]
     return frame.withColumns({name: column(name).cast("timestamp") for name in without}) if without else frame
@@ -200,7 +213,7 @@ def at_version(source: Source, version: str) -> Source | None:
     if source.format != "delta" or earlier == version or not stands(spark, source.location, earlier):
         return None
     try:
-        frame = with_zone(rows_at(spark, source.location, int(earlier.split(":")[0])))
+        frame = source.as_read(rows_at(spark, source.location, int(earlier.split(":")[0])))
         files = [file_system(spark, path) for path in frame.inputFiles()]
     except Exception:  # its part of the log is gone
         return None

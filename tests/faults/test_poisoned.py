@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lib.model.bundle import MANIFEST, SEAL, sha256_of
 from lib.tables.run_record import RunRecord
-from schemas.tables import FATAL_TEXT, OLDER_COPY
+from schemas.tables import FATAL_TEXT, ID_OF_BYTES, OLDER_COPY
 from tests.fault_table import Fault
 from tests.faults.nights import (
     FIRST,
@@ -167,6 +169,46 @@ def test_lone_surrogates(spark, lake: Path, tmp_path: Path, fault: Callable[[str
     assert run(source, lake) == 0
     assert "9" in hashes_in(spark, lake)
     told.saw("the row is categorized")
+
+
+def of_bytes(*texts: bytes) -> pa.Array:
+    """Strings of Arrow that nobody has looked at."""
+    return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
+
+
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_bytes_that_are_no_text(spark, tmp_path: Path, fault: Callable[[str, str], Fault], kind: str) -> None:
+    told = fault(
+        f"a source of {kind.capitalize()} with texts that were cut in the middle of a character, and with ids of such bytes",
+        "U+FFFD for what is no character; these ids rejected with their reason",
+    )
+    source, lake = tmp_path / "night.parquet", tmp_path / "lake"
+    ids, titles = (b"1", b"id \xfe", b"id \xff", b"4"), (b"steel kettle \xc3", b"novel", b"novel", b"cotton \xe6\x97 shirt")
+    pq.write_table(pa.table({"product_id": of_bytes(*ids), "title": of_bytes(*titles)}), source)
+    if kind == "delta":
+        rows, source = spark.read.parquet(str(source)), tmp_path / "catalogue"
+        rows.filter("product_id IN ('1', '4')").write.format("delta").option("delta.enableChangeDataFeed", True).save(
+            str(source)
+        )
+        assert run(source, lake, "--carry", "title", "--verify") == 0
+        rows.filter("product_id NOT IN ('1', '4')").write.format("delta").mode("append").save(str(source))
+    assert run(source, lake, "--carry", "title", "--verify") == 0
+    found = spark.read.format("delta").load(str(lake)).orderBy("product_id").collect()
+    assert [(row["product_id"], row["title"]) for row in found] == [
+        ("1", "steel kettle \ufffd"),
+        ("4", "cotton \ufffd shirt"),
+    ]
+    rejected = spark.read.format("delta").load(f"{lake}_rejected").select("product_id", "reason").collect()
+    assert [tuple(row) for row in rejected] == [("id \ufffd", ID_OF_BYTES)] * 2
+    # With the carried texts that stand there nothing is new.
+    os.utime(source) if kind == "parquet" else spark.sql(f"UPDATE delta.`{source}` SET title = title WHERE product_id = '1'")
+    assert run(source, lake, "--carry", "title", "--verify") == 0
+    assert RunRecord.of(last_row(spark, lake)).rows_scored == 0
+    told.saw("U+FFFD, ids rejected")
+
+
+def last_row(spark, lake: Path) -> dict:
+    return spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at", ascending=False).head().asDict(recursive=True)
 
 
 def changed_bundle(tiny: Path, folder: Path, change: Callable[[dict], None]) -> Path:
