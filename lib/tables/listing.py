@@ -20,8 +20,11 @@ from lib.tables.locations import Location, file_system
 LITERAL_PATHS = {"__globPaths__": "false"}
 # What stands in a folder whose files are read through a log of their own; without the log old rows would be read too.
 LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
-# Spark's index of files that were listed once, for as long as a frame lives.
-LISTED = "InMemoryFileIndex"
+# At the path itself Spark goes by a stream's log of its own accord; and that may be a folder of Hudi's, which are marked.
+LOGS_AT_ROOT = {**LOGS, ".hoodie_partition_metadata": "a part of a Hudi table"}
+LOGS_INSIDE = {**LOGS, "_spark_metadata": "the output of a stream of Spark"}
+# Spark's indexes of files that were listed once, for as long as a frame lives: by the store, or by the log of a stream that wrote them.
+LISTED = ("InMemoryFileIndex", "MetadataLogFileIndex")
 # How Hadoop's FileStatus shows itself: all files of a listing come over from Java in one text.
 _STATUS = re.compile(r"path=(.*); isDirectory=false; length=(\d+);.*? modification_time=(\d+);", re.DOTALL)
 
@@ -96,7 +99,7 @@ def files_read_by(frame: DataFrame) -> list[File]:
     found = {}
     for relation in relations_of(frame):
         index = relation.location()
-        if index.getClass().getSimpleName() == LISTED:
+        if index.getClass().getSimpleName() in LISTED:
             for text in str(index.allFiles().mkString("\0")).split("\0"):
                 status = _STATUS.search(text)
                 # Spark lists summaries of Parquet files too, which hold no rows: _metadata and _common_metadata.
@@ -105,12 +108,17 @@ def files_read_by(frame: DataFrame) -> list[File]:
     return sorted(found.values(), key=lambda file: file.path)
 
 
-def relations_of(frame: DataFrame) -> Iterator[Any]:
-    """Spark's HadoopFsRelations (py4j) at the leaves of a frame's plan."""
+def leaves_of(frame: DataFrame) -> Iterator[Any]:
+    """The leaves (py4j) of a frame's plan."""
     java: Any = frame._jdf
     leaves = java.queryExecution().analyzed().collectLeaves().iterator()
     while leaves.hasNext():
-        leaf = leaves.next()
+        yield leaves.next()
+
+
+def relations_of(frame: DataFrame) -> Iterator[Any]:
+    """Spark's HadoopFsRelations (py4j) at the leaves of a frame's plan."""
+    for leaf in leaves_of(frame):
         if leaf.nodeName() == "LogicalRelation" and leaf.relation().getClass().getSimpleName() == "HadoopFsRelation":
             yield leaf.relation()
 
@@ -181,7 +189,9 @@ def is_partitioned(spark: SparkSession, files: Sequence[File], location: Locatio
             f"Expected data files in folders named by the same key=value, or in none, at {location.given}, found "
             f"{_named(one)} beside {_named(other)}; deliver them alike, or give the path of one kind."
         )
-    _check_no_table_inside(spark, folders, root, location)
+    # Folders that are columns are of one kind, and may be thousands: the first and the last tell.
+    looked_into = folders if plain else sorted(folders)[:: max(len(folders) - 1, 1)]
+    check_no_log(spark, root, sorted({outer for folder in looked_into for outer in (folder, *folder.parents)}), location.given)
     return bool(keys) and not plain
 
 
@@ -189,12 +199,37 @@ def _named(folder: PurePosixPath) -> str:
     return f"the folder {folder}" if folder.parts else "files beside the folders"
 
 
-def _check_no_table_inside(spark: SparkSession, folders: Iterable[PurePosixPath], root: str, location: Location) -> None:
-    within = {outer for folder in folders for outer in (folder, *folder.parents) if outer.parts and "=" not in outer.name}
-    for folder in sorted(within):
-        for name, what in LOGS.items():
+def check_no_log(spark: SparkSession, root: str, folders: Iterable[PurePosixPath], where: str) -> None:
+    """Refuse folders, told from `root`, that hold a table: by their files alone the rows of its older versions would be read too.
+
+    Raises:
+        InputError: names the folder.
+    """
+    for folder in folders:
+        for name, what in (LOGS_INSIDE if folder.parts else LOGS_AT_ROOT).items():
             system, path = file_system(spark, f"{root}/{folder}/{name}")
             if system.exists(path):
                 raise InputError(
-                    f"Expected data files at {location.given}, found {what} in its folder {folder}; give that folder's path."
+                    f"Expected data files at {where}, found {what} in {f'its folder {folder}' if folder.parts else 'it'}, whose files hold rows of "
+                    f"other versions too; give that folder's path where it is a Delta table, or a copy of the rows of today."
                 )
+    _check_not_in_iceberg(spark, root, where)
+
+
+def _check_not_in_iceberg(spark: SparkSession, root: str, where: str) -> None:
+    for folder in re.finditer(r"/data(?=/|$)", root):
+        if _holds_metadata(spark, f"{root[: folder.start()]}/metadata"):
+            raise InputError(
+                f"Expected data files at {where}, found those of an Iceberg table, which hold rows of other versions too; give a copy of the rows of today."
+            )
+
+
+def _holds_metadata(spark: SparkSession, folder: str) -> bool:
+    """Whether a folder beside the files' holds an Iceberg table's metadata. Who may not look there is not refused for it."""
+    try:
+        system, path = file_system(spark, folder)
+        return bool(system.exists(path)) and any(
+            str(one.getPath().getName()).endswith(".metadata.json") for one in system.listStatus(path)
+        )
+    except Exception:  # py4j's error for each of Java's
+        return False

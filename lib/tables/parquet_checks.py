@@ -81,7 +81,7 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
 def _index(spark: SparkSession, relation: Any) -> Any:
     """The listing of a relation's files; a partitioned table's is made from the partitions that the catalog names."""
     index = relation.location()
-    if index.getClass().getSimpleName() == LISTED:
+    if index.getClass().getSimpleName() in LISTED:
         return index
     return index.filterPartitions(getattr(java_class(spark, "scala.collection.immutable.Nil$"), "MODULE$"))
 

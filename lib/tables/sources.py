@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, ArithmeticException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StringType, TimestampNTZType
 
@@ -21,11 +23,14 @@ from lib.tables.listing import (
     changed_since,
     check_links,
     check_names,
+    check_no_log,
     check_same_files,
     digest_of,
     files_read_by,
     files_under,
     is_partitioned,
+    leaves_of,
+    plain_path,
     relations_of,
 )
 from lib.tables.locations import Location, exists, file_system, is_delta, newest_snapshot, pinned, rows_at, stands
@@ -34,8 +39,11 @@ from lib.tables.parquet_checks import check_columns_of_files
 UNVERSIONED = "unversioned"
 # In front of a pinned version of a Delta table.
 DELTA = "delta:"
-# Spark's classes that read text, and what they read.
-TEXT_FORMATS = {"CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
+# Spark's classes that read Parquet, the second Delta's; and how it calls others.
+PARQUET_FORMATS = ("ParquetFileFormat", "DeltaParquetFileFormat")
+OTHER_FORMATS = {"OrcFileFormat": "ORC", "CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
+# A table that Hive's own classes read, at the leaf of a plan.
+OF_HIVE = "HiveTableRelation"
 
 
 @dataclass(frozen=True)
@@ -104,16 +112,12 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     # The session may know the files of an earlier reading.
     spark.catalog.refreshTable(location.sql)
     frame = _as_read(spark.read.table(location.sql), options.carried)
-    _refuse_text_formats(frame, location)
+    _refuse_other_formats(frame, location)
     files = files_read_by(frame)
     check_names(files)
-    roots = [
-        str(root)
-        for relation in relations_of(frame)
-        for root in str(relation.location().rootPaths().mkString("\0")).split("\0")
-    ]
-    check_links(roots, location.given)
-    listed = all(relation.location().getClass().getSimpleName() == LISTED for relation in relations_of(frame))
+    check_links([root for relation in relations_of(frame) for root in _roots(relation)], location.given)
+    _check_no_logs(spark, frame, files, location)
+    listed = all(relation.location().getClass().getSimpleName() in LISTED for relation in relations_of(frame))
     check_columns_of_files(spark, frame, options.wanted, location.given)
     is_table = spark.catalog.getTable(location.sql).tableType in ("MANAGED", "EXTERNAL")
     pinned = files and listed and is_table and _is_plain(frame)
@@ -121,15 +125,31 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     return Source(location, frame, version, "table", _reading(options, frame), tuple(files), options.carried)
 
 
-def _refuse_text_formats(frame: DataFrame, location: Location) -> None:
-    """A table over text files is read as its definition says: columns by position, and what does not fit as null."""
+def _roots(relation: Any) -> list[str]:
+    """The folders, or files, that a relation lists."""
+    return str(relation.location().rootPaths().mkString("\0")).split("\0")
+
+
+def _check_no_logs(spark: SparkSession, frame: DataFrame, files: Sequence[File], location: Location) -> None:
+    paths = {file.path for file in files}
     for relation in relations_of(frame):
-        kind = relation.fileFormat().getClass().getSimpleName()
-        if kind in TEXT_FORMATS:
-            raise InputError(
-                f"Expected a table of Delta or Parquet files at {location.given}, found one that reads {TEXT_FORMATS[kind]}; give the "
-                f"path of its files, whose columns are then read by name."
-            )
+        # Delta's own reading is of another class.
+        if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat":
+            for root in _roots(relation):
+                if plain_path(root) not in paths:
+                    check_no_log(spark, root, [PurePosixPath()], location.given)
+
+
+def _refuse_other_formats(frame: DataFrame, location: Location) -> None:
+    """A table over other files is read as its definition says: columns by position, and what a file lacks or does not fit as null."""
+    kinds = [str(relation.fileFormat().getClass().getSimpleName()) for relation in relations_of(frame)]
+    found = [OTHER_FORMATS.get(kind, kind.removesuffix("FileFormat")) for kind in kinds if kind not in PARQUET_FORMATS]
+    found += ["files by Hive's own classes" for leaf in leaves_of(frame) if leaf.nodeName() == OF_HIVE]
+    if found:
+        raise InputError(
+            f"Expected a table of Delta or Parquet files at {location.given}, found one that reads {found[0]}; give the path of its files, "
+            f"if they are CSV or JSON, whose columns are then read by name, or make a table of Parquet or Delta of it."
+        )
 
 
 def _is_plain(frame: DataFrame) -> bool:
@@ -150,7 +170,8 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
             frame = read_csv(found)
         else:
             frame = read_json(found)
-    except AnalysisException as error:
+    # The latter of a decimal of more digits than Spark has.
+    except (AnalysisException, ArithmeticException) as error:
         first = str(error).splitlines()[0]
         raise InputError(
             f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."

@@ -157,6 +157,25 @@ def test_parquet_files_by_their_footers(spark, tmp_path: Path) -> None:
         titles(spark, tmp_path / "in", "price")
 
 
+def test_a_table_over_orc_is_refused(spark, tmp_path: Path) -> None:
+    spark.createDataFrame([("1", "lamp")], "product_id string, title string").write.orc(str(tmp_path / "in"))
+    # Spark reads null for what a file lacks.
+    spark.createDataFrame([("2", "chair")], "product_id string, name string").write.mode("append").orc(str(tmp_path / "in"))
+    spark.sql(f"CREATE TABLE night_orc (product_id string, title string) USING orc LOCATION '{tmp_path / 'in'}'")
+    try:
+        with pytest.raises(InputError, match=r"found one that reads ORC"):
+            titles(spark, "night_orc")
+    finally:
+        spark.sql("DROP TABLE night_orc")
+
+
+def test_a_decimal_that_spark_does_not_have_is_told(spark, tmp_path: Path) -> None:
+    table = pa.table({"product_id": ["1"], "title": ["lamp"], "price": pa.array([1], pa.decimal256(50, 2))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"found something that does not read as such \(.*precision 50"):
+        titles(spark, tmp_path / "a.parquet")
+
+
 def test_a_table_by_name_has_its_files_checked_too(spark, tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
     spark.sql(f"CREATE TABLE named_files (product_id string, title string) USING parquet LOCATION '{tmp_path / 'in'}'")
@@ -199,6 +218,52 @@ def test_a_table_among_files_is_not_read_without_its_log(spark, tmp_path: Path) 
     for source in (tmp_path / "shop", lake / "part=x"):
         with pytest.raises(InputError, match="Delta table"):
             titles(spark, source)
+
+
+@pytest.mark.fault(
+    "files of a Hudi or an Iceberg table, of a Delta table in a folder named key=value, or of a stream's output further in",
+    "refused: they hold rows of other versions too",
+    "refused",
+)
+@pytest.mark.parametrize(
+    ("log", "source"),
+    [
+        (".hoodie/hoodie.properties", ""),
+        ("day=1/.hoodie_partition_metadata", "day=1"),
+        ("day=1/_delta_log/00000000000000000000.json", ""),
+        ("day=1/_spark_metadata/0", ""),
+        ("../metadata/v1.metadata.json", ""),
+        ("../metadata/v1.metadata.json", "day=1"),
+    ],
+)
+def test_files_whose_log_lies_elsewhere_are_not_read_without_it(spark, tmp_path: Path, log: str, source: str) -> None:
+    table = tmp_path / "data"
+    parquet(table / "day=1" / "a.parquet", product_id=["1"], title=["lamp"])
+    parquet(table / "day=1" / "b.parquet", product_id=["1"], title=["what was there before"])
+    delivered(table, {log: "{}"})
+    with pytest.raises(InputError, match=r"rows of other versions"):
+        titles(spark, table / source)
+
+
+def test_a_parquet_table_over_delta_files_is_refused(spark, tmp_path: Path) -> None:
+    for title in ("what was there before", "lamp"):
+        rows = spark.createDataFrame([("1", title)], "product_id string, title string")
+        rows.write.format("delta").mode("overwrite").save(str(tmp_path / "lake"))
+    spark.sql(f"CREATE TABLE over_delta (product_id string, title string) USING parquet LOCATION '{tmp_path / 'lake'}'")
+    try:
+        with pytest.raises(InputError, match=r"a Delta table in it"):
+            titles(spark, "over_delta")
+    finally:
+        spark.sql("DROP TABLE over_delta")
+
+
+def test_of_a_stream_s_output_what_it_has_committed_is_read(spark, tmp_path: Path) -> None:
+    parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
+    rows = spark.readStream.schema("product_id string, title string").parquet(str(tmp_path / "in"))
+    writer = rows.writeStream.format("parquet").option("checkpointLocation", str(tmp_path / "checkpoint"))
+    writer.trigger(availableNow=True).start(str(tmp_path / "out")).awaitTermination()
+    parquet(tmp_path / "out" / "half.parquet", product_id=["2"], title=["a batch that was not committed"])
+    assert titles(spark, tmp_path / "out") == {"1": "lamp"}
 
 
 # Encodings
