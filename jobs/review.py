@@ -9,10 +9,12 @@ import csv
 import sys
 from dataclasses import dataclass
 
+from pyspark.sql.types import AtomicType
+
 from lib.command import run_command
 from lib.reports.drifting import drifting_in
 from lib.reports.files import check_writable, write_whole
-from lib.reports.queue import SIMILAR, check_text_names, review_queue
+from lib.reports.queue import SIMILAR, check_text_names, order_of_last_night, review_queue
 from lib.scoring.catalogue import CatalogueColumns
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, at_least, option
@@ -31,6 +33,10 @@ class ReviewSettings(JobSettings):
     source: str = option("the catalogue, for the texts: path or table name")
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option("text columns, to be shown beside the category", default=("title", "description"))
+    order_by: str | None = option(
+        "column whose greatest value says which copy of an id is the newest (default: that of the newest night, where it has read this source)",
+        default=None,
+    )
     rows: int = option("rows at most", default=200, within=at_least(1))
     output: str = option("CSV file to write, which is replaced", default="review.csv")
     format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
@@ -41,15 +47,18 @@ class ReviewSettings(JobSettings):
 
 def main(settings: ReviewSettings) -> int:
     s = settings
-    columns = CatalogueColumns(s.id_column, s.text_columns)
-    check_text_names(columns.text)
+    check_text_names(s.text_columns)
     output = check_writable(s.output, "--output")
     with spark_session("review", s.debug) as spark:
         target = locate(spark, s.target)
         check_categorized(spark, target)
-        reading = ReadOptions(s.format, s.columns, s.delimiter, s.encoding, columns.all)
-        source = read_source(spark, locate(spark, s.source), reading)
+        place = locate(spark, s.source)
+        order_by = s.order_by or order_of_last_night(spark, tables_of(target), place)
+        columns = CatalogueColumns(s.id_column, s.text_columns, order_by=order_by)
+        source = read_source(spark, place, ReadOptions(s.format, s.columns, s.delimiter, s.encoding, columns.all))
         require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
+        if order_by:
+            require_columns(source.frame, source.location.given, order_by=([order_by], (AtomicType,)))
         require_text(source.frame, source.location.given, columns.text)
         drifts = drifting_in(spark, tables_of(target))
         rows = review_queue(spark, target, source, columns, s.rows, drifts).toPandas()

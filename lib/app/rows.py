@@ -8,6 +8,7 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType
 
 from lib.errors import InputError
 from lib.identifiers import column
@@ -173,11 +174,13 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
         )
     settings = runs[0].options
     text, _ = columns_and_markers(settings["text_columns"], fields)
-    columns = CatalogueColumns(settings["id_column"], text)
+    columns = CatalogueColumns(settings["id_column"], text, order_by=settings.get("order_by"))
     reading = ReadOptions.of_run(settings, columns.all)
     source = read_source(spark, locate(spark, runs[0].source), reading)
     require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, source.location.given, columns.text)
+    if columns.order_by:
+        require_columns(source.frame, source.location.given, order_by=([columns.order_by], (AtomicType,)))
     return Catalogue(source, columns)
 
 

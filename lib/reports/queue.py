@@ -9,18 +9,23 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.redaction import redacted
 from lib.reports.drifting import Drift, weights
-from lib.scoring.catalogue import CatalogueColumns, joined_text, usable_id
+from lib.scoring.catalogue import CatalogueColumns, joined_text, one_of_each_id, usable_id
 from lib.tables.corrections import BY, CORRECT, WHY, standing
+from lib.tables.ledger import published_runs
 from lib.tables.locations import Location, delta_table
 from lib.tables.sources import Source
+from lib.tables.target import Tables
 from schemas.tables import REVIEW
 
 # Columns of the table that a person decides by.
 SHOWN = ("category", "confidence", "runner_up", "runner_up_confidence", "reason")
 SIMILAR, BECAUSE = "similar_products", "asked_because"
 # Beside text columns of any name.
-DOUBT = "doubt\n"
+DOUBT, WORDS = "doubt\n", "words\n"
+# Beside the columns of a source, of which none is called so.
+ASKED = "id in review\n"
 
 
 def check_text_names(text_columns: Sequence[str]) -> None:
@@ -29,7 +34,8 @@ def check_text_names(text_columns: Sequence[str]) -> None:
     Raises:
         InputError: there are such.
     """
-    taken = [name for name in text_columns if name in {"product_id", *SHOWN, SIMILAR, BECAUSE, CORRECT, BY, WHY}]
+    own = {"product_id", *SHOWN, SIMILAR, BECAUSE, CORRECT, BY, WHY}
+    taken = [name for name in text_columns if name.lower() in own]
     if taken:
         raise InputError(
             f"Expected text columns under names of their own, found {', '.join(taken)}; rename them in the source."
@@ -52,21 +58,32 @@ def review_queue(
 
     Args:
         drifts: of the target (lib.reports.drifting).
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
     there = delta_table(spark, target).toDF().filter((F.col("status") == REVIEW) & F.col("missing_since").isNull())
     corrected = standing(spark, target)
     if corrected is not None:
         there = there.join(corrected, "product_id", "left_anti")
-    texts = source.frame.select(usable_id(columns).alias("product_id"), *map(column, columns.text))
-    texts = texts.filter("product_id IS NOT NULL").withColumn("words", _words(columns.text)).dropDuplicates(["product_id"])
+    # Of copies of an id the one that the run has scored: another may be another product.
+    asked = source.frame.join(there.select(F.col("product_id").alias(ASKED)), usable_id(columns) == F.col(ASKED), "left_semi")
+    texts = one_of_each_id(asked, columns).select(usable_id(columns).alias("product_id"), *map(column, columns.text))
+    texts = texts.withColumn(WORDS, _words(columns.text))
     rows = there.select("product_id", *SHOWN, _doubt(drifts).alias(DOUBT)).join(texts, "product_id")
     shown = ("product_id", *columns.text, *SHOWN)
     most_doubtful = F.min_by(F.struct(*map(column, shown), DOUBT), F.struct(-F.col(DOUBT), "confidence", "product_id"))
-    groups = rows.groupBy("words").agg(most_doubtful.alias("row"), F.count("*").alias(SIMILAR), F.sum(DOUBT).alias("to_mend"))
+    groups = rows.groupBy(WORDS).agg(most_doubtful.alias("row"), F.count("*").alias(SIMILAR), F.sum(DOUBT).alias("to_mend"))
     first = groups.orderBy(F.col("to_mend").desc(), "row.product_id").limit(most)
     empty = [F.lit(None).cast("string").alias(name) for name in (CORRECT, WHY, BY)]
     told = [F.col("row").getField(name).alias(name) for name in shown]
     return first.select(*told, SIMILAR, _because(drifts).alias(BECAUSE), *empty)
+
+
+def order_of_last_night(spark: SparkSession, tables: Tables, source: Location) -> str | None:
+    """The column by which the newest night took the newest copy of an id, if it has read this source; None if by none."""
+    runs = published_runs(spark, tables, 1)
+    read_it = runs and runs[0].source == redacted(source.uri)
+    return runs[0].options.get("order_by") if read_it else None
 
 
 def _doubt(drifts: Sequence[Drift]) -> Column:

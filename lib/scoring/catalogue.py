@@ -341,6 +341,15 @@ def newest_copies(copies: DataFrame, columns: CatalogueColumns, compared_as: str
     return _ranked(copies, columns, compared_as, F.col(RANK) == 1)
 
 
+def one_of_each_id(rows: DataFrame, columns: CatalogueColumns) -> DataFrame:
+    """Of rows with usable ids those that a run would keep, one an id.
+
+    Raises:
+        InputError: copies of an id whose order column holds texts that are neither numbers nor times.
+    """
+    return newest_copies(rows, columns, order_type(_copies(rows, columns), columns))
+
+
 def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None, kept: Column) -> DataFrame:
     """Of the rows of repeated ids those of a rank: 1 for the newest of its id.
 

@@ -111,6 +111,18 @@ def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys
     assert published(spark, lake)[id] == (models[id], False)
 
 
+def test_who_and_why_are_kept_whatever_the_case_of_their_columns(spark, lake) -> None:
+    rows = {"Product_ID": ["k1"], "CORRECT_CATEGORY": ["Electronics"], "Corrected_By": ["anna"], "Why": ["it has a plug"]}
+    assert correct(lake, rows, "--by", "somebody") == 0
+    (found,) = standing(spark, locate(spark, str(lake))).collect()
+    assert [found[name] for name in ("product_id", "category", "corrected_by", "why")] == [
+        "k1",
+        "Electronics",
+        "anna",
+        "it has a plug",
+    ]
+
+
 def test_what_is_said_last_counts_whatever_the_clocks_say(spark, lake, capsys) -> None:
     assert correct(lake, {"product_id": ["k1", "b1"], "correct_category": ["Books", "Household"]}) == 0
     # As from a machine whose clock is ahead.
@@ -147,6 +159,38 @@ def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_change
 def test_the_queue_needs_a_file_before_it_is_read(tmp_path, capsys) -> None:
     assert review(tmp_path / "lake" / "nowhere", "--output", "-") == 2
     assert "Expected a file in --output, found '-'" in capsys.readouterr().err
+
+
+def test_the_queue_shows_the_copy_that_was_scored(lake, tmp_path) -> None:
+    texts = {f"{name}{i}": f"{text} number {i}" for name, text in PRODUCTS.items() for i in range(4)}
+    older, newer = (
+        {name: f"older {text}" for name, text in texts.items()},
+        {name: f"newer {text}" for name, text in texts.items()},
+    )
+    source, target = tmp_path / "source.parquet", tmp_path / "other" / "categorized"
+    frame = pd.DataFrame(
+        {"product_id": [*older, *newer], "title": [*older.values(), *newer.values()], "at": [1] * len(texts) + [2] * len(texts)}
+    )
+    for order, kept in ((frame, newer), (frame[::-1], newer), (frame.assign(at=-frame["at"]), older)):
+        order.to_parquet(source)
+        assert run(source, target, *IN_REVIEW, "--order-by", "at", "--mode", "full", "--guard-ids", "inf") == 0
+        # As the night did; and as one that has read another source is told.
+        assert review(target) == 0
+        queue = pd.read_csv(tmp_path / "review.csv")
+        assert dict(zip(queue["product_id"], queue["title"], strict=True)).items() <= kept.items()
+    order.to_parquet(tmp_path / "copy.parquet")
+    assert review(target, "--source", tmp_path / "copy.parquet", "--order-by", "at") == 0
+    assert pd.read_csv(tmp_path / "review.csv").equals(queue)
+
+
+def test_text_columns_of_any_name(lake, tmp_path, capsys) -> None:
+    source = pd.DataFrame({"product_id": list(PRODUCTS), "words": list(PRODUCTS.values()), "Category": list(PRODUCTS.values())})
+    source.to_parquet(tmp_path / "source.parquet")
+    assert review(lake, "--text-columns", "words") == 0
+    queue = pd.read_csv(tmp_path / "review.csv")
+    assert dict(zip(queue["product_id"], queue["words"], strict=True)).items() <= PRODUCTS.items()
+    assert review(lake, "--text-columns", "Category") == 2
+    assert "found Category; rename them in the source" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [{"product_id;correct_category": ["k1;Books"]}, {"correct_category": ["Books"]}])
