@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType, DataType, MapType, NumericType
+from pyspark.sql.types import AtomicType, DataType, DoubleType, FloatType, MapType, NumericType
 
 from lib.identifiers import column
 from lib.tables.feeds import rows_apart
@@ -69,5 +69,8 @@ def hash_of(rows: DataFrame, names: Sequence[str]) -> SparkColumn:
 def _hashed(value: SparkColumn, kind: DataType) -> SparkColumn:
     if isinstance(kind, MapType) and isinstance(kind.valueType, NumericType):
         return F.map_entries(value)
+    if isinstance(kind, (FloatType, DoubleType)):
+        # Its hash is the same for 0 and -0.
+        return F.struct(value, F.when(value == 0, value.cast("string")))
     # Within others nulls would be passed over too.
     return value if isinstance(kind, AtomicType) else F.to_json(value, {"ignoreNullFields": "false"})

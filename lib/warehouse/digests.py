@@ -21,15 +21,17 @@ from lib.warehouse.lines import holdable, json_of
 # Between the parts of a row; where a part is a text of a user's, its length stands in front of it.
 PART, NULL = "\x1f", "-"
 IDS_AND_DIGESTS = "product_id string, digest string"
+# Another hand may have written an infinite one, of which there is no number.
+_TIME_IN_POSTGRESQL = "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint::text ELSE {0}::text END"
 # How PostgreSQL tells a value, as numbers where texts of both sides would differ.
 IN_POSTGRESQL = {
     TEXT: "octet_length({0}) || ':' || {0}",
     JSON: "{0}::text",
     REAL: "('x' || encode(float4send({0}), 'hex'))::bit(32)::int::text",
     DOUBLE: "('x' || encode(float8send({0}), 'hex'))::bit(64)::bigint::text",
-    TIME: "(extract(epoch FROM {0}) * 1000000)::bigint::text",
-    ZONELESS: "(extract(epoch FROM {0}) * 1000000)::bigint::text",
-    DATE: "({0} - DATE '1970-01-01')::text",
+    TIME: _TIME_IN_POSTGRESQL,
+    ZONELESS: _TIME_IN_POSTGRESQL,
+    DATE: "CASE WHEN isfinite({0}) THEN ({0} - DATE '1970-01-01')::text ELSE {0}::text END",
     BYTES: "encode({0}, 'hex')",
 }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
 from lib.warehouse.changes import PUT, REMOVE
-from lib.warehouse.columns import ID, Column, listed
+from lib.warehouse.columns import DOUBLE, ID, JSON, REAL, Column, listed
 from lib.warehouse.server import Connection, Name
 from lib.warehouse.state import Counts
 
 # Gone with the transaction. Its columns have names that none of the table's can have.
 STAGING = sql.SQL("pg_temp.staged")
+# What PostgreSQL takes for equal, and a comparison of every row does not (lib.warehouse.digests): 0 and -0, and in JSON 1.0 and 1.00.
+APART = {REAL: "float8send({0})", DOUBLE: "float8send({0})", JSON: "{0}::text"}
 
 
 def create_staging(connection: Connection, columns: Sequence[Column]) -> sql.Composable:
@@ -65,18 +67,33 @@ def _put(connection: Connection, columns: Sequence[Column], names: dict[str, sql
     """Rows added and changed. A row that stands there already is not written again."""
     places = sql.SQL(", ").join(_at(columns, column) for column in columns)
     others = [column for column in columns if column.name != ID]
+    apart = [column for column in others if column.kind in APART]
     assignments = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(column.identifier) for column in others)
-    present = sql.SQL(", ").join(sql.SQL("t.{}").format(column.identifier) for column in others)
-    fresh = sql.SQL(", ").join(sql.SQL("EXCLUDED.{}").format(column.identifier) for column in others)
     query = """
         WITH written AS (
             INSERT INTO {table} AS t ({columns}) SELECT {places} FROM {staged} WHERE operation = {put}
-            ON CONFLICT (product_id) DO UPDATE SET {assignments} WHERE ROW({present}) IS DISTINCT FROM ROW({fresh})
+            ON CONFLICT (product_id) DO UPDATE SET {assignments}
+            WHERE ROW({present}) IS DISTINCT FROM ROW({fresh}) OR ROW({told}) IS DISTINCT FROM ROW({told_fresh})
             RETURNING xmax = 0 AS inserted
         )
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written
     """
-    more = {"columns": listed(columns), "places": places, "assignments": assignments, "present": present, "fresh": fresh}
+    more = {
+        "columns": listed(columns),
+        "places": places,
+        "assignments": assignments,
+        "present": _values(others, "t", {}),
+        "fresh": _values(others, "EXCLUDED", {}),
+        "told": _values(apart, "t", APART),
+        "told_fresh": _values(apart, "EXCLUDED", APART),
+    }
     found = connection.execute(sql.SQL(query).format(**names, **more)).fetchone()  # type: ignore[arg-type]
     assert found
     return found[0], found[1]
+
+
+def _values(columns: Sequence[Column], of: str, told: Mapping[str, str]) -> sql.Composable:
+    """The columns of a row. told: by their kinds, as what else than themselves."""
+    names = (sql.SQL(f"{of}.{{}}").format(column.identifier) for column in columns)
+    texts = (sql.SQL(told.get(column.kind, "{0}")) for column in columns)  # type: ignore[arg-type]
+    return sql.SQL(", ").join(text.format(name) for text, name in zip(texts, names, strict=True))

@@ -228,6 +228,9 @@ def told(name: Name) -> Iterator[None]:
         ) from None
     except (
         errors.UndefinedColumn,
+        errors.UndefinedFunction,
+        # Without its primary key.
+        errors.InvalidColumnReference,
         errors.CannotCoerce,
         errors.DatatypeMismatch,
         errors.NotNullViolation,

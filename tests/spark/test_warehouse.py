@@ -113,6 +113,44 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
     assert hashes_there(database) == titles_hash({"4": FIRST["4"], **SECOND})
 
 
+def test_what_postgresql_takes_for_equal_is_written_too(spark, lake, database, capsys) -> None:
+    spark.sql(f"ALTER TABLE delta.`{lake}` ADD COLUMNS (price double, weight float, sizes array<decimal(10,2)>)")
+    spark.sql(f"UPDATE delta.`{lake}` SET price = 0.0D, weight = float('-0.0'), sizes = array(1.00)")
+    assert publish(lake, database, "--verify") == 0
+    ask(database, f"UPDATE {TABLE} SET price = '-0' WHERE product_id = '1'")
+    ask(database, f"UPDATE {TABLE} SET weight = 0, sizes = '[1.0]' WHERE product_id = '2'")
+    capsys.readouterr()
+    assert publish(lake, database, "--verify") == 4
+    assert "it has otherwise 2 rows (such as '1', in price)" in capsys.readouterr().err
+    assert publish(lake, database, "--verify", "--reload") == 0
+    assert "0 inserted, 2 updated, 0 deleted" in capsys.readouterr().out
+    # Of what is infinite there is no number to compare.
+    ask(database, f"UPDATE {TABLE} SET scored_at = 'infinity' WHERE product_id = '4'")
+    assert publish(lake, database, "--verify") == 4
+    assert "it has otherwise 1 row (such as '4', in scored_at)" in capsys.readouterr().err
+    assert publish(lake, database, "--verify", "--reload") == 0
+    # So does what another hand has changed in the lake.
+    spark.sql(f"UPDATE delta.`{lake}` SET price = -0.0D WHERE product_id = '3'")
+    assert publish(lake, database, "--verify") == 0
+    assert "0 inserted, 1 updated, 0 deleted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("altered", "found"),
+    [
+        ("ALTER COLUMN confidence TYPE double precision", "function float4send(double precision) does not exist"),
+        ("DROP CONSTRAINT products_pkey", "there is no unique or exclusion constraint"),
+        ("DROP COLUMN reason", 'column "reason" '),
+    ],
+)
+def test_a_table_that_another_hand_has_altered(lake, database, capsys, altered, found) -> None:
+    assert publish(lake, database) == 0
+    ask(database, f"ALTER TABLE {TABLE} {altered}")
+    capsys.readouterr()
+    assert publish(lake, database, "--reload", "--verify") == 2
+    assert f"Expected catalog.products as publish has made it, found it altered ({found}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("to", "more", "code", "because"),
     [
