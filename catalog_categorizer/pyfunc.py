@@ -39,7 +39,8 @@ class Predictor:
                 f"Expected one of the text columns {wanted} in the frame, found {', '.join(map(str, frame.columns))[:300] or 'no columns'}; "
                 "rename its columns."
             )
-        texts = frame[[self._column(one) for one in named]]
+        # One column may be named twice, for two fields.
+        texts = frame[list(dict.fromkeys(map(self._column, named)))]
         return categorize(texts, self.model, named).drop(columns=list(texts.columns))
 
     def _column(self, named: str) -> str:

@@ -32,6 +32,10 @@ class RegisterSettings(JobSettings):
         super().__post_init__()
         if self.name is not None and (not self.name.strip() or set(self.name) & set("/:")):
             raise InputError(f"Expected --name without / and :, which MLflow does not take, found {self.name!r}; correct it.")
+        if set("'\"") <= set(self.name or ""):
+            raise InputError(
+                f"Expected --name with quotes of one kind at most, as MLflow can be asked for, found {self.name!r}; correct it."
+            )
 
 
 def main(settings: RegisterSettings) -> int:

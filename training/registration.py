@@ -26,13 +26,15 @@ from lib.settings import Names
 
 # What MLflow imports to load the model. It is named, not imported: where it is loaded it is the installed package's.
 LOADER, PACKAGE = "catalog_categorizer.pyfunc", "catalog-categorizer"
-DIGEST, VERSION = "bundle_digest", "bundle_version"
+DIGEST, VERSION, COLUMNS = "bundle_digest", "bundle_version", "text_columns"
 ADDED = {
     **dict.fromkeys(("category", "runner_up", "status", "reason"), "string"),
     **dict.fromkeys(("confidence", "runner_up_confidence", "unfamiliarity"), "double"),
 }
 # MLflow refuses longer ones; a bundle's longest are lists.
 LONGEST_VALUE, MOST_AT_ONCE = 500, 100
+# What it says of an address that is none of its own, such as a host without a scheme, which it takes for a folder.
+NO_ADDRESS = ("unsupported URI", "filesystem tracking backend")
 METRICS, CURVES = "evaluation/metrics.json", "evaluation/learning_curves.json"
 
 
@@ -54,7 +56,7 @@ class Registered:
 
 
 def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) -> Registered:
-    """Log a run and register the bundle, unless a version of the model is this bundle already.
+    """Log a run and register the bundle, unless a version of the model is this bundle with these columns already.
 
     Args:
         bundle: the verified bundle of `folder`.
@@ -68,7 +70,7 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
     with _in_one_sentence(mlflow, to.uri):
         mlflow.set_tracking_uri(to.uri)
         client = mlflow.MlflowClient()
-        known = _version_of(client, bundle, to.name)
+        known = _version_of(client, bundle, text_columns, to.name)
         if known is not None:
             return Registered(known, None)
         mlflow.set_experiment(to.experiment)
@@ -84,7 +86,7 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
             )
             # What it says is no error.
             with redirect_stderr(sys.stdout):
-                made = mlflow.register_model(logged.model_uri, to.name, tags=_tags(bundle))
+                made = mlflow.register_model(logged.model_uri, to.name, tags={**_tags(bundle), COLUMNS: _listed(text_columns)})
         return Registered(str(made.version), run.info.run_id)
 
 
@@ -119,7 +121,7 @@ def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
             raise InputError(
                 f"Expected what MLflow needs for {redacted(uri)} to be installed, found no {error.name}; add it by build/mlflow/bin/pip install."
             ) from error
-        if "UnsupportedModelRegistryStoreURI" in type(error).__name__ or "unsupported URI" in said:
+        if "UnsupportedModelRegistryStoreURI" in type(error).__name__ or any(mark in said for mark in NO_ADDRESS):
             raise InputError(
                 f"Expected --mlflow as an address of MLflow's, such as http://host:5000 or sqlite:///mlflow.db, found {redacted(uri)}; correct it."
             ) from error
@@ -133,13 +135,20 @@ def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
         ) from error
 
 
-def _version_of(client: Any, bundle: Bundle, name: str) -> str | None:
-    """The version of the registered model that is this bundle; None if none is."""
-    quoted = name.replace("'", "\\'")
-    for version in client.search_model_versions(f"name='{quoted}'"):
-        if version.tags.get(DIGEST) == bundle.digest:
+def _version_of(client: Any, bundle: Bundle, text_columns: Names, name: str) -> str | None:
+    """The version of the registered model that is this bundle, for frames with these columns; None if none is."""
+    # Its filters know no escapes, and two kinds of quotes.
+    quote = '"' if "'" in name else "'"
+    for version in client.search_model_versions(f"name={quote}{name}{quote}"):
+        # Those of older versions of this job do not tell their columns.
+        columns = version.tags.get(COLUMNS, _listed(text_columns))
+        if version.tags.get(DIGEST) == bundle.digest and columns == _listed(text_columns):
             return str(version.version)
     return None
+
+
+def _listed(text_columns: Names) -> str:
+    return ",".join(text_columns)
 
 
 def _tags(bundle: Bundle) -> dict[str, str]:
@@ -217,4 +226,5 @@ def _signature(bundle: Bundle, columns: Names) -> Any:
         of_levels = {"category_path": DataType.string, "level_confidence": DataType.double, "published_path": DataType.string}
         added += [ColSpec(Array(kind), name) for name, kind in of_levels.items()]
     # Any of the texts may be missing.
-    return ModelSignature(Schema([ColSpec("string", name, required=False) for name in columns]), Schema(added))
+    texts = [ColSpec("string", name, required=False) for name in dict.fromkeys(columns)]
+    return ModelSignature(Schema(texts), Schema(added))

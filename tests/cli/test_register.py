@@ -115,7 +115,8 @@ def test_a_registered_bundle_predicts_as_the_jobs_do(tmp_path: Path, site: Path)
     found = loaded(tmp_path, "ecommerce", {"text": TEXTS, "price": [1, 2, 3, 4, 5]}, site)
     bundle = load_bundle(str(SHIPPED))
     assert (found["versions"], found["status"]) == (1, "FINISHED")
-    assert found["tags"] == {"bundle_version": bundle.model_version, "bundle_digest": bundle.digest}
+    tags = {"bundle_version": bundle.model_version, "bundle_digest": bundle.digest, "text_columns": "text"}
+    assert found["tags"] == tags
     assert found["params"]["training.fit.batch"] == "64"
     assert found["params"]["labels"] == "4"
     assert found["metrics"]["f1_weighted"] == bundle.manifest["metrics"]["f1_weighted"]
@@ -153,6 +154,22 @@ def test_a_bundle_of_fields_takes_frames_with_other_names(tmp_path: Path, site: 
     )
 
 
+def test_other_columns_make_another_version(tmp_path: Path, site: Path) -> None:
+    for columns, version in (("text", 1), ("title,title", 2)):
+        for said in (f"is version {version} of ecommerce at", f"is version {version} of ecommerce already; nothing to do"):
+            done = register(tmp_path, SHIPPED, "--text-columns", columns)
+            assert said in done.stdout, done.stdout + done.stderr
+    found = loaded(tmp_path, "ecommerce", {"title": TEXTS}, site)
+    assert found["tags"]["text_columns"] == "title,title"
+    assert_as_here(found["found"], cc.categorize(pd.DataFrame({"title": TEXTS}), cc.load_bundle(SHIPPED), ["title", "title"]))
+
+
+def test_a_name_with_quotes_is_known_again(tmp_path: Path) -> None:
+    for said in ("is version 1 of Ann's at", "is version 1 of Ann's already; nothing to do"):
+        done = register(tmp_path, SHIPPED, "--name", "Ann's")
+        assert said in done.stdout, done.stdout + done.stderr
+
+
 def refused(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
     """The exit code, and the only line on stderr."""
     (line,) = done.stderr.splitlines()
@@ -167,7 +184,9 @@ def test_what_cannot_be_registered(tmp_path: Path) -> None:
     assert (code, "found it changed" in said) == (3, True)
     for option, value, found in (
         ("--mlflow", "ftp://somewhere", "found ftp://somewhere"),
+        ("--mlflow", "mlflow.example.org:5000", "Expected --mlflow as an address of MLflow's"),
         ("--name", "a/b", "found 'a/b'"),
+        ("--name", "a'b\"c", "with quotes of one kind at most"),
     ):
         code, said = refused(register(tmp_path, SHIPPED, option, value))
         assert (code, found in said) == (2, True), said
