@@ -1,4 +1,4 @@
-{# One publication adds its counts, or replaces those that it has added before; those of older ones are known from nowhere else. -#}
+{# A publication adds its counts, or replaces those that it has added before. Those of older publications exist nowhere else. -#}
 {{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='run_id', full_refresh=false) }}
 
 select

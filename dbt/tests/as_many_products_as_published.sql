@@ -1,4 +1,4 @@
--- A difference means that another hand has changed the table: `publish --verify` tells the rows.
+-- A difference means that another writer has changed the table: `publish --verify` names the rows.
 select published.rows as published, count(products.product_id) as there
 from {{ source('catalog', 'published') }} as published
 left join {{ source('catalog', 'products') }} as products on true
