@@ -1,1 +1,1 @@
-"""What runs on the driver and on executors, in rooms: model, tables, progress, scoring and reports."""
+"""The code that runs on the driver and on executors, in subpackages: model, tables, progress, scoring, reports and others."""

@@ -21,7 +21,7 @@ from lib.redaction import redacted
 from lib.settings import JobSettings, S, as_record, describe, parse_settings
 from lib.times import iso
 
-# What Spark says when input is at fault, and what to tell the user instead. First match wins.
+# Marks of errors that Spark raises for bad input, and the sentence that the user gets instead. The first match wins.
 INPUT_FAULTS = (
     (
         ("MALFORMED_CSV_RECORD", "TextParsingException"),
@@ -59,7 +59,7 @@ INPUT_FAULTS = (
     ),
 )
 
-# What the machine says where a run cannot write; it comes wrapped in errors that look like faults of the input.
+# Marks of errors of the machine where a run cannot write. They come wrapped in errors that look like errors in the input.
 OUTPUT_FAULTS = (
     (
         "No space left on device",
@@ -77,7 +77,7 @@ NO_FOLDER = re.compile(r"Mkdirs failed to create (.+?) \(|Parent path is not a d
 
 @dataclass(frozen=True)
 class StoreFault:
-    """What S3 says. found, advice: parts of a sentence. passes: nobody has to correct anything for the next run to do better."""
+    """An error of S3. found, advice: parts of a sentence. passes: the next run may succeed although nobody corrects anything."""
 
     marks: tuple[str, ...]
     found: str
@@ -85,12 +85,12 @@ class StoreFault:
     passes: bool = False
 
 
-# The first that matches: a refusal for want of keys is told as one of access too.
+# The first match wins: S3 reports missing keys as denied access too.
 STORE_FAULTS = (
     StoreFault(
         ("S3AFileSystem not found",),
         "no client for S3",
-        "start the job by ./spark-submit.sh, which brings one, or give --packages org.apache.hadoop:hadoop-aws of the Hadoop that Spark has",
+        "start the job with ./spark-submit.sh, which adds one, or give --packages org.apache.hadoop:hadoop-aws in the version of Spark's Hadoop",
     ),
     StoreFault(('No FileSystem for scheme "s3"', 'No FileSystem for scheme "s3n"'), "no client of that name", "write s3a://"),
     StoreFault(("NoSuchBucket", "UnknownStoreException"), "no bucket of that name", "correct the address, or fs.s3a.endpoint"),
@@ -106,7 +106,7 @@ STORE_FAULTS = (
     ),
     StoreFault(
         ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"),
-        "credentials that it does not take",
+        "credentials that it does not accept",
         "correct them, or this machine's clock",
     ),
     StoreFault(
@@ -130,23 +130,23 @@ STORE_FAULTS = (
 
 
 def store_fault(text: str) -> StoreFault | None:
-    """What is wrong with a store on S3, by what Java says; None if it is something else."""
+    """What is wrong with a store on S3, from Java's error text; None if the error has another cause."""
     if not any(name in text for name in ("s3a", "Service: S3", 'scheme "s3')):
         return None
     return next((fault for fault in STORE_FAULTS if any(mark in text for mark in fault.marks)), None)
 
 
-# Of Hadoop, where a file is not the one that its .crc file was made of.
+# Hadoop's error for a file that does not match its .crc file.
 CHECKSUM = "ChecksumException"
-DAMAGED_LOG = "Expected the log of each Delta table whole, found one with a commit missing or damaged; bring its folder back from a copy{said}."
-# What Delta refuses for what somebody has made of the table.
+DAMAGED_LOG = "Expected the log of each Delta table whole, found one with a commit missing or damaged; restore its folder from a copy{said}."
+# Errors by which Delta refuses rows because somebody has altered the table.
 TABLE_FAULTS = {
     "DELTA_CANNOT_MODIFY_APPEND_ONLY": "Expected a table whose rows may change, found it append-only; unset its property delta.appendOnly{said}; "
-    "the table holds the last whole night.",
-    "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "Expected rows that every constraint of the table lets in, found one that it does not; drop a "
-    "constraint that is not the job's, or correct the source{said}; the table holds the last whole night.",
+    "the table holds the last complete run.",
+    "DELTA_VIOLATE_CONSTRAINT_WITH_VALUES": "Expected rows that meet every constraint of the table, found one that does not; drop a "
+    "constraint that is not the job's, or correct the source{said}; the table holds the last complete run.",
     "DELTA_NOT_NULL_CONSTRAINT_VIOLATED": "Expected a value in every column that the table declares NOT NULL, found a row without one; "
-    "correct the source, or the table{said}; the table holds the last whole night.",
+    "correct the source, or the table{said}; the table holds the last complete run.",
     **dict.fromkeys(
         (
             "DELTA_VERSIONS_NOT_CONTIGUOUS",
@@ -160,16 +160,16 @@ TABLE_FAULTS = {
     ),
 }
 
-# What a job prints, for people or for programs.
+# Formats of what a job prints, for people or for programs.
 LOG_FORMATS = TEXT, JSON = "text", "json"
-# Their standard output is the answer, for other programs to read.
+# Jobs whose standard output is only the answer, for other programs to read.
 ANSWERS_ONLY = ("explain", "predict")
 
 SPARK_IS_GONE = (
     "Expected Spark to run to the end, found it stopped (by a signal, by the cluster, or out of memory); "
-    "the table holds the last whole night, run again."
+    "the table holds the last complete run, run again."
 )
-# What Spark says where its context was stopped under a run, as by `yarn application -kill` or a signal to its JVM.
+# Spark's errors where its context was stopped during a run, for example by `yarn application -kill` or a signal to its JVM.
 STOPPED = ("SparkContext was shut down", "stopped SparkContext", "No active or default Spark session found")
 
 
@@ -177,12 +177,12 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
     """Parse, print the settings in force, run `main`, and turn every failure into one sentence and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a terminal or a file cannot show is escaped: a title must not fail a run that has published.
+            # Characters that a terminal or a file cannot show are escaped: a title must not fail a run that has published.
             stream.reconfigure(errors="backslashreplace")
     settings: S | None = None
     debug = "--debug" in (arguments if arguments is not None else sys.argv)
     if not debug:
-        # py4j logs stack traces of its own when the JVM is gone, to the root logger.
+        # When the JVM is gone, py4j logs its own stack traces to the root logger.
         logging.getLogger().setLevel(logging.CRITICAL)
     try:
         if job in ANSWERS_ONLY and sys.stdout is None:
@@ -207,7 +207,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
 
 
 def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
-    """What to tell of an error, ours or another's, and the exit code. target: the table that the job writes, if any."""
+    """The sentence for the user about any error, and the exit code. target: the table that the job writes, if any."""
     if isinstance(error, CategorizerError):
         return str(error), error.exit_code
     fault = output_fault(error, target) or refused_by_table(error) or table_fault(error, target)
@@ -222,29 +222,29 @@ def sentence_of(error: Exception, target: str | None) -> tuple[str, int]:
 
 
 def output_fault(error: Exception, target: str | None) -> str | None:
-    """One sentence where the run could not write; None if it is something else. target: the table that the job writes, if any."""
-    # Behind it stands the row, whatever that says.
+    """One sentence if the run could not write; None for other errors. target: the table that the job writes, if any."""
+    # The row follows this mark, and its text must not be searched.
     text = str(error).split("Malformed CSV record: ")[0]
-    holds = "the table holds the last whole night: " if target else ""
+    holds = "the table holds the last complete run: " if target else ""
     for mark, sentence in OUTPUT_FAULTS:
         if mark in text:
-            return f"{sentence}; {holds}clear the way and run again."
+            return f"{sentence}; {holds}remove the cause and run again."
     fault = store_fault(text)
     if fault is None:
         return None
-    return f"Expected S3 to let the job go on, found {fault.found}; {holds}{fault.advice}."
+    return f"Expected S3 to serve the job, found {fault.found}; {holds}{fault.advice}."
 
 
 def place_fault(error: Exception) -> str | None:
-    """One sentence where Hadoop could make no folder; None if it is something else. Why, it does not say."""
+    """One sentence if Hadoop could not create a folder; None for other errors. Hadoop does not report why."""
     found = NO_FOLDER.search(str(error))
     return found and (
-        f"Expected a place where folders can be made, found none at {found[1] or found[2]}; let this user write there, or choose another."
+        f"Expected a place where folders can be created, found none at {found[1] or found[2]}; let this user write there, or choose another."
     )
 
 
 def input_fault(error: Exception) -> str | None:
-    """One sentence for an error of Spark that the input caused; None if it is another."""
+    """One sentence for an error of Spark that the input caused; None for other errors."""
     text = str(error)
     for marks, sentence in INPUT_FAULTS:
         if any(mark in text for mark in marks):
@@ -254,7 +254,7 @@ def input_fault(error: Exception) -> str | None:
 
 
 def refused_by_table(error: Exception) -> str | None:
-    """One sentence where Delta does not take the rows, or cannot read its log, with what it says of it; None if it is something else."""
+    """One sentence, with Delta's own words, if Delta refuses the rows or cannot read its log; None for other errors."""
     text = str(error)
     for mark, sentence in TABLE_FAULTS.items():
         if mark in text and (mark != CHECKSUM or "/_delta_log/" in text):
@@ -264,31 +264,31 @@ def refused_by_table(error: Exception) -> str | None:
 
 
 def table_fault(error: Exception, target: str | None) -> str | None:
-    """One sentence where what looks like a fault of the input is one of the files of the target or of a table beside it; None if it is not."""
+    """One sentence if what looks like an error in the input is about files of the target or of a table next to it; None otherwise."""
     where = _file_in(str(error))
     if not target or not where or not input_fault(error):
         return None
     path, place = _without_scheme(target).rstrip("/"), _without_scheme(unquote(where))
-    # Of a path that Hadoop would look for elsewhere, links and dots are not ours to follow.
+    # Links and dots are followed only in a path that Hadoop looks for on this machine.
     if target.startswith("file:") or path == target.rstrip("/"):
         path = os.path.realpath(path)
     if not any(place.startswith(f"{path}{suffix}/") for suffix in ("", "_rejected", "_runs", "_held")):
         return None
     return (
-        f"Expected the files of the table {target}, and of those beside it, whole and in place, found {where} missing or damaged; bring the "
-        f"folder back from a copy, or give the next night another --target."
+        f"Expected the files of the table {target}, and of those next to it, whole and in place, found {where} missing or damaged; restore the "
+        f"folder from a copy, or give the next run another --target."
     )
 
 
 def _without_scheme(uri: str) -> str:
-    """Without scheme and authority, which are written in several ways."""
+    """The path without scheme and authority, which can be written in several ways."""
     return re.sub(r"^[a-z0-9]+:(//[^/]*)?(?=/)", "", uri)
 
 
 def spark_is_gone(error: Exception) -> bool:
     """Whether an error means that no job can go on in this process: its JVM or its session has ended.
 
-    py4j raises its network error where the JVM does not answer, or a plain Py4JError without anything from Java.
+    py4j raises its network error if the JVM does not answer, or a plain Py4JError without anything from Java.
     """
     kind, text = type(error).__name__, str(error)
     if kind in ("Py4JNetworkError", "ConnectionRefusedError") or (kind == "Py4JError" and "Trace:" not in text):
@@ -307,11 +307,11 @@ def _file_in(text: str) -> str | None:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # Behind py4j's own first line stands what Java said.
+    # Java's message follows py4j's own first line.
     if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
         lines = lines[1:]
     if "Traceback (most recent call last):" in lines:
-        # An error in a Python worker: what it says stands behind its own stack trace.
+        # An error in a Python worker: its message follows its own stack trace.
         frames = itertools.takewhile(lambda line: not line.startswith(("at ", "JVM stacktrace", ".")), lines)
         return list(frames)[-1][:500]
     return f"{type(error).__name__}: {lines[0].lstrip(': ')[:500] if lines else ''}"
@@ -336,5 +336,5 @@ def speaks_json(settings: JobSettings | None) -> bool:
 
 def json_line(event: str, **values: Any) -> str:
     """An event of the job as one line of JSON; values that are None are left out."""
-    told = {name: value for name, value in values.items() if value is not None}
-    return json.dumps({"time": iso(time.time()), "event": event, **told}, ensure_ascii=False)
+    given = {name: value for name, value in values.items() if value is not None}
+    return json.dumps({"time": iso(time.time()), "event": event, **given}, ensure_ascii=False)

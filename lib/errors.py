@@ -7,7 +7,7 @@ class CategorizerError(Exception):
     """Anything that ends a job with a message instead of a stack trace.
 
     Args:
-        see: the section of PAGE that says more, as its anchor; a job prints it behind the message.
+        see: the anchor of the section of PAGE with more details; a job prints it after the message.
     """
 
     exit_code = 1
@@ -18,7 +18,7 @@ class CategorizerError(Exception):
 
 
 def pointer(see: str) -> str:
-    """Where PAGE says more, to stand behind a message."""
+    """The reference to a section of PAGE that follows a message."""
     return f" See {PAGE}#{see}."
 
 

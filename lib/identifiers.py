@@ -1,4 +1,4 @@
-"""Names as they stand: dots, blanks and backticks in a column's or table's name are part of it."""
+"""Names taken literally: dots, blanks and backticks in the name of a column or table are part of it."""
 
 from __future__ import annotations
 

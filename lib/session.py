@@ -25,10 +25,10 @@ DELTA = {
 LOCAL = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
-    # VACUUM lists folders in so many tasks: by default in ten thousand.
+    # VACUUM lists folders in this many tasks, by default in ten thousand.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
 }
-# What the promises stand on: with another value rows are lost, or read as something else, without an error.
+# The project's guarantees rest on these: with another value rows are lost, or misread, without an error.
 PROMISED = {
     # Times are stored and compared in UTC, whatever the machine's clock is set to.
     "spark.sql.session.timeZone": "UTC",
@@ -46,7 +46,7 @@ PROMISED = {
     "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
     "spark.sql.hive.convertMetastoreParquet": "true",
     "spark.sql.files.ignoreInvalidPartitionPaths": "false",
-    # The types and times of Parquet columns as their own footers tell them, and columns by name.
+    # Types and times of Parquet columns come from the files' own footers, and columns are matched by name.
     "spark.sql.parquet.binaryAsString": "false",
     "spark.sql.parquet.int96AsTimestamp": "true",
     "spark.sql.parquet.int96TimestampConversion": "false",
@@ -79,22 +79,22 @@ WHOLE = {
 # Behind a number that it has seen Delta passes over a write: that of the rejects, and of the ledger.
 NEVER = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
 ALWAYS = {
-    # Counts by label and status are kept in memory up to so many groups, instead of being sorted.
+    # Counts by label and status are kept in memory up to this many groups, instead of being sorted.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "4096",
-    # Bounds what one Arrow batch brings into a Python worker, whatever the rows hold.
+    # Limits the size of one Arrow batch in a Python worker, however large the rows are.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
-    # Parts of a file that even out over the cores; at a few thousand bytes a row still tens of thousands of rows.
+    # Splits of a file that balance over the cores; at a few thousand bytes a row a split still has tens of thousands of rows.
     "spark.sql.files.maxPartitionBytes": str(32 << 20),
-    # A digest in hexadecimal digits, which each row has, takes half the room that Snappy leaves it.
+    # A hexadecimal digest, which each row has, takes half the space that it takes under Snappy.
     "spark.sql.parquet.compression.codec": "zstd",
-    # What is kept on disk during a run is nearly all different: looking for a scheme of compression takes a tenth of a comparison.
+    # Values cached on disk during a run are nearly all distinct: choosing a compression scheme takes a tenth of a comparison's time.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
-    # A worker that gives nothing for so long hangs: its task is tried again, and the run fails at last instead of waiting.
+    # A worker that returns nothing for this long hangs: its task is retried, and in the end the run fails instead of waiting.
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "900",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
 }
-# Of a Python worker with a model, outside the JVM; a cluster's manager kills containers that take more than they asked for.
+# Memory of a Python worker with a model, outside the JVM; a cluster manager kills containers that take more than they asked for.
 WORKER_MB = 250
 WAREHOUSE = "spark.sql.warehouse.dir"
 
@@ -104,7 +104,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     """A session with Delta, stopped at the end. Options given to spark-submit win over those here."""
     _check_scratch()
     builder = SparkSession.builder.appName(f"catalog-categorizer {job}")
-    # Before there is a JVM, a SparkConf knows nothing of what was given to spark-submit.
+    # Before a JVM exists, a SparkConf does not contain what was given to spark-submit.
     SparkContext._ensure_initialized()
     submitted = SparkConf()
     for name, value in DELTA.items():
@@ -118,8 +118,8 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         builder = builder.config(WAREHOUSE, f"file:{folder.name}")
     on_interrupt = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
-    # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII's. Not ROOT, whose name is
-    # empty: Derby, the metastore that Spark brings, makes no database under such a one.
+    # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII digits. Not ROOT, whose name is
+    # empty: Derby, the metastore that Spark ships, creates no database under such a locale.
     locale: Any = getattr(spark._jvm, "java.util.Locale")
     locale.setDefault(locale.ENGLISH)
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
@@ -132,14 +132,14 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         if folder:
             folder.cleanup()
         if threading.current_thread() is threading.main_thread():
-            # Spark's own handler cancels the jobs of a context that is no more; training goes on without one.
+            # Spark's own handler cancels the jobs of a context that no longer exists; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
 
 
 def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
-    """What an executor asks a cluster's manager for beside its heap: Spark's own share, and a Python worker for each core.
+    """The memory that an executor requests in addition to its heap: Spark's own share, and a Python worker for each core.
 
-    Nothing where the user has said it, and on masters that do not count it.
+    Empty if the user has set it, and on masters that do not count it.
     """
     name = "spark.executor.memoryOverhead"
     counts = str(submitted.get("spark.master", "")).startswith(("yarn", "k8s"))
@@ -152,19 +152,19 @@ def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
 
 
 def _folder_of_the_catalogue(submitted: SparkConf) -> tempfile.TemporaryDirectory[str] | None:
-    """A new folder for the catalogue of a session, where that ends with it: Spark makes an empty one where the command is typed."""
+    """A new folder for the session's catalogue if that is in memory: Spark would create an empty one in the working directory."""
     forgets = submitted.get("spark.sql.catalogImplementation", "in-memory") == "in-memory"
     if not forgets or submitted.contains(WAREHOUSE):
         return None
     try:
         return tempfile.TemporaryDirectory(prefix="catalog-categorizer-", ignore_cleanup_errors=True)
     except OSError:
-        # Nowhere to write to: what can go on without goes on.
+        # There is nowhere to write: jobs that can do without go on.
         return None
 
 
 def _check_scratch() -> None:
-    """Without one folder to write to, Spark ends the process before anything can be said.
+    """Check Spark's scratch folders: without one that it can write to, Spark ends the process before a message can be printed.
 
     Raises:
         InputError: it cannot write to any folder of SPARK_LOCAL_DIRS.
@@ -185,12 +185,12 @@ def _can_write_to(folder: str) -> bool:
 
 
 def configure(spark: SparkSession) -> None:
-    """Set what every job stands on, whoever has set it otherwise, and what saves seconds, unless the user has set it."""
+    """Set what every job relies on, whatever the user has set, and what saves seconds, unless the user has set it."""
     given = dict(spark.sparkContext.getConf().getAll())
     for name, value in {**PROMISED, **_whole(given)}.items():
         if given.get(name, value).lower() != value.lower():
             print(
-                f"{name} is {value} in this job, not {given[name]}: what it promises stands on that",
+                f"{name} is {value} in this job, not {given[name]}: the job's guarantees depend on it",
                 file=sys.stderr,
                 flush=True,
             )
@@ -203,8 +203,8 @@ def configure(spark: SparkSession) -> None:
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))
     if not local:
-        told = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
-        print(f"Spark settings of this job, unless you give others: {told}", file=sys.stderr, flush=True)
+        shown = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
+        print(f"Spark settings of this job, unless you give others: {shown}", file=sys.stderr, flush=True)
 
 
 def _whole(given: Mapping[str, str]) -> dict[str, str]:
@@ -214,7 +214,7 @@ def _whole(given: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def setting(spark: SparkSession, name: str, value: str) -> Iterator[None]:
-    """The session has this setting meanwhile, and the one before, or none, behind it."""
+    """The session has this setting inside the block, and the previous one, or none, afterwards."""
     before = spark.conf.get(name, None)
     spark.conf.set(name, value)
     try:

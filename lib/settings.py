@@ -1,4 +1,4 @@
-"""Settings of a job: one frozen dataclass gives the command line, the TOML file and what is printed and recorded.
+"""Settings of a job: one frozen dataclass defines the command line, the TOML file and what is printed and recorded.
 
 Every field made by `option` is `--its-name` on the command line and `its_name` in the file; the command line wins.
 """
@@ -28,7 +28,7 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that an option takes. text: follows "Expected --its-name"."""
+    """Numbers that an option accepts. text: follows "Expected --its-name"."""
 
     text: str
     holds: Callable[[float], bool]
@@ -45,16 +45,16 @@ BETWEEN_0_AND_1 = Range("between 0 and 1", lambda value: 0 < value < 1)
 
 
 def option(help: str, *, default: Any = MISSING, choices: Sequence[str] | None = None, within: Range | None = None) -> Any:
-    """A field of a settings dataclass; without a default it has to be given."""
+    """A field of a settings dataclass; it is required if it has no default."""
     return field(default=default, metadata={"help": help, "choices": choices, "within": within}, kw_only=True)
 
 
-# A file system or a bucket alone, by its scheme or without.
+# A file system or a bucket alone, with its scheme or without.
 _ROOT = re.compile(r"(?=.*/)(?:[a-z][a-z0-9+.-]*:)?(?://[^/]*)?/*", re.IGNORECASE)
 
 
 def check_below_root(flag: str, place: str) -> None:
-    """Refuse the root of a file system or bucket before anything is asked there: what stands beside a table would lie outside.
+    """Refuse the root of a file system or bucket before any access to it: the tables next to the target would be outside of it.
 
     Raises:
         InputError: it is one.
@@ -67,15 +67,15 @@ def check_below_root(flag: str, place: str) -> None:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What every job takes beside its own settings."""
+    """What every job takes besides its own settings."""
 
     debug: bool = option("show stack traces and Spark's own log", default=False)
 
     def __post_init__(self) -> None:
-        """Check what an option tells of itself; a job that has more to check calls this first.
+        """Check the ranges that options declare; a job that has more to check calls this first.
 
         Raises:
-            InputError: a number outside its range, or a target that is none.
+            InputError: a number outside its range, or a target that cannot be one.
         """
         if target := getattr(self, "target", None):
             check_below_root("--target", target)
@@ -148,7 +148,7 @@ def _converter(hint: Any) -> Any:
 
 
 def number(text: str) -> float:
-    """A number; what is none, NaN by its name, compares with nothing, and so would switch off what it limits."""
+    """A number, but not NaN: every comparison with NaN is false, so it would switch off what it limits."""
     value = float(text)
     if math.isnan(value):
         raise ValueError(text)
@@ -164,7 +164,7 @@ def _read_config(path: str, kind: type[JobSettings]) -> dict[str, Any]:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"Expected a settings file at {path}, found none that can be read ({error.strerror}); correct --config."
+            f"Expected a readable settings file at {path}, found none ({error.strerror}); correct --config."
         ) from None
     except ValueError as error:
         raise InputError(f"Expected TOML in {path}, found a mistake in it ({error}); correct the file.") from None

@@ -1,4 +1,4 @@
-"""What is required of a source's columns: that they are there, and of a type that can be used."""
+"""Checks that a source's columns exist and have a type that can be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyspark.sql.types import (
 from lib.errors import InputError
 
 TEXT_TYPES: tuple[type[DataType], ...] = (StringType,)
-# What any reader of Delta tables knows; others, such as variants, close the table to older ones.
+# Types that any reader of Delta tables supports; others, such as variants, would shut out older readers.
 CARRIED_TYPES: tuple[type[DataType], ...] = (
     StringType,
     NumericType,
@@ -36,12 +36,12 @@ ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)
 
 
 def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str], tuple[type[DataType], ...]]) -> None:
-    """Check that columns are there with a usable type, before any row is read.
+    """Check that columns exist with a usable type, before any row is read.
 
     Args:
         wanted: option name = (column names, accepted types).
     Raises:
-        InputError: names what is missing or of another type, and what is there.
+        InputError: names the columns that are missing or of another type, and those that exist.
     """
     types = {field.name: field.dataType for field in frame.schema.fields}
     there = ", ".join(f"{name} {kind.simpleString()}" for name, kind in types.items())
@@ -62,7 +62,7 @@ def require_columns(frame: DataFrame, where: str, **wanted: tuple[Sequence[str],
 
 
 def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str = "text_columns") -> None:
-    """Check that there is at least one text column, and that each holds text.
+    """Check that at least one text column is named, and that each is of type string.
 
     Raises:
         InputError: as `require_columns`, or if no column is named.

@@ -1,7 +1,7 @@
-"""What a table's history tells: whose rows it holds, and what happened since a run has read it.
+"""A table's history: which run wrote the rows of a version, and what happened since another run read it.
 
-Every commit of ours carries a note in its `userMetadata`: the run's record for the ledger, the identity of what decides its
-rows, and the version of the table that it had read.
+Each of our commits carries a note in its `userMetadata`: the run's record for the ledger, the identity of everything that
+decides its rows, and the version of the table that the run had read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
-# Operations of Delta that leave the rows as they are: a night is still the last one behind them.
+# Operations of Delta that leave the rows as they are: after them, the last run is still the last one.
 MAINTENANCE = frozenset(
     {
         "CREATE TABLE",
@@ -42,14 +42,14 @@ TRANSACTION = "spark.databricks.delta.write.txnAppId"
 TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
 # The one sequence of transactions that all runs of a table share.
 APPLICATION = "catalog-categorizer"
-# In a note. Earlier versions kept a sketch of the ids themselves, as ids_sketch: with one of hashes it has nothing in common.
+# In a note. Earlier versions stored a sketch of the ids themselves, as ids_sketch, which cannot be compared with one of hashes.
 SKETCH = "hashes_sketch"
-# In a note: what all rows of the source count (lib.scoring.changes.Whole).
+# In a note: the counts over all rows of the source (lib.scoring.changes.Whole).
 WHOLE = "whole"
-# By which a run without a changed row leaves its note.
+# The operation with which a run without a changed row commits its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000
-# So many commits are read one by one sooner than a query over the log is planned.
+# Up to this many commits, reading them one by one is faster than planning a query over the log.
 FEW_COMMITS = 16
 
 
@@ -61,32 +61,32 @@ class Commit:
 
     @property
     def changes_rows(self) -> bool:
-        """Or tells of a run that had none to change."""
+        """Whether it changes rows, or records a run that had none to change."""
         return self.note is not None or self.operation not in MAINTENANCE
 
     @classmethod
     def read(cls, version: int, operation: str, metadata: str | None) -> Commit:
-        # A compaction that follows a commit by itself inherits its metadata.
+        # An automatic compaction after a commit inherits its metadata.
         carries = operation not in MAINTENANCE or operation == NOTE_OPERATION
         return cls(version, operation, _decoded(metadata) if carries else None)
 
     @property
     def run(self) -> RunRecord | None:
-        """None for a commit of another hand."""
+        """None for a commit of another writer."""
         return RunRecord.of((self.note or {}).get("run"))
 
 
 @dataclass(frozen=True)
 class TableState:
-    """A table at one of its versions (-1: there is none).
+    """A table at one of its versions (-1: there is no table).
 
-    last: the note of the run whose rows these are, if nothing else has changed them.
+    last: the note of the run that wrote these rows, if nothing else has changed them.
     runs: the records of all runs in the history, newest first.
-    good: the records of all published runs that no rollback has undone, newest first; of all of them where it has undone all.
-    sketch: of the hashes of the ids that the newest of them has read (lib.scoring.catalogue.Census), in base 64.
+    good: the records of all published runs that no rollback has undone, newest first; of all of them if all were undone.
+    sketch: of the hashes of the ids that the newest of these runs has read (lib.scoring.catalogue.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
-    table: the version as lib.tables.locations.pinned tells it; empty where there is none.
-    goes_on: whether the history has more commits than were looked at.
+    table: the version as lib.tables.locations.pinned returns it; empty if there is no table.
+    goes_on: whether the history has more commits than were read.
     decisions: by version of a model, lib.model.bundle.Bundle.decisions as the newest run with it had them.
     """
 
@@ -102,7 +102,7 @@ class TableState:
 
     @property
     def last_run(self) -> RunRecord | None:
-        """The newest run in the history, whatever happened behind it."""
+        """The newest run in the history, whatever happened after it."""
         return self.runs[0] if self.runs else None
 
 
@@ -112,7 +112,7 @@ def encoded(note: Mapping[str, Any]) -> str:
 
 @contextmanager
 def noted(spark: SparkSession, note: Mapping[str, Any], transaction: int | None = None) -> Iterator[None]:
-    """The session's commits carry the note meanwhile, and the number of a transaction: for all ways of writing alike."""
+    """Inside the block the session's commits carry the note, and a transaction number if given, for all ways of writing."""
     settings = {USER_METADATA: encoded(note)}
     if transaction is not None:
         settings |= {TRANSACTION: APPLICATION, TRANSACTION_VERSION: str(transaction)}
@@ -145,16 +145,16 @@ def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS
 
 
 def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]) -> list[Commit] | None:
-    """As Delta's history tells them, by their files; None where the newest of them has none of its own.
+    """The same as Delta's history, read from the files of the commits; None if the newest of them has no file that tells it.
 
-    The history ends at the first whose file is gone.
+    The history ends at the first commit whose file is gone.
     """
     log, found = snapshot.deltaLog(), []
     for version in versions:
         commit = commit_of(spark, log, version)
         if commit is None:
             break
-        # Other writers may put it elsewhere.
+        # Other writers may put it in another line.
         info = _info(commit[0], log, version)
         if info is None:
             return None
@@ -163,10 +163,10 @@ def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]
 
 
 def _info(line: str, log: Any, version: int) -> Any:
-    """What a commit says of itself; None where its first line tells something else.
+    """The `commitInfo` of a commit; None if its first line is another action.
 
     Raises:
-        CategorizerError: the line is none of a Delta log.
+        CategorizerError: the line does not belong to a Delta log.
     """
     try:
         action = json.loads(line or "{}")
@@ -174,21 +174,21 @@ def _info(line: str, log: Any, version: int) -> Any:
         action = None
     if not isinstance(action, dict):
         raise CategorizerError(
-            f"Expected the Delta log in {redacted(log.logPath().toString())} whole, found its version {version} damaged; bring the "
-            f"folder back from a copy, or give the next night another --target."
+            f"Expected the Delta log in {redacted(log.logPath().toString())} whole, found its version {version} damaged; restore the "
+            f"folder from a copy, or give the next run another --target."
         )
     return action.get("commitInfo")
 
 
 def state_of(commits: Sequence[Commit]) -> TableState:
-    """The state behind the newest of these commits."""
+    """The state after the newest of these commits."""
     changes = [commit for commit in commits if commit.changes_rows]
     last = changes[0].note if changes else None
-    # A change that came between what the run had read and its commit is in the table, but not in the run.
+    # A change committed between the version that the run had read and its own commit is in the table, but not in the run.
     if last and len(changes) > 1 and changes[1].version > last.get("read_version", changes[1].version):
         last = None
     every = [run for commit in changes if (run := commit.run)]
-    # Oldest first, so that the newest is kept.
+    # Oldest first, so that the newest wins.
     known = [(run.model_version, (commit.note or {}).get("decisions")) for commit in reversed(changes) if (run := commit.run)]
     decisions = {model: str(digest) for model, digest in known if model and digest}
     standing = _not_undone(changes)
@@ -198,10 +198,10 @@ def state_of(commits: Sequence[Commit]) -> TableState:
 
 
 def sequence_of(commits: Sequence[Commit]) -> int:
-    """The number of the newest transaction of ours, or one above it.
+    """The number of our newest transaction, or one above it.
 
-    Older versions counted by the table's versions, and noted none. Where our commits are older than the history that the table
-    keeps, its version stands for them: each of ours raised both. Delta would pass over a transaction of a lower number.
+    Older releases counted by the table's versions, and noted no number. If our commits are older than the history that the table
+    keeps, its version is used instead: each of our commits raised both. Delta would skip a transaction with a lower number.
     """
     newest = next((commit for commit in commits if commit.note is not None), None)
     if newest is None:
@@ -210,15 +210,15 @@ def sequence_of(commits: Sequence[Commit]) -> int:
 
 
 def _not_undone(changes: Sequence[Commit]) -> list[Commit]:
-    """The commits of published runs with rows, newest first, without those that a rollback has taken back."""
+    """The commits of published runs with rows, newest first, without those that a rollback has undone."""
     published = [commit for commit in changes if (run := commit.run) and run.status == PUBLISHED and run.rows_in]
     undone = undone_versions(changes)
-    # A table that is back at its beginning is still guarded by what it held.
+    # A table that was rolled back to its beginning is still guarded by the runs that it had.
     return [commit for commit in published if commit.version not in undone] or published
 
 
 def undone_versions(commits: Sequence[Commit]) -> set[int]:
-    """The versions that a rollback has taken back, and none has brought back. commits: newest first."""
+    """The versions that a rollback has undone and no later one has restored. commits: newest first."""
     undone: set[int] = set()
     up_to = None
     for commit in commits:

@@ -1,6 +1,6 @@
-"""What people say of products: a table beside `categorized` that overrides the model for readers, and teaches the next one.
+"""Corrections that people make: a table next to `categorized` that overrides the model for readers, and teaches the next model.
 
-The nightly run never looks at it, so a correction stands whatever is scored again, rolled back or trained.
+The nightly run never looks at it, so a correction remains in force whatever is scored again, rolled back or trained.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lib.tables.sources import Source
 from lib.tables.target import append, create_table
 from schemas.tables import CORRECTIONS
 
-# The column that a person fills.
+# The column that a person fills in.
 CORRECT = "correct_category"
 BY, WHY = "corrected_by", "why"
-# People fill it; a table of a catalogue has been given by mistake.
+# People fill the file in, so one with more rows is a whole catalogue given by mistake.
 MOST_CORRECTIONS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """What stands behind an addition. added: corrections that say something new; agree: products whose model says the same by now;
-    gone: products that the table no longer holds."""
+    """The corrections after an addition. added: those that say something new; standing: those in force; agree: products to which
+    the model gives the same category by now; gone: products that the table no longer has."""
 
     added: int
     standing: int
@@ -39,7 +39,7 @@ class Corrected:
 
 
 def user_here() -> str | None:
-    """Who corrects, where nobody says it; None where the machine does not tell."""
+    """Who corrects, if no name is given; None if the machine does not report a user."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -51,7 +51,7 @@ def corrections_of(target: Location) -> Location:
 
 
 def standing(spark: SparkSession, target: Location, version: int | None = None) -> DataFrame | None:
-    """The newest correction of each product, in the columns of CORRECTIONS, without those taken back; None where there is no table.
+    """The newest correction of each product, in the columns of CORRECTIONS, without withdrawn ones; None if there is no table.
 
     Args:
         version: of the table of corrections; the newest if None.
@@ -64,7 +64,7 @@ def _without_taken_back(newest: DataFrame | None) -> DataFrame | None:
 
 
 def _newest(spark: SparkSession, target: Location, version: int | None = None) -> DataFrame | None:
-    """What was said last of each product, that the model's category counts again included."""
+    """The last statement about each product, including that a correction is withdrawn."""
     location = corrections_of(target)
     if not is_delta(spark, location):
         return None
@@ -75,11 +75,11 @@ def _newest(spark: SparkSession, target: Location, version: int | None = None) -
 
 
 def read_corrections(source: Source, text_columns: Sequence[str], by: str | None, withdraw: bool) -> DataFrame:
-    """product_id, category, corrected_by, why and texts of the rows that a person has filled.
+    """product_id, category, corrected_by, why and texts of the rows that a person has filled in.
 
     Args:
-        text_columns: those of the file that hold the product's texts, which training learns from. by: where the file does not
-            tell. withdraw: all products of the file get the model's category again.
+        text_columns: those of the file that hold the product's texts, which training learns from. by: who corrects, where the
+            file does not name anyone. withdraw: all products of the file get the model's category again.
     Raises:
         InputError: columns missing, none filled, too many, a product without an id, or with two categories.
     """
@@ -113,7 +113,7 @@ def _check(rows: DataFrame, where: str, withdraw: bool) -> None:
     counted = rows.agg(F.count("*").alias("rows"), F.count_if(F.col("product_id").isNull()).alias("without_id")).collect()[0]
     if not counted["rows"]:
         filled = "products" if withdraw else f"a category in the column {CORRECT} of some rows"
-        raise InputError(f"Expected {filled} in {where}, found none; fill it, and run again.")
+        raise InputError(f"Expected {filled} in {where}, found none; fill it in, and run again.")
     if counted["rows"] > MOST_CORRECTIONS:
         raise InputError(
             f"Expected at most {MOST_CORRECTIONS:,} corrections in {where}, found {counted['rows']:,}; correct --corrections."
@@ -132,13 +132,13 @@ def _check(rows: DataFrame, where: str, withdraw: bool) -> None:
 
 
 def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_categories: bool) -> Corrected:
-    """Add what says something new, in one commit; adding the same again changes nothing. Of a product that the table no longer holds a
-    correction can be taken back, and no other made.
+    """Add the rows that say something new, in one commit; adding the same again changes nothing. For a product that the table no
+    longer has, a correction can be withdrawn, but no new one made.
 
     Args:
-        rows: as `read_corrections` gives them. new_categories: also such as neither the table nor a correction has.
+        rows: as `read_corrections` returns them. new_categories: accept categories that neither the table nor a correction has.
     Raises:
-        InputError: a product or a category that is not known; nothing was written.
+        InputError: an unknown product or category; nothing was written.
     """
     table = delta_table(spark, target).toDF()
     newest = _newest(spark, target)
@@ -170,19 +170,19 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
 
 
 def _said_before(newest: DataFrame | None, rows: DataFrame) -> DataFrame:
-    """product_id, the category that stands (`old`; null where it was taken back), and when that was said (`said_at`)."""
+    """product_id, the category in force (`old`; null if it was withdrawn), and when that was said (`said_at`)."""
     if newest is None:
         return rows.selectExpr("product_id", "NULL AS old", "CAST(NULL AS timestamp) AS said_at").limit(0)
     return newest.select("product_id", F.col("category").alias("old"), F.col("corrected_at").alias("said_at"))
 
 
 def _later() -> Column:
-    """Now; or, where another machine's clock was ahead, just behind what was said before, since the newest counts."""
+    """Now; or, if another machine's clock was ahead, just after the earlier correction, since the newest counts."""
     return F.greatest(F.current_timestamp(), F.col("said_at") + F.expr("INTERVAL 1 MICROSECOND"))
 
 
 def _with_gone(table: DataFrame, before: DataFrame | None) -> DataFrame:
-    """What the model says of each product; of those that are gone, what it said when they were corrected."""
+    """The model's answer for each product; for those that are gone, its answer when they were corrected."""
     names = ("product_id", "category", "confidence", "model_version", "text_hash")
     there = table.select(*names)
     if before is None:
@@ -205,14 +205,14 @@ def _check_products(rows: DataFrame, table: DataFrame, newest: DataFrame | None,
 
 
 def _check_categories(rows: DataFrame, table: DataFrame, before: DataFrame | None, target: Location) -> None:
-    """By the table's scores too: a label may be one that no product has yet."""
+    """Check the categories, also against the labels in the table's scores: no product may have a label yet."""
     known = table.select("category").union(table.select("runner_up")).union(table.select(F.explode(F.map_keys("scores"))))
     known = known.union(before.select("category")) if before else known
     unknown = rows.filter("category IS NOT NULL").join(known.distinct(), "category", "left_anti")
     found = unknown.groupBy("category").count().orderBy("category").head()
     if found:
         raise InputError(
-            f"Expected categories that {target.given} knows in the corrections, found {found['category']!r} ({found['count']:,} rows); correct the "
+            f"Expected categories of {target.given} in the corrections, found {found['category']!r} ({found['count']:,} rows); correct the "
             "spelling, or give --new-categories."
         )
 
@@ -220,10 +220,10 @@ def _check_categories(rows: DataFrame, table: DataFrame, before: DataFrame | Non
 def _counted(rows: DataFrame | None, table: DataFrame, added: int) -> Corrected:
     if rows is None:
         return Corrected(added, 0, 0, 0)
-    beside = rows.select("product_id", F.col("category").alias("said")).join(
+    joined = rows.select("product_id", F.col("category").alias("said")).join(
         table.select("product_id", "category", F.lit(True).alias("there")), "product_id", "left_outer"
     )
-    counts = beside.agg(
+    counts = joined.agg(
         F.count("*").alias("standing"),
         F.count_if(F.col("said") == F.col("category")).alias("agree"),
         F.count_if(F.col("there").isNull()).alias("gone"),

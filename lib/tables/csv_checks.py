@@ -15,13 +15,13 @@ from lib.tables.file_checks import TextFile, content_of
 from lib.tables.listing import LITERAL_PATHS, path_in_metadata
 from lib.tables.locations import java_class
 
-# Of several lines; a header that goes on for longer is a quote that was not closed.
+# A header may span several lines; one that goes on for longer has a quote that was not closed.
 MOST_HEADER_LINES = 10_000
 _RUN = re.compile('"+')
 
 
 def delimiter_read_as(spark: SparkSession, given: str) -> str:
-    """The delimiter that Spark reads a text as: a backslash and t is a tab.
+    """The delimiter that Spark makes of a text: a backslash and t is a tab.
 
     Raises:
         InputError: empty, an escape that Spark does not know, or a character that ends rows or quotes texts.
@@ -39,9 +39,9 @@ def delimiter_read_as(spark: SparkSession, given: str) -> str:
 
 
 class Quotes(NamedTuple):
-    """What a stretch of CSV does to the state "inside of a quoted text".
+    """The effect of a stretch of CSV on the state "inside of a quoted text".
 
-    certain: behind it the state is `opened` whatever it was before; otherwise it is turned round if `opened`.
+    certain: after it the state is `opened` whatever it was before; otherwise it is inverted if `opened`.
     """
 
     certain: bool
@@ -56,12 +56,12 @@ OUTSIDE = Quotes(True, False)
 
 
 def quotes_of(line: str, delimiter: str) -> Quotes:
-    """What one line does, without having read those before it.
+    """The effect of one line, without knowledge of the lines before it.
 
-    Quotes in even number, side by side, change nothing: inside of a text they are doubled ones, at the start of a field an empty
-    text, or one that opens and closes, elsewhere characters. In odd number they close a text that is open. If none is, they open one
-    at the start of a field, and are characters elsewhere, since only the first character of a field opens a text. So behind
-    those that stand elsewhere no text is open, and those at the start of a field turn the state round.
+    An even number of adjacent quotes changes nothing: inside of a text they are doubled quotes, at the start of a field an empty
+    text, or one that opens and closes, elsewhere characters. An odd number closes a text that is open. If none is open, it opens one
+    at the start of a field, and is characters elsewhere, since only the first character of a field opens a text. So after
+    quotes elsewhere in a field no text is open, and quotes at the start of a field invert the state.
     """
     found, end = NOTHING, 0
     for run in _RUN.finditer(line) if '"' in line else ():
@@ -75,8 +75,8 @@ def quotes_of(line: str, delimiter: str) -> Quotes:
 def check_quotes_closed(spark: SparkSession, files: Iterable[TextFile], encoding: str, delimiter: str) -> None:
     """Refuse a CSV file whose last quoted text never ends: Spark takes the rest of the file for that text.
 
-    Any other misplaced quote is refused by the parser itself. Lines without an odd run of quotes change nothing, so the last line
-    with one tells, unless all runs in it stand at the start of a field (see `quotes_of`); only then is the file read again.
+    The parser itself refuses any other misplaced quote. Lines without an odd run of quotes change nothing, so the last line
+    with one decides, unless all runs in it are at the start of a field (see `quotes_of`); only then is the file read again.
 
     Raises:
         InputError: names the file.
@@ -90,8 +90,8 @@ def check_quotes_closed(spark: SparkSession, files: Iterable[TextFile], encoding
 
 
 def _left_open(spark: SparkSession, paths: list[str], encoding: str, delimiter: str) -> list[str]:
-    """Those of the files that end inside of a quoted text: each part of a file tells what it does to the state."""
-    # By line feeds alone: whether a carriage return ends a row hangs on the file's first line break.
+    """The files that end inside of a quoted text: each part of a file returns its effect on the state."""
+    # Split at line feeds alone: whether a carriage return ends a row depends on the file's first line break.
     lines = spark.read.format("text").options(lineSep="\n", **LITERAL_PATHS).load(paths)
     content = lines.select(
         F.col("value").cast("binary"),
@@ -117,13 +117,13 @@ def _left_open(spark: SparkSession, paths: list[str], encoding: str, delimiter: 
     return sorted(path for path, is_open in state.items() if is_open)
 
 
-# What a part tells: how its lines end, and by either reading what they do.
+# What a part returns: how its lines end, and its effect under either reading.
 _STATES = ("by_returns", "certain", "opened", "certain_r", "opened_r")
 _TOLD = pa.schema([("file", pa.string()), ("at", pa.int64()), *((name, pa.bool_()) for name in _STATES)])
 
 
 class _Part:
-    """The lines of one part of a file, read both ways: univocity takes a file's first line break for the kind of all of them."""
+    """The lines of one part of a file, read both ways: univocity assumes that all line breaks are like a file's first one."""
 
     def __init__(self) -> None:
         self.by_returns: bool | None = None

@@ -1,4 +1,4 @@
-"""What came and went in a Delta source between two of its versions: by its change feed, or by the data files that only one of them has."""
+"""Rows that came and went in a Delta source between two versions: from its change feed, or from data files that only one has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.pairs.offered import snapshot_at
 from lib.tables.locations import PYTHON_UTILS, Location, change_feed, delta_log, java_class, no_option, stands
 from lib.tables.sources import DELTA, Source
 
-# Of a row, beside the source's columns, of which none is called so: whether it came or went, and in which version.
+# Columns of a row besides the source's, none of which has such a name: whether it came or went, and in which version.
 CAME, VERSION = "came\n", "in version\n"
 # Each is named in a query over the log.
 MOST_FILES = 1000
@@ -24,8 +24,8 @@ PHYSICAL_NAME = "delta.columnMapping.physicalName"
 def changed_rows(source: Source, since: str) -> DataFrame | None:
     """The rows that came and went (CAME, VERSION) between an older version of a Delta source and the one that is pinned.
 
-    A row that changed went as it was and came as it is; so may one that did not. None where `since` is no older version of it, or
-    its log does not tell.
+    A changed row went with its old values and came with its new ones; an unchanged row may be listed too. None if `since` is not
+    an older version of the source, or its log does not show the changes.
     """
     spark, location = source.frame.sparkSession, source.location
     if source.format != "delta" or since.count(":") != 3 or not stands(spark, location, since.removeprefix(DELTA)):
@@ -38,7 +38,7 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
 
 
 def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
-    """None where the table has no change feed over the whole way."""
+    """None if the table has no change feed over the whole range."""
     changes = change_feed(source.frame.sparkSession, source.location, version, newest)
     if changes is None:
         return None
@@ -47,7 +47,7 @@ def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:
 
 
 def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
-    """All rows of the files that only one of two versions has; None where `rows_apart` does not tell."""
+    """All rows of the files that only one of two versions has; None if `rows_apart` returns None."""
     apart = rows_apart(source.frame.sparkSession, source.location, version, newest)
     if apart is None:
         return None
@@ -58,8 +58,8 @@ def _by_files(source: Source, version: int, newest: int) -> DataFrame | None:
 def rows_apart(spark: SparkSession, location: Location, version: int, newest: int) -> tuple[DataFrame, DataFrame] | None:
     """The rows of the data files that only the older of two versions of a Delta table has, and of those that only the newer has.
 
-    What stands in files that both have is the same in both. None where the files are too many, part of the log is gone, or a column was
-    dropped and added again under its name: then the same files hold other values for it.
+    Rows in files that both versions have are the same in both. None if there are too many files, part of the log is gone, or a column
+    was dropped and added again under its name: then the same files have other values for it.
     """
     log, none = delta_log(spark, location), no_option(spark)
     try:
@@ -74,7 +74,7 @@ def rows_apart(spark: SparkSession, location: Location, version: int, newest: in
 
 
 def _stored_as(kind: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Of a type, in the JSON of Spark's schemas, each column and field, and what it is called in the data files (column mapping)."""
+    """Each column and field of a type in the JSON of Spark's schemas, with its name in the data files (column mapping)."""
     if not isinstance(kind, dict):
         return
     for field in kind.get("fields", ()):

@@ -1,6 +1,6 @@
-"""What each file of a source says of itself, looked at file by file: encoding, quotes, header, footer.
+"""Checks of each single file of a source: encoding, quotes, header, footer.
 
-Spark takes one file's word for all of them. So a file that differs would be read into the wrong columns, or without them.
+Spark assumes that all files are like one of them. So a file that differs would be read into the wrong columns, or without them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from lib.tables.listing import LITERAL_PATHS, File, path_in_metadata
 from lib.tables.locations import java_class
 
 UTF_8 = "utf-8"
-# What a reader of lines looks for; an encoding that writes it otherwise has to be converted before.
+# Characters that a reader of lines looks for; files in an encoding with other bytes for them have to be converted first.
 _ASCII = '\n\r",;\t{}:'
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """What one pass over the lines of a file tells.
+    """The result of one pass over the lines of a file.
 
     Attributes:
         header: its first line that is not empty, None without one.
-        last_quoted: its last line in which quotes stand side by side in odd number, None without one.
-        lacks: of the columns asked for, those whose name stands nowhere in it.
+        last_quoted: its last line with an odd number of adjacent quotes, None without one.
+        lacks: the requested columns whose name is nowhere in it.
     """
 
     path: str
@@ -46,7 +46,7 @@ def checked_encoding(spark: SparkSession, name: str) -> str:
     """Java's name of an encoding.
 
     Raises:
-        InputError: unknown to Java or Python, or one that does not write ASCII's characters as ASCII does.
+        InputError: Java or Python does not have it, or it does not encode ASCII's characters as ASCII does.
     """
     charset: Any = java_class(spark, "java.nio.charset.Charset")
     try:
@@ -83,7 +83,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
     odd = F.replace(text, F.lit('""'), F.lit("")).contains('"')
     last_quoted = F.max_by(value, F.when(odd, F.col("at")))
     has = [F.max(text.rlike(f'(?i)"{re.escape(name)}"\\s*:')).alias(f"has_{i}") for i, name in enumerate(wanted)]
-    # An aggregate of objects: without one Spark sorts all lines by file, since strings have no room of fixed size.
+    # An aggregate of objects: without one Spark sorts all lines by file, since strings are not of fixed size.
     hashed = F.collect_list(F.lit(None).cast("int")).alias("_")
     whole = [one.cast("binary").alias(name) for one, name in ((first, "header"), (last_quoted, "last_quoted"))]
     told_of = (*whole, bad.alias("bad"), hashed, *has)
@@ -106,8 +106,8 @@ def _decoded(value: bytearray | None, encoding: str) -> str | None:
 
 
 def text_of(value: Column, encoding: str) -> Column:
-    """Lines as they decode. In UTF-8, and where each byte is a character, ASCII's characters are found in the bytes as well."""
-    # Behind an escape sequence the quote is half of another character.
+    """Lines as text. In UTF-8, and where each byte is a character, ASCII's characters can be found in the bytes as well."""
+    # After an escape sequence the quote is half of another character.
     each = bytes(range(256)) + b'\x1b$B""'
     if encoding == UTF_8 or len(each.decode(encoding, "replace")) == len(each):
         return value
@@ -115,20 +115,20 @@ def text_of(value: Column, encoding: str) -> Column:
 
 
 def check_encoding(spark: SparkSession, files: Iterable[TextFile], encoding: str) -> None:
-    """Refuse files with bytes that are no text: Spark would read them as replacement characters, and ids might become one.
+    """Refuse files with bytes that are not text: Spark would read them as replacement characters, and two ids might become one.
 
     Raises:
         InputError: names the file and the line.
     """
     suspects = [file.path for file in files if file.has_bad_bytes or encoding != UTF_8]
-    # Every byte is a character of these.
+    # Every byte is a character in these encodings.
     if not suspects or encoding.startswith("iso-8859-1"):
         return
     found = files_with(content_of(spark, suspects), lambda line: not _decodes(line, encoding))
     if found:
         raise InputError(
-            f"Expected text in {encoding.upper()} in {found[0]}, found bytes that are none in its line "
-            f"{_bad_line(spark, found[0], encoding)}; convert the file, or say --encoding."
+            f"Expected text in {encoding.upper()} in {found[0]}, found invalid bytes in its line "
+            f"{_bad_line(spark, found[0], encoding)}; convert the file, or give --encoding."
         )
 
 
@@ -159,7 +159,7 @@ def _decodes(value: bytes, encoding: str) -> bool:
 
 
 def _bad_line(spark: SparkSession, path: str, encoding: str) -> int:
-    """The number of the first line that does not decode, from 1. Only of a file that has one: it is read in one piece."""
+    """The number of the first line that does not decode, from 1. Only for a file that has one: it is read in one piece."""
     name = "spark.sql.files.maxPartitionBytes"
     before = spark.conf.get(name)
     spark.conf.set(name, str(1 << 40))
@@ -173,12 +173,12 @@ def _bad_line(spark: SparkSession, path: str, encoding: str) -> int:
 def check_none_lacks(
     columns: Mapping[str, Iterable[str]], wanted: Sequence[str], where: str, declared: Iterable[str] = ()
 ) -> None:
-    """Refuse a file without a column that others have and the job asks for: its rows would seem to have no value there.
+    """Refuse a file without a column that others have and the job needs: its rows would seem to have no value there.
 
     Args:
-        columns: names by file; declared: names in lower case that are asked of each file, whether any has them.
+        columns: names by file; declared: names in lower case that each file must have, even if none does.
     Raises:
-        InputError: names the file and the column. A column that is in no file is another fault (lib.tables.columns.require_columns).
+        InputError: names the file and the column. A column that no file has is another error (lib.tables.columns.require_columns).
     """
     lower = {path: {name.lower() for name in names} for path, names in columns.items()}
     anywhere = set(declared).union(*lower.values())
@@ -188,7 +188,7 @@ def check_none_lacks(
                 if name.lower() not in lower[path]:
                     raise InputError(
                         f"Expected the column {name} in each file of {where}, found none in {path}; deliver that file again with it, "
-                        f"or take it away."
+                        f"or remove it."
                     )
 
 

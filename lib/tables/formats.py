@@ -1,7 +1,7 @@
-"""Files to a DataFrame, read strictly and by the names of their columns, whatever each file's order of them.
+"""Files to a DataFrame, read strictly and by the names of their columns, in whatever order each file has them.
 
-What cannot be read as it should ends the run: a row that is silently null because its quoting was broken would look like a
-product without a text.
+A file that cannot be read correctly ends the run: a row that is silently null because its quoting was broken would look like
+a product without a text.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read what does not describe itself.
+    """How to read files that do not describe themselves.
 
     Attributes:
         columns: names the columns of a CSV without a header.
@@ -80,10 +80,10 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Files:
-    """What stands at a path, and how it is to be read.
+    """The files at a path, and how to read them.
 
-    lines: of text files, as lib.tables.listing.files_under gives them; files: the listing that the read is held to; layout:
-    options of Spark's reader that say which folders are looked into.
+    lines: of text files, as lib.tables.listing.files_under returns them; files: the listing that the read must match; layout:
+    options of Spark's reader that decide which folders are read.
     """
 
     location: Location
@@ -111,7 +111,7 @@ def format_of(files: Sequence[File], location: Location, options: ReadOptions) -
     if len(kinds) != 1 or None in kinds:
         raise InputError(
             f"Expected a Delta table, or files of one kind out of {', '.join(SUFFIXES)}, at {location.given}, "
-            f"found files ending in {', '.join(sorted(found))}; correct the path, or say --format."
+            f"found files ending in {', '.join(sorted(found))}; correct the path, or give --format."
         )
     return str(kinds.pop())
 
@@ -123,7 +123,7 @@ def _suffix(path: str) -> str:
 
 def read_parquet(of: Files) -> DataFrame:
     for file in of.files:
-        # Spark reads over files of zero bytes; where files have footers, one without is a delivery that broke off.
+        # Spark skips files of zero bytes. A Parquet file has a footer, so one without is an interrupted delivery.
         if file.size == 0:
             raise InputError(
                 f"Expected whole Parquet files at {of.location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
@@ -131,14 +131,14 @@ def read_parquet(of: Files) -> DataFrame:
     reader = of.spark.read.options(**of.layout, **LITERAL_PATHS)
     frame = reader.parquet(of.location.uri)
     columns = check_columns_of_files(of.spark, frame, of.options.wanted, of.location.given)
-    # By itself Spark takes the columns of some file.
+    # Without this option Spark takes the columns of any one file.
     return reader.option("mergeSchema", True).parquet(of.location.uri) if len(columns) > 1 else frame
 
 
 def read_json(of: Files) -> DataFrame:
     encoding = _prepared_encoding(of.spark, of.options)
     wanted = _outside_folders(of, of.options.wanted)
-    # Of other encodings Spark has to be told how lines end.
+    # For other encodings Spark needs the line separator.
     ends = {} if encoding == UTF_8 else {"lineSep": "\n"}
     lines = (
         of.lines
@@ -156,7 +156,7 @@ def read_json(of: Files) -> DataFrame:
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
     check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
     check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
-    # As strings, so that an id keeps its leading zeros and no column's type hangs on a sample.
+    # As strings, so that an id keeps its leading zeros and no column's type depends on a sample.
     options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
     if ends:
         options["encoding"] = encoding
@@ -166,7 +166,7 @@ def read_json(of: Files) -> DataFrame:
     except InputError:
         raise
     except Exception:
-        # Spark's parser refuses bytes that are no text, and lines that are no objects, but does not say where they are.
+        # Spark's parser refuses bytes that are not text, and lines that are not objects, but does not report where they are.
         check_encoding(of.spark, inspected(lines, of.files, encoding, ()), encoding)
         check_objects(reader, of.location.uri)
         raise
@@ -177,7 +177,7 @@ def read_json(of: Files) -> DataFrame:
 
 
 def _json_schema(of: Files, reader: Any) -> StructType:
-    """The columns of JSON lines without those of their folders, letter by letter: by itself Spark takes the first of several spellings."""
+    """The columns of JSON lines without those of their folders, by case: Spark alone would take the first of several spellings."""
     of.spark.conf.set("spark.sql.caseSensitive", "true")
     try:
         relation = next(relations_of(reader.json(of.location.uri)))
@@ -206,13 +206,13 @@ def read_csv(of: Files) -> DataFrame:
     there = {path: names[header] for header, paths in by_header.items() for path in paths}
     for header, paths in by_header.items():
         _check_once(of, header, names[header], paths[0])
-    # The parser would miss the column among the fields of a row.
+    # The parser would expect one field less in each row.
     folders = _folder_keys(of)
     check_none_twice(there, folders, sorted(folders), of.location.given)
     check_none_lacks(there, of.options.wanted, of.location.given)
     if len(by_header) == 1:
         return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)
-    # Files under one header are read together, those under several put side by side by name.
+    # Files with the same header are read together; the frames of different headers are united by column name.
     base = {} if of.layout else {"basePath": of.location.uri}
     frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
     union = frames[0]
@@ -222,8 +222,8 @@ def read_csv(of: Files) -> DataFrame:
 
 
 def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> DataFrame:
-    """The parser takes a file's first line break for those of all its records: where that is a line feed inside of quotes, or of
-    another kind than those behind it, the carriage returns of the others stay with the last column."""
+    """The parser assumes that all records end with a file's first line break: if that is a line feed inside of quotes, or of
+    another kind than those after it, the carriage returns of the others stay with the last column."""
     frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
     return frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")) if names else frame
 
@@ -238,7 +238,7 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
         "quote": '"',
         "escape": '"',
         "unescapedQuoteHandling": "RAISE_ERROR",
-        # With pruning a row with too many or too few fields passes, as long as its unwanted ones are at fault.
+        # With pruning a row with too many or too few fields would pass if only columns that the job does not need are affected.
         "columnPruning": False,
         # Texts of several megabytes are cut later, not refused here.
         "maxCharsPerColumn": -1,
@@ -246,12 +246,12 @@ def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
 
 
 def _names_of_header(spark: SparkSession, header: str, options: ReadOptions) -> list[str]:
-    """The names of the columns, as Spark's own parser reads them from this text. From files it takes paths for patterns."""
+    """The names of the columns, as Spark's own parser reads them from this text. Reading the file would take its path for a pattern."""
     return list(_parsed(spark, header, _csv_options(options, UTF_8)).columns())
 
 
 def _parsed(spark: SparkSession, text: str, options: Mapping[str, Any]) -> Any:
-    """Lines of a CSV file as a DataFrame of Java's."""
+    """Lines of a CSV file as a Java DataFrame."""
     lines: Any = frame_of(spark, pa.table({"value": [text]}))._jdf
     strings = java_class(spark, "org.apache.spark.sql.Encoders").STRING()
     reader: Any = spark.read.options(**{**options, "multiLine": False})
@@ -268,33 +268,33 @@ def _check_once(of: Files, header: str, names: Sequence[str], path: str) -> None
     if not lacking or of.options.columns:
         return
     rows = _parsed(of.spark, header, {**_csv_options(of.options, UTF_8), "header": False}).takeAsList(1)
-    # Of blanks alone there is no line.
+    # A header of blanks alone has no row.
     written = [row.get(i) or "" for row in rows for i in range(row.size())]
     for name in of.options.wanted:
         spellings = [field for field in written if field.lower() == name.lower()]
         if len(spellings) > 1:
             raise InputError(
-                f"Expected the column {name} once in the header of {path}, found {' and '.join(spellings)}; give each column a name of its own."
+                f"Expected the column {name} once in the header of {path}, found {' and '.join(spellings)}; give each column its own name."
             )
 
 
 def _prepared_encoding(spark: SparkSession, options: ReadOptions) -> str:
     encoding = checked_encoding(spark, options.encoding)
-    # Spark's readers know eight encodings by themselves, and all of Java's by this setting.
+    # Spark's readers support eight encodings by default, and all of Java's with this setting.
     spark.conf.set("spark.sql.legacy.javaCharsets", encoding != UTF_8)
-    # Bytes that are no text are looked for, and named, by the checks.
+    # The checks look for bytes that are not text, and name them.
     spark.conf.set("spark.sql.legacy.codingErrorAction", encoding != UTF_8)
     return encoding
 
 
 def _folder_keys(of: Files) -> set[str]:
-    """The names, in lower case, of the columns that folders named key=value are read as; none where folders are read through."""
+    """The names, in lower case, of the columns in folder names key=value; none if the read looks through folders."""
     root = plain_path(of.location.uri.rstrip("/"))
     parts = {part for file in of.files for part in PurePosixPath(file.path[len(root) :]).parts[:-1]} if not of.layout else set()
     return {part.partition("=")[0].lower() for part in parts if "=" in part}
 
 
 def _outside_folders(of: Files, wanted: Sequence[str]) -> list[str]:
-    """Those of the columns that are no names of partition folders, key=value."""
+    """The columns that are not names of partition folders, key=value."""
     keys = _folder_keys(of)
     return [name for name in wanted if name.lower() not in keys]

@@ -1,4 +1,4 @@
-"""JSON lines as Spark's parser takes them: the first value of each line, its keys letter by letter."""
+"""JSON lines as Spark's parser reads them: the first value of each line, its keys with case."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lib.pairs.offered import EXACT_JSON
 from lib.tables.file_checks import files_with
 from lib.tables.listing import path_in_metadata
 
-# Spark takes single quotes as well.
+# Spark accepts single quotes as well.
 _QUOTED = r""" "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' """
 _STRING = re.compile(_QUOTED, re.DOTALL | re.VERBOSE)
 _TOKEN = re.compile(_QUOTED + r"| [\[{] | [\]}]", re.DOTALL | re.VERBOSE)
-# What may be spelled in several ways, and how it shows in a text; a pattern for Java and Python.
+# Numbers that can be written in several ways, as a pattern for Java and Python.
 _NOT_WHOLE = r"[0-9][.eE]|-0"
 
 # Keys that no line has.
@@ -26,19 +26,19 @@ ANY, BAD = "any\n", "bad\n"
 
 
 def _may_hold_more(line: Column) -> Column:
-    """Whether a line may be more than one object, true for each that is. Most lines are settled by a look at their bytes: of one that
-    begins with a brace, and has no closing one but its last character, all belongs to one object. The others are read by Spark's
-    own tokens: as the second of three values they are one value."""
+    """Whether a line may be more than one object; true for each that is. The bytes of most lines decide: a line that begins with a
+    brace, and whose only closing brace is its last character, is one object. The others are parsed with Spark's own tokens: placed
+    between two values they must count as one."""
     plain = line.startswith("{") & (F.octet_length(F.substring_index(line, "}", 1)) + 1 == F.octet_length(line))
     one = F.json_array_length(F.concat(F.lit("[0,"), line, F.lit(",0]"))) == 3
     return ~(plain | F.coalesce(F.ltrim(line).rlike(r"^[{\[]") & one, F.lit(False)))
 
 
 def check_one_object_a_line(lines: DataFrame, line: Column, encoding: str) -> None:
-    """Refuse files with a line that goes on behind its first value: Spark reads that and passes over the rest.
+    """Refuse files with a line that goes on after its first value: Spark reads that value and ignores the rest.
 
     Args:
-        lines: the files read as text, as the reader parts them; line: the text of one.
+        lines: the files read as text, split as the reader splits them; line: the text of one.
     Raises:
         InputError: names the file.
     """
@@ -47,12 +47,12 @@ def check_one_object_a_line(lines: DataFrame, line: Column, encoding: str) -> No
     for path in files_with(content, lambda value: _holds_more(value.decode(encoding, "replace"))):
         raise InputError(
             f"Expected one JSON object a line, each line ended by a line feed, in {path}, found a line that is more or other than one; "
-            f"write each object on a line of its own."
+            f"write each object on its own line."
         )
 
 
 def _holds_more(line: str) -> bool:
-    """Whether anything follows the first value of a line, or that is no object or array. What never ends Spark refuses itself."""
+    """Whether anything follows the first value of a line, or it is not an object or array. Spark itself refuses unclosed values."""
     text = line.strip(" \t\r\n")
     if not text.startswith(("{", "[")):
         return bool(text)
@@ -65,7 +65,7 @@ def _holds_more(line: str) -> bool:
 
 
 def check_whole_numbers(lines: DataFrame, line: Column, encoding: str) -> None:
-    """Refuse files with numbers that are not whole, for a Spark that reads these as texts in its own spelling: 1.10 and 1.1 as one.
+    """Refuse files with numbers that are not whole under a Spark that normalizes them when it reads them as texts: 1.10 becomes 1.1.
 
     Args:
         lines, line: as in `check_one_object_a_line`.
@@ -82,37 +82,37 @@ def check_whole_numbers(lines: DataFrame, line: Column, encoding: str) -> None:
     ):
         raise InputError(
             f"Expected JSON lines without numbers such as 1.10, which Spark before 4.0 reads as 1.1, in {path}, found some; write them in "
-            f"quotes, deliver Parquet or CSV, or take Spark 4.0 or newer."
+            f"quotes, deliver Parquet or CSV, or use Spark 4.0 or newer."
         )
 
 
 def check_objects(reader: Any, uri: str) -> None:
-    """Refuse files with a line that Spark's parser does not take, such as one that is half written; its own error names none of them.
+    """Refuse files with a line that Spark's parser rejects, such as a truncated one; Spark's own error names no file.
 
     Args:
-        reader: a DataFrameReader as it reads the lines, without a schema.
+        reader: the DataFrameReader for the lines, without a schema.
     Raises:
         InputError: names a file.
     """
     kept = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": BAD}
     lines = reader.options(**kept).schema(f"`{ANY}` string, `{BAD}` string").json(uri)
-    # Without a column that lines may have, Spark does not say which are bad.
+    # Without a column that lines may have, Spark does not report which are bad.
     for row in lines.where(F.col(BAD).isNotNull()).select(ANY, BAD, F.col("_metadata.file_path").alias("file")).take(1):
         raise InputError(
-            f"Expected one JSON object a line in {path_in_metadata(row['file'])}, found a line that is none, such as one that is half "
-            f"written; correct the file, or deliver it again."
+            f"Expected one JSON object a line in {path_in_metadata(row['file'])}, found a line that is none, for example a truncated "
+            f"one; correct the file, or deliver it again."
         )
 
 
 def check_one_spelling(keys: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """Refuse keys that differ only in case: Spark would read one of them and take the others for absent.
+    """Refuse keys that differ only in case: Spark would read one of them and treat the others as absent.
 
     Raises:
-        InputError: names the spellings of a column that the job asks for.
+        InputError: names the spellings of a column that the job needs.
     """
     for name in wanted:
         spellings = [key for key in keys if key.lower() == name.lower()]
         if len(spellings) > 1:
             raise InputError(
-                f"Expected the key {name} in one spelling throughout {where}, found {' and '.join(spellings)}; write it alike in every line."
+                f"Expected the key {name} in one spelling throughout {where}, found {' and '.join(spellings)}; write it the same in every line."
             )

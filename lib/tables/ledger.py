@@ -1,4 +1,4 @@
-"""The ledger `runs`: asked, written, and mended where a run stopped before its row."""
+"""The ledger `runs`: reads and writes it, and adds the rows of runs that stopped before they could."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, create_tables, save
 from schemas.tables import PUBLISHED, RUNS
 
-# A look at so many tells of the last run; it costs less than a query over the ledger's files.
+# This many commits nearly always include the last run; reading them costs less than a query over the ledger's files.
 MOST_LEDGER_COMMITS = 8
-# Runs at most whose rows are looked for; of a ledger that is lost the rest is in the table's history.
-MOST_MENDED = 8
+# At most this many runs are checked for a missing row; if a ledger is lost, the rest is in the table's history.
+MOST_RECOVERED = 8
 
 
 def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
-    """By the notes of the ledger's newest commits, which nearly always tell; else by its rows."""
+    """Whether the ledger has a run with this status: by the notes of its newest commits, which nearly always decide, else by its rows."""
     commits = commits_of(spark, tables.runs, MOST_LEDGER_COMMITS)
     if not commits:
         return False
-    # Behind another hand's change a row may be gone whose writing the history tells of.
+    # After a change by another writer a row may be gone although the history records that it was written.
     ours = takewhile(bool, (commit.run for commit in commits if commit.changes_rows))
     if any(run and (run.run_id, run.status) == (run_id, status) for run in ours):
         return True
@@ -43,17 +43,17 @@ def all_runs(spark: SparkSession, tables: Tables) -> list[RunRecord]:
 
 
 def published_runs(spark: SparkSession, tables: Tables, most: int, before: str | None = None) -> list[RunRecord]:
-    """The newest runs that published rows, newest first, of a day's rounds of a stream the newest; none if there is no ledger.
+    """The newest runs that published rows, newest first; of a day's rounds of a stream only the newest. None if there is no ledger.
 
     Args:
-        before: only of runs that started before this time, as a record has it.
+        before: only runs that started before this time, as a record stores it.
     """
     if not is_delta(spark, tables.runs):
         return []
     rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
     if before is not None:
         rows = rows.filter(F.col("started_at") < F.lit(datetime.fromisoformat(before)))
-    # As RunRecord.is_round tells it.
+    # The same as RunRecord.is_round.
     is_round = F.coalesce(F.get_json_object("settings", "$.mode") == "stream", F.lit(False))
     day = Window.partitionBy(F.to_date("started_at"), is_round).orderBy(F.col("started_at").desc())
     nights = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
@@ -70,32 +70,32 @@ def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: b
     """Put a run into `runs`.
 
     Args:
-        replace: the ledger may hold the run already; its row is replaced.
+        replace: the ledger may have the run already; its row is then replaced.
     """
     values = run.values()
     for name in ("started_at", "ended_at"):
         values[name] = datetime.fromisoformat(values[name])
-    # By way of Arrow: for rows of Python itself Spark starts Python workers, and a job.
+    # Through Arrow: for plain Python rows Spark starts Python workers, and a job.
     row = frame_of(spark, pa.Table.from_pylist([values], to_arrow_schema(RUNS)), RUNS)
     with noted(spark, {"run": {"run_id": run.run_id, "status": run.status}}):
         if replace:
             merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
             merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
         else:
-            # A ledger of an older version gets the columns it lacks.
+            # A ledger of an older release gets the columns that it lacks.
             save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)
 
 
 def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> str | None:
-    """Write the ledger rows of runs that were published and stopped before they could; their commits carry the rows.
+    """Write the ledger rows of runs that published and stopped before they could write them; their commits carry the rows.
 
     Args:
-        runs: of the table's history, newest first. It ends at the first that the ledger knows: what mended that one has
-            mended those before it.
+        runs: of the table's history, newest first. The search ends at the first run that the ledger has: whatever wrote that
+            row has also written the missing rows before it.
     Returns:
-        The newest that was written; None if none was.
+        The newest run that was written; None if none was.
     """
-    lost = list(takewhile(lambda run: not ledger_knows(spark, tables, run.run_id, run.status), runs[:MOST_MENDED]))
+    lost = list(takewhile(lambda run: not ledger_knows(spark, tables, run.run_id, run.status), runs[:MOST_RECOVERED]))
     if not lost:
         return None
     create_tables(spark, tables, ())
@@ -105,6 +105,6 @@ def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> s
 
 
 def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
-    """Before a job adds to the table's history: whose commit stopped before its row is told first."""
+    """Add the rows of runs that stopped before they could, before a job adds to the table's history."""
     if not dry_run:
         recover(spark, tables, read_state(spark, tables.categorized).runs)

@@ -1,4 +1,4 @@
-"""Which files a source is made of: listed once by Spark, and the same list is checked, digested and read."""
+"""The files of a source: Spark lists them once, and the same list is checked, digested and read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib.tables.locations import Location, file_system
 
 # Spark's own key: without it brackets, stars and braces in a path are a pattern for other paths.
 LITERAL_PATHS = {"__globPaths__": "false"}
-# What stands in a folder whose files are read through a log of their own; without the log old rows would be read too.
+# Entries of a folder whose files are read through their own log; without the log old rows would be read too.
 LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 # At the path itself Spark goes by a stream's log of its own accord; and that may be a folder of Hudi's, which are marked.
 LOGS_AT_ROOT = {**LOGS, ".hoodie_partition_metadata": "a part of a Hudi table"}
@@ -39,10 +39,10 @@ class File:
 
 
 def files_under(spark: SparkSession, location: Location) -> tuple[DataFrame, list[File]]:
-    """All data files at a path however deep, and their lines as a frame; like Spark, without names that begin with _ or a dot.
+    """All data files at a path at any depth, and their lines as a frame; like Spark, without names that begin with _ or a dot.
 
     Raises:
-        InputError: a file that Hadoop passes over or cannot open.
+        InputError: a file that Hadoop skips or cannot open.
     """
     lines = spark.read.format("text").options(recursiveFileLookup=True, **LITERAL_PATHS).load(location.uri)
     files = files_read_by(lines)
@@ -66,7 +66,7 @@ def check_names(files: Iterable[File]) -> None:
 
 
 def check_links(roots: Iterable[str], where: str) -> None:
-    """Refuse symbolic links to nothing on a local disk: Hadoop's listing passes over them, and over their rows.
+    """Refuse broken symbolic links on a local disk: Hadoop's listing skips them, and so their rows.
 
     Raises:
         InputError: names the link.
@@ -76,8 +76,8 @@ def check_links(roots: Iterable[str], where: str) -> None:
             broken = next(_broken_links(plain_path(root).removeprefix("file:"), set()), None)
             if broken:
                 raise InputError(
-                    f"Expected whole files at {where}, found the symbolic link {broken} to {os.readlink(broken)}, where nothing is; mount or "
-                    f"deliver that, or take the link away."
+                    f"Expected whole files at {where}, found the symbolic link {broken} to {os.readlink(broken)}, which does not exist; mount "
+                    f"or deliver that, or remove the link."
                 )
 
 
@@ -95,14 +95,14 @@ def _broken_links(folder: str, seen: set[str]) -> Iterator[str]:
 
 
 def files_read_by(frame: DataFrame) -> list[File]:
-    """The files that a frame reads, as they were when its listing was made; none for what is not read from a listing of files."""
+    """The files that a frame reads, as they were when they were listed; none if it does not read from a listing of files."""
     found = {}
     for relation in relations_of(frame):
         index = relation.location()
         if index.getClass().getSimpleName() in LISTED:
             for text in str(index.allFiles().mkString("\0")).split("\0"):
                 status = _STATUS.search(text)
-                # Spark lists summaries of Parquet files too, which hold no rows: _metadata and _common_metadata.
+                # Spark also lists summaries of Parquet files, which have no rows: _metadata and _common_metadata.
                 if status and is_data(PurePosixPath(status[1]).name):
                     found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
     return sorted(found.values(), key=lambda file: file.path)
@@ -124,12 +124,12 @@ def relations_of(frame: DataFrame) -> Iterator[Any]:
 
 
 def plain_path(uri: str) -> str:
-    """One spelling for a file, whether it comes from a listing or, encoded, from the metadata of a row."""
+    """One spelling for a file, whether it comes from a listing or from the metadata of a row."""
     return re.sub(r"^file:/+", "file:/", uri)
 
 
 def path_in_metadata(uri: str) -> str:
-    """The path that `_metadata.file_path` means: there a blank is %20."""
+    """The path in `_metadata.file_path`, where a blank is %20."""
     return plain_path(unquote(uri))
 
 
@@ -144,7 +144,7 @@ def check_same_files(read: Sequence[File], listed: Sequence[File], where: str) -
     """Refuse a source whose files are not those that were listed and checked.
 
     Raises:
-        InputError: names one that came, went, changed, or is hidden from the reader.
+        InputError: names a file that came, went, changed, or is hidden from the reader.
     """
     if read == listed:
         return
@@ -157,9 +157,9 @@ def check_same_files(read: Sequence[File], listed: Sequence[File], where: str) -
 
 
 def changed_since(spark: SparkSession, files: Sequence[File], roots: Sequence[str]) -> str | None:
-    """The first of these files that stands there with another size or time than it was listed with; None if there is none.
+    """The first of these files that now has another size or time than when it was listed; None if there is none.
 
-    One that is gone does not count: who had to read it has failed.
+    A file that is gone does not count: reading it has failed already.
     """
     if not files:
         return None
@@ -173,10 +173,10 @@ def changed_since(spark: SparkSession, files: Sequence[File], roots: Sequence[st
 
 
 def is_partitioned(spark: SparkSession, files: Sequence[File], location: Location) -> bool:
-    """Whether the files lie in folders named key=value, whose values are columns; false where folders mean nothing.
+    """Whether the files are in folders named key=value, whose values are columns; false if folders mean nothing.
 
     Raises:
-        InputError: some do and some do not, or a folder holds a table with a log of its own.
+        InputError: some are and some are not, or a folder has a table with its own log.
     """
     root = plain_path(location.uri.rstrip("/"))
     folders = {PurePosixPath(file.path[len(root) :].lstrip("/")).parent for file in files if file.path != root}
@@ -187,7 +187,7 @@ def is_partitioned(spark: SparkSession, files: Sequence[File], location: Locatio
         other = plain[0] if plain else next(folder for folder in keys.values() if folder != one)
         raise InputError(
             f"Expected data files in folders named by the same key=value, or in none, at {location.given}, found "
-            f"{_named(one)} beside {_named(other)}; deliver them alike, or give the path of one kind."
+            f"{_named(one)} next to {_named(other)}; deliver them in one layout, or give the path of one kind."
         )
     # Folders that are columns are of one kind, and may be thousands: the first and the last tell.
     looked_into = folders if plain else sorted(folders)[:: max(len(folders) - 1, 1)]
@@ -196,7 +196,7 @@ def is_partitioned(spark: SparkSession, files: Sequence[File], location: Locatio
 
 
 def _named(folder: PurePosixPath) -> str:
-    return f"the folder {folder}" if folder.parts else "files beside the folders"
+    return f"the folder {folder}" if folder.parts else "files outside the folders"
 
 
 def check_no_log(spark: SparkSession, root: str, folders: Iterable[PurePosixPath], where: str) -> None:

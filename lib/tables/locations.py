@@ -1,4 +1,4 @@
-"""Where a table is: a path or a name, given by the user as one word."""
+"""The location of a table: a path or a name, which the user gives as one word."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ PYTHON_UTILS = "org.apache.spark.api.python.PythonUtils"
 class Location:
     """A path (`uri` is qualified, with its file system) or the name of a table (`uri` is the name).
 
-    given: as the user wrote it, to be told and kept, so without keys and passwords. link: of a local path that led elsewhere, that.
+    given: as the user wrote it, to be shown and stored, so without keys and passwords. link: the path as given, if it is a local one
+    that led elsewhere through links.
     """
 
     given: str
@@ -41,12 +42,12 @@ class Location:
         return ".".join(quoted(part) for part in self.uri.split("."))
 
     def sibling(self, suffix: str) -> Location:
-        """The table beside this one, with its name and `suffix`."""
+        """The table next to this one, with its name and `suffix`."""
         return Location(self.given.rstrip("/") + suffix, self.uri.rstrip("/") + suffix, self.is_path)
 
 
 def java_class(spark: SparkSession, name: str) -> Any:
-    """A class of the JVM by its full name. On the way by its packages (`jvm.org.apache…`) Java looks for each of them in all jars."""
+    """A class of the JVM by its full name. With attributes (`jvm.org.apache…`) Java would search all jars for each package."""
     return getattr(spark._jvm, name)
 
 
@@ -60,10 +61,10 @@ def file_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
 def locate(spark: SparkSession, given: str) -> Location:
     """A path if it looks like one (a slash in it) or exists as one; otherwise the name of a table.
 
-    Of a local path links and dots are followed as the operating system does: one table has one name, and the tables beside it one place.
+    Links and dots in a local path are resolved as the operating system does: one table has one name, and the tables next to it one place.
 
     Raises:
-        InputError: neither can be, or it is both: where the command is typed must not decide between them.
+        InputError: it can be neither, or is both: the working directory must not decide between them.
         CategorizerError: it is on S3, which does not answer.
     """
     if not given.strip():
@@ -73,7 +74,7 @@ def locate(spark: SparkSession, given: str) -> Location:
         system, path = file_system(spark, given)
         is_path = "/" in given or bool(system.exists(path))
         uri = str(system.makeQualified(path).toString())
-        real, link = _behind_links(given, uri) if is_path else None, None
+        real, link = _resolved(given, uri) if is_path else None, None
         if real:
             link = os.path.abspath(local_path(given))
             given, uri = real, str(system.makeQualified(file_system(spark, f"file:{real}")[1]).toString())
@@ -86,7 +87,7 @@ def locate(spark: SparkSession, given: str) -> Location:
         ) from None
     if not is_path:
         return Location(given, given, False)
-    # To ask a catalogue that forgets makes a folder for it, here.
+    # A query to a catalogue in memory would create a folder for it in the working directory.
     if "/" not in given and not forgets(spark) and exists(spark, Location(given, given, False)):
         raise InputError(
             f"Expected a path or the name of a table, found {given!r} as both; write ./{given} for the path, or the name with its database."
@@ -95,10 +96,10 @@ def locate(spark: SparkSession, given: str) -> Location:
 
 
 def locate_to_write(spark: SparkSession, given: str, say: Callable[[str], None] | None = None) -> Location:
-    """As `locate`, of a table that the job commits to: it is said where a commit there may be lost to another driver's.
+    """As `locate`, for a table that the job commits to: warn if a commit there may be overwritten by another driver's.
 
     Args:
-        say: how, by default on standard error.
+        say: prints the warning, by default on standard error.
     """
     found = locate(spark, given)
     warning = lost_commits(spark, found.uri if found.is_path else storage_uri(spark, found))
@@ -109,14 +110,14 @@ def locate_to_write(spark: SparkSession, given: str, say: Callable[[str], None] 
     return found
 
 
-def _behind_links(given: str, uri: str) -> str | None:
-    """Where a local path leads that holds links; None if it is what it says. Hadoop takes `..` off by spelling alone."""
+def _resolved(given: str, uri: str) -> str | None:
+    """The target of a local path with links; None if it has none. Hadoop removes `..` by spelling alone."""
     if not uri.startswith("file:/"):
         return None
     path = local_path(given)
     real = os.path.realpath(path)
     if os.path.isfile(real):
-        # A file's own name tells its format.
+        # The name of a file decides its format.
         real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
     return real if real != os.path.abspath(path) else None
 
@@ -126,10 +127,10 @@ def local_path(given: str) -> str:
 
 
 def check_place(spark: SparkSession, target: Location) -> None:
-    """Refuse places where a table and those beside it could not be found again.
+    """Refuse places where a table and those next to it could not be found again.
 
     Raises:
-        InputError: a name that no lasting catalogue holds, the root of a file system, or a backtick.
+        InputError: a name in no persistent catalogue, the root of a file system, or a backtick.
     """
     if "`" in target.uri:
         raise InputError(
@@ -139,7 +140,7 @@ def check_place(spark: SparkSession, target: Location) -> None:
         _, path = file_system(spark, target.uri)
         if path.getParent() is None:
             raise InputError(
-                f"Expected a folder below the root of a file system or bucket, beside which tables can stand, found {target.given}; "
+                f"Expected a folder below the root of a file system or bucket, next to which tables can be created, found {target.given}; "
                 f"choose another --target."
             )
     else:
@@ -152,7 +153,7 @@ def _check_catalogue(spark: SparkSession, target: Location) -> None:
         return
     if forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
         raise InputError(
-            f"Expected a path, or a catalogue that holds tables by name, found {name!r} and no catalogue that outlives the run; write "
+            f"Expected a path, or a catalogue that stores tables by name, found {name!r} and no catalogue that outlives the run; write "
             f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name.",
             see="no-catalogue",
         )
@@ -163,7 +164,7 @@ def _check_catalogue(spark: SparkSession, target: Location) -> None:
 
 
 def forgets(spark: SparkSession) -> bool:
-    """Whether names are looked up in Spark's own catalogue, and that is gone with the process."""
+    """Whether names are looked up in Spark's own catalogue, and it ends with the process."""
     lasting = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
     return not lasting and spark.conf.get("spark.sql.defaultCatalog", "spark_catalog") == "spark_catalog"
 
@@ -171,7 +172,7 @@ def forgets(spark: SparkSession) -> bool:
 def _has_database(spark: SparkSession, name: str) -> bool:
     try:
         return bool(spark.catalog.databaseExists(quoted(name)))
-    except Exception:  # a name that is no identifier
+    except Exception:  # a name that is not an identifier
         return False
 
 
@@ -181,7 +182,7 @@ def exists(spark: SparkSession, location: Location) -> bool:
         return bool(system.exists(path))
     try:
         return spark.catalog.tableExists(location.uri)
-    except Exception:  # a name that is no identifier, a catalogue that is not there
+    except Exception:  # a name that is not an identifier, a catalogue that does not exist
         return False
 
 
@@ -197,7 +198,7 @@ def is_delta(spark: SparkSession, location: Location) -> bool:
 def delta_table(spark: SparkSession, location: Location) -> DeltaTable:
     if not location.is_path:
         return DeltaTable.forName(spark, location.uri)
-    # What DeltaTable.forPath does, and `is_delta` its isDeltaTable, which come by the packages.
+    # The same as DeltaTable.forPath (and `is_delta` as isDeltaTable), which look the class up by its packages.
     return DeltaTable(spark, java_class(spark, DELTA_TABLE).forPath(_session(spark), location.uri))
 
 
@@ -207,17 +208,17 @@ def _session(spark: SparkSession) -> Any:
 
 
 def rows_at(spark: SparkSession, location: Location, version: int) -> DataFrame:
-    """A Delta table as it was at a version; reading it twice gives the same rows, whoever writes meanwhile."""
+    """A Delta table at a version; reading it twice returns the same rows, whoever writes meanwhile."""
     reader = spark.read.format("delta").option("versionAsOf", version)
     return reader.load(location.uri) if location.is_path else reader.table(location.uri)
 
 
 def change_feed(spark: SparkSession, location: Location, since: int, version: int) -> DataFrame | None:
-    """What Delta's change feed tells of the commits behind the version `since` up to `version`; None where it does not know all of them."""
+    """Delta's change feed of the commits after the version `since` up to `version`; None if it does not have all of them."""
     reader = spark.read.format("delta").options(readChangeFeed=True, startingVersion=since + 1, endingVersion=version)
     try:
         changes = reader.load(location.uri) if location.is_path else reader.table(location.uri)
-        # Whether every version on the way has one shows only when it is planned.
+        # Only planning shows whether every version in between has a feed.
         changes._jdf.queryExecution().executedPlan()
     except Exception:
         return None
@@ -225,7 +226,7 @@ def change_feed(spark: SparkSession, location: Location, since: int, version: in
 
 
 def delta_log(spark: SparkSession, location: Location) -> Any:
-    """Delta's own object for a table's log, in the JVM; DESCRIBE DETAIL tells the same at the price of a query."""
+    """Delta's own object for a table's log, in the JVM; DESCRIBE DETAIL returns the same, but costs a query."""
     return delta_table(spark, location)._jdt.deltaLog()
 
 
@@ -236,7 +237,7 @@ def newest_snapshot(spark: SparkSession, location: Location) -> Any:
 
 
 def is_on(snapshot: Any, name: str) -> bool:
-    """Whether a table has a property that is true or false, and it is true."""
+    """Whether a boolean property of a table is set and true."""
     properties = snapshot.metadata().configuration()
     return bool(properties.contains(name) and properties.apply(name).lower() == "true")
 
@@ -247,9 +248,9 @@ def no_option(spark: SparkSession) -> Any:
 
 
 def files_and_bytes(spark: SparkSession, location: Location) -> tuple[int, int]:
-    """How many data files a Delta table has, and their bytes, as its log tells."""
+    """How many data files a Delta table has, and their bytes, according to its log."""
     snapshot = newest_snapshot(spark, location)
-    # Most commits carry a checksum with both; to count them anew takes a query over the log.
+    # Most commits carry a checksum with both; counting them again takes a query over the log.
     checksum = snapshot.checksumOpt()
     if checksum.isDefined():
         return int(checksum.get().numFiles()), int(checksum.get().tableSizeBytes())
@@ -257,10 +258,10 @@ def files_and_bytes(spark: SparkSession, location: Location) -> tuple[int, int]:
 
 
 def rows_counted(spark: SparkSession, location: Location, version: int) -> int:
-    """How many rows a version of a Delta table has: as the log tells of each of its files, or by a query where it does not."""
+    """How many rows a version of a Delta table has: from the log's counts of each file, or by a query where they are missing."""
     snapshot = newest_snapshot(spark, location)
     checksum = snapshot.checksumOpt()
-    # Of tables of up to a hundred files or so the checksum of a commit names all; deletion vectors are counted off.
+    # For tables of up to about a hundred files the checksum of a commit names all; rows in deletion vectors are subtracted.
     if int(snapshot.version()) == version and checksum.isDefined() and checksum.get().allFiles().isDefined():
         files = checksum.get().allFiles().get()
         counts = [files.apply(i).numLogicalRecords() for i in range(files.size())]
@@ -270,14 +271,14 @@ def rows_counted(spark: SparkSession, location: Location, version: int) -> int:
 
 
 def table_id(spark: SparkSession, location: Location) -> str:
-    """Of a Delta table: another one at the same place has another."""
+    """The id of a Delta table: another table at the same place has another id."""
     return str(newest_snapshot(spark, location).metadata().id())
 
 
 def commit_of(spark: SparkSession, log: Any, version: int) -> tuple[str, int] | None:
-    """The first line of the commit that made a version of a Delta table, and how many it has; None where its file is gone.
+    """The first line of the commit that made a version of a Delta table, and its number of lines; None if its file is gone.
 
-    Delta writes what a commit says of itself, and when it was made, in front of its files.
+    Delta writes the commit's own description, with its time, in front of its files.
 
     Args:
         log: Delta's own object for the table's log.
@@ -298,9 +299,9 @@ def _commit_digest(spark: SparkSession, log: Any, version: int) -> str | None:
 
 
 def pinned(spark: SparkSession, snapshot: Any, version: int | None = None) -> str:
-    """What tells a version of a Delta table from that of any other, and from what was made of it anew: VERSION:ID:COMMIT.
+    """VERSION:ID:COMMIT, which differs between any two versions of Delta tables, also if a table was recreated.
 
-    A table that is brought back from a copy keeps its id and counts the same versions anew.
+    A table that is restored from a copy keeps its id and uses the same version numbers again.
 
     Args:
         snapshot: the table's newest. version: an older one.
@@ -310,7 +311,7 @@ def pinned(spark: SparkSession, snapshot: Any, version: int | None = None) -> st
 
 
 def stands(spark: SparkSession, location: Location, version: str) -> bool:
-    """Whether a pinned version is still one of the table's. A commit that is not told, or that the log no longer holds, is believed."""
+    """Whether a pinned version is still one of the table's. A commit that is not given, or no longer in the log, is trusted."""
     if not is_delta(spark, location):
         return False
     number, identity, commit = [*version.split(":"), ""][:3]
@@ -321,13 +322,13 @@ def stands(spark: SparkSession, location: Location, version: str) -> bool:
 
 
 def files_are_gone(error: Exception) -> bool:
-    """Whether a read failed since a data file or a version's log is no longer there: of older versions they are cleaned away in time."""
+    """Whether a read failed because a data file or a version's log no longer exists: both are removed for old versions after a while."""
     marks = ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND", "DELTA_VERSION_NOT_FOUND")
     return any(mark in str(error) for mark in marks)
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:
-    """Where the data lies, to compare a path with a name; the name itself for what has no files."""
+    """Where the data is, to compare a path with a name; the name itself if it has no files."""
     if location.is_path or not is_delta(spark, location):
         return location.uri.rstrip("/")
     return str(delta_log(spark, location).dataPath().toString()).rstrip("/")

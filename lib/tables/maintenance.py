@@ -1,4 +1,4 @@
-"""Upkeep of a target's tables: small files packed together, files of old versions removed."""
+"""Maintenance of a target's tables: compacts small files, and removes files of old versions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lib.tables.locations import Location, delta_table, files_and_bytes, is_delt
 from lib.tables.publish import MOST_TRIES, is_conflict
 from lib.tables.target import Tables, check_categorized
 
-# Delta's own default for what a reader or a rollback may still need: a week.
+# Delta's own default for how long a reader or a rollback may still need files: a week.
 RETAIN_HOURS = 168
-# Beyond so many files of this mean size (bytes) a run packs its table itself.
+# With more than this many files of at most this mean size (bytes), a run compacts its table itself.
 MOST_SMALL_FILES = 64
 SMALL_FILE = 16 << 20
 
 
 @dataclass(frozen=True)
-class Upkeep:
-    """What was done to one table. `removed`: files that VACUUM took away, or would take."""
+class Maintained:
+    """What was done to one table. `removed`: files that VACUUM removed, or would remove."""
 
     table: Location
     files_before: int
@@ -33,14 +33,14 @@ class Upkeep:
 
 def maintain(
     spark: SparkSession, tables: Tables, retain_hours: int = RETAIN_HOURS, cluster_by: Sequence[str] = (), dry_run: bool = False
-) -> list[Upkeep]:
-    """Compact and vacuum the tables of a target that are there.
+) -> list[Maintained]:
+    """Compact and vacuum the tables of a target that exist.
 
     Args:
-        cluster_by: columns of `categorized` by whose values its rows are laid side by side (Z-order).
-        dry_run: count what VACUUM would remove, and leave all as it is.
+        cluster_by: columns of `categorized` by whose values its rows are clustered (Z-order).
+        dry_run: count what VACUUM would remove, and change nothing.
     Raises:
-        InputError: no table there, an unknown column, or a retention that would cut off readers; nothing was removed.
+        InputError: no table, an unknown column, or a retention that would break readers; nothing was removed.
     """
     check_categorized(spark, tables.categorized)
     mend_ledger(spark, tables, dry_run)
@@ -59,7 +59,7 @@ def maintain(
 
 def _check_cluster_by(spark: SparkSession, table: Location, names: Sequence[str]) -> None:
     fields = delta_table(spark, table).toDF().schema.fields
-    # Of others Delta keeps no least and greatest value.
+    # For other types Delta stores no minimum and maximum.
     known = [field.name for field in fields if isinstance(field.dataType, AtomicType) and field.dataType != BooleanType()]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -76,7 +76,7 @@ def _check_cluster_by(spark: SparkSession, table: Location, names: Sequence[str]
 
 
 def pack_if_scattered(spark: SparkSession, table: Location) -> None:
-    """Compact a table that nights of few changes have scattered over many small files; if another run is at work, the next one may."""
+    """Compact a table that runs with few changes have scattered over many small files; if another run is at work, leave it to the next."""
     files, size = files_and_bytes(spark, table)
     if files <= MOST_SMALL_FILES or size > files * SMALL_FILE:
         return
@@ -87,7 +87,7 @@ def pack_if_scattered(spark: SparkSession, table: Location) -> None:
             raise
 
 
-def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Upkeep:
+def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Maintained:
     before, _ = files_and_bytes(spark, table)
     if not dry_run:
         for attempt in range(MOST_TRIES):
@@ -99,8 +99,8 @@ def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_b
                 # A run has published meanwhile; its rows come first.
                 if attempt == MOST_TRIES - 1 or not is_conflict(error):
                     raise
-    # The count is the same either way; VACUUM itself gives no number.
+    # The count is the same either way; VACUUM itself returns no number.
     removed = spark.sql(f"VACUUM {table.sql} RETAIN {retain_hours} HOURS DRY RUN").count()
     if removed and not dry_run:
         delta_table(spark, table).vacuum(retain_hours)
-    return Upkeep(table, before, files_and_bytes(spark, table)[0], removed)
+    return Maintained(table, before, files_and_bytes(spark, table)[0], removed)

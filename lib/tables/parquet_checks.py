@@ -1,4 +1,4 @@
-"""What the footers of Parquet files say of their columns: Spark reads each file by the types of one of them, or of the catalog."""
+"""Checks of the columns in the footers of Parquet files: Spark reads all files with the types of one of them, or of the catalog."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lib.tables.file_checks import check_none_lacks, check_none_twice
 from lib.tables.listing import LISTED, is_data, plain_path, relations_of
 from lib.tables.locations import java_class
 
-# Each is read as any behind it without a loss; times without a zone are taken for UTC.
+# Each type can be read as any after it without a loss; times without a zone are taken as UTC.
 _WIDER = (("tinyint", "smallint", "int", "bigint"), ("float", "double"), ("timestamp_ntz", "timestamp"))
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 
 
 @dataclass(frozen=True)
 class Footer:
-    """columns: of a file, as they are written there; types: by the lower-case name of each column asked for, Spark's name of it."""
+    """columns: of a file, as spelled there; types: Spark's name of the type, by the lower-case name of each requested column."""
 
     columns: tuple[str, ...]
     types: Mapping[str, str] = field(hash=False)
 
 
 def check_columns_of_files(spark: SparkSession, frame: DataFrame, wanted: Sequence[str], where: str) -> set[tuple[str, ...]]:
-    """The columns that Parquet files of a frame have, after checking that each file has what the job asks for, as it is read.
+    """The columns of a frame's Parquet files, after checking that each file has what the job needs, with the type that Spark reads.
 
     Raises:
         InputError: names a file without such a column, with another type, or with one that its folder names too.
@@ -49,7 +49,7 @@ def check_columns_of_files(spark: SparkSession, frame: DataFrame, wanted: Sequen
 
 
 def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[str, Footer]:
-    """By path; Spark reads the footers side by side, without the rows."""
+    """The footers by path; Spark reads them in parallel, without the rows."""
     package = "org.apache.spark.sql.execution.datasources.parquet"
     reader = getattr(java_class(spark, f"{package}.ParquetFileFormat$"), "MODULE$").readParquetFootersInParallel
     java: Any = spark
@@ -72,14 +72,14 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
             }
             known[text] = Footer(names, types)
         path = plain_path(str(footer.getFile().toString()))
-        # Spark lists summaries of Parquet files too, which hold no rows.
+        # Spark also lists summaries of Parquet files, which have no rows.
         if is_data(path.rpartition("/")[2]):
             found[path] = known[text]
     return found
 
 
 def _index(spark: SparkSession, relation: Any) -> Any:
-    """The listing of a relation's files; a partitioned table's is made from the partitions that the catalog names."""
+    """The listing of a relation's files; for a partitioned table it comes from the partitions in the catalog."""
     index = relation.location()
     if index.getClass().getSimpleName() in LISTED:
         return index
@@ -87,7 +87,7 @@ def _index(spark: SparkSession, relation: Any) -> Any:
 
 
 def _type_of(spark: SparkSession, converter: Any, kind: Any) -> str:
-    """Spark's name of the type that a Parquet column has by itself; Parquet's name where Spark has none."""
+    """Spark's name of the type of a single Parquet column; Parquet's name if Spark has none."""
     alone = java_class(spark, "java.util.ArrayList")()
     alone.add(kind)
     try:
@@ -116,7 +116,7 @@ def _types(footers: Mapping[str, Footer], name: str, declared: Mapping[str, str]
     types = {path: footers[path].types[name] for path in sorted(footers) if name in footers[path].types}
     for path, found in types.items():
         read_as = declared.get(name) or next(iter(types.values()))
-        # That is another file's type, or the catalog's.
+        # The type that Spark uses is another file's, or the catalog's.
         like = next((other for other, kind in types.items() if kind == read_as), None)
         yield path, found, read_as, f"in {like}" if like else "the table says"
 

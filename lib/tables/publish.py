@@ -1,4 +1,4 @@
-"""Load: a run's rows into `categorized` in one commit, on the version of the table that the run has read, or not at all."""
+"""Load: a run's rows into `categorized` in one commit, on the version of the table that the run read, or not at all."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ CONFLICTS = (
 
 
 class Step(Enum):
-    """Behind an attempt to commit."""
+    """What an attempt to commit led to."""
 
     DONE = "published on what was read"
-    AGAIN = "only upkeep came between: try again on the newest version"
-    MOVED = "others have changed rows: plan anew"
-    FAILED = "an error, and nothing of the run stands"
+    AGAIN = "only maintenance came between: try again on the newest version"
+    MOVED = "others have changed rows: plan again"
+    FAILED = "an error, and nothing of the run is in the table"
 
 
 class TableMoved(CategorizerError):
-    """Another run or another hand has changed the table since this run has read it; it has to be planned anew."""
+    """Another run or another writer has changed the table since this run read it; the run has to be planned again."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Candidate:
     """A run that could be published.
 
     Attributes:
-        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer holds: it goes, or stands
-            as it is given here, by `missing`.
-        mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only lets the
-            commit tell of the run.
+        rows: the columns of `categorized`, and VANISHED, true for a product that the source no longer has: it is deleted, or
+            stored as it is given here, depending on `missing`.
+        mode: `full` replaces the table's rows, `incremental` updates and adds, `note` changes no row and only records the
+            run in a commit.
         missing: what happens to vanished products: keep, mark, delete.
-        note: kept with the commit (lib.tables.commits), with `identity` and `read_version`.
-        run: what the ledger will tell, as far as it is known before the commit.
+        note: stored with the commit (lib.tables.commits), with `identity` and `read_version`.
+        run: the run's row for the ledger, as far as it is known before the commit.
     """
 
     rows: DataFrame
@@ -67,23 +67,24 @@ class Candidate:
         return replace(self, run=replace(self.run, **changes))
 
     def noted(self, **more: Any) -> dict[str, Any]:
-        """What the commit carries."""
+        """The note that the commit carries."""
         return {**self.note, **more, "run": self.run.values()}
 
 
 def publish(candidate: Candidate, tables: Tables) -> None:
     """Commit a candidate, once, whatever else goes on.
 
-    A commit that replaces the table's rows, or the files that hold some of them, is made on what was read, or not at all. Delta's own
-    merge, for tables that need it, is begun only where nothing has changed since then; Delta lets it through if what comes behind its
-    beginning does not overlap. So each commit carries a transaction of a sequence that all runs share: of two that were planned on one state Delta skips the later, whatever upkeep came between.
+    A commit that replaces the table's rows, or the files with some of them, is made on what was read, or not at all. Delta's own
+    merge, for tables that need it, is started only if nothing has changed since then; Delta accepts it if later commits do not
+    overlap with it. So each commit carries a transaction number of a sequence that all runs share: of two commits that were planned
+    on one state Delta skips the later, whatever maintenance came between.
 
     Raises:
-        TableMoved: the run has to be planned anew.
+        TableMoved: the run has to be planned again.
     """
     spark = candidate.rows.sparkSession
     read_version = int(candidate.note["read_version"])
-    # A candidate that an older version has held is numbered as that did.
+    # A candidate that an older release held back is numbered as that release did.
     number = int(candidate.note.get("sequence", read_version + 1))
     version = read_version
     conflict: Exception | None = None
@@ -91,15 +92,15 @@ def publish(candidate: Candidate, tables: Tables) -> None:
         raise _moved(tables, read_version, None)
     for _ in range(MOST_TRIES):
         conflict = None
-        behind = version if candidate.mode == "full" else _behind_upkeep(spark, tables, read_version, version)
-        if behind is None:
+        base = version if candidate.mode == "full" else _after_maintenance(spark, tables, read_version, version)
+        if base is None:
             break
         try:
             with noted(spark, candidate.noted(sequence=number), number):
-                _write(spark, candidate, tables.categorized, behind, number)
+                _write(spark, candidate, tables.categorized, base, number)
             reached("published")
         except Exception as error:
-            # The commit may stand, though the client was told otherwise: the history knows.
+            # The commit may have succeeded although the client got an error: the history decides.
             conflict = error
         commits = commits_of(spark, tables.categorized, since=read_version)
         step = step_behind(commits, candidate.run.run_id, conflict) if is_as_read(candidate, tables) else Step.MOVED
@@ -110,17 +111,17 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             raise conflict
         if step is Step.MOVED:
             break
-        # Only upkeep came between: the rows are those that were read.
-        version = commits[0].version if commits else behind
+        # Only maintenance came between: the rows are those that were read.
+        version = commits[0].version if commits else base
     commits = commits_of(spark, tables.categorized)
     raise _moved(tables, read_version, commit_of_run(commits, candidate.run.run_id)) from conflict
 
 
-def _behind_upkeep(spark: SparkSession, tables: Tables, read: int, version: int) -> int | None:
+def _after_maintenance(spark: SparkSession, tables: Tables, read: int, version: int) -> int | None:
     """The newest version, if the rows are still those of `version`; None if they are not.
 
-    Delta's own merge begins on what stands then, seen or not; what comes behind its beginning Delta holds against it. And behind upkeep
-    the same rows stand in other files; the old ones may be gone.
+    Delta's own merge starts on the newest version, whether the run has read it or not; Delta checks only commits after that start.
+    And after maintenance the same rows are in other files; the old ones may be gone.
     """
     commits = commits_of(spark, tables.categorized, since=read)
     if changed_since(commits, version):
@@ -129,17 +130,17 @@ def _behind_upkeep(spark: SparkSession, tables: Tables, read: int, version: int)
 
 
 def is_as_read(candidate: Candidate, tables: Tables) -> bool:
-    """Whether the version that a candidate was planned on is one of the table's: not where another table stands in its place."""
-    # What an older version has held does not tell.
+    """Whether the version that a candidate was planned on is one of the table's: false if another table has taken its place."""
+    # A candidate that an older release held back does not name it.
     table = candidate.note.get("table")
     return not table or stands(candidate.rows.sparkSession, tables.categorized, str(table))
 
 
-def _moved(tables: Tables, read_version: int, stands: Commit | None) -> TableMoved:
-    left = f"; the run's changes stand in its version {stands.version}, beside theirs" if stands else ""
+def _moved(tables: Tables, read_version: int, ours: Commit | None) -> TableMoved:
+    left = f"; the run's changes are in its version {ours.version}, along with theirs" if ours else ""
     return TableMoved(
         f"Expected to publish on version {read_version} of {tables.categorized.given}, which was read, found another run or "
-        f"another hand at work on it meanwhile{left}; run again."
+        f"another writer at work on it meanwhile{left}; run again."
     )
 
 
@@ -149,20 +150,20 @@ def changed_since(commits: Sequence[Commit], version: int) -> bool:
 
 
 def step_behind(commits: Sequence[Commit], run_id: str, conflict: Exception | None) -> Step:
-    """What to do behind an attempt to commit, by what stands in the history.
+    """What to do after an attempt to commit, given the commits in the history.
 
     Args:
         commits: since the version that was read, newest first.
-        conflict: what the client was told, None for a success.
+        conflict: the error that the client got, None for a success.
     """
-    stands = commit_of_run(commits, run_id)
-    others = [commit for commit in commits if commit.changes_rows and commit is not stands]
-    if stands and not any(commit.version < stands.version for commit in others):
+    ours = commit_of_run(commits, run_id)
+    others = [commit for commit in commits if commit.changes_rows and commit is not ours]
+    if ours and not any(commit.version < ours.version for commit in others):
         return Step.DONE
     if conflict and not is_conflict(conflict):
         return Step.FAILED
-    # Also where the commit stands: by another hand's change the rows that it left alone are not those it had read.
-    return Step.MOVED if stands or others else Step.AGAIN
+    # Also if our commit succeeded: after another writer's change the rows that it left alone are not those that the run had read.
+    return Step.MOVED if ours or others else Step.AGAIN
 
 
 def is_conflict(error: Exception) -> bool:
@@ -171,25 +172,25 @@ def is_conflict(error: Exception) -> bool:
 
 
 def hold(candidate: Candidate, tables: Tables) -> None:
-    """Put a candidate into the side table, in place of the one before it."""
+    """Put a candidate into the side table, in place of the previous one."""
     note = candidate.noted(mode=candidate.mode, missing=candidate.missing)
     writer = candidate.rows.write.format("delta").mode("overwrite").option("overwriteSchema", True)
     save(writer.option("userMetadata", encoded(note)), tables.held)
 
 
 def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
-    """What stands in the side table; None if nothing of ours does."""
+    """The candidate in the side table; None if there is none of ours."""
     newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
     if newest is None or newest.note is None or newest.run is None:
         return None
     note = {name: value for name, value in newest.note.items() if name != "run"}
-    # As it was held, also if another night is held meanwhile.
+    # At the version that was read, even if another run is held back meanwhile.
     return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note, newest.run)
 
 
 def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
     if candidate.mode == "note":
-        # Neither a merge nor an append of no rows will do: each writes a data file without rows.
+        # Neither a merge nor an append of no rows works here: each writes a data file without rows.
         run_id = candidate.run.run_id.replace("'", "")
         spark.sql(f"ALTER TABLE {target.sql} SET TBLPROPERTIES ('{NOTE_KEY}.last_run' = '{run_id}')")
         return

@@ -1,4 +1,4 @@
-"""Going back: the table to an older night, in one commit that says so."""
+"""Rollback: restores the table to an older run or version, in one commit that records it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lib.tables.target import Tables, check_categorized
 from lib.times import iso, run_id
 from schemas.tables import ROLLED_BACK
 
-# Of a version that no run has made.
+# For a version that no run has made.
 EMPTY = RunRecord("", "")
 
 
 def rollback(spark: SparkSession, tables: Tables, to: str) -> RunRecord | None:
-    """Bring `categorized` back to a version, or to what a run had published, and tell the ledger.
+    """Restore `categorized` to a version, or to what a run had published, and record it in the ledger.
 
-    The night that is undone stays in the history: rolling back to its version brings it back. The next run on the input
-    that made the restored rows has nothing to do.
+    The run that is undone stays in the history: a rollback to its version restores it. The next run on the input that made the
+    restored rows has nothing to do.
 
     Returns:
-        The row for the ledger; None if the table holds these rows already.
+        The row for the ledger; None if the table has these rows already.
     Raises:
         InputError: no such version or run in the history, or its files are gone; nothing was written.
     """
@@ -38,7 +38,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> RunRecord | None:
     check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
     wanted = _wanted(commits, to, where)
-    # Also where nothing is left to restore: a rollback that was killed before its row is typed again.
+    # Even if nothing is left to restore: a rollback that was killed before it wrote its row is run again.
     recover(spark, tables, state_of(commits).runs)
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
     if not newer or (newer[0].note or {}).get("restored") == wanted.version:
@@ -46,7 +46,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> RunRecord | None:
     note, run = _note(commits, wanted), _record(commits, wanted, started)
     _restore(spark, tables, wanted.version, {**note, "run": run.values()})
     now = commits_of(spark, tables.categorized)
-    # Our own row is one of them; whose commit came between may have stopped before its row.
+    # This writes our own row; a run whose commit came between may have stopped before it wrote its row.
     recover(spark, tables, state_of(now).runs)
     _check_nothing_undone_unseen(tables, now, commits[0].version)
     return run
@@ -57,7 +57,7 @@ def _restored(commits: Sequence[Commit], wanted: Commit) -> TableState:
 
 
 def _note(commits: Sequence[Commit], wanted: Commit) -> dict[str, Any]:
-    """What the commit tells beside its run. commits: newest first."""
+    """The commit's note, without the run. commits: newest first."""
     return {
         **(_restored(commits, wanted).last or {}),
         "read_version": commits[0].version,
@@ -67,7 +67,7 @@ def _note(commits: Sequence[Commit], wanted: Commit) -> dict[str, Any]:
 
 
 def _record(commits: Sequence[Commit], wanted: Commit, started: float) -> RunRecord:
-    """The rollback's row for the ledger: what it restores, under its own name."""
+    """The rollback's row for the ledger: the figures of the restored run, under its own run_id."""
     return replace(
         _restored(commits, wanted).last_run or EMPTY,
         run_id=run_id(started),
@@ -87,7 +87,7 @@ def _restore(spark: SparkSession, tables: Tables, version: int, note: Mapping[st
         if "Not all files from version" not in str(error):
             raise
         raise InputError(
-            f"Expected the files of version {version} of {tables.categorized.given}, found some gone (vacuumed); choose a younger one "
+            f"Expected the files of version {version} of {tables.categorized.given}, found some gone (vacuumed); choose a newer version "
             "with --to."
         ) from None
 
@@ -96,13 +96,13 @@ def _check_nothing_undone_unseen(tables: Tables, commits: Sequence[Commit], read
     between = undone_unseen(commits, read_version)
     if between:
         raise CategorizerError(
-            f"Expected {tables.categorized.given} to stay as it was read until it was brought back, found version {between.version} "
-            f"published meanwhile, which is undone too; rollback --to {between.version} brings that back."
+            f"Expected {tables.categorized.given} to stay as it was read until it was restored, found version {between.version} "
+            f"published meanwhile, which is undone too; rollback --to {between.version} restores that."
         )
 
 
 def undone_unseen(commits: Sequence[Commit], read_version: int) -> Commit | None:
-    """The newest commit that came between what a rollback had read and its own, which is the newest that restored."""
+    """The newest commit between the version that a rollback had read and its own commit, which is the newest that restored."""
     newer = [commit for commit in commits if commit.changes_rows and commit.version > read_version]
     ours = next(i for i, commit in enumerate(newer) if "restored" in (commit.note or {}))
     return newer[ours + 1] if newer[ours + 1 :] else None

@@ -1,4 +1,4 @@
-"""What is told of one run: its row in the ledger, which its commit carries too."""
+"""The record of one run: its row in the ledger, which its commit carries too."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from lib.times import iso
 
-# Among the settings of a run, though no option of the job.
+# Among the settings of a run, although it is not an option of the job.
 RELABELLED = "relabelled"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A row of `runs` (docs/tables.md tells the columns), built once and copied with `replace`. Times are ISO 8601 texts.
+    """A row of `runs` (docs/tables.md describes the columns), built once and copied with `replace`. Times are ISO 8601 texts.
 
-    What a record of an older version lacks is as it is by default.
+    Fields that a record of an older release lacks have their default.
     """
 
     run_id: str
@@ -52,13 +52,13 @@ class RunRecord:
 
     @classmethod
     def of(cls, values: object) -> RunRecord | None:
-        """A record as a commit's note or a row of the ledger has it; None where that tells of no run."""
+        """A record from a commit's note or a row of the ledger; None if that describes no run."""
         if not isinstance(values, Mapping) or not values.get("run_id"):
             return None
-        told = {field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None}
-        # The ledger's own, which Spark gives in the time of this machine.
-        told |= {name: iso(value.timestamp()) for name, value in told.items() if isinstance(value, datetime)}
-        return cls(**{"status": "", **told})
+        known = {field.name: values[field.name] for field in fields(cls) if values.get(field.name) is not None}
+        # Times of the ledger, which Spark returns in the zone of this machine.
+        known |= {name: iso(value.timestamp()) for name, value in known.items() if isinstance(value, datetime)}
+        return cls(**{"status": "", **known})
 
     @property
     def rejected_share(self) -> float:
@@ -71,20 +71,20 @@ class RunRecord:
 
     @property
     def is_round(self) -> bool:
-        """Whether it was one of many of a day (`--mode stream`)."""
+        """Whether it was one of a day's many rounds (`--mode stream`)."""
         return self.options.get("mode") == "stream"
 
     @property
     def relabelled(self) -> Sequence[Mapping[str, Any]]:
-        """The steps by which its model was relabelled, the oldest first; none of most."""
+        """The steps by which its model was relabelled, oldest first; most models have none."""
         return self.options.get(RELABELLED, ())
 
     @property
     def options(self) -> dict[str, Any]:
-        """The job's settings, and RELABELLED where there are such steps."""
+        """The job's settings, and RELABELLED if there are such steps."""
         options: dict[str, Any] = json.loads(self.settings or "{}")
         return options
 
     def values(self) -> dict[str, Any]:
-        """By column, fit for JSON."""
+        """The values by column, ready for JSON."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

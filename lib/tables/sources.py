@@ -37,7 +37,7 @@ from lib.tables.locations import Location, exists, file_system, is_delta, newest
 from lib.tables.parquet_checks import check_columns_of_files
 
 UNVERSIONED = "unversioned"
-# In front of a pinned version of a Delta table.
+# The prefix of a pinned version of a Delta table.
 DELTA = "delta:"
 # Spark's classes that read Parquet, the second Delta's; and how it calls others.
 PARQUET_FORMATS = ("ParquetFileFormat", "DeltaParquetFileFormat")
@@ -48,10 +48,10 @@ OF_HIVE = "HiveTableRelation"
 
 @dataclass(frozen=True)
 class Source:
-    """A pinned input: reading `frame` twice gives the same rows, and `version` changes when they may have.
+    """A pinned input: reading `frame` twice returns the same rows, and `version` changes when they may have changed.
 
     Attributes:
-        reading: digest of all else that decides what is read: the options and the columns with their types.
+        reading: digest of everything else that decides what is read: the options and the columns with their types.
         files: the listing that `frame` reads and `version` digests; none for a Delta table.
         carried: as lib.tables.formats.ReadOptions has it.
     """
@@ -72,10 +72,10 @@ class Source:
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
     """Resolve a source and pin its version (Delta: the version, the table's id and the commit; files: their names, sizes and times).
 
-    A view counts as changed each time: what it reads is not pinned by any of these.
+    A view counts as changed each time: none of these pins what it reads.
 
     Raises:
-        InputError: nothing there, not a table, not readable as one, or a file in it that differs from the others.
+        InputError: nothing exists there, it is not a table or cannot be read as one, or one of its files differs from the others.
     """
     if not exists(spark, location):
         what = "a file, folder or table" if location.is_path else "a table, or a path"
@@ -109,7 +109,7 @@ def _read_delta(spark: SparkSession, location: Location, options: ReadOptions) -
 
 
 def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
-    # The session may know the files of an earlier reading.
+    # The session may have cached the files of an earlier read.
     spark.catalog.refreshTable(location.sql)
     frame = _as_read(spark.read.table(location.sql), options.carried)
     _refuse_other_formats(frame, location)
@@ -153,14 +153,14 @@ def _refuse_other_formats(frame: DataFrame, location: Location) -> None:
 
 
 def _is_plain(frame: DataFrame) -> bool:
-    """Whether every leaf of the plan is a reading of files."""
+    """Whether every leaf of the plan reads files."""
     return len(list(relations_of(frame))) == frame._jdf.queryExecution().analyzed().collectLeaves().size()
 
 
 def _read_path(spark: SparkSession, location: Location, options: ReadOptions) -> Source:
     lines, files = files_under(spark, location)
     kind = format_of(files, location, options)
-    # Folders that are no columns are read through; those that are make Spark look for columns in every name.
+    # Folders that are not columns are looked through; otherwise Spark would look for columns in every folder name.
     layout = {} if is_partitioned(spark, files, location) else {"recursiveFileLookup": True}
     found = Files(location, lines, files, layout, options)
     try:
@@ -174,7 +174,7 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
     except (AnalysisException, ArithmeticException) as error:
         first = str(error).splitlines()[0]
         raise InputError(
-            f"Expected {kind} data at {location.given}, found something that does not read as such ({first})."
+            f"Expected {kind} data at {location.given}, found something that cannot be read as such ({first})."
         ) from None
     check_same_files(files_read_by(frame), files, location.given)
     frame = _as_read(_spelled(frame, options.wanted), options.carried)
@@ -189,7 +189,7 @@ def _reading(options: ReadOptions, frame: DataFrame, *more: str) -> str:
 
 
 def _spelled(frame: DataFrame, wanted: Sequence[str]) -> DataFrame:
-    """The columns asked for under the case they are asked for in."""
+    """The requested columns, renamed to the case in which they were requested."""
     there = {name.lower(): name for name in frame.columns}
     renamed = {there[name.lower()]: name for name in wanted if name not in frame.columns and name.lower() in there}
     return frame.withColumnsRenamed(renamed) if renamed else frame
@@ -208,26 +208,26 @@ def _with_zone(frame: DataFrame) -> DataFrame:
 
 
 def check_unchanged(source: Source) -> None:
-    """Refuse what was read if the source has changed meanwhile: its rows may be of both states.
+    """Refuse what was read if the source has changed meanwhile: its rows may mix both states.
 
     Raises:
         InputError: a file has another size or time than when it was listed; the Delta table is another one.
     """
     spark, location = source.frame.sparkSession, source.location
     if source.format == "delta":
-        changed = None if stands(spark, location, source.version.removeprefix(DELTA)) else f"{location.given} made anew"
+        changed = None if stands(spark, location, source.version.removeprefix(DELTA)) else f"{location.given} recreated"
     else:
         roots = [location.uri] if location.is_path else sorted({file.path.rpartition("/")[0] for file in source.files})
         changed = changed_since(spark, source.files, roots)
     if changed:
         raise InputError(
             f"Expected the source {location.given} to stay as it is during the run, found {changed} with other content than when it "
-            f"was listed; run again once it is delivered."
+            f"was listed; run again once the delivery is complete."
         )
 
 
 def at_version(source: Source, version: str) -> Source | None:
-    """The source as it was at a version that an earlier reading has pinned; None if that cannot be read any more."""
+    """The source at a version that an earlier read has pinned; None if that can no longer be read."""
     if source.version == version != UNVERSIONED:
         return source
     spark, earlier = source.frame.sparkSession, version.removeprefix(DELTA)

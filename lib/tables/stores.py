@@ -1,4 +1,4 @@
-"""What is asked of an object store before a job works on it: does it answer, and can two drivers both make one commit there?"""
+"""Checks of an object store before a job works on it: does it answer, and can two drivers both make one commit there?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
 
 S3A, S3 = "s3a:", ("s3a:", "s3:", "s3n:")
-# For the one question whether a store answers. What is read and written later is tried for as long as S3A does.
+# Only for the check whether a store answers. Later reads and writes are retried for as long as S3A does.
 IMPATIENT = {"fs.s3a.attempts.maximum": "1", "fs.s3a.retry.limit": "1", "fs.s3a.connection.establish.timeout": "5s"}
 LOG_STORE, LOG_STORE_OF_ALL = "spark.delta.logStore.s3a.impl", "spark.delta.logStore.class"
 OURS, SINGLE_DRIVER = "catalogcategorizer.ConditionalPutLogStore", "S3SingleDriverLogStore"
@@ -20,7 +20,7 @@ CONDITION = "fs.option.create.conditional.overwrite"
 
 
 def check_answers(place: str, settings: Any) -> None:
-    """Refuse at once a place on S3 that is out of reach, instead of when S3A has tried it for minutes. Other places are let be.
+    """Refuse a place on S3 that cannot be reached at once, instead of after minutes of S3A's retries. Other places are not checked.
 
     Args:
         place: an address with its scheme. settings: Hadoop's Configuration.
@@ -31,7 +31,7 @@ def check_answers(place: str, settings: Any) -> None:
     if not place.startswith(S3):
         return
     if "@" in place.partition("://")[2].partition("/")[0]:
-        # Hadoop refuses it too, and writes it into its log as it is.
+        # Hadoop refuses it too, but writes it unchanged into its log.
         raise InputError(
             f"Expected an address of S3 without keys in it, found {redacted(place)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
@@ -46,7 +46,7 @@ def check_answers(place: str, settings: Any) -> None:
             f"use a bucket whose name has letters, digits, hyphens and dots alone."
         )
     try:
-        # Not the instance that the job works with, which is kept by its bucket.
+        # Not the instance that the job works with, which is cached by bucket.
         system = jvm.org.apache.hadoop.fs.FileSystem.newInstance(path.toUri(), asked)
         try:
             system.exists(path)
@@ -65,9 +65,9 @@ def _refusal(place: str, text: str) -> CategorizerError:
 
 
 def lost_commits(spark: Any, uri: str) -> str | None:
-    """One sentence where a commit to a table may be overwritten by another driver's, without a word to either; None where it cannot.
+    """One sentence if a commit to a table may be silently overwritten by another driver's; None if it cannot be.
 
-    Delta's own log store for S3 lets that happen, and so does a server that takes no heed of a condition: it is asked.
+    Delta's own log store for S3 allows that, and so does a server that ignores conditions, which this tests.
 
     Args:
         uri: of the table's folder.
@@ -78,8 +78,8 @@ def lost_commits(spark: Any, uri: str) -> str | None:
     store = conf.get(LOG_STORE, conf.get(LOG_STORE_OF_ALL, SINGLE_DRIVER))
     if store.endswith(SINGLE_DRIVER):
         why = f"Delta's {SINGLE_DRIVER} is in use"
-    elif store == OURS and not _heeds_conditions(spark, uri):
-        why = "the server takes no heed of If-None-Match"
+    elif store == OURS and not _honours_conditions(spark, uri):
+        why = "the server ignores If-None-Match"
     else:
         return None
     return (
@@ -88,15 +88,15 @@ def lost_commits(spark: Any, uri: str) -> str | None:
     )
 
 
-def _heeds_conditions(spark: Any, uri: str) -> bool:
-    """Whether the second of two puts is refused that may only make an object, not replace it; true also where it cannot be asked."""
+def _honours_conditions(spark: Any, uri: str) -> bool:
+    """Whether the server refuses the second of two puts that may only create an object; true also if that cannot be tested."""
     jvm, settings = spark._jvm, spark.sparkContext._jsc.hadoopConfiguration()
     path = jvm.org.apache.hadoop.fs.Path(f"{uri.rstrip('/')}_asked-{uuid.uuid4().hex}")
     system = path.getFileSystem(settings)
     try:
         for _ in range(2):
             system.createFile(path).overwrite(False).must(CONDITION, "true").build().close()
-    except Exception:  # refused; whatever else is wrong, the job's own writing will tell
+    except Exception:  # refused; the job's own writes will report any other error
         return True
     finally:
         system.delete(path, False)

@@ -1,4 +1,4 @@
-"""The tables of a target: where they are, whether they are ours, how they come into being, and the ledger."""
+"""The tables of a target: where they are, whether they are ours, and how they are created and written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a target: its own name, and three beside it. `held` is there only after a run was held back."""
+    """The tables of a target: its own name, and three next to it. `held` exists only after a run was held back."""
 
     categorized: Location
     rejected: Location
@@ -42,12 +42,12 @@ def tables_of(target: Location) -> Tables:
     """The tables of a target.
 
     Raises:
-        InputError: an older version has put those beside it beside the link that led to it.
+        InputError: an older release has put the tables next to the link that leads to the target instead of next to the target.
     """
     if target.link and os.path.isdir(f"{target.link}_runs"):
         raise InputError(
-            f"Expected the tables of {target.given} beside it, found {target.link}_runs beside the link that leads there, where older "
-            f"versions put them; move {target.link}_runs, _rejected and _held there."
+            f"Expected the tables of {target.given} next to it, found {target.link}_runs next to the link that leads there, where older "
+            f"releases put them; move {target.link}_runs, _rejected and _held there."
         )
     return Tables(target, *(target.sibling(suffix) for suffix in ("_rejected", "_runs", "_held")))
 
@@ -56,7 +56,7 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
     """Refuse targets that are not ours to write, before any row is read.
 
     Args:
-        replaces: the run overwrites the table, so carried columns may come, go and have another type.
+        replaces: the run overwrites the table, so carried columns may be added, dropped or have another type.
     Raises:
         InputError: not a Delta table, or one with other columns.
     """
@@ -82,15 +82,15 @@ def _check_layout(spark: SparkSession, location: Location, wanted: Sequence[str]
     if lost:
         raise InputError(
             f"Expected the columns by which {location.given} is partitioned or clustered, found {', '.join(lost)} no longer carried; carry "
-            f"it, or lay the table out by others first."
+            f"it, or partition or cluster the table by others first."
         )
 
 
 def check_categorized(spark: SparkSession, location: Location) -> None:
-    """Refuse what is no table of categorized products, such as one of those beside it.
+    """Refuse anything but a table of categorized products, such as one of the tables next to it.
 
     Raises:
-        InputError: no table there, or one of other columns.
+        InputError: no table there, or one with other columns.
     """
     if not is_delta(spark, location):
         raise InputError(f"Expected a table at {location.given}, found none; correct --target.")
@@ -98,13 +98,13 @@ def check_categorized(spark: SparkSession, location: Location) -> None:
     lacking = [name for name in CATEGORIZED.names if name not in columns and name not in ADDED_TO_CATEGORIZED]
     if lacking:
         raise InputError(
-            f"Expected a table of categorized products at {location.given}, found one without {', '.join(lacking)}; give as --target "
-            f"what `categorize` was given."
+            f"Expected a table of categorized products at {location.given}, found one without {', '.join(lacking)}; give the "
+            f"same --target as for `categorize`."
         )
 
 
 def _is_delta_or_free(spark: SparkSession, location: Location) -> bool:
-    """Whether there is a Delta table; false where there is nothing yet."""
+    """Whether there is a Delta table; false if there is nothing yet."""
     if not exists(spark, location):
         return False
     if is_delta(spark, location):
@@ -124,7 +124,7 @@ def _holds_anything(spark: SparkSession, location: Location) -> bool:
 def _check_schema(
     location: Location, found: StructType, wanted: StructType, may_lack: Collection[str], may_hold_more: bool
 ) -> None:
-    # As Delta does, by names that do not differ by case alone.
+    # Like Delta, without regard to case.
     there = {f.name.lower(): f.dataType.simpleString() for f in found.fields}
     expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
     ours = {name.lower() for name in expected}
@@ -139,10 +139,10 @@ def _check_schema(
         advice.append("add carried columns with --mode full")
     if other:
         parts.append(", ".join(f"{name} as {there[name.lower()]}, which is {kind} now" for name, kind in other.items()))
-        advice.append("cast what has another type in the source, or give the column that type with --mode full")
+        advice.append("cast that column in the source, or give it the new type with --mode full")
     if extra:
         parts.append(f"also {', '.join(extra)}")
-        advice.append("carry what it holds beyond, or drop it with --mode full")
+        advice.append("carry these columns too, or drop them with --mode full")
     if parts:
         raise InputError(
             f"Expected the columns of this job (and the carried ones) in the existing table {location.given}, "
@@ -151,10 +151,10 @@ def _check_schema(
 
 
 def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructField], change_data_feed: bool = False) -> None:
-    """Create what is not there yet, empty, each in one commit together with its properties.
+    """Create the tables that do not exist yet, empty, each in one commit together with its properties.
 
     Args:
-        change_data_feed: record row-level changes of `categorized`, also where it is there already.
+        change_data_feed: record row-level changes of `categorized`, even if the table exists already.
     """
     properties = {f"delta.constraints.{name}": condition for name, condition in CATEGORIZED_CONSTRAINTS.items()}
     if change_data_feed:
@@ -174,7 +174,7 @@ def create_tables(spark: SparkSession, tables: Tables, carried: Sequence[StructF
 def create_table(
     spark: SparkSession, location: Location, schema: StructType, properties: Mapping[str, str] | None = None
 ) -> None:
-    """Create a table, empty, unless it is there."""
+    """Create an empty table, unless it exists."""
     builder = DeltaTable.createIfNotExists(spark).addColumns(commented(schema))
     builder = builder.location(location.uri) if location.is_path else builder.tableName(location.uri)
     for name, value in (properties or {}).items():
@@ -183,7 +183,7 @@ def create_table(
 
 
 def ids_twice(rows: DataFrame) -> DataFrame:
-    """product_id and count of the ids that stand in a table more than once, written by another hand."""
+    """product_id and count of the ids that are in a table more than once, written by another writer."""
     return rows.groupBy("product_id").count().filter("count > 1")
 
 
@@ -193,7 +193,7 @@ def feeds_changes(spark: SparkSession, location: Location) -> bool:
 
 
 def with_added_columns(rows: DataFrame) -> DataFrame:
-    """Rows of `categorized` with the columns that a table of an older version lacks, null."""
+    """Rows of `categorized` with the columns that a table of an older release lacks, as null."""
     lacking = [field for field in CATEGORIZED if field.name in ADDED_TO_CATEGORIZED and field.name not in rows.columns]
     return rows.withColumns({field.name: F.lit(None).cast(field.dataType) for field in lacking}) if lacking else rows
 

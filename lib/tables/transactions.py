@@ -1,4 +1,4 @@
-"""Commits that are made by hand: Delta's own transactions, begun on a version that was read."""
+"""Manual commits: Delta's own transactions, started on a version that was read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lib.tables.locations import PYTHON_UTILS, Location, delta_log, is_on, java_
 from schemas.tables import columns_anew
 
 METRICS = "spark.databricks.delta.history.metricsEnabled"
-# On a fast machine a file holds a second's writing; tasks beyond that only make small files.
+# On a fast machine this takes a second to write; more tasks would only make small files.
 ROWS_PER_FILE = 500_000
-# Fewer are not worth a task, and a file, of their own.
+# Fewer rows are not worth their own task and file.
 ROWS_PER_TASK = 25_000
-# Ids of changed rows that every task can hold beside its work; more of them are joined, or merged, by sorting.
+# Ids of changed rows that every task can keep in memory besides its work; more of them are joined, or merged, by sorting.
 MOST_IDS_TO_BROADCAST = 500_000
-# Of a table with one of these Delta keeps more than its rows, which only its own merge keeps up.
+# With one of these properties Delta stores more than a table's rows, which only its own merge maintains.
 BY_MERGE_ALONE = ("delta.enableChangeDataFeed", "delta.enableDeletionVectors", "delta.enableRowTracking")
 
 
 class Transaction:
-    """A transaction of Delta on one version of a table: its commit fails if another has changed since what it has read."""
+    """A Delta transaction on one version of a table: its commit fails if another commit has since changed what it has read."""
 
     def __init__(self, spark: SparkSession, target: Location, version: int) -> None:
         session: Any = spark._jsparkSession
@@ -57,7 +57,7 @@ class Transaction:
         return getattr(java_class(self._spark, "org.apache.spark.sql.SaveMode"), name)
 
     def written_by(self, mode: Any) -> Any:
-        """The operation Write, as the history will call the commit."""
+        """The operation Write, under which the history will list the commit."""
         return write_operation(self._of_delta("DeltaOperations$Write"), mode, self.none)
 
     def merged(self) -> Any:
@@ -72,7 +72,7 @@ class Transaction:
         return java_class(self._spark, PYTHON_UTILS).toSeq(listed)
 
     def written(self, rows: DataFrame, mode: Any) -> Any:
-        """The rows in new files of the table, in its layout: what is to be committed."""
+        """Write the rows to new files of the table, in its layout; returns the actions to commit."""
         clustered = self._of_delta("skipping.clustering.ClusteredTableUtils").getClusterBySpecOptional(self.snapshot)
         return self._command(rows, mode).write(self.java, self._session, clustered, False)
 
@@ -87,8 +87,8 @@ class Transaction:
         )
 
     def files_with(self, ids: DataFrame) -> list[Any]:
-        """The table's data files that hold one of these ids. The transaction has read the whole table then."""
-        # With their numbers of rows, which are left out by default.
+        """The table's data files that contain one of these ids. After that the transaction has read the whole table."""
+        # With their row counts, which are left out by default.
         everything = java_class(self._spark, "org.apache.spark.sql.catalyst.expressions.Literal").TrueLiteral()
         every = self.java.filterFiles(self.sequence((everything,)), True)
         held = self.rows_of(every).select("product_id", F.input_file_name().alias("file")).join(ids, "product_id", "left_semi")
@@ -98,14 +98,14 @@ class Transaction:
         return [command.getTouchedFile(root, path, known) for path in paths]
 
     def rows_of(self, files: Any) -> DataFrame:
-        """What stands in a sequence of the table's files."""
+        """The rows in a sequence of the table's files."""
         return DataFrame(self._log.createDataFrame(self.snapshot, files, False, self.none), self._spark)
 
     def commit(self, actions: Any, operation: Any, number: int, measured: bool = True) -> None:
         """Make them the table's next version.
 
-        number: of the transaction, in the sequence that our commits share. measured: whether the history tells the operation's
-        metrics; those of a merge only Delta's own command counts.
+        number: of the transaction, in the sequence that our commits share. measured: whether the history records the operation's
+        metrics; only Delta's own command counts those of a merge.
         """
         numbered = joined(actions, self.sequence([self._of_delta("actions.SetTransaction")(APPLICATION, number, self.none)]))
         with nullcontext() if measured else setting(self._spark, METRICS, "false"):
@@ -115,7 +115,7 @@ class Transaction:
 def overwrite_version(rows: DataFrame, target: Location, version: int, number: int) -> None:
     """Replace the rows of one version of a table, in a commit that fails if any other has changed rows since.
 
-    Spark's own overwrite replaces what stands there when it begins, seen or not; so the transaction is begun here, on the version.
+    Spark's own overwrite replaces whatever is in the table when it starts; so the transaction is started here, on the version.
 
     Args:
         number: of the transaction, in the sequence that our commits share.
@@ -123,7 +123,7 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
     begun = Transaction(rows.sparkSession, target, version)
     columns = columns_anew(rows.schema, begun.columns)
     if columns is not None:
-        # Not by Delta's overwriteSchema, which takes the columns' constraints and comments with it.
+        # Not by Delta's overwriteSchema, which also removes the columns' constraints and comments.
         old = begun.snapshot.metadata()
         names = (old.id(), old.name(), old.description(), old.format(), columns.json(), old.partitionColumns())
         begun.java.updateMetadataForTableOverwrite(old.copy(*names, old.configuration(), old.createdTime()))
@@ -135,16 +135,16 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
 def replace_rows(
     rows: DataFrame, count: int, vanished: str, keep_vanished: bool, target: Location, version: int, number: int
 ) -> bool:
-    """Put rows in place of those of the same product_id, and add those of new ones, by writing the files anew that hold one of them.
+    """Replace the rows of the same product_id, and add new ones, by rewriting the files that contain one of them.
 
-    What Delta's MERGE does, which sorts the whole of these files for it; here each task holds the ids that change.
+    Delta's MERGE does the same, but sorts all rows of these files; here each task has the changed ids in memory.
 
     Args:
-        rows: in the table's columns, and `vanished`, true for rows that only go, or stand as they are given with keep_vanished.
+        rows: in the table's columns, and `vanished`, true for rows that are only deleted, or stored as given with keep_vanished.
         count: how many rows there are.
         number: of the transaction, in the sequence that our commits share.
     Returns:
-        False, and nothing has happened, where only a merge will do: too many ids, or a table that holds more than these columns.
+        False, with nothing done, if only a merge works: too many ids, or a table that stores more than these columns.
     """
     if count > MOST_IDS_TO_BROADCAST:
         return False
@@ -155,15 +155,15 @@ def replace_rows(
     ids = rows.select("product_id").hint("broadcast")
     old = begun.files_with(ids)
     kept = begun.rows_of(begun.sequence(old)).join(ids, "product_id", "left_anti")
-    anew = _in_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count, begun.partitions)
-    actions = begun.written(anew, begun.save_mode("Append"))
+    rewritten = _in_files(kept.unionByName(fresh, allowMissingColumns=True), sum(map(_rows_in, old)) + count, begun.partitions)
+    actions = begun.written(rewritten, begun.save_mode("Append"))
     removed = begun.sequence(file.remove() for file in old)
     begun.commit(joined(actions, removed), begun.merged(), number, measured=False)
     return True
 
 
 def in_large_files(rows: DataFrame, count: int) -> DataFrame:
-    """The rows in as many tasks as shall write files. count: about how many rows there are."""
+    """The rows in as many tasks as should write files. count: about how many rows there are."""
     return rows.coalesce(_tasks(rows, count))
 
 
@@ -172,7 +172,7 @@ def _tasks(rows: DataFrame, count: int) -> int:
 
 
 def _in_files(rows: DataFrame, count: int, partitions: Sequence[str]) -> DataFrame:
-    """As `in_large_files`; few rows in few files, and those of one partition of the table together."""
+    """As `in_large_files`, but few rows go into few files, and rows of one partition of the table into the same."""
     tasks = min(-(-count // ROWS_PER_TASK) or 1, _tasks(rows, count))
     return rows.repartition(tasks, *map(column, partitions)) if partitions else rows.coalesce(tasks)
 
@@ -185,7 +185,7 @@ def _needs_merge(begun: Transaction, fresh: DataFrame) -> bool:
 
 
 def _rows_in(file: Any) -> int:
-    """As the log tells; 0 where it does not."""
+    """The row count in the log; 0 if it has none."""
     counted = file.numLogicalRecords()
     return int(counted.get()) if counted.isDefined() else 0
 

@@ -158,7 +158,7 @@ def test_a_table_that_never_rests(spark, lake: Path, tmp_path: Path, fault: Call
 
     with at("publishing", publish_another, times=10):
         assert run(tmp_path / "second.parquet", lake) == 1
-    assert "found another run or another hand at work" in capsys.readouterr().err
+    assert "found another run or another writer at work" in capsys.readouterr().err
     assert titles_hash(SECOND)["5"] not in hashes_in(spark, lake).values()
     told.saw("exit 1 after three attempts, nothing of it in the table")
 

@@ -186,7 +186,7 @@ def test_keys_that_the_server_does_not_know(spark, s3: S3, tmp_path: Path, fault
     assert run(source, lake) == 0
     with ExitStack() as stack, at("publishing", lambda: stack.enter_context(s3.keys_checked())):
         assert run(write_source(tmp_path / "second.parquet", SECOND), lake) == 1
-    assert "the table holds the last whole night" in said_of(capsys)
+    assert "the table holds the last complete run" in said_of(capsys)
     assert hashes_in(spark, lake) == titles_hash(FIRST)
     told.saw("exit 2 and 1, a sentence, the table as it was")
 
@@ -236,7 +236,7 @@ def test_a_server_without_conditions(spark, s3: S3, tmp_path: Path) -> None:
     lake = f"{s3.uri}/{tmp_path.name}/lake"
     assert lost_commits(spark, lake) is None
     with s3.heedless():
-        assert "the server takes no heed of If-None-Match" in str(lost_commits(spark, lake))
+        assert "the server ignores If-None-Match" in str(lost_commits(spark, lake))
     with log_store(spark, DELTA_S_OWN):
         assert "S3SingleDriverLogStore is in use" in str(lost_commits(spark, lake))
     system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")

@@ -111,7 +111,7 @@ def test_other_changes_before_every_attempt(
 ) -> None:
     told = fault("another writer before every attempt of a run", "exit 1; nothing of the run stands, theirs does")
     beaten_in_every_attempt(spark, lake, tmp_path)
-    assert "another hand at work on it meanwhile; run again" in capsys.readouterr().err
+    assert "another writer at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
     told.saw("exit 1, nothing of the run stands")
 
@@ -141,16 +141,16 @@ def test_another_writer_behind_the_last_look(
         "another writer between the last look and the commit (a table of rows alone), in every attempt",
         "exit 1; nothing of the run stands, theirs does",
     )
-    turns, look = iter("abcdef"), publish._behind_upkeep
+    turns, look = iter("abcdef"), publish._after_maintenance
 
     def look_then_another(*arguments) -> int | None:
         version = look(*arguments)
         copy_of_row(spark, lake, next(turns))
         return version
 
-    monkeypatch.setattr(publish, "_behind_upkeep", look_then_another)
+    monkeypatch.setattr(publish, "_after_maintenance", look_then_another)
     assert run(tmp_path / "second.parquet", lake) == 1
-    assert "another hand at work on it meanwhile; run again" in capsys.readouterr().err
+    assert "another writer at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
     assert len(ledger(spark, lake)) == 1
     told.saw("exit 1, nothing of the run stands")

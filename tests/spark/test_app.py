@@ -105,7 +105,7 @@ def test_corrections_are_written_before_the_end(spark, lake: Path) -> None:
     assert said(spark, lake) == {"1": ("Household", "Ada", "a kettle"), "4": ("Books", "Eve", None)}
     assert state.waiting == 0
     assert {one.product_id: sentence.split(";")[0] for one, sentence in state.refused} == {
-        "3": f"Expected categories that {lake} knows in the corrections, found 'No such category' (1 rows)",
+        "3": f"Expected categories of {lake} in the corrections, found 'No such category' (1 rows)",
         "nobody": f"Expected products of {lake} in the corrections, found 'nobody' (one of 1 unknown ones)",
     }
 

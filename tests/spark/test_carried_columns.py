@@ -36,7 +36,7 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
 
     assert run(catalogue(source, price=[1, 2, 3]), lake, "--carry", "price") == 0
     assert run(catalogue(source), lake) == 2
-    assert "found also price bigint; carry what it holds beyond, or drop it with --mode full" in capsys.readouterr().err
+    assert "found also price bigint; carry these columns too, or drop them with --mode full" in capsys.readouterr().err
     # A kept product keeps what fits the new type.
     assert run(catalogue(source, price=["4", "a lot"]), lake, "--carry", "price") == 2
     assert "give the column that type with --mode full" in capsys.readouterr().err

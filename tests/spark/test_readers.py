@@ -97,10 +97,10 @@ def test_line_breaks_in_quotes_do_not_decide_where_rows_end(spark, tmp_path: Pat
         ({"a.json": '{"product_id": "1", "title": "x"}\n', "b.json": '{"product_id": "2", "name": "x"}\n'}, "b.json"),
         ({"a.csv": "product_id,title\n1,lamp\n", "x=1/b.csv": "product_id,title\n2,chair\n"}, "x=1"),
         ({"x=1/a.csv": "product_id,title\n1,lamp\n", "y=1/b.csv": "product_id,title\n2,chair\n"}, "y=1"),
-        ({"a.csv": "product_id,title\n1,lamp\n2,ol\xe9\n".encode("latin-1")}, "a.csv, found bytes that are none in its line 3"),
+        ({"a.csv": "product_id,title\n1,lamp\n2,ol\xe9\n".encode("latin-1")}, "a.csv, found invalid bytes in its line 3"),
         (
             {"a.json": '{"product_id": "1", "title": "x"}\n{"product_id": "2", "title": "ol\xe9"}\n'.encode("latin-1")},
-            "a.json, found bytes that are none in its line 2",
+            "a.json, found invalid bytes in its line 2",
         ),
     ],
 )

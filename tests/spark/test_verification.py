@@ -89,7 +89,7 @@ def test_what_stands_beside_the_table_is_verified_too(spark, tmp_path: Path, cap
     for file in Path(f"{lake}_runs").glob("part-*.parquet"):
         file.unlink()
     assert run(source, lake, "--verify") == 1
-    assert "and of those beside it, whole and in place" in capsys.readouterr().err
+    assert "and of those next to it, whole and in place" in capsys.readouterr().err
 
 
 def test_rows_that_a_rollback_brought_back_are_those_of_their_run(spark, tmp_path: Path, capsys) -> None:

@@ -405,7 +405,7 @@ def test_a_database_without_a_name_is_no_root() -> None:
         ("FOLDER/in.parquet/x/y/", "found the file file:FOLDER/in.parquet on the way there; correct --to."),
         ("/dev/null/x", "found the file file:/dev/null on the way there; correct --to."),
         ("http://127.0.0.1:9/x/", "at http://127.0.0.1:9/x/, found a file; correct --to."),
-        ("/proc/x/", "Expected a place where folders can be made, found"),
+        ("/proc/x/", "Expected a place where folders can be created, found"),
     ],
 )
 def test_a_place_that_can_be_no_folder(lake, tmp_path, capsys, to, because) -> None:

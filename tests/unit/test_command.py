@@ -64,7 +64,7 @@ def test_a_place_where_no_folder_can_be_made_is_told(capsys, said: str) -> None:
     place = "file:/proc/a b/data/x" if "Mkdirs" in said else "file:/dev/null"
     assert (code, error) == (
         2,
-        f"error: Expected a place where folders can be made, found none at {place}; let this user write there, or choose another.\n",
+        f"error: Expected a place where folders can be created, found none at {place}; let this user write there, or choose another.\n",
     )
 
 
@@ -140,7 +140,7 @@ def test_a_fault_of_a_source_is_told_whatever_its_rows_and_folders_say(capsys) -
         (
             "An error occurred while calling o1.load.\n: java.lang.IllegalStateException: [DELTA_VERSIONS_NOT_CONTIGUOUS] Versions (0, 2) are "
             "not contiguous.\n\tat x",
-            "log of each Delta table whole, found one with a commit missing or damaged; bring its folder back from a copy (Delta says: Versions (0, 2) are not contiguous).",
+            "log of each Delta table whole, found one with a commit missing or damaged; restore its folder from a copy (Delta says: Versions (0, 2) are not contiguous).",
         ),
         (
             "x: [DELTA_CANNOT_MODIFY_APPEND_ONLY] This table is so. If you would, use 'ALTER TABLE null'.",
