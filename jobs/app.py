@@ -19,16 +19,16 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 @dataclass(frozen=True)
 class AppSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
-    other: str | None = option("another bundle to compare with (those beside the first can be chosen anyway)", default=None)
+    other: str | None = option("another bundle to compare with (those next to the first can be chosen anyway)", default=None)
     target: str | None = option("the table categorized, to be browsed and corrected: path or name", default=None)
     host: str = option(
-        "address to serve at; another than this machine's own lets others in, without a password", default="127.0.0.1"
+        "address to serve at; any other than this machine's own lets others in, without a password", default="127.0.0.1"
     )
     port: int = option("port to serve at", default=8501, within=Range("from 1 to 65535", lambda port: 1 <= port <= 65535))
 
 
 def main(settings: AppSettings) -> int:
-    # Imported here: help and wrong options are told without Streamlit.
+    # Imported here: help and wrong options need no Streamlit.
     from lib.app.opened import opened, put
     from lib.app.server import check_free, serve
 
@@ -40,7 +40,7 @@ def main(settings: AppSettings) -> int:
         serve(s.host, s.port, s.debug)
     finally:
         if page.lake:
-            # What was said before the end is written.
+            # Corrections that were entered before the end are still written.
             page.lake.close()
     return 0
 

@@ -1,4 +1,4 @@
-"""Give every row of a catalogue a category, and keep the result in a Delta table.
+"""Give every row of a catalogue a category, and store the result in a Delta table.
 
 ./spark-submit.sh categorize --source catalog.parquet --target lake/categorized --model models/ecommerce
 """
@@ -38,62 +38,64 @@ from lib.tables.locations import locate, locate_to_write
 from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, tables_of
 
-# What a clock can tell beyond hangs on the machine.
+# Whether a longer wait works depends on the machine.
 UP_TO_A_YEAR = Range("above 0 and of at most 31536000 (a year)", lambda value: 0 < value <= 31_536_000)
 
 
 def guard(help: str, limit: float) -> Any:
-    """An option that says how far a night may be from the last good ones."""
+    """An option for how far a run may differ from the last good ones."""
     return option(f"guardrail: {help}", default=limit, within=at_least(0))
 
 
 @dataclass(frozen=True)
 class CategorizeSettings(JobSettings):
     source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
-    target: str = option("table to keep: path or name; _rejected and _runs stand beside it")
+    target: str = option("table to write: path or name; _rejected and _runs are next to it")
     model: str = option("bundle: the folder of a version, or of versions with a `current`")
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("title", "description")
     )
     carry: Names = option("columns to carry over to the target", default=())
-    order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
+    order_by: str | None = option("column whose greatest value marks the newest copy of an id", default=None)
     mode: str = option(
-        "score what is new, or everything, also what stands there already; stream: what is new, and then whatever comes, until it is ended",
+        "score new and changed rows (incremental), or all rows (full); stream: new and changed rows, and then whatever arrives, until the job is ended",
         default="incremental",
         choices=(*MODES, STREAM),
     )
     every: float = option(
         "with --mode stream: seconds from one look at the source to the next, at most a year", default=60.0, within=UP_TO_A_YEAR
     )
-    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
-        "products that the source no longer holds: stay, get missing_since, or go", default="keep", choices=MISSING
+        "products that are no longer in the source: keep them, mark them with missing_since, or delete them",
+        default="keep",
+        choices=MISSING,
     )
     unfamiliar: float | None = option(
-        "share of texts like the labelled ones, such as 0.01, that go to review as the most unlike these (default: none)",
+        "share of the texts like the labelled ones, such as 0.01, that go to review because they are the least like these (default: none)",
         default=None,
     )
     scores: str | None = option(
-        "labels whose probabilities a row keeps: all, none, or top:N for the N most probable "
+        "labels whose probabilities a row stores: all, none, or top:N for the N most probable "
         f"(default: all of up to {MOST_LABELS_OF_ALL} labels, {DEFAULT} of more)",
         default=None,
     )
     dry_run: bool = option(
-        "score and report, labels that would change and guardrails included, but write nothing", default=False
+        "score and report, including labels that would change and guardrails, but write nothing", default=False
     )
     explain: bool = option(
-        "with --dry-run: tell what would be read, scored and written, and how long that may take, without scoring a row",
+        "with --dry-run: report what would be read, scored and written, and how long that may take, without scoring a row",
         default=False,
     )
     verify: bool = option(
-        "afterwards compare the whole table with the whole source, also where there was nothing to do; exit 4 where they part",
+        "afterwards compare the whole table with the whole source, even if there was nothing to do; exit 4 if they differ",
         default=False,
     )
     publish_anyway: str | None = option(
         "publish the run of this id that the guardrails held back, and nothing else", default=None
     )
-    guard_rows: float = guard("change of the rows in since the last good runs, as a share (inf: none)", Limits.rows)
+    guard_rows: float = guard("change of the source's rows since the last good runs, as a share (inf: none)", Limits.rows)
     guard_rejected: float = guard("rise of the share of rejected rows", Limits.rejected)
     guard_review: float = guard("rise of the share `review`", Limits.review)
     guard_drift: float = guard("population stability index of the categories' shares", Limits.drift)
@@ -103,7 +105,9 @@ class CategorizeSettings(JobSettings):
     guard_empty: float = guard("rise of the share of empty texts in a text column", Limits.empty)
     guard_length: float = guard("change of the mean length of a text column's texts, as a share", Limits.length)
     guard_ids: float = guard("share of ids that are new, or gone, since the last good run", Limits.ids)
-    guard_moved: float = guard("share of the products that stay whose category changes under the same model", Limits.moved)
+    guard_moved: float = guard(
+        "share of the products still in the source whose category changes under the same model", Limits.moved
+    )
     guard_category: float = guard(
         "fall of the rows of a category, or of a level above some, that had a hundredth of them or more, as a share",
         Limits.category,
@@ -111,21 +115,21 @@ class CategorizeSettings(JobSettings):
     guard_removed: float = guard("share of the table's rows that --missing delete removes", Limits.removed)
     guard_runs: int = option("good runs whose median the guardrails compare with", default=Limits.runs, within=at_least(1))
     guard_from_rows: int = option(
-        "guardrails compare with good runs of at least so many rows", default=Limits.from_rows, within=at_least(0)
+        "guardrails compare with good runs of at least this many rows", default=Limits.from_rows, within=at_least(0)
     )
     fatal_texts: int = option(
-        "texts at which the engine's compiled code dies that are rejected at most; more end the run",
+        "texts that crash the engine's compiled code: at most this many are rejected, more end the run",
         default=MOST_FATAL,
         within=at_least(0),
     )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
-    format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
+    format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
     preview: int = option("rows to show at the end", default=0, within=at_least(0))
     log_format: str = option(
-        "what is printed: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
+        "format of the output: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
     )
 
     def __post_init__(self) -> None:
@@ -138,11 +142,9 @@ class CategorizeSettings(JobSettings):
         if self.dry_run and self.publish_anyway:
             raise InputError("Expected one of --dry-run, which writes nothing, and --publish-anyway, found both; give one.")
         if self.explain and not self.dry_run:
-            raise InputError("Expected --explain beside --dry-run, found it alone; give both, or leave it out.")
+            raise InputError("Expected --explain with --dry-run, found it alone; give both, or leave it out.")
         if self.verify and (self.dry_run or self.publish_anyway):
-            raise InputError(
-                "Expected --verify with a night that is published, found --dry-run or --publish-anyway; leave it out."
-            )
+            raise InputError("Expected --verify with a run that publishes, found --dry-run or --publish-anyway; leave it out.")
         alone = {
             "--dry-run": self.dry_run,
             "--verify": self.verify,
@@ -151,7 +153,7 @@ class CategorizeSettings(JobSettings):
         }
         if self.mode == STREAM and any(alone.values()):
             raise InputError(
-                f"Expected --mode stream without {', '.join(name for name, given in alone.items() if given)}, which is for a single night; "
+                f"Expected --mode stream without {', '.join(name for name, given in alone.items() if given)}, which is for a single run; "
                 f"leave one of them out."
             )
 
@@ -179,8 +181,8 @@ def main(settings: CategorizeSettings) -> int:
             found = verify(spark, source, tables, bundle, plan, outcome)
             if found.faults:
                 raise GuardrailError(
-                    f"Expected {tables.categorized.given} to be what the source and the bundle give, found {found}; run again with --mode full, "
-                    "and report this unless another hand has changed the table."
+                    f"Expected {tables.categorized.given} to match the source and the bundle, found {found}; run again with --mode full, "
+                    "and report this unless another writer has changed the table."
                 )
             print(json_line("verified", text=str(found)) if speaks_json(settings) else found)
     return GuardrailError.exit_code if outcome.breaches else 0
@@ -218,12 +220,12 @@ def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> So
 
 def _stream(spark: SparkSession, settings: CategorizeSettings, tables: Tables, told: Told) -> NoReturn:
     def resolve() -> Inputs:
-        # What was current when the stream began may be so no more.
+        # What was current when the stream began may no longer be.
         bundle, plan = _model_and_plan(settings)
         return Inputs(_source(spark, settings, plan), tables, bundle, plan)
 
     def tell(outcome: Outcome, tables: Tables) -> None:
-        # The live line stays on the terminal, below what is said.
+        # The live line stays on the terminal, below the report.
         _tell(outcome, tables, settings) if speaks_json(settings) else told.say(outcome_text(outcome, tables))
 
     stream(spark, resolve, settings.every, tell, told)
@@ -237,7 +239,7 @@ def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> Non
     elif outcome.record is None:
         print(json_line("nothing to do", text=outcome_text(outcome, tables)), flush=True)
     else:
-        # What it was run with stands in the first line.
+        # The settings are in the first line already.
         values = {name: value for name, value in outcome.record.values().items() if name != "settings"}
         print(json_line("run", dry_run=outcome.dry_run, breaches=list(outcome.breaches), **values), flush=True)
 

@@ -21,17 +21,17 @@ from lib.tables.target import check_categorized
 
 @dataclass(frozen=True)
 class CorrectSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _corrections stands beside it")
+    target: str = option("the table categorized: path or name; _corrections is next to it")
     corrections: str = option(
-        f"what a person has filled, such as the file of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
-        "category are passed over"
+        f"file that a person has filled in, such as that of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
+        "category are skipped"
     )
     text_columns: Names = option("columns of it with the product's texts, which `train --corrections` learns from", default=())
-    by: str | None = option(f"who corrects, where the file has no {BY} (default: the user of this machine)", default=None)
+    by: str | None = option(f"who corrects, if the file has no {BY} (default: the user of this machine)", default=None)
     withdraw: bool = option("the products of the file get the model's category again", default=False)
-    new_categories: bool = option("take categories too that the table does not know", default=False)
-    format: str | None = option("its format, where the file's name does not tell", default=None, choices=FORMATS)
-    delimiter: str = option("what parts the fields of a CSV file", default=",")
+    new_categories: bool = option("also accept categories that the table does not have", default=False)
+    format: str | None = option("its format, if the file's name does not show it", default=None, choices=FORMATS)
+    delimiter: str = option("separator of the fields of a CSV file", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
 
 
@@ -46,7 +46,7 @@ def main(settings: CorrectSettings) -> int:
         check_unchanged(source)
         found = add_corrections(spark, target, rows, s.new_categories)
     where = corrections_of(target).given
-    print(f"{found.added:,} corrections added to {where}" if found.added else f"nothing to do: {where} says so already")
+    print(f"{found.added:,} corrections added to {where}" if found.added else f"nothing to do: {where} has these already")
     print(f"  {found.standing:,} products are corrected; of these the model gives {found.agree:,} the same category by now")
     if found.gone:
         print(f"  {found.gone:,} of them are no longer in {target.given}")

@@ -36,10 +36,10 @@ class EvaluateSettings(JobSettings):
         "column with the label; several, the top level first, for a bundle whose labels are paths", default=("label",)
     )
     json: str | None = option("file to write the metrics to", default=None)
-    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
-    format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
+    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
+    format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("what parts the fields of a CSV file", default=",")
+    delimiter: str = option("separator of the fields of a CSV file", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
 
 

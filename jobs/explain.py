@@ -3,7 +3,7 @@
 ./spark-submit.sh explain --text "stainless steel kettle, 1.7 litres"
 ./spark-submit.sh explain --source catalog.parquet --id B0042
 
-The log-odds of the category fall by the number shown when the word is taken away; below 0 the word speaks against it.
+The number after a word is how far the log-odds of the category fall without it; below 0 the word speaks against the category.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lib.model.fields import columns_and_markers, marked_text
 from lib.model.text import TextSettings, without_halves
 from lib.settings import JobSettings, Names, at_least, option
 
-# From this very file: under spark-submit every other module comes out of the zip.
+# Relative to this file: under spark-submit every other module comes from the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
 
 
@@ -31,21 +31,21 @@ class ExplainSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
     text: str | None = option("the text", default=None)
     field: str | None = option("the field the text is, for a bundle of several fields (default: the first)", default=None)
-    source: str | None = option("catalogue that holds the row: path or table name", default=None)
+    source: str | None = option("catalogue with the row: path or table name", default=None)
     id: str | None = option("the row's product id", default=None)
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option("text columns, as given to categorize", default=("title", "description"))
-    order_by: str | None = option("column whose greatest value says which copy of an id is the newest", default=None)
+    order_by: str | None = option("column whose greatest value marks the newest copy of an id", default=None)
     format: str | None = option(
-        "the source's format, where its file names do not tell", default=None, choices=("delta", "parquet", "csv", "json")
+        "the source's format, if its file names do not show it", default=None, choices=("delta", "parquet", "csv", "json")
     )
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default="utf-8")
     category: str | None = option("explain this category rather than the one it gets", default=None)
     top: int = option("words to show", default=15, within=at_least(1))
     json: bool = option("print everything as JSON", default=False)
-    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Keep a target's tables healthy: pack small files together, and remove files of versions older than a week or more.
+"""Maintain a target's tables: compact small files, and remove files of versions older than a week or more.
 
 ./spark-submit.sh maintain --target lake/categorized
 """
@@ -18,11 +18,11 @@ from lib.tables.target import tables_of
 
 @dataclass(frozen=True)
 class MaintainSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _rejected, _runs and _held stand beside it")
+    target: str = option("the table categorized: path or name; _rejected, _runs and _held are next to it")
     retain_hours: int = option(
         "keep the files of versions younger than this; readers and rollbacks need them", default=RETAIN_HOURS
     )
-    cluster_by: Names = option("columns by whose values the rows are laid side by side (Z-order)", default=())
+    cluster_by: Names = option("columns by whose values the rows are clustered (Z-order)", default=())
     dry_run: bool = option("count what would be removed, and change nothing", default=False)
 
 

@@ -37,13 +37,13 @@ class PredictSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
     text: str | None = option("the text; without it each line of standard input is one", default=None)
     field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
-    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
 
 
 def main(settings: PredictSettings) -> int:
     if "://" in settings.model:
         raise InputError(
-            f"Expected a bundle on this machine, since predict starts no Spark, found {redacted(settings.model)}; copy it here, or take the job explain."
+            f"Expected a bundle on this machine, since predict starts no Spark, found {redacted(settings.model)}; copy it here, or use the job explain."
         )
     bundle = load_bundle(settings.model)
     engine = checked_engine(settings.engine, bundle)
@@ -57,15 +57,15 @@ def main(settings: PredictSettings) -> int:
 def _lines() -> Iterator[str]:
     if sys.stdin is None:
         raise InputError("Expected texts in --text or on standard input, found it closed; give one.")
-    # Whatever the terminal's encoding: bytes that are no UTF-8 count as unknown characters.
+    # Whatever the terminal's encoding: bytes that are not UTF-8 count as unknown characters.
     lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
     return (line.rstrip("\r\n") for line in lines)
 
 
 def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterator[dict[str, object]]:
-    """Category, confidence, scores, highest first, and unfamiliarity of each text; where labels are paths also their levels.
+    """Category, confidence, scores, highest first, and unfamiliarity of each text; if labels are paths also their levels.
 
-    The category of a text without words is null, and so is the unfamiliarity under a bundle that is older than it.
+    The category of a text without words is null, and so is the unfamiliarity under a bundle of a format that has none.
     """
     texts = iter(texts)
     while several := list(islice(texts, LINES_AT_ONCE)):
@@ -83,7 +83,7 @@ def predictions(texts: Iterable[str], bundle: Bundle, engine: Engine) -> Iterato
 
 
 def _levels(row: Float32s, label: int, bundle: Bundle) -> dict[str, object]:
-    """Of a text's probabilities, float32 [labels], and its label, what the table's columns of the levels tell."""
+    """The values of the table's level columns, from a text's probabilities, float32 [labels], and its label."""
     if bundle.tree is None:
         return {}
     path, place = list(bundle.tree.paths[label]), np.array([label])

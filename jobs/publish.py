@@ -1,4 +1,4 @@
-"""Put the published nights of a table into PostgreSQL, all rows the first time, then what changed; or into a folder of Parquet files with a manifest.
+"""Copy the published rows of a table to PostgreSQL, all rows the first time, then only changes; or to a folder of Parquet files with a manifest.
 
 ./spark-submit.sh publish --target lake/categorized --to postgresql://user@host/database --table catalog.products
 ./spark-submit.sh publish --target lake/categorized --to s3a://exchange/categorized
@@ -34,16 +34,16 @@ class PublishSettings(JobSettings):
         "for files, with a slash in it: Parquet and a manifest.json that names them"
     )
     table: str = option(
-        "the table in the database: SCHEMA.TABLE, made the first time; beside it TABLE_published says what is in it, and TABLE_corrections what "
-        "people have said",
+        "the table in the database: SCHEMA.TABLE, created the first time; next to it TABLE_published records what is in it, and TABLE_corrections "
+        "what people have corrected",
         default=DEFAULT_TABLE,
     )
     reload: bool = option(
-        "publish all rows, and change what differs, also where the warehouse says that it has them", default=False
+        "publish all rows, and change what differs, even if the warehouse reports that it has them", default=False
     )
     verify: bool = option(
-        "afterwards compare every row of the warehouse, or of the files, with the version that it says it holds, also where there was nothing "
-        "to do; exit 4 where they part",
+        "afterwards compare every row of the warehouse, or of the files, with the version that it reports, even if there was nothing "
+        "to do; exit 4 if they differ",
         default=False,
     )
 
@@ -53,7 +53,7 @@ class PublishSettings(JobSettings):
             check_below_root("--to", self.to)
         if self.to_files and self.table != DEFAULT_TABLE:
             raise InputError(
-                f"Expected --table beside a database alone, found {self.table} beside the folder {self.to}; leave it out, or correct --to."
+                f"Expected --table only with a database, found {self.table} with the folder {self.to}; leave it out, or correct --to."
             )
 
     @property
@@ -77,7 +77,7 @@ def _to_files(s: PublishSettings) -> int:
         if s.verify:
             found = verify(one)
             if found.wrong:
-                raise _parted(folder.place.given, found.manifest.delta_version, s.target, found)
+                raise _differs(folder.place.given, found.manifest.delta_version, s.target, found)
             print(found)
     return 0
 
@@ -92,12 +92,12 @@ def _to_postgresql(s: PublishSettings) -> int:
             if s.verify:
                 found = compare(spark, table, connection, name)
                 if found.wrong:
-                    raise _parted(name, found.state.number, s.target, found)
+                    raise _differs(name, found.state.number, s.target, found)
                 print(found)
     return 0
 
 
-def _parted(where: object, version: int, target: str, found: object) -> GuardrailError:
+def _differs(where: object, version: int, target: str, found: object) -> GuardrailError:
     return GuardrailError(
         f"Expected {where} to be version {version} of {target}, found that {found}; publish with --reload, and find out who else writes there."
     )
@@ -109,14 +109,14 @@ def _say(line: str) -> None:
 
 def _text(done: Loaded, target: str, name: object) -> str:
     version = f"version {done.state.number} of {target} (run {done.state.run_id})"
-    people = [] if done.corrections is None else [f"  {name}_corrections holds the {done.corrections:,} corrections that stand"]
+    people = [] if done.corrections is None else [f"  {name}_corrections holds the {done.corrections:,} corrections in force"]
     if done.counts is None:
         nothing = "no other row" if people else "nothing to do"
         return "\n".join([f"{nothing}: {name} holds {version} already, {done.state.rows:,} rows", *people])
     counts = f"{done.counts.inserted:,} inserted, {done.counts.updated:,} updated, {done.counts.deleted:,} deleted"
     lines = [f"{name} holds {version}: {done.state.rows:,} rows", f"  {counts}; {done.how}", *people]
     if done.altered:
-        lines.append(f"  {done.altered:,} rows held U+0000, or bytes that are no UTF-8, for which PostgreSQL has U+FFFD")
+        lines.append(f"  {done.altered:,} rows had U+0000, or bytes that are not UTF-8, which are U+FFFD in PostgreSQL")
     return "\n".join(lines)
 
 
@@ -128,12 +128,10 @@ def _told_of_files(done: Exported, target: str, folder: Folder) -> str:
     lines = [
         f"{folder.place.given} holds {version}: {manifest.rows:,} rows in {len(manifest.files):,} files, manifest {manifest.number}"
     ]
-    people = [] if done.corrections is None else [f"  and the {done.corrections:,} corrections that stand"]
+    people = [] if done.corrections is None else [f"  and the {done.corrections:,} corrections in force"]
     if manifest.changes is None:
-        return "\n".join([*lines, f"  to be loaded whole: {done.how}", *people])
-    counts = (
-        f"{manifest.changes.upserts:,} to put, {manifest.changes.deletes:,} to remove since manifest {manifest.changes.since}"
-    )
+        return "\n".join([*lines, f"  to be loaded in full: {done.how}", *people])
+    counts = f"{manifest.changes.upserts:,} to upsert, {manifest.changes.deletes:,} to delete since manifest {manifest.changes.since}"
     return "\n".join([*lines, f"  {counts}; {done.how}", *people])
 
 

@@ -1,4 +1,4 @@
-"""A bundle and its training into MLflow: a run with parameters, metrics and the evaluation's files, and the bundle as a version of a
+"""Register a bundle and its training in MLflow: a run with parameters, metrics and the evaluation's files, and the bundle as a version of a
 registered model; starts no Spark.
 
 ./spark-submit.sh register --model models/ecommerce --mlflow http://mlflow.example.org:5000

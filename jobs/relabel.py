@@ -1,4 +1,4 @@
-"""Move and merge a model's labels as the taxonomy has changed: a new version of it, without a training.
+"""Move and merge a model's labels after the taxonomy has changed: makes a new version of the model, without training.
 
 ./spark-submit.sh relabel --model models/shop --changes changes.csv
 """
@@ -19,11 +19,11 @@ from training.relabelling import read_changes, relabelled_files, relabelling
 
 @dataclass(frozen=True)
 class RelabelSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`; the new version stands beside it")
+    model: str = option("bundle: the folder of a version, or of versions with a `current`; the new version is put next to it")
     changes: str = option(
         "CSV file with the header old,new: labels, or the beginnings of paths; an old one in several lines is split"
     )
-    promote: bool = option("let `current` name the new version", default=True)
+    promote: bool = option("make `current` name the new version", default=True)
 
 
 def main(settings: RelabelSettings) -> int:
@@ -33,7 +33,7 @@ def main(settings: RelabelSettings) -> int:
     folder = resolve_bundle(settings.model).parent
     if (folder / manifest["version"]).exists():
         raise BundleError(
-            f"Expected a new version in {folder}, found {manifest['version']}, which gives these labels already; use it."
+            f"Expected a new version in {folder}, found {manifest['version']}, which has these labels already; use it."
         )
     with Staging(str(folder.parent), folder.name) as staging:
         write_bundle(staging.folder, manifest, files)
@@ -41,7 +41,7 @@ def main(settings: RelabelSettings) -> int:
     for new, olds in made.merged.items():
         print(f"merged into {new!r}: {', '.join(map(repr, olds))}")
     for label, news in made.split.items():
-        print(f"{label!r} becomes several ({', '.join(map(repr, news))}): it stays until a model is trained that knows them")
+        print(f"{label!r} becomes several ({', '.join(map(repr, news))}): it stays until a model is trained with them")
     before, now = (
         list(thresholds.get("by_level", [])) for thresholds in (bundle.manifest["thresholds"], manifest["thresholds"])
     )
@@ -51,7 +51,7 @@ def main(settings: RelabelSettings) -> int:
     if settings.promote:
         version_before = move_current(str(folder), manifest["version"])
         print(
-            f"{folder}/current says {manifest['version']} (before: {version_before}); the next night gives every row its label, in one commit"
+            f"{folder}/current names {manifest['version']} (before: {version_before}); the next run gives every row its label, in one commit"
         )
     return 0
 

@@ -1,4 +1,4 @@
-"""One row derived anew from what the ledger names, beside what stands: the same, or where they part.
+"""Derive one row again from what the ledger names, and compare it with the row in the table: the same, or where they differ.
 
 ./spark-submit.sh replay --target lake/categorized --id P17
 ./spark-submit.sh replay --target lake/categorized --id P17 --run RUN
@@ -25,12 +25,12 @@ class ReplaySettings(JobSettings):
     target: str = option("the table categorized: path or name")
     id: str = option("the row's product id")
     run: str | None = option(
-        "the night whose row it shall be, as it stood when that was published (default: the row of today, under the run that scored it)",
+        "the run after which the row is taken from the table (default: today's row, under the run that scored it)",
         default=None,
     )
     source: str | None = option("where the source is now, if not where that run found it", default=None)
     model: str | None = option("where the bundle is now, if not where that run found it", default=None)
-    engine: str = option("what runs the model; auto: native where it can", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
     json: bool = option("print everything as JSON, on the last line", default=False)
 
 
@@ -44,8 +44,8 @@ def main(settings: ReplaySettings) -> int:
         return 0
     if found.source_changed:
         raise InputError(
-            f"Expected the source as the run {found.run.run_id} has read it, found it changed ({found.source_changed}); whether the row "
-            "is right cannot be told from it."
+            f"Expected the source as the run {found.run.run_id} read it, found it changed ({found.source_changed}); it does not show "
+            "whether the row is right."
         )
     return GuardrailError.exit_code
 

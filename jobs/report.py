@@ -21,11 +21,11 @@ from lib.settings import JobSettings, option
 @dataclass(frozen=True)
 class ReportSettings(JobSettings):
     target: str | None = option(
-        "the table categorized: path or name; _rejected, _runs and _held stand beside it (default: none)", default=None
+        "the table categorized: path or name; _rejected, _runs and _held are next to it (default: none)", default=None
     )
-    run: str | None = option("the run to tell of: published, held back or rolled back (default: the newest)", default=None)
+    run: str | None = option("the run to report: published, held back or rolled back (default: the newest)", default=None)
     model: str | None = option(
-        "bundle to tell of instead: the folder of a version, or of versions with a `current` (default: none)", default=None
+        "bundle to report instead: the folder of a version, or of versions with a `current` (default: none)", default=None
     )
     output: str = option(
         "local folder to write the pages to: RUN.html and index.html, NAME-VERSION.html and NAME.html", default="reports"
@@ -37,7 +37,7 @@ class ReportSettings(JobSettings):
             both = "none" if self.target is None else "both"
             raise InputError(f"Expected one of --target, for a run, and --model, for a training, found {both}; give one.")
         if self.model is not None and self.run is not None:
-            raise InputError("Expected --run beside --target, found it beside --model; leave it out.")
+            raise InputError("Expected --run with --target, found it with --model; leave it out.")
 
 
 def main(settings: ReportSettings) -> int:

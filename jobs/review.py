@@ -1,4 +1,4 @@
-"""The rows whose correction would teach most, as a file for a person to fill; `correct` takes it back.
+"""Write the rows whose correction would teach most to a file for a person to fill in; `correct` reads it.
 
 ./spark-submit.sh review --target lake/categorized --source catalog.parquet --output review.csv
 """
@@ -39,9 +39,9 @@ class ReviewSettings(JobSettings):
     )
     rows: int = option("rows at most", default=200, within=at_least(1))
     output: str = option("CSV file to write, which is replaced", default="review.csv")
-    format: str | None = option("the source's format, where its file names do not tell", default=None, choices=FORMATS)
+    format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("what parts the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
 
 
@@ -65,15 +65,17 @@ def main(settings: ReviewSettings) -> int:
         check_unchanged(source)
     if rows.empty:
         print(
-            f"nothing to review: {target.given} holds no row in review that is not corrected, with a text in {source.location.given}"
+            f"nothing to review: {target.given} has no row in review that is not corrected, with a text in {source.location.given}"
         )
         return 0
-    # pandas would leave a text with a lone carriage return unquoted, which ends a line for most readers.
+    # pandas would leave a text with a lone carriage return unquoted, and most readers end a line there.
     write_whole(output, rows.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
     if drifts:
-        print(f"drifting since the last good nights: {', '.join(map(str, drifts))}")
-    stood_for = int(rows[SIMILAR].sum())
-    print(f"{len(rows):,} rows written to {s.output}, which stand for {stood_for:,} in review; fill the column {CORRECT}, then")
+        print(f"drifting since the last good runs: {', '.join(map(str, drifts))}")
+    represented = int(rows[SIMILAR].sum())
+    print(
+        f"{len(rows):,} rows written to {s.output}, which represent {represented:,} in review; fill in the column {CORRECT}, then"
+    )
     print(f"  ./spark-submit.sh correct --target {s.target} --corrections {s.output} --text-columns {','.join(columns.text)}")
     return 0
 

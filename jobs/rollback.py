@@ -1,4 +1,4 @@
-"""Go back: a table to the rows of an older version or run, or a model's `current` to an older version.
+"""Roll back a table to the rows of an older version or run, or a model's `current` to an older version.
 
 ./spark-submit.sh rollback --target lake/categorized --to RUN_OR_VERSION
 ./spark-submit.sh rollback --model models/ecommerce --to VERSION
@@ -21,18 +21,18 @@ from lib.tables.target import tables_of
 
 @dataclass(frozen=True)
 class RollbackSettings(JobSettings):
-    to: str = option("of a table: a version of its history, or the id of the run that published it; of a model: a version")
+    to: str = option("for a table: a version in its history, or the id of the run that published it; for a model: a version")
     target: str | None = option("the table categorized: path or name", default=None)
     model: str | None = option("a model's folder of versions, with a `current`", default=None)
 
 
 def main(settings: RollbackSettings) -> int:
     if bool(settings.target) == bool(settings.model):
-        raise InputError("Expected one of --target and --model, found both or none; give one.")
+        raise InputError("Expected one of --target and --model, found both or neither; give one.")
     if settings.model:
         before = move_current(settings.model, settings.to)
         print(
-            f"{settings.model}/current says {settings.to} (before: {before}); the next run scores the rows that another version has made"
+            f"{settings.model}/current names {settings.to} (before: {before}); the next run scores the rows that another version has made"
         )
         return 0
     assert settings.target
@@ -40,7 +40,7 @@ def main(settings: RollbackSettings) -> int:
         tables = tables_of(locate_to_write(spark, settings.target))
         record = rollback(spark, tables, settings.to)
         if record is None:
-            print(f"nothing to do: {settings.target} holds these rows already.")
+            print(f"nothing to do: {settings.target} has these rows already.")
         else:
             made = (
                 f"the rows of source {record.source_version} under {record.model_version}" if record.source else "no run's rows"

@@ -44,56 +44,56 @@ FOLDS = Range("of 0 (none) or at least 2", lambda value: value == 0 or value >= 
 class TrainSettings(JobSettings):
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
     text_columns: Names = option("text columns, joined in this order; put short ones first", default=("text",))
-    mark_fields: bool = option("tell the network which column a word stands in, where there are several", default=True)
+    mark_fields: bool = option("mark for the network which column a word is in, if there are several", default=True)
     label_column: Names = option(
         "column with the label; several, the top level first, for labels that are paths", default=("label",)
     )
     label_separator: str | None = option(
-        "what parts the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
+        "separator of the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
         default=None,
     )
-    taxonomy: str | None = option("file of the paths that labels may be, one a line: any other ends the training", default=None)
+    taxonomy: str | None = option("file of the allowed paths, one a line: any other label ends the training", default=None)
     models: str = option("folder of bundles", default="models")
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
-    format: str | None = option("the labels' format, where file names do not tell", default=None, choices=FORMATS)
+    format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("what parts the fields of a CSV file", default=",")
+    delimiter: str = option("separator of the fields of a CSV file", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
     min_rows_per_label: int = option(
-        "labels of fewer distinct texts are left out, or, where they are paths, learned as the one above them",
+        "labels with fewer distinct texts are left out, or, if they are paths, learned as the one above them",
         default=2,
         within=at_least(1),
     )
     group_column: str | None = option(
         "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
     )
-    max_rows: int = option("labelled rows the driver takes in at most", default=1_000_000, within=at_least(1))
-    max_bytes: int = option("bytes of text the driver takes in at most", default=1 << 30, within=at_least(1))
-    vocabulary: int = option("words in the vocabulary at most", default=20_000, within=at_least(1))
+    max_rows: int = option("most labelled rows that the driver reads", default=1_000_000, within=at_least(1))
+    max_bytes: int = option("most bytes of text that the driver reads", default=1 << 30, within=at_least(1))
+    vocabulary: int = option("most words in the vocabulary", default=20_000, within=at_least(1))
     min_count: int | None = option(
-        "times a word has to occur in the training texts (default: 1 where they are few, else 2)",
+        "times a word has to occur in the training texts (default: 1 if they are few, else 2)",
         default=None,
         within=at_least(1),
     )
     max_tokens: int = option("tokens of a text that are read", default=200, within=at_least(1))
-    pretrain: bool = option("start the embeddings from what words stand beside each other", default=True)
+    pretrain: bool = option("start the embeddings from the co-occurrence of words", default=True)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
     unlabelled_columns: Names = option("their text columns; FIELD=COLUMN as in categorize", default=("title", "description"))
     self_training: bool = option(
-        "also learn from the unlabelled texts that a first model is sure of, under its labels: for a catalogue of other wording "
-        "than the labelled texts; takes twice as long",
+        "also learn from the unlabelled texts that a first model is sure of, under its labels: for a catalogue that is worded differently "
+        "from the labelled texts; takes twice as long",
         default=False,
     )
     vectors: str | None = option(
-        "word vectors that others made, to learn from beside: a local text file of GloVe, fastText or word2vec, plain or gzip",
+        "pretrained word vectors to learn from in addition: a local text file of GloVe, fastText or word2vec, plain or gzip",
         default=None,
     )
     vectors_words: int = option(
-        "words too rare in the training texts that are known by their vector at most", default=20_000, within=at_least(0)
+        "most words too rare in the training texts that are known by their vector alone", default=20_000, within=at_least(0)
     )
     vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
     corrections: str | None = option(
-        "learn from what people have corrected too, in place of the labels of the same texts: the table categorized that was corrected",
+        "also learn from corrections, in place of the labels of the same texts: the table categorized that was corrected",
         default=None,
     )
     corrections_columns: Names = option("the corrections' text columns (default: those of the labels)", default=())
@@ -106,15 +106,15 @@ class TrainSettings(JobSettings):
     units: int = option("units of the LSTM, in each direction", default=16, within=at_least(1))
     bidirectional: bool = option("read texts in both directions", default=True)
     dense: int = option("units of the dense layer", default=64, within=at_least(1))
-    bag: bool = option("sum up words, pairs of words and parts of unknown words beside the LSTM", default=True)
+    bag: bool = option("sum up words, pairs of words and parts of unknown words alongside the LSTM", default=True)
     bag_linear: bool = option(
-        "also fit a linear classifier to the bag's features, where it takes no longer than the rest", default=True
+        "also fit a linear classifier to the bag's features, if it takes no longer than the rest", default=True
     )
     bag_pairs: int = option(
-        "pairs of words that the bag keeps for scoring at most, the most frequent", default=20_000, within=at_least(0)
+        "most pairs of words that the bag keeps for scoring, the most frequent ones", default=20_000, within=at_least(0)
     )
     bag_subwords: int = option(
-        "parts of unknown words that it keeps at most, the most frequent", default=20_000, within=at_least(0)
+        "most parts of unknown words that it keeps, the most frequent ones", default=20_000, within=at_least(0)
     )
     bag_epochs: int | None = option(
         "passes over the texts for the bag (default: the fewer texts, the more)", default=None, within=at_least(1)
@@ -126,12 +126,12 @@ class TrainSettings(JobSettings):
         "fit again on the train and the validation side together, once confidences are calibrated", default=True
     )
     logit_adjustment: float = option(
-        "how much likelier a rare label is made; 0 for the most right rows, more for more rare labels found",
+        "how much likelier a rare label is made; 0 for the most correct rows, more to find more of the rare labels",
         default=0.5,
         within=FROM_0_TO_1,
     )
     search: float = option(
-        "minutes in which other settings are tried first, on folds of the train and the validation side; 0 for none",
+        "minutes to try other settings first, on folds of the train and the validation side; 0 for none",
         default=0.0,
         within=MINUTES,
     )
@@ -144,7 +144,7 @@ class TrainSettings(JobSettings):
     learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3, within=ABOVE_0)
     word_dropout: float = option("share of words hidden while fitting", default=0.3, within=FROM_0_TO_BELOW_1)
     field_dropout: float = option(
-        "share of the texts seen with one of their fields alone while fitting", default=0.4, within=FROM_0_TO_BELOW_1
+        "share of the texts seen with only one of their fields while fitting", default=0.4, within=FROM_0_TO_BELOW_1
     )
     label_smoothing: float = option(
         "probability spread over the other labels while fitting", default=0.05, within=FROM_0_TO_BELOW_1
@@ -166,7 +166,7 @@ class TrainSettings(JobSettings):
         "confidence below which a row gets the status review; also by label: 0.5,Books=0.8", default=("0.5",)
     )
     target_precision: float | None = option(
-        "pick the threshold for review, on the validation side or the folds, above which this share of the rows is right",
+        "pick the threshold for review, on the validation side or the folds, above which this share of the rows is correct",
         default=None,
         within=BETWEEN_0_AND_1,
     )
@@ -177,10 +177,10 @@ class TrainSettings(JobSettings):
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
     seed: int = option("seed of the split, the weights and the order", default=7, within=SEED)
     data_note: str = option("origin and licence of the data, for the model card", default="")
-    limits: Names = option("known limits, for the model card, parted by commas", default=())
+    limits: Names = option("known limits, for the model card, separated by commas", default=())
     tensorboard: str | None = option("folder for TensorBoard's logs", default=None)
     log_format: str = option(
-        "what is printed: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
+        "format of the output: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
     )
 
     def __post_init__(self) -> None:
@@ -188,25 +188,25 @@ class TrainSettings(JobSettings):
         self.review()
         self._check_files()
         if self.label_separator is not None and not self.label_separator.strip():
-            raise InputError("Expected --label-separator with a character to see, such as ' > ', found blanks; correct it.")
+            raise InputError("Expected --label-separator with a visible character, such as ' > ', found blanks; correct it.")
         if self.taxonomy and not self.separator:
             raise InputError(
-                "Expected --label-separator, or several columns in --label-column, with --taxonomy, found neither; say what parts the levels."
+                "Expected --label-separator, or several columns in --label-column, with --taxonomy, found neither; give one of them."
             )
         if self.self_training and not self.unlabelled:
             raise InputError("Expected --unlabelled with --self-training, found none; name the catalogue to learn from.")
         if not self.test_share + self.validation_share < 0.9 or not self.validation_share:
-            raise InputError("Expected --validation-share above 0 and with --test-share together below 0.9; correct them.")
+            raise InputError("Expected --validation-share above 0 and together with --test-share below 0.9; correct them.")
         if not self.test_share and not self.folds:
-            raise InputError("Expected --folds with --test-share 0, found none; without both the model is judged on nothing.")
+            raise InputError("Expected --folds with --test-share 0, found none; without both nothing judges the model.")
         if self.wrong_labels and not (self.baselines or self.folds):
             raise InputError(
-                "Expected --baselines or --folds with --wrong-labels, found neither; labels are doubted by their models."
+                "Expected --baselines or --folds with --wrong-labels, found neither; their models find the wrong labels."
             )
 
     def _check_files(self) -> None:
         if self.wrong_labels and not Path(self.wrong_labels).absolute().parent.is_dir():
-            raise InputError(f"Expected --wrong-labels in a folder that is there, found {self.wrong_labels}; correct it.")
+            raise InputError(f"Expected --wrong-labels in an existing folder, found {self.wrong_labels}; correct it.")
         if self.vectors and not Path(self.vectors).is_file():
             raise InputError(f"Expected a file of word vectors at {self.vectors}, found none; correct --vectors.")
 
@@ -231,7 +231,7 @@ class TrainSettings(JobSettings):
 
     @property
     def separator(self) -> str | None:
-        """What parts the levels of a label; None where labels are no paths."""
+        """The separator of a label's levels; None if labels are not paths."""
         return self.label_separator or (SEPARATOR if len(self.label_column) > 1 else None)
 
     @property
@@ -281,7 +281,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
 
 
 def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
-    """The labelled texts, the unlabelled ones, and those of another origin, of which the last two may not be asked for."""
+    """The labelled texts, the unlabelled ones, and those of another origin; the last two are None if they are not requested."""
     from training.dataset import Limits, read_corrected_texts, read_elsewhere, read_labelled_texts, read_unlabelled_texts
     from training.taxonomy import read_taxonomy
 

@@ -26,13 +26,13 @@ from lib.warehouse.views.rest import tables_for
 
 @dataclass(frozen=True)
 class ViewsSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _runs and _corrections stand beside it")
+    target: str = option("the table categorized: path or name; _runs and _corrections are next to it")
     schema: str | None = option("schema of the views (default: that of the target; a path has none)", default=None)
     since: str | None = option(
-        "run or version that moves are told from (default: the version before the newest run)", default=None
+        "run or version since which moves are shown (default: the version before the newest run)", default=None
     )
     dialect: str | None = option(
-        "print the statements for this engine, instead of making the views in Spark's catalogue",
+        "print the statements for this engine, instead of creating the views in Spark's catalogue",
         default=None,
         choices=tuple(DIALECTS),
     )
@@ -43,11 +43,11 @@ class ViewsSettings(JobSettings):
         super().__post_init__()
         lone = [name for name, value in (("--output", self.output), ("--known-as", self.known_as)) if value is not None]
         if lone and self.dialect is None:
-            raise InputError(f"Expected {lone[0]} beside --dialect alone, found it without; give --dialect, or leave it out.")
+            raise InputError(f"Expected {lone[0]} only with --dialect, found it without; give --dialect, or leave it out.")
 
     @property
     def answers_only(self) -> bool:
-        """Whether the screen is for statements alone."""
+        """Whether the screen shows only the statements."""
         return self.dialect is not None and self.output is None
 
 
@@ -82,16 +82,16 @@ def _make(spark: SparkSession, target: Location, s: ViewsSettings) -> None:
 
 
 def _notes(tables: Tables) -> list[str]:
-    notes = [f"moves are told since version {tables.since}, so make the views again behind each night"]
+    notes = [f"moves are shown since version {tables.since}, so create the views again after each run"]
     if tables.corrections is None:
-        notes.append("nobody has corrected a product yet: make them again behind the first `correct`")
+        notes.append("nobody has corrected a product yet: create them again after the first `correct`")
     notes += [f"the carried column {name} is left out of products, which has one of that name" for name in tables.left_out]
     return notes
 
 
 def _prefix(target: Location, schema: str | None) -> str:
-    """What stands before `_products`: the table's own name, in the schema if there is one. Spark's catalogue takes letters, digits and
-    underscores alone, so other signs of a folder's name become underscores, for all engines alike."""
+    """The part before `_products`: the table's own name, in the schema if there is one. Spark's catalogue accepts only letters, digits
+    and underscores, so other characters of a folder's name become underscores, for all engines."""
     name = target.uri.rstrip("/").rpartition("/")[2] if target.is_path else target.uri.rpartition(".")[2]
     return ".".join(filter(None, [schema, re.sub(r"[^A-Za-z0-9_]", "_", name)]))
 

@@ -1,4 +1,4 @@
-"""What stands in for an Arrow UDF on a Spark that has none. A module of its own, since pandas takes a while to import."""
+"""The substitute for an Arrow UDF on a Spark that has none. A separate module, since pandas takes a while to import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def batches_udf_by_pandas(
         return map(_to_pandas, score(map(_texts_of, batches)))
 
     functions: Any = F
-    # As text the type says of no column that it is never null, which a column of pandas does not say either.
+    # As text the type declares no column as not nullable, and neither does a pandas column.
     by_pandas = functions.pandas_udf(through_pandas, returns.simpleString())
     # As bytes: a text need not be decoded for pandas and encoded again, and need not be one that Python can decode.
     return lambda texts: by_pandas(texts.cast("binary"))
@@ -33,7 +33,7 @@ def _texts_of(values: pd.Series) -> pa.Array:
 
 
 def _to_pandas(structs: pa.StructArray) -> pd.DataFrame:
-    """The columns of structs. Numbers stay as they are, in Arrow: in pandas those that are not there would be no numbers (NaN)."""
+    """The columns of structs. Numbers stay in Arrow: in pandas missing ones would become NaN."""
     return pa.Table.from_batches([pa.RecordBatch.from_struct_array(structs)]).to_pandas(
         types_mapper=lambda kind: None if pa.types.is_list(kind) else pd.ArrowDtype(kind)
     )

@@ -1,4 +1,4 @@
-"""What the Spark of this process offers, and Delta's classes behind it: on older ones the same by another way."""
+"""Features of this process's Spark, and of Delta's classes; on older versions the same result in another way."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pyspark.sql.types import DataType, StructType
 from lib.pairs.supported import PYSPARK, line_of
 
 SPARK = tuple(int(number) for number in line_of(PYSPARK).split("."))
-# A UDF that is given Arrow's own arrays.
+# A UDF that receives Arrow arrays.
 ARROW_UDF = SPARK >= (4, 1)
-# A frame from a table of Arrow.
+# A frame from an Arrow table.
 ARROW_FRAMES = SPARK >= (4, 0)
-# `is_valid_utf8` and its like; trims of other characters than blanks; `Column.try_cast`.
+# `is_valid_utf8` and similar functions; trims of characters other than blanks; `Column.try_cast`.
 UTF8_FUNCTIONS = TRIMS_OTHERS = TRY_CAST = SPARK >= (4, 0)
-# Numbers in JSON are read as texts in their own spelling (1.10); before only whole ones.
+# Numbers in JSON are read as texts exactly as written (1.10); before 4.0 only whole ones.
 EXACT_JSON = SPARK >= (4, 0)
-# Scala 2.13, whose sequences can be added to.
+# Scala 2.13, whose sequences have appendedAll.
 SCALA_2_13 = SPARK >= (4, 0)
 # Delta 4.4, whose classes take more arguments than those before.
 DELTA_4_4 = SPARK >= (4, 1)
@@ -32,7 +32,7 @@ ArrowBatches = Callable[[Iterator[pa.Array]], Iterator[pa.Array]]
 
 
 def batches_udf(score: ArrowBatches, returns: StructType) -> Callable[[Column], Column]:
-    """A UDF of one column of texts: `score` is given them batch by batch, and gives as many structs of the type `returns`."""
+    """A UDF of one column of texts: `score` gets them batch by batch, and returns as many structs of the type `returns`."""
     if ARROW_UDF:
         from pyspark.sql.pandas.functions import arrow_udf
 
@@ -45,7 +45,7 @@ def batches_udf(score: ArrowBatches, returns: StructType) -> Callable[[Column], 
 
 
 def frame_of(spark: SparkSession, table: pa.Table, schema: StructType | None = None) -> DataFrame:
-    """A table of Arrow as a frame, in its own types or in those of `schema`."""
+    """An Arrow table as a frame, in its own types or in those of `schema`."""
     if ARROW_FRAMES:
         return spark.createDataFrame(table, schema)
     from pyspark.sql.pandas.types import from_arrow_schema
@@ -56,7 +56,7 @@ def frame_of(spark: SparkSession, table: pa.Table, schema: StructType | None = N
 
 def is_utf8(value: Column) -> Column:
     """Whether the bytes of a text are UTF-8."""
-    # What is not becomes other bytes on the way.
+    # Decoding and encoding changes bytes that are not UTF-8.
     return F.is_valid_utf8(value) if UTF8_FUNCTIONS else F.encode(in_utf8(value), "UTF-8") == value.cast("binary")
 
 
@@ -66,12 +66,12 @@ def in_utf8(text: Column) -> Column:
 
 
 def without_trailing(text: Column, character: str) -> Column:
-    """The text without these at its end."""
+    """The text without this character at its end."""
     return F.rtrim(text, F.lit(character)) if TRIMS_OTHERS else F.regexp_replace(text, f"{re.escape(character)}+\\z", "")
 
 
 def tried_cast(value: Column, kind: DataType | str) -> Column:
-    """A cast that is null for what is no value of the type."""
+    """A cast that is null for anything that is not a value of the type."""
     if TRY_CAST:
         return value.try_cast(kind)
     java: Any = value._jc
@@ -96,17 +96,17 @@ def snapshot_at(log: Any, version: int, none: Any) -> Any:
 
 
 def write_command(kind: Any, *arguments: Any) -> Any:
-    """Delta's WriteIntoDelta (`kind`) with its eight arguments that all versions have."""
+    """Delta's WriteIntoDelta (`kind`) with the eight arguments that all versions have."""
     return kind(*arguments, False) if DELTA_4_4 else kind(*arguments)
 
 
 def write_operation(kind: Any, mode: Any, none: Any) -> Any:
-    """Delta's operation Write, of which nothing is told but its mode."""
+    """Delta's operation Write, with its mode and no other detail."""
     return kind(mode, *[none] * (8 if DELTA_4_4 else 3))
 
 
 def joined(one: Any, other: Any) -> Any:
-    """Two of Scala's sequences (py4j), one behind the other."""
+    """Two Scala sequences (py4j), one after the other."""
     if SCALA_2_13:
         return one.appendedAll(other)
     listed = getattr(_jvm(), "java.util.ArrayList")()

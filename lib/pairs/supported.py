@@ -1,4 +1,4 @@
-"""Which versions of Spark and Delta the jobs run on, and whether these are such."""
+"""The versions of Spark and Delta that the jobs run on, and a check of the present ones."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lib.errors import InputError
 
 # The version of PySpark in this process.
 PYSPARK = pyspark.__version__
-# Spark's version, and the one of Delta that goes with it: the tests run on these (scripts/matrix.sh), newest first. Commits on what was
-# read are made by Delta's own classes, which differ from one version to the next.
+# Spark's version, and the version of Delta that belongs to it: the tests run on these (scripts/matrix.sh), newest first. Delta's own
+# classes make the commits on a version that was read, and they differ from one version to the next.
 PAIRS = {"4.1": "4.4", "4.0": "4.0", "3.5": "3.3"}
 
 
 def line_of(version: str) -> str:
-    """The first two numbers of a version, which tell what it offers; the whole text where it does not begin with two."""
+    """The first two numbers of a version, which decide what it offers; the whole text if it does not begin with two numbers."""
     found = re.match(r"\d+\.\d+", version)
     return found[0] if found else version
 
 
 def check_pair(spark: SparkSession) -> None:
-    """As `check_versions`, of a session."""
+    """As `check_versions`, for a session."""
     check_versions(PYSPARK, str(spark.version), _delta_version(spark))
 
 
@@ -32,10 +32,10 @@ def check_versions(python: str, jvm: str, delta: str | None) -> None:
     """Refuse versions that the jobs were not tested on, and a PySpark of another version than the Spark that it drives.
 
     Args:
-        python: of PySpark, where the driver runs; jvm: of the Spark behind it; delta: of the Delta in that, None where there is none,
-            which whoever needs a table finds out.
+        python: of PySpark on the driver; jvm: of the Spark that it drives; delta: of Delta in that Spark, None if there is none,
+            which fails later if a table is needed.
     Raises:
-        InputError: tells the pairs that there are, and what was found.
+        InputError: names the supported pairs, and what was found.
     """
     wanted = PAIRS.get(line_of(jvm))
     if line_of(python) == line_of(jvm) and wanted is not None and (delta is None or line_of(delta) == wanted):

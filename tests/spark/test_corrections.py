@@ -132,7 +132,7 @@ def test_what_is_said_last_counts_whatever_the_clocks_say(spark, lake, capsys) -
     assert [row["category"] for row in standing(spark, locate(spark, str(lake))).collect()] == ["Electronics"]
     capsys.readouterr()
     assert correct(lake, {"product_id": ["k1"], "correct_category": ["Electronics"]}) == 0
-    assert "says so already" in capsys.readouterr().out
+    assert "has these already" in capsys.readouterr().out
 
 
 def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_changed(spark, lake, tmp_path, capsys) -> None:

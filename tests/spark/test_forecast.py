@@ -48,7 +48,7 @@ def test_before_the_first_night_nothing_is_made(tmp_path, capsys) -> None:
 
 def test_it_is_told_of_a_dry_run_only(tmp_path, capsys) -> None:
     assert run(write_source(tmp_path / "first.parquet", FIRST), tmp_path / "lake", "--explain") == 2
-    assert "Expected --explain beside --dry-run" in capsys.readouterr().err
+    assert "Expected --explain with --dry-run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

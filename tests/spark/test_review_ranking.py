@@ -73,7 +73,7 @@ def test_a_drifting_category_is_asked_for_first(spark, tmp_path, capsys) -> None
     capsys.readouterr()
     moved = queue(tmp_path)
     told = f"Books rose from {before['Books']:.1%} to {now['Books']:.1%} of the rows"
-    assert f"drifting since the last good nights: {told}" in capsys.readouterr().out
+    assert f"drifting since the last good runs: {told}" in capsys.readouterr().out
     fell = [name for name in before if name != "Books" and f"{name} fell" in " ".join(moved["asked_because"])]
     weights = {name: min(max(before[name] / now[name], 0.25), 4) for name in ("Books", *fell)}
     assert_ranked(moved, by_hand(in_review(spark, tmp_path, every), weights))

@@ -65,5 +65,5 @@ def test_current_goes_back(tiny, tmp_path, capsys) -> None:
     (tmp_path / "models" / "current").write_text("newer\n")
     assert rollback("--model", tmp_path / "models", "--to", version) == 0
     assert (tmp_path / "models" / "current").read_text() == f"{version}\n"
-    assert f"current says {version} (before: newer)" in capsys.readouterr().out
+    assert f"current names {version} (before: newer)" in capsys.readouterr().out
     assert rollback("--model", tmp_path / "models", "--to", "gone") == 3

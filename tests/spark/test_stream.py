@@ -236,7 +236,7 @@ def test_a_view_cannot_be_streamed(spark, streamed, tmp_path, capsys) -> None:
 @pytest.mark.parametrize("option", [["--dry-run"], ["--verify"], ["--preview", "3"], ["--publish-anyway", "a-run"]])
 def test_what_is_for_a_single_night_is_refused(tmp_path, capsys, option) -> None:
     assert run(tmp_path / "in", tmp_path / "lake", "--mode", "stream", *option) == 2
-    assert f"Expected --mode stream without {option[0]}, which is for a single night" in capsys.readouterr().err
+    assert f"Expected --mode stream without {option[0]}, which is for a single run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("every", ["1e10", "31536001", "inf", "0", "-5"])

@@ -209,7 +209,7 @@ def test_train_from_levels_in_columns_against_a_taxonomy(tmp_path, capsys) -> No
             ("--taxonomy", "TREE"),
             "Expected --label-separator, or several columns in --label-column, with --taxonomy, found neither",
         ),
-        (("--label-separator", "  "), "Expected --label-separator with a character to see"),
+        (("--label-separator", "  "), "Expected --label-separator with a visible character"),
         (("--label-column", "top,label", "--label-separator", "&"), "Expected names of levels without '&' in top, label of"),
         (("--label-column", "top,nothing"), "Expected the column nothing in"),
     ],

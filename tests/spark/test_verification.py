@@ -114,4 +114,4 @@ def test_it_belongs_to_a_night(tmp_path: Path, capsys) -> None:
     source = write_source(tmp_path / "in.parquet", FIRST)
     for other in (("--dry-run",), ("--publish-anyway", "x")):
         assert run(source, tmp_path / "lake", "--verify", *other) == 2
-        assert "Expected --verify with a night that is published" in capsys.readouterr().err
+        assert "Expected --verify with a run that publishes" in capsys.readouterr().err

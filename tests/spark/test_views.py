@@ -130,7 +130,7 @@ def test_a_confidence_on_an_edge(spark, schema, target) -> None:
 def test_corrections_taken_back_and_moves_since_a_run(spark, schema, target, tmp_path, capsys) -> None:
     first = ledger(spark, target)[0][0]
     assert views("--target", target, "--schema", schema) == 0
-    assert "make them again behind the first `correct`" in capsys.readouterr().out
+    assert "create them again after the first `correct`" in capsys.readouterr().out
     assert not any(row["is_corrected"] for row in rows(spark, "products"))
     correct(target, {"1": "Toys", "3": "Toys"})
     correct(target, {"3": None})
@@ -217,8 +217,8 @@ def test_tables_of_older_versions_and_names_of_ours(spark, schema, target, capsy
         (("--schema", "nowhere"), "Expected a schema nowhere in the catalogue, found none"),
         ((), "Expected --schema for the views of"),
         (("--schema", "analytics", "--since", "yesterday"), "found versions 0 to 2 and "),
-        (("--output", "views.sql"), "Expected --output beside --dialect alone"),
-        (("--known-as", "a.b"), "Expected --known-as beside --dialect alone"),
+        (("--output", "views.sql"), "Expected --output only with --dialect"),
+        (("--known-as", "a.b"), "Expected --known-as only with --dialect"),
         (("--dialect", "trino"), "Expected --known-as for Trino"),
         (("--dialect", "oracle"), "invalid choice: 'oracle'"),
         (("--dialect", "spark", "--output", "-"), "Expected a file in --output, found '-'"),

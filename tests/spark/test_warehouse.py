@@ -219,7 +219,7 @@ def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish(lake, database) == 0
     assert "no other row: catalog.products holds version" in (out := capsys.readouterr().out)
-    assert "catalog.products_corrections holds the 2 corrections that stand" in out
+    assert "catalog.products_corrections holds the 2 corrections in force" in out
     assert said() == [("1", "Books", "ann"), ("3", "Books", "ann")]
     assert publish(lake, database) == 0
     assert "nothing to do: catalog.products holds" in capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:
     assert "it lacks 1 correction (such as '3')" in said
     assert "it holds beyond it 1 correction (such as '4')" in said
     assert publish(lake, database, "--verify", "--reload") == 0
-    assert "products_corrections holds the 2 corrections that stand" in capsys.readouterr().out
+    assert "products_corrections holds the 2 corrections in force" in capsys.readouterr().out
 
 
 def test_corrections_of_another_hand_are_left_alone(lake, database, capsys) -> None:

@@ -200,7 +200,7 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert publish_to_files(lake, folder, "--verify") == 4
     assert f"{first['path']} is gone" in capsys.readouterr().err
     assert publish_to_files(lake, folder, "--verify", "--reload") == 0
-    assert "to be loaded whole: all rows, since --reload asks for it" in capsys.readouterr().out
+    assert "to be loaded in full: all rows, since --reload asks for it" in capsys.readouterr().out
     # Rows that are others, under a manifest that fits its files.
     other = tmp_path / "other"
     assert run(tmp_path / "second.parquet", other) == 0
@@ -273,7 +273,7 @@ def test_what_people_say_is_published_beside_the_rows(spark, lake, tmp_path, cap
     assert publish_to_files(lake, folder, "--verify") == 0
     out = capsys.readouterr().out
     assert "since only what people say has changed" in out
-    assert "and the 2 corrections that stand" in out
+    assert "and the 2 corrections in force" in out
     assert "and 2 corrections as people gave them" in out
     assert said_in(folder) == {"1": ("Books", "ann"), "3": ("Books", "ann")}
     assert manifest_in(folder)["entries"] == first["entries"]
@@ -333,7 +333,7 @@ def test_a_manifest_of_an_older_version_is_followed(lake, tmp_path, capsys) -> N
     for path in (folder / "manifest.json", folder / "manifests" / f"{1:020d}.json"):
         path.write_text(json.dumps(older, ensure_ascii=False, indent=1) + "\n")
     assert publish_to_files(lake, folder, "--verify") == 0
-    assert "and the 0 corrections that stand" in capsys.readouterr().out
+    assert "and the 0 corrections in force" in capsys.readouterr().out
     assert manifest_in(folder)["entries"] == older["entries"]
     assert manifest_in(folder)["corrections"]["version"] == "none"
 
@@ -355,7 +355,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
 @pytest.mark.parametrize(
     ("to", "more", "because"),
     [
-        ("{folder}", ("--table", "catalog.products"), "Expected --table beside a database alone, found catalog.products"),
+        ("{folder}", ("--table", "catalog.products"), "Expected --table only with a database, found catalog.products"),
         ("{lake}", (), "where the files of a Delta table lie"),
         ("{lake}/export", (), "where the files of a Delta table lie"),
         ("{lake}_runs", (), "where the files of a Delta table lie"),

@@ -86,7 +86,7 @@ def test_what_postgresql_cannot_hold(spark, typed, database, capsys) -> None:
     spark.sql(f"UPDATE delta.`{typed}` SET empty = {odd}, tags = array({odd}, 'x\\\\u0000', '\\\\') WHERE product_id = '2'")
     spark.sql(f"UPDATE delta.`{typed}` SET empty = cast(X'61ff' AS string) WHERE product_id = '3'")
     assert publish(typed, database, "--verify") == 0
-    assert "2 rows held U+0000, or bytes that are no UTF-8" in capsys.readouterr().out
+    assert "2 rows had U+0000, or bytes that are not UTF-8" in capsys.readouterr().out
     assert ask(database, f"SELECT empty, tags FROM {TABLE} WHERE product_id IN ('2', '3') ORDER BY product_id") == [
         ("a\ufffdb", ["a\ufffdb", "x\\u0000", "\\"]),
         ("a\ufffd", None),

@@ -132,7 +132,7 @@ def test_a_name_that_leads_elsewhere(tmp_path: Path, monkeypatch, shipped: Bundl
     [
         ([], "Expected one of --target, for a run, and --model, for a training, found none; give one."),
         (["--target", "a", "--model", "b"], "found both; give one."),
-        (["--model", "b", "--run", "c"], "Expected --run beside --target, found it beside --model; leave it out."),
+        (["--model", "b", "--run", "c"], "Expected --run with --target, found it with --model; leave it out."),
     ],
 )
 def test_wrong_use(capsys, arguments: list[str], message: str) -> None:
