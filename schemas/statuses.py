@@ -1,6 +1,6 @@
-"""What a row is called after scoring, and why. Apart from the tables, since whoever scores without Spark says the same."""
+"""The status of a row after scoring, and its reason. Separate from the tables, since code that scores without Spark uses them too."""
 
-# Columns that are null, or not there without Spark, where the model's labels are no paths.
+# Columns that are null, or missing without Spark, if the model's labels are not paths.
 OF_LEVELS = ("category_path", "level_confidence", "published_path")
 
 CATEGORIZED_STATUS = "categorized"

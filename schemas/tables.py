@@ -1,4 +1,4 @@
-"""The output tables: `categorized`, `rejected`, `runs`, and `corrections`, which people fill. docs/tables.md tells a reader what they mean."""
+"""The output tables: `categorized`, `rejected`, `runs`, and `corrections`, which people fill. docs/tables.md describes them for readers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-# Under their home's name as well as under this one.
+# Importable from this module too.
 from schemas.statuses import CATEGORIZED_STATUS as CATEGORIZED_STATUS
 from schemas.statuses import LOW_CONFIDENCE as LOW_CONFIDENCE
 from schemas.statuses import NO_TEXT as NO_TEXT
@@ -27,7 +27,7 @@ from schemas.statuses import REVIEW as REVIEW
 from schemas.statuses import UNCLASSIFIABLE as UNCLASSIFIABLE
 from schemas.statuses import UNFAMILIAR as UNFAMILIAR
 
-# In the matrix of changed labels, for rows that have none.
+# In the matrix of changed labels, for rows without a category.
 NO_CATEGORY = "(none)"
 
 NO_ID = "no id"
@@ -57,11 +57,11 @@ CATEGORIZED = StructType(
         StructField("published_path", ArrayType(StringType())),
     ]
 )
-# Columns that tables of older versions lack until their next run.
+# Columns that tables of older releases lack until their next run.
 ADDED_TO_CATEGORIZED = frozenset({"missing_since", "unfamiliarity", *OF_LEVELS})
 
 
-# What the tables themselves say of their columns, to DESCRIBE and to catalogue browsers; docs/tables.md says more.
+# The column comments of the tables, for DESCRIBE and catalogue browsers; docs/tables.md has more details.
 COMMENTS: Mapping[str, str] = {
     "product_id": "id of the product in the source, as text",
     "category": "label with the highest probability; null if unclassifiable",
@@ -75,14 +75,14 @@ COMMENTS: Mapping[str, str] = {
     "model_version": "NAME/VERSION of the bundle that scored",
     "run_id": "the run that wrote the row; key into the table of runs",
     "scored_at": "when the row was scored, UTC",
-    "missing_since": "since when the source lacks the product, UTC; null while it is there",
+    "missing_since": "since when the product has been missing from the source, UTC; null while it is there",
     "unfamiliarity": "0 to 1: share of texts like the labelled ones that are less unlike the training texts",
-    "category_path": "levels of the category, top first; null where the model's labels are no paths",
+    "category_path": "levels of the category, top first; null if the model's labels are not paths",
     "level_confidence": "probability of each level of the category, 0 to 1; never below that of the level under it",
-    "published_path": "levels of the category down to the last one that is sure enough; empty where none is",
+    "published_path": "levels of the category down to the last one that is sure enough; empty if none is",
     "corrected_by": "who corrected the product",
     "corrected_at": "when the correction was added, UTC",
-    "why": "what the person said of it",
+    "why": "the person's reason for the correction",
     "model_category": "the category that the model gave the product when it was corrected",
     "model_confidence": "the confidence of that category, 0 to 1",
     "texts": "the product's texts by column, as the person saw them",
@@ -93,18 +93,18 @@ COMMENTS: Mapping[str, str] = {
     "source": "where the rows came from",
     "source_version": "version of the source that was read",
     "mode": "incremental, full or rollback",
-    "engine": "what ran the model",
+    "engine": "engine that ran the model",
     "rows_in": "rows of the source = scored + unchanged + rejected",
     "rows_scored": "rows that the model scored in this run",
-    "rows_unchanged": "rows that stand as they were scored before",
+    "rows_unchanged": "rows that keep the result of an earlier run",
     "rows_rejected": "rows without a usable id, and older copies",
     "rows_review": "scored rows with the status review",
     "rows_unclassifiable": "scored rows with the status unclassifiable",
     "category_shares": "share of each category among the source's rows that have one, 0 to 1",
     "mean_confidence": "mean confidence of the source's rows that have a category: their estimated accuracy, 0 to 1",
-    "out_of_vocabulary_share": "share of the tokens scored that the model does not know, 0 to 1",
+    "out_of_vocabulary_share": "share of the scored tokens that the model does not know, 0 to 1",
     "drift": "population stability index of the categories' shares against the last good runs",
-    "rows_missing": "products of the table that the source no longer holds",
+    "rows_missing": "products of the table that are no longer in the source",
     "review_share": "share of the source's rows with the status review, 0 to 1",
     "label_changes": "rows by the label of the model before and the new one",
     "held_because": "what the guardrails found",
@@ -117,7 +117,7 @@ COMMENTS: Mapping[str, str] = {
 
 
 def commented(schema: StructType) -> StructType:
-    """The schema with the COMMENTS on the columns of ours, as Delta keeps them."""
+    """The schema with the COMMENTS on our columns, in the form in which Delta stores them."""
     return StructType(
         [
             StructField(f.name, f.dataType, f.nullable, {"comment": COMMENTS[f.name]} if f.name in COMMENTS else {})
@@ -126,8 +126,8 @@ def commented(schema: StructType) -> StructType:
     )
 
 
-def columns_anew(rows: StructType, table: StructType) -> StructType | None:
-    """The table's columns where rows lack some, or have others of their name; None where they only add to them."""
+def replacement_columns(rows: StructType, table: StructType) -> StructType | None:
+    """The table's new columns if rows lack some, or have some with another type; None if they only add to them."""
     there = {field.name.lower(): field for field in table.fields}
     fields = []
     for field in commented(rows).fields:
@@ -139,11 +139,11 @@ def columns_anew(rows: StructType, table: StructType) -> StructType | None:
 
 
 def categorized_schema(carried: Sequence[StructField]) -> StructType:
-    """`categorized` with the carried columns behind its own."""
+    """`categorized` with the carried columns after its own."""
     return StructType([*CATEGORIZED.fields, *[StructField(field.name, field.dataType) for field in carried]])
 
 
-# Checked by every Delta writer, ours or another's. They raise the writer version to 3; readers are not affected.
+# Every Delta writer checks these, not only ours. They raise the writer version to 3; readers are not affected.
 CATEGORIZED_CONSTRAINTS: Mapping[str, str] = {
     "known_status": f"status IN ('{CATEGORIZED_STATUS}', '{REVIEW}', '{UNCLASSIFIABLE}')",
     "category_or_reason": f"(status = '{UNCLASSIFIABLE}') = (category IS NULL) AND (status = '{CATEGORIZED_STATUS}') = (reason IS NULL)",
@@ -160,7 +160,7 @@ REJECTED = StructType(
     ]
 )
 
-# What people say of products; the newest of a product counts. `category` is null where it takes the earlier ones back.
+# People's corrections of products; the newest of a product counts. `category` is null where it withdraws the earlier ones.
 CORRECTIONS = StructType(
     [
         StructField("product_id", StringType(), nullable=False),
@@ -176,7 +176,7 @@ CORRECTIONS = StructType(
     ]
 )
 
-# What a warehouse gets of them: the texts of a product are for training.
+# The columns that a warehouse gets; the texts of a product are only for training.
 PUBLISHED_CORRECTIONS = StructType([field for field in CORRECTIONS if field.name != "texts"])
 
 RUNS = StructType(
@@ -216,13 +216,13 @@ ADDED_TO_RUNS = frozenset(
     {"seconds", "rows_missing", "review_share", "label_changes", "held_because", "estimated_precision", "guarded"}
 )
 
-# What `runs.status` says.
+# Values of `runs.status`.
 PUBLISHED = "published"
 HELD = "held"
 ROLLED_BACK = "rolled back"
 
-# What the scoring UDF returns for a text. `label` is -1 and all but the tokens null, where the text has no words. scores: of the
-# labels in `scored`; of all labels, in their order, where that is null. level_confidence: null too, where labels are no paths.
+# The scoring UDF's result for a text. If the text has no words, `label` is -1 and all but the tokens are null. scores: of the
+# labels in `scored`; of all labels, in their order, if that is null. level_confidence: also null if labels are not paths.
 SCORE = StructType(
     [
         StructField("label", IntegerType(), nullable=False),

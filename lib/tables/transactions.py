@@ -16,7 +16,7 @@ from lib.pairs.offered import joined, snapshot_at, write_command, write_operatio
 from lib.session import setting
 from lib.tables.commits import APPLICATION
 from lib.tables.locations import PYTHON_UTILS, Location, delta_log, is_on, java_class, no_option
-from schemas.tables import columns_anew
+from schemas.tables import replacement_columns
 
 METRICS = "spark.databricks.delta.history.metricsEnabled"
 # On a fast machine this takes a second to write; more tasks would only make small files.
@@ -121,7 +121,7 @@ def overwrite_version(rows: DataFrame, target: Location, version: int, number: i
         number: of the transaction, in the sequence that our commits share.
     """
     begun = Transaction(rows.sparkSession, target, version)
-    columns = columns_anew(rows.schema, begun.columns)
+    columns = replacement_columns(rows.schema, begun.columns)
     if columns is not None:
         # Not by Delta's overwriteSchema, which also removes the columns' constraints and comments.
         old = begun.snapshot.metadata()

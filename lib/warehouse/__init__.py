@@ -1,1 +1,1 @@
-"""A version of the table `categorized` into PostgreSQL or into files: all rows once, then what changed."""
+"""Publishes a version of the table `categorized` to PostgreSQL or to files: all rows once, then only changes."""

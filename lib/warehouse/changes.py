@@ -14,7 +14,7 @@ from lib.tables.feeds import rows_apart
 from lib.tables.locations import Location, change_feed, rows_at
 from lib.warehouse.columns import ID
 
-# Behind the table's columns: what happens to a row, and in the order of which numbers.
+# After the table's columns: what happens to a row, and the numbers that order these operations.
 OPERATION, ORDER = "_warehouse_operation", "_warehouse_order"
 PUT, REMOVE = "put", "del"
 
@@ -25,7 +25,7 @@ def all_rows(spark: SparkSession, table: Location, version: int) -> DataFrame:
 
 
 def changes(spark: SparkSession, table: Location, since: int, version: int) -> tuple[DataFrame, str]:
-    """Rows to put and ids to remove, and where they are known from. A row may come several times; the greatest ORDER, and in it PUT, counts.
+    """Rows to put and ids to remove, and their origin. A row may come several times; the greatest ORDER, and in it PUT, counts.
 
     Reading fails where the files of the older version, or of the feed, are gone (lib.tables.locations.files_are_gone).
     """
@@ -40,12 +40,12 @@ def changes(spark: SparkSession, table: Location, since: int, version: int) -> t
 
 
 def compared(spark: SparkSession, table: Location, since: int, version: int) -> DataFrame:
-    """As `changes`, from the rows of both versions, without those in data files that both have. They have the same columns."""
+    """As `changes`, from the rows of both versions, without those in data files that both have. Both versions have the same columns."""
     apart = rows_apart(spark, table, since, version)
     before, after = apart or (rows_at(spark, table, since), rows_at(spark, table, version))
     names = after.columns
     old = before.select(column(ID).alias("old_id"), hash_of(before, names).alias("old_hash"))
-    # In a structure of its own: a column may have any name.
+    # In a separate structure, since a column may have any name.
     new = after.select(column(ID).alias("id"), F.struct(*map(column, names)).alias("row"), hash_of(after, names).alias("hash"))
     both = new.join(old, F.col("id") == F.col("old_id"), "full_outer")
     # No hash is null.
@@ -60,7 +60,7 @@ def _with(rows: DataFrame, values: Iterable[SparkColumn], operation: SparkColumn
 
 
 def hash_of(rows: DataFrame, names: Sequence[str]) -> SparkColumn:
-    """Of a row's values and of which of them are null, which Spark's hash passes over."""
+    """A hash of a row's values and of which of them are null, since Spark's hash ignores nulls."""
     kinds = {field.name: field.dataType for field in rows.schema.fields}
     values = [_hashed(column(name), kinds[name]) for name in names]
     return F.xxhash64(*values, *(F.isnull(column(name)) for name in names))

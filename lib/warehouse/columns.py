@@ -1,4 +1,4 @@
-"""The table's columns in PostgreSQL: their types, and what of a schema it cannot hold."""
+"""The table's columns in PostgreSQL: their types, and checks for what it cannot store."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ TYPES: Mapping[type[DataType], str] = {
     MapType: JSON,
     StructType: JSON,
 }
-# Of every table of PostgreSQL.
+# Every PostgreSQL table has these.
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-# A row of its own and its header; PostgreSQL takes no more.
+# PostgreSQL's limit for a table.
 MOST_COLUMNS = 1600
 
 
@@ -69,7 +69,7 @@ class Column:
 
     @property
     def definition(self) -> sql.Composable:
-        """As CREATE TABLE takes it. Ids are ordered by their bytes, as Spark orders them, whatever the database's language."""
+        """The column for CREATE TABLE. Ids are ordered by their bytes, as Spark orders them, whatever the database's language."""
         collation = sql.SQL(' COLLATE "C" NOT NULL' if self.name == ID else "")
         return sql.SQL("{} {}{}").format(self.identifier, sql.SQL(self.kind), collation)  # type: ignore[arg-type]
 
@@ -79,16 +79,16 @@ class Column:
 
 
 def columns_of(schema: StructType, where: str) -> tuple[Column, ...]:
-    """The columns that PostgreSQL gets for a table's.
+    """The PostgreSQL columns for a table's schema.
 
     Raises:
-        InputError: a name or a type that it cannot hold.
+        InputError: a name or a type that it does not support.
     """
     for field in schema.fields:
         _check_name(field.name, where)
     if len(schema.fields) > MOST_COLUMNS:
         raise InputError(
-            f"Expected at most {MOST_COLUMNS} columns in {where}, as PostgreSQL holds, found {len(schema.fields)}; carry fewer."
+            f"Expected at most {MOST_COLUMNS} columns in {where}, PostgreSQL's limit, found {len(schema.fields)}; carry fewer."
         )
     return tuple(Column(field.name, _kind(field.name, field.dataType, where)) for field in schema.fields)
 
@@ -97,12 +97,12 @@ def _check_name(name: str, where: str) -> None:
     size = len(name.encode())
     if size > MOST_NAME_BYTES:
         raise InputError(
-            f"Expected names of at most {MOST_NAME_BYTES} bytes, as PostgreSQL holds, found the column {name!r} of {size} in {where}; rename "
+            f"Expected names of at most {MOST_NAME_BYTES} bytes, PostgreSQL's limit, found the column {name!r} of {size} in {where}; rename "
             "it in the source."
         )
     if name in SYSTEM_COLUMNS or "\0" in name:
         raise InputError(
-            f"Expected names that PostgreSQL leaves free, found the column {name!r} in {where}; rename it in the source."
+            f"Expected names that PostgreSQL does not reserve, found the column {name!r} in {where}; rename it in the source."
         )
 
 

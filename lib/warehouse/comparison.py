@@ -1,4 +1,4 @@
-"""Warehouse and lake side by side: both give a digest a row, in the order of the ids, and no row is held longer than it is looked at."""
+"""Compares warehouse and lake: both return a digest per row, in the order of the ids, and no row is kept after its comparison."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from lib.warehouse.lines import holdable
 from lib.warehouse.server import SETTINGS, Connection, Name, kind_of
 from lib.warehouse.state import State, read_state
 
-# Rows of one sorted partition: the driver holds two of them.
+# Rows of one sorted partition: the driver keeps two of these in memory.
 ROWS_A_PARTITION = 500_000
 ROWS_A_FETCH = 10_000
-NOT_THERE, NO_LONGER, OTHERWISE = "lacks", "holds beyond it", "has otherwise"
+NOT_THERE, NO_LONGER, OTHERWISE = "lacks", "also has", "differs in"
 
 
 @dataclass
 class Sides:
-    """found: what is wrong -> how many rows, and the id of one. columns: of the first row that is otherwise, those in which it is."""
+    """found: what is wrong -> how many rows, and the id of one. columns: those in which the first row that differs does."""
 
     rows: int = 0
     found: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Sides:
         self.found[what] = (count + 1, first)
 
     def wrong(self, noun: str) -> list[str]:
-        """What is, a text each."""
+        """One text for each kind of error."""
         texts = []
         for what, (count, one) in self.found.items():
             which = f", in {', '.join(self.columns)}" if what == OTHERWISE and self.columns else ""
@@ -51,7 +51,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Compared:
-    """The products and what people say of them, on both sides. state: of the warehouse."""
+    """The products and their corrections, on both sides. state: of the warehouse."""
 
     state: State
     products: Sides
@@ -72,7 +72,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Pair:
-    """Rows of the lake, and the table of the warehouse that should hold them. count: about how many they are."""
+    """Rows of the lake, and the table of the warehouse that should have them. count: about how many there are."""
 
     connection: Connection
     rows: DataFrame
@@ -86,13 +86,13 @@ class Pair:
 
 
 def compare(spark: SparkSession, table: Location, connection: Connection, name: Name) -> Compared:
-    """Compare what stands in the warehouse with the versions of the table, and of its corrections, that it says it holds.
+    """Compare the rows of the warehouse with the versions of the table, and of its corrections, that it reports to have.
 
     Raises:
         InputError: nothing was published there, or that version can no longer be read.
     """
     with connection.transaction():
-        # State and rows of one moment, whatever is published meanwhile.
+        # State and rows from one snapshot, whatever is published meanwhile.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for setting, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
@@ -111,7 +111,7 @@ def compare(spark: SparkSession, table: Location, connection: Connection, name: 
             if not files_are_gone(error):
                 raise
             raise InputError(
-                f"Expected the files of version {state.number} of {table.given}, found some gone (vacuumed); publish first, and verify then."
+                f"Expected the files of version {state.number} of {table.given}, found some gone (vacuumed); publish first, then verify."
             ) from None
 
 
@@ -172,7 +172,7 @@ def _in_lake(pair: Pair) -> Iterator[tuple[str, str]]:
 
 
 def _columns_otherwise(pair: Pair, product_id: str) -> list[str]:
-    """Of one product, the columns whose values differ."""
+    """The columns whose values differ for one product."""
     query = sql.SQL("SELECT ARRAY[{}] FROM {} WHERE product_id = {}").format(
         parts_in_postgresql(pair.columns), pair.table, sql.Literal(product_id)
     )

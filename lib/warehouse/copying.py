@@ -15,12 +15,12 @@ from lib.warehouse.server import Connection
 def copy(
     connection: Connection, table: Location, into: sql.Composable, made: DataFrame, many: bool = False, option: str = ""
 ) -> tuple[int, int]:
-    """Rows copied, and how many of them hold a U+FFFD.
+    """The number of rows copied, and how many of them have a U+FFFD.
 
     Args:
-        table: where the rows come from, for messages. made, many: as lib.warehouse.lines takes them. option: of COPY, with a comma.
+        table: where the rows come from, for messages. made, many: as for lib.warehouse.lines.Stream. option: of COPY, with a comma.
     Raises:
-        InputError: a row that PostgreSQL cannot hold.
+        InputError: a row that PostgreSQL cannot store.
     """
     stream = Stream(made, many)
     query = sql.SQL("COPY {} FROM STDIN WITH ({} FORMAT csv)").format(into, sql.SQL(option))  # type: ignore[arg-type]
@@ -37,6 +37,6 @@ def copy(
         if refused is None:
             raise
         raise InputError(
-            f"Expected dates from the year 1 to PostgreSQL's last in {table.given}, found one that is not: the product {refused}; correct it in the source, "
+            f"Expected dates from the year 1 to PostgreSQL's last in {table.given}, found another: the product {refused}; correct it in the source, "
             "or do not carry the column."
         ) from None

@@ -1,4 +1,4 @@
-"""What people have said of the products, beside the table in the warehouse: replaced whole whenever it has changed, they are few."""
+"""People's corrections, next to the table in the warehouse: all are replaced whenever one has changed, since they are few."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from lib.warehouse.lines import lines
 from lib.warehouse.server import Connection, Name, kind_of
 from schemas.tables import COMMENTS, PUBLISHED_CORRECTIONS
 
-# What the warehouse says of its columns.
-SAID = {**{name: COMMENTS[name] for name in PUBLISHED_CORRECTIONS.names}, "category": "what the person says"}
-# In the table's comment: which version of the lake's corrections it holds.
+# The comments of its columns in the warehouse.
+SAID = {**{name: COMMENTS[name] for name in PUBLISHED_CORRECTIONS.names}, "category": "the category that the person gave"}
+# In the table's comment: which version of the lake's corrections it has. Stored, so it never changes.
 MARK = "corrections of people that stand, as published from the lake; version "
 NONE = "none"
 
 
 def version_said(spark: SparkSession, table: Location) -> str:
-    """The newest version of the lake's corrections, as lib.tables.locations.pinned tells it; NONE where nobody has corrected yet."""
+    """The newest version of the lake's corrections, as lib.tables.locations.pinned returns it; NONE if nobody has corrected yet."""
     location = corrections_of(table)
     return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else NONE
 
 
 def rows_said(spark: SparkSession, table: Location, version: str) -> DataFrame:
-    """The corrections that stood at a version, in the columns of PUBLISHED_CORRECTIONS."""
+    """The corrections in force at a version, in the columns of PUBLISHED_CORRECTIONS."""
     rows = None if version == NONE else standing(spark, table, int(version.split(":")[0]))
     return spark.createDataFrame([], PUBLISHED_CORRECTIONS) if rows is None else rows.select(*PUBLISHED_CORRECTIONS.names)
 
 
 def load_corrections(
-    spark: SparkSession, table: Location, connection: Connection, name: Name, anew: bool = False
+    spark: SparkSession, table: Location, connection: Connection, name: Name, again: bool = False
 ) -> int | None:
-    """Bring TABLE_corrections to the corrections that stand in the lake, within the transaction of whoever calls.
+    """Bring TABLE_corrections to the corrections in force in the lake, within the caller's transaction.
 
     Args:
-        anew: also where it says that it holds them.
+        again: even if it reports that it has them.
     Returns:
-        How many they are; None where it holds them already.
+        How many there are; None if it has them already.
     Raises:
-        InputError: a table of that name that publish has not made.
+        InputError: a table of that name that publish did not create.
     """
     there, wanted = published_version(connection, name.corrections), version_said(spark, table)
-    if there == wanted and not anew:
+    if there == wanted and not again:
         return None
     if there is None:
         _create(connection, name.corrections)
@@ -62,14 +62,14 @@ def load_corrections(
 
 
 def published_version(connection: Connection, corrections: Name) -> str | None:
-    """The version that it holds; None where there is no such table."""
+    """The version that the table has; None if there is no such table."""
     if kind_of(connection, corrections) is None:
         return None
     row = connection.execute("SELECT obj_description(%s::regclass, 'pg_class')", (corrections.quoted(connection),)).fetchone()
     comment = str(row[0] or "") if row else ""
     if not comment.startswith(MARK):
         raise InputError(
-            f"Expected nothing yet under the name {corrections}, or what publish has made, found another table; rename it, or choose another --table."
+            f"Expected nothing yet under the name {corrections}, or the table that publish created, found another table; rename it, or choose another --table."
         )
     return comment.removeprefix(MARK)
 

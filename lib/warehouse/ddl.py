@@ -1,4 +1,4 @@
-"""The table in the warehouse: made, and kept in the columns of the lake's."""
+"""Creates the table in the warehouse, and keeps its columns those of the lake."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lib.warehouse.server import Connection, Name
 
 
 def create_table(connection: Connection, name: Name, columns: Sequence[Column]) -> None:
-    """Without its primary key, which is made faster behind the rows."""
+    """Create the table without its primary key, which is built faster after the rows."""
     definitions = sql.SQL(", ").join(column.definition for column in columns)
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(name.sql, definitions))
     _comment(connection, name, columns)
-    about = "products and their categories, as published from the lake; what is in it stands in the table beside it"
+    about = f"products and their categories, as published from the lake; the table {name.state.table} records what is in it"
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(name.sql, sql.Literal(about)))
 
 
 def alter_table(connection: Connection, name: Name, there: Sequence[Column], wanted: Sequence[Column]) -> None:
-    """Drop and add columns; one of another type is another column. What a user has added stays."""
+    """Drop and add columns; a column with another type is another column. Columns that a user has added stay."""
     known, kept = set(there), set(wanted)
     for column in there:
         if column not in kept:

@@ -1,4 +1,4 @@
-"""A row's values as texts that PostgreSQL and Python make alike, each in its own way: what a comparison digests."""
+"""A row's values as texts that PostgreSQL and Python produce identically, each in its own way: the input of a comparison's digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib.identifiers import column
 from lib.warehouse.columns import BYTES, DATE, DOUBLE, ID, JSON, REAL, TEXT, TIME, ZONELESS, Column
 from lib.warehouse.lines import holdable, json_of
 
-# Between the parts of a row; where a part is a text of a user's, its length stands in front of it.
+# The separator of a row's parts; a part that is a user's text has its length in front.
 PART, NULL = "\x1f", "-"
 IDS_AND_DIGESTS = "product_id string, digest string"
 # Another hand may have written an infinite one, of which there is no number.
@@ -42,7 +42,7 @@ def parts_in_postgresql(columns: Sequence[Column]) -> sql.Composable:
 
 
 def parts_in_lake(rows: DataFrame, columns: Sequence[Column]) -> list[Any]:
-    """The id and the columns, as far as PostgreSQL can hold them; JSON as text. In the columns' order."""
+    """The id and the columns, as far as PostgreSQL can store them; JSON as text. In the columns' order."""
     told = {
         JSON: lambda name: holdable(json_of(name)),
         TEXT: lambda name: holdable(column(name)),
@@ -78,7 +78,7 @@ def _part(values: Any, kind: str) -> Any:
 def _number(values: Any, kind: str) -> Any:
     if kind in (REAL, DOUBLE):
         whole = pa.float32() if kind == REAL else pa.float64()
-        # One NaN of the many, as PostgreSQL keeps it.
+        # There are many NaNs; PostgreSQL stores only this one.
         numbers = pc.if_else(pc.is_nan(values), pa.scalar(math.nan, whole), values)
         return numbers.view(pa.int32() if kind == REAL else pa.int64())
     if kind in (TIME, ZONELESS):
@@ -91,7 +91,7 @@ def _each(values: Any, told: Any) -> Any:
 
 
 def _as_jsonb(text: str) -> str:
-    """JSON as PostgreSQL tells its jsonb: keys by length, then by bytes; numbers without an exponent."""
+    """JSON as PostgreSQL prints its jsonb: keys by length, then by bytes; numbers without an exponent."""
     return _jsonb(json.loads(text, parse_float=Decimal, parse_int=Decimal))
 
 
@@ -101,7 +101,7 @@ def _jsonb(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_jsonb(value[key])}" for key in keys) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_jsonb, value)) + "]"
-    # It knows no zero below zero.
+    # It has no negative zero.
     return f"{value or abs(value):f}" if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Rows as the lines that PostgreSQL's COPY reads, made by the executors and handed on by the driver piece by piece."""
+"""Rows as the lines that PostgreSQL's COPY reads: executors make them, and the driver passes them on piece by piece."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lib.identifiers import column
 from lib.pairs.offered import in_utf8
 from lib.warehouse.columns import BOOLEAN, BYTES, DATE, ID, JSON, TEXT, TIME, ZONELESS, Column
 
-# In front of what a row is refused for, and behind it: Spark wraps it into more.
+# Before and after the reason why a row is refused, since Spark wraps it in a longer message.
 REFUSED, END = "[not for PostgreSQL: ", " :not for PostgreSQL]"
 # Days and microseconds since 1970: 1 January of the year 1, and the last day that PostgreSQL counts (5874897-12-31).
 FIRST_DAY, LAST_DAY = -719_162, 2_145_042_905
 FIRST_MICROSECOND = FIRST_DAY * 24 * 3600 * 1_000_000
 NUL, REPLACEMENT = "\0", "\ufffd"
 NUL_IN_JSON = "\\u0000"
-# Rows that come to the driver as they are: to start a Python worker takes longer than to send so few.
+# Up to this many rows come to the driver unpacked: starting a Python worker takes longer than sending them.
 FEW = 50_000
 # Lines between two looks at the connection.
 LINES_A_WRITE = 1_000
@@ -31,10 +31,10 @@ CHUNK = "chunk binary, size bigint, altered bigint"
 
 
 def lines(rows: DataFrame, columns: Sequence[Column], *more: SparkColumn) -> DataFrame:
-    """`line`, a row in COPY's CSV, and `altered`: whether a text held what PostgreSQL cannot hold, and holds U+FFFD for it.
+    """`line`, a row in COPY's CSV, and `altered`: whether a text had characters that PostgreSQL cannot store, now U+FFFD.
 
     Args:
-        more: columns behind those of the table, of whole numbers or plain texts.
+        more: columns after those of the table, of whole numbers or plain texts.
     """
     parts = [*(_field(rows.schema, one) for one in columns), *(one.cast("string") for one in more)]
     separated = [part for one in parts for part in (F.lit(","), F.coalesce(one, F.lit("")))][1:]
@@ -51,7 +51,7 @@ def holdable(text: SparkColumn) -> SparkColumn:
 
 
 def json_of(name: str) -> SparkColumn:
-    """A nested column as JSON that jsonb takes: it has no U+0000. A backslash before what stands for one would make it a text."""
+    """A nested column as JSON that jsonb accepts, without U+0000. An escape sequence for it after a backslash is plain text."""
     written = json_as_written(name)
     replaced = F.regexp_replace(written, r"(?<!\\)((?:\\\\)*)\\u0000", r"$1\\ufffd")
     return F.when(F.contains(written, F.lit(NUL_IN_JSON)), replaced).otherwise(written)
@@ -87,7 +87,7 @@ def _field(schema: StructType, one: Column) -> SparkColumn:
 
 
 def _dated(name: str, holds: SparkColumn, zone: str) -> SparkColumn:
-    """A date or a time as text; a row whose year PostgreSQL does not write alike ends the query. Years of five digits have a sign in Spark."""
+    """A date or a time as text; a row whose year PostgreSQL does not write the same ends the query. Spark signs years of five digits."""
     text = column(name).cast("string")
     where = F.concat(F.lit(REFUSED), column(ID), F.lit(" has "), text, F.lit(f" in the column {name}{END}"))
     written = F.replace(text, F.lit("+"), F.lit(""))
@@ -95,13 +95,13 @@ def _dated(name: str, holds: SparkColumn, zone: str) -> SparkColumn:
 
 
 def refused_row(error: Exception) -> str | None:
-    """Which row a query was ended for by its own lines, and why; None if it was something else."""
+    """The row, with the reason, for which `lines` ended a query; None for other errors."""
     text = str(error)
     return text.split(REFUSED, 1)[1].split(END, 1)[0] if REFUSED in text and END in text else None
 
 
 class Stream:
-    """Lines in pieces for COPY. altered: the rows, of those handed on, that held what PostgreSQL cannot hold."""
+    """Lines in pieces for COPY. altered: how many of the rows passed on had characters that PostgreSQL cannot store."""
 
     def __init__(self, made: DataFrame, many: bool) -> None:
         """many: they are known to be more than FEW."""
@@ -120,14 +120,14 @@ class Stream:
             yield "".join(row["line"] for row in some).encode()
 
     def _all(self) -> Iterator[bytes]:
-        # One partition at a time comes to the driver, and the next one meanwhile.
+        # The driver gets one partition at a time, and fetches the next one meanwhile.
         for row in self._lines.mapInArrow(_packed, CHUNK).toLocalIterator(prefetchPartitions=True):
             self.altered += row["altered"]
             yield pa.decompress(bytes(row["chunk"]), row["size"], CODEC, asbytes=True)
 
 
 def _packed(batches: Iterable[Any]) -> Iterator[Any]:
-    """Each batch of lines as one row; what a task gives is held by the driver's JVM as a whole, so it is packed."""
+    """Each batch of lines as one row; the driver's JVM keeps a task's whole result in memory, so it is packed."""
     for batch in batches:
         text, altered = batch.column(0), batch.column(1)
         ends = memoryview(text.buffers()[1]).cast("i")

@@ -1,4 +1,4 @@
-"""A version of the table into the warehouse, in one transaction: decide, stage, change the rows, count, say what it holds now."""
+"""Publishes a version of the table to the warehouse, in one transaction: decide, stage, change the rows, count, record the state."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from lib.warehouse.lines import FEW, lines
 from lib.warehouse.merge import create_staging, merge
 from lib.warehouse.server import Connection, Name, alone, kind_of
 from lib.warehouse.state import Counts, State, read_state, write_state
-from lib.warehouse.versions import check_ids_once, newest_run, only_upkeep, reason_for_all
+from lib.warehouse.versions import check_ids_once, newest_run, only_maintenance, reason_for_all
 
 Say = Callable[[str], None]
-# Mean size of files (bytes) beyond which they are dealt out anew: the lines of one are about as large, packed, and the driver holds some.
+# Mean size of files (bytes) above which rows are repartitioned: the packed lines of one are about as large, and the driver keeps some of them.
 LARGE_FILE = 64 << 20
-# Packed in Parquet; of more bytes than FEW of them the rows are taken for many without a look.
+# In Parquet; a table with more bytes than FEW such rows counts as large without a look.
 MOST_BYTES_A_ROW = 400
 NOTHING, NOTE_ONLY, FIRST, ALL, CHANGES = "nothing", "note only", "first", "all", "changes"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was done. counts: None where the warehouse held that version already. how: where the rows came from. altered: rows with a U+FFFD for what PostgreSQL
-    cannot hold, of those sent. corrections: how many stand, where they have changed; None where they have not."""
+    """What was done. counts: None if the warehouse had that version already. how: where the rows came from. altered: rows sent with a U+FFFD for what PostgreSQL
+    cannot store. corrections: how many are in force, if they have changed; None if they have not."""
 
     state: State
     counts: Counts | None
@@ -60,7 +60,7 @@ def load(one: Load) -> Loaded:
     """Bring the warehouse to the table's newest version.
 
     Raises:
-        InputError: the table, or what stands in the warehouse, is not what it has to be; nothing was written.
+        InputError: the table, or the content of the warehouse, is not as expected; nothing was written.
         GuardrailError: the rows do not add up; nothing was written.
     """
     with alone(one.connection, one.name, one.say):
@@ -91,7 +91,7 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
     expected = rows_counted(one.spark, one.table, wanted.number) if way != NOTE_ONLY else held
     if held != expected and way == CHANGES:
         found = f"{one.name} came to {held:,} rows where version {wanted.number} has {expected:,}"
-        one.say(f"{found}, as another hand has changed it: publishing all rows")
+        one.say(f"{found}, since another writer has changed it: publishing all rows")
         return _publish(one, there, wanted, ALL, f"all rows, since {found}")
     if held != expected:
         check_ids_once(one.spark, one.table, wanted.number)
@@ -105,7 +105,7 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
 
 
 def _wanted(one: Load) -> State:
-    """The newest version, as it will stand in the warehouse."""
+    """The state of the warehouse after the newest version is published."""
     snapshot = newest_snapshot(one.spark, one.table)
     version = pinned(one.spark, snapshot)
     schema = rows_at(one.spark, one.table, int(version.split(":")[0])).schema
@@ -114,15 +114,15 @@ def _wanted(one: Load) -> State:
 
 
 def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
-    """How to come from what is there to what is wanted, and what to tell of it.
+    """How to bring the warehouse from its state to the wanted one, and the text that reports it.
 
     Raises:
-        InputError: what is there is not ours, or another table's.
+        InputError: the existing table is not ours, or another table's.
     """
     exists = kind_of(one.connection, one.name) is not None
     if there is None and exists:
         raise InputError(
-            f"Expected nothing yet under the name {one.name}, or what publish has made, found a table without {one.name.state} beside it; "
+            f"Expected nothing yet under the name {one.name}, or the table that publish created, found a table without {one.name.state} next to it; "
             "choose another --table, or drop it."
         )
     if there is None or not exists:
@@ -137,15 +137,15 @@ def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
         return ALL, f"all rows, since {reason}"
     if there.version == wanted.version:
         return NOTHING, ""
-    if only_upkeep(one.spark, one.table, there.number, wanted.number):
-        return NOTE_ONLY, "no row, since only upkeep has changed the table"
+    if only_maintenance(one.spark, one.table, there.number, wanted.number):
+        return NOTE_ONLY, "no row, since only maintenance has changed the table"
     return CHANGES, ""
 
 
 def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:
     reason = reason_for_all(one.spark, one.table, there.version, wanted.version, one.reload)
     if reason is None and {c.name: c.kind for c in there.columns} != {c.name: c.kind for c in wanted.columns}:
-        return "its columns are others"
+        return "its columns have changed"
     return reason
 
 
@@ -153,7 +153,7 @@ def _first(one: Load, wanted: State) -> tuple[Counts, int]:
     """Create the table and fill it."""
     create_table(one.connection, one.name, wanted.columns)
     rows, many = _all_rows(one, wanted.number)
-    # Of a table that this transaction has made nobody else sees a row: it needs no second look at them later.
+    # Nobody else sees rows of a table that this transaction has created, so they can be frozen at once.
     copied, altered = copy(one.connection, one.table, one.name.sql, lines(rows, wanted.columns), many, " FREEZE,")
     one.connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (product_id)").format(one.name.sql))
     reached("staged")
@@ -161,7 +161,7 @@ def _first(one: Load, wanted: State) -> tuple[Counts, int]:
 
 
 def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tuple[Counts, str, int, int]:
-    """Stage what is to change, and change it. Gives what was done, from where, rows with a U+FFFD, and the rows that the table holds now."""
+    """Stage the changes and apply them. Returns the counts, the origin, the rows with a U+FFFD, and the rows that the table has now."""
     alter_table(one.connection, one.name, there.columns, wanted.columns)
     staged = create_staging(one.connection, wanted.columns)
     how, altered = because, 0
@@ -183,14 +183,14 @@ def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tup
 
 def _stage_changes(one: Load, staged: sql.Composable, there: State, wanted: State) -> tuple[str, int]:
     found, of = changes(one.spark, one.table, there.number, wanted.number)
-    # What was staged until the files were found gone is taken back.
+    # If files turn out to be gone, what was staged until then is rolled back.
     with one.connection.transaction():
         altered = _stage(one, staged, found, wanted.columns)
     return f"what changed since version {there.number}, by {of}", altered
 
 
 def _all_rows(one: Load, version: int) -> tuple[DataFrame, bool]:
-    """All rows of the newest version, in partitions of which the driver's JVM can hold some, and whether they are many."""
+    """All rows of the newest version, in partitions small enough that the driver's JVM can keep several, and whether there are many rows."""
     rows, (files, size) = all_rows(one.spark, one.table, version), files_and_bytes(one.spark, one.table)
     many = size > FEW * MOST_BYTES_A_ROW
     return (rows if size <= files * LARGE_FILE else rows.repartition(math.ceil(size / LARGE_FILE), ID)), many

@@ -1,4 +1,4 @@
-"""What was staged onto the table: rows to put and ids to remove."""
+"""Applies the staged changes to the table: rows to put and ids to remove."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.warehouse.columns import DOUBLE, ID, JSON, REAL, Column, listed
 from lib.warehouse.server import Connection, Name
 from lib.warehouse.state import Counts
 
-# Gone with the transaction. Its columns have names that none of the table's can have.
+# Dropped with the transaction. Its columns have names that none of the table's can have.
 STAGING = sql.SQL("pg_temp.staged")
 # What PostgreSQL takes for equal, and a comparison of every row does not (lib.warehouse.digests): 0 and -0, and in JSON 1.0 and 1.00.
 APART = {REAL: "float8send({0})", DOUBLE: "float8send({0})", JSON: "{0}::text"}
@@ -33,10 +33,10 @@ def _at(columns: Sequence[Column], column: Column) -> sql.Identifier:
 def merge(
     connection: Connection, name: Name, staged: sql.Composable, columns: Sequence[Column], complete: bool
 ) -> tuple[Counts, int]:
-    """Change the table; gives how many rows, and how many it holds now.
+    """Change the table; returns how many rows changed, and how many it has now.
 
     Args:
-        complete: what was staged is all that shall stand there.
+        complete: the staged rows are all that the table should have.
     """
     identity = next(column for column in columns if column.name == ID)
     names = {
@@ -46,10 +46,10 @@ def merge(
         "put": sql.Literal(PUT),
         "remove": sql.Literal(REMOVE),
     }
-    # Without its numbers PostgreSQL takes it for small.
+    # Without its statistics PostgreSQL assumes a small table.
     connection.execute(sql.SQL("ANALYZE {staged}").format(**names))
     if not complete:
-        # Of a row that changed more than once the last one counts. Within a version a row may go and come anew: it is there.
+        # If a row changed more than once, the last change counts. If a version deletes a row and adds it again, it exists.
         superseded = "DELETE FROM {staged} one USING {staged} newer WHERE newer.{id} = one.{id} AND (newer.number, newer.operation) > (one.number, one.operation)"
         connection.execute(sql.SQL(superseded).format(**names))
     gone = "NOT EXISTS (SELECT FROM {staged} s WHERE s.{id} = t.product_id)"
@@ -64,7 +64,7 @@ def merge(
 
 
 def _put(connection: Connection, columns: Sequence[Column], names: dict[str, sql.Composable]) -> tuple[int, int]:
-    """Rows added and changed. A row that stands there already is not written again."""
+    """Rows added and changed. A row that is in the table already is not written again."""
     places = sql.SQL(", ").join(_at(columns, column) for column in columns)
     others = [column for column in columns if column.name != ID]
     apart = [column for column in others if column.kind in APART]

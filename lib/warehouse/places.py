@@ -1,4 +1,4 @@
-"""Where files may be published to."""
+"""Checks of the place to which files are published."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lib.tables.locations import Location, file_system
 
 
 def check_folder(spark: SparkSession, place: Location) -> None:
-    """Refuse a place that can be no folder, before anything is read or written.
+    """Refuse a place that cannot be a folder, before anything is read or written.
 
     Raises:
-        InputError: a file, or what the place's file system takes for one, is there, or on the way there.
+        InputError: the place, or one of its parents, is a file, or one to its file system.
     """
     system, path = file_system(spark, place.uri)
     while not system.exists(path) and path.getParent() is not None:

@@ -21,7 +21,7 @@ MOST_NAME_BYTES = 63
 STATE_SUFFIX, CORRECTIONS_SUFFIX = "_published", "_corrections"
 # From 14 on the seconds of a time are exact numbers.
 OLDEST_SERVER = 140000
-# What a role or a database may have set otherwise: limits for people's queries, and how values are written.
+# Settings that a role or a database may have changed: limits for people's queries, and the format of values.
 SETTINGS = {
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -29,7 +29,7 @@ SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
 }
-# What a server says where the address or the login is wrong; anything else may be better in a minute.
+# A server's errors for a wrong address or login; any other error may go away in a minute.
 WRONG_ADDRESS = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|could not translate host name|"
     r"definition of service|invalid .*(mode|value|port)|permission denied|not permitted to log in",
@@ -43,7 +43,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Name:
-    """A table of the warehouse; beside it stand its state, `TABLE_published`, and what people have said, `TABLE_corrections`."""
+    """A table of the warehouse; next to it are its state, `TABLE_published`, and people's corrections, `TABLE_corrections`."""
 
     schema: str
     table: str
@@ -69,10 +69,10 @@ class Name:
 
 
 def connect(to: str) -> Connection:
-    """A connection in autocommit mode to what a URI of libpq names; passwords come as libpq finds them (PGPASSWORD, ~/.pgpass).
+    """A connection in autocommit mode to the database in a libpq URI; libpq finds passwords as usual (PGPASSWORD, ~/.pgpass).
 
     Raises:
-        InputError: no such address, or nobody is let in there; an old server, or one that does not hold UTF-8.
+        InputError: no such address, or no access there; an old server, or a database that is not in UTF-8.
         CategorizerError: the server does not answer.
     """
     if not ADDRESS.match(to):
@@ -105,19 +105,19 @@ def _parts(to: str) -> dict[str, Any]:
     """An address by libpq's names.
 
     Raises:
-        InputError: libpq cannot read it, or would take a part of a password for the host or its port, and say it.
+        InputError: libpq cannot read it, or would take part of a password for the host or its port, and print it.
     """
     try:
         given = conninfo_to_dict(to)
     except psycopg.ProgrammingError:
-        # What libpq says of it may hold the password.
+        # The text of libpq's error may contain the password.
         given = None
-    # As libpq has it, the user and the password end at the first @ that no slash stands before.
+    # For libpq the user and the password end at the first @ without a slash before it.
     host = re.sub("^[^@/]*@", "", to.partition("://")[2]).partition("?")[0]
     if given is None or "@" in host or not re.fullmatch("[0-9,]*", str(given.get("port") or "")):
         raise InputError(
-            f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}, which cannot be read; write what is none of "
-            "an address's own signs with percent signs (@ as %40), or leave the password to PGPASSWORD or ~/.pgpass."
+            f"Expected --to as postgresql://user@host/database, found {redacted(to)!r}, which cannot be read; escape special "
+            "characters with percent signs (@ as %40), or leave the password to PGPASSWORD or ~/.pgpass."
         )
     return given
 
@@ -127,7 +127,7 @@ def _check_server(connection: Connection, to: str) -> None:
     if encoding != "UTF8":
         connection.close()
         raise InputError(
-            f"Expected a database of the encoding UTF8 at {redacted(to)}, found {encoding}, which cannot hold every text; give another."
+            f"Expected a database with the encoding UTF8 at {redacted(to)}, found {encoding}, which cannot store every text; give another."
         )
     if connection.info.server_version < OLDEST_SERVER:
         version = connection.info.parameter_status("server_version")
@@ -136,10 +136,10 @@ def _check_server(connection: Connection, to: str) -> None:
 
 
 def table_named(connection: Connection, given: str) -> Name:
-    """The table that an option names, by PostgreSQL's own rules: lower case unless it stands between double quotes.
+    """The table that an option names, by PostgreSQL's own rules: lower case unless it is in double quotes.
 
     Raises:
-        InputError: no name, one too long, a schema that is not there, or something else than a table under the name.
+        InputError: no name, one too long, a schema that does not exist, or something other than a table under the name.
     """
     try:
         parts = _value(connection, "SELECT parse_ident(%s)", given)
@@ -151,7 +151,7 @@ def table_named(connection: Connection, given: str) -> Name:
     name = Name(schema or "public", parts[-1])
     if len(name.corrections.table.encode()) > MOST_NAME_BYTES:
         raise InputError(
-            f"Expected a name of at most {MOST_NAME_BYTES - len(CORRECTIONS_SUFFIX)} bytes in --table, beside which TABLE{CORRECTIONS_SUFFIX} can stand, "
+            f"Expected a name of at most {MOST_NAME_BYTES - len(CORRECTIONS_SUFFIX)} bytes in --table, so that TABLE{CORRECTIONS_SUFFIX} fits too, "
             f"found {name.table!r} of {len(name.table.encode())}; choose a shorter one."
         )
     if not _value(connection, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)", name.schema):
@@ -170,7 +170,7 @@ def table_named(connection: Connection, given: str) -> Name:
 
 
 def kind_of(connection: Connection, name: Name) -> str | None:
-    """As pg_class has it: r is a table; None where there is nothing of that name."""
+    """The kind in pg_class: r is a table; None if nothing has that name."""
     query = "SELECT c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) = (%s, %s)"
     return _value(connection, query, name.schema, name.table)
 
@@ -182,34 +182,34 @@ def _value(connection: Connection, query: str, *values: Any) -> Any:
 
 @contextmanager
 def alone(connection: Connection, name: Name, say: Callable[[str], None]) -> Iterator[None]:
-    """One transaction in which no other publisher of the table is at work; it waits for one that is, and says so.
+    """One transaction in which no other publisher of the table is at work; it waits for one that is, and reports it.
 
-    The lock goes with the transaction, and so with the process.
+    The lock ends with the transaction, and so with the process.
     """
     with connection.transaction():
         for setting, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
-        # For all of a database: PostgreSQL keeps locks of numbers, of which names have to make some.
+        # Advisory locks hold for a whole database and are numbers, so the name is hashed to one.
         number = int.from_bytes(hashlib.sha256(f"catalog-categorizer {name!r}".encode()).digest()[:8], "big", signed=True)
         if not _value(connection, "SELECT pg_try_advisory_xact_lock(%s)", number):
-            say(f"another run publishes to {name}: waiting for its end")
+            say(f"another run is publishing to {name}: waiting for its end")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
         yield
 
 
 @contextmanager
 def told(name: Name) -> Iterator[None]:
-    """What the server refuses as one sentence.
+    """Turns the server's errors into one sentence.
 
     Raises:
-        InputError: what a person has to correct. CategorizerError: what may be better when it is run again.
+        InputError: a person has to correct something. CategorizerError: another run may succeed.
     """
     try:
         yield
     except (errors.UniqueViolation, errors.CardinalityViolation) as error:
         raise InputError(
-            f"Expected each product_id once in the table, found one twice ({said_by(error, detail=True)}): written by another hand, then run "
-            "the night with --mode full, which writes each once; or two that PostgreSQL takes for one, since it holds U+0000 as U+FFFD, then correct "
+            f"Expected each product_id once in the table, found one twice ({said_by(error, detail=True)}): written by another writer, then run "
+            "categorize with --mode full, which writes each once; or two that are one to PostgreSQL, which stores U+0000 as U+FFFD, then correct "
             "the source."
         ) from None
     except (errors.DuplicateColumn, errors.DuplicateObject, errors.DuplicateTable) as error:
@@ -218,7 +218,7 @@ def told(name: Name) -> Iterator[None]:
         ) from None
     except errors.DependentObjectsStillExist as error:
         raise InputError(
-            f"Expected nothing else to rest on a column of {name} that the table no longer has, found: {said_by(error, detail=True)}; drop "
+            f"Expected nothing else to depend on a column of {name} that the table no longer has, found: {said_by(error, detail=True)}; drop "
             "or change that, and run again."
         ) from None
     except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
@@ -237,17 +237,17 @@ def told(name: Name) -> Iterator[None]:
         errors.CheckViolation,
     ) as error:
         raise InputError(
-            f"Expected {name} as publish has made it, found it altered ({said_by(error)}); undo that, or drop it with {name.state} and "
+            f"Expected {name} as publish created it, found it altered ({said_by(error)}); undo that, or drop it with {name.state} and "
             "run again."
         ) from None
     except psycopg.Error as error:
         raise CategorizerError(
-            f"Expected the PostgreSQL server to take a night whole, found: {said_by(error)}; {name} holds the last whole one, run again."
+            f"Expected the PostgreSQL server to accept the whole publication, found: {said_by(error)}; {name} holds the last complete one, run again."
         ) from None
 
 
 def said_by(error: psycopg.Error, detail: bool = False) -> str:
-    """What the server says, on one line; its detail may hold values of a row."""
+    """The server's message, on one line; its detail may contain values of a row."""
     text = error.diag.message_primary or str(error)
     more = error.diag.message_detail if detail else None
     return redacted(" ".join(f"{text}{f': {more}' if more else ''}".split()))[:500]

@@ -1,4 +1,4 @@
-"""What the warehouse says that it holds: one row beside the table, written in the transaction that changes it."""
+"""The state of the warehouse: one row in a table next to the products, written in the transaction that changes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.warehouse.columns import ID, Column
 from lib.warehouse.server import Connection, Name, kind_of
 
 COMMENTS = {
-    "source": "where the Delta table lies",
+    "source": "where the Delta table is",
     "delta_table": "the Delta table's id",
     "delta_version": "the version of the Delta table whose rows these are",
     "delta_commit": "digest of the commit that made that version",
@@ -22,7 +22,7 @@ COMMENTS = {
     "rows_updated": "rows that it changed",
     "rows_deleted": "rows that it removed",
     "published_at": "when it was published",
-    "columns": "name and type of each column that publish keeps",
+    "columns": "name and type of each column that publish maintains",
 }
 TYPES = ("text", "text", "bigint", "text", "text", "bigint", "bigint", "bigint", "bigint", "timestamptz", "jsonb")
 
@@ -40,7 +40,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class State:
-    """source: the URI of the Delta table. version: as lib.tables.locations.pinned tells it."""
+    """source: the URI of the Delta table. version: as lib.tables.locations.pinned returns it."""
 
     source: str
     version: str
@@ -50,7 +50,7 @@ class State:
 
     @property
     def number(self) -> int:
-        """Of the version."""
+        """The version's number."""
         return int(self.version.split(":")[0])
 
     @property
@@ -59,10 +59,10 @@ class State:
 
 
 def read_state(connection: Connection, name: Name) -> State | None:
-    """None where nothing was published yet.
+    """The state; None if nothing was published yet.
 
     Raises:
-        InputError: another hand has changed what it says of the columns.
+        InputError: another writer has changed its list of columns.
     """
     if kind_of(connection, name.state) is None:
         return None
@@ -89,7 +89,7 @@ def _is_pair(found: object) -> bool:
 
 
 def write_state(connection: Connection, name: Name, state: State, counts: Counts) -> None:
-    """Replace what stands there."""
+    """Replace the state."""
     if kind_of(connection, name.state) is None:
         _create(connection, name)
     connection.execute(sql.SQL("DELETE FROM {}").format(name.state.sql))

@@ -1,4 +1,4 @@
-"""Which version of the table a warehouse gets, and what happened to the table since the one that it has."""
+"""The version of the table for a warehouse, and what happened to the table since the version that the warehouse has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.warehouse.columns import ID
 
 
 def newest_run(spark: SparkSession, table: Location, version: int) -> str:
-    """The newest run in the history up to a version: of its rows, or the rollback that has brought them back.
+    """The newest run in the history up to a version: the one that wrote its rows, or the rollback that restored them.
 
     Raises:
         InputError: no run has published into the table.
@@ -27,37 +27,37 @@ def newest_run(spark: SparkSession, table: Location, version: int) -> str:
     )
 
 
-def only_upkeep(spark: SparkSession, table: Location, since: int, version: int) -> bool:
+def only_maintenance(spark: SparkSession, table: Location, since: int, version: int) -> bool:
     """Whether no commit between two versions has changed a row."""
     between = [commit for commit in commits_of(spark, table, since=since) if commit.version <= version]
-    # Of a history that was cleaned up some are not told.
+    # Some commits are missing from a history that was cleaned up.
     return len(between) == version - since and not any(commit.changes_rows for commit in between)
 
 
 def reason_for_all(spark: SparkSession, table: Location, there: str, wanted: str, reload: bool) -> str | None:
-    """Why what changed between two pinned versions cannot be told by the table's history; None where it may be.
+    """Why the table's history does not show what changed between two pinned versions; None if it may.
 
     Args:
-        there, wanted: as lib.tables.locations.pinned tells them.
+        there, wanted: as lib.tables.locations.pinned returns them.
     """
     if reload:
         return "--reload asks for it"
     (number, identity), (newest, now) = there.split(":")[:2], wanted.split(":")[:2]
     if identity != now:
-        return "the table was made anew"
+        return "the table was recreated"
     if int(number) > int(newest) or not stands(spark, table, there):
-        return f"version {number} is no longer the one that was published: the table was brought back from a copy"
+        return f"version {number} is no longer the one that was published: the table was restored from a copy"
     return None
 
 
 def check_ids_once(spark: SparkSession, table: Location, version: int) -> None:
     """
     Raises:
-        InputError: an id stands in that version more than once.
+        InputError: an id is in that version more than once.
     """
     twice = ids_twice(rows_at(spark, table, version)).orderBy(ID).head()
     if twice:
         raise InputError(
-            f"Expected each product_id once in {table.given}, found {twice[ID]!r} {twice['count']} times, written by another hand; run "
-            "the night with --mode full, which writes each of them once."
+            f"Expected each product_id once in {table.given}, found {twice[ID]!r} {twice['count']} times, written by another writer; run "
+            "categorize with --mode full, which writes each of them once."
         )

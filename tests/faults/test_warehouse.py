@@ -75,7 +75,7 @@ def test_the_connection_or_the_server_dies(spark, postgres, second_night, databa
         capsys.readouterr()
         with at(phase, cut if how == "connection" else crash):
             assert publish(second_night, database) == 1
-        assert "catalog.products holds the last whole one, run again" in capsys.readouterr().err
+        assert "catalog.products holds the last complete one, run again" in capsys.readouterr().err
         assert hashes_there(database) == titles_hash(FIRST)
     is_whole(spark, second_night, database, published=False)
 
@@ -105,6 +105,6 @@ def test_two_publishers_at_once(spark, second_night, tmp_path, database, capsys)
         thread.join()
     assert first.end() == 0, first.said()
     said = capsys.readouterr()
-    assert "another run publishes to catalog.products: waiting for its end" in said.err
+    assert "another run is publishing to catalog.products: waiting for its end" in said.err
     assert "1 inserted, 0 updated, 0 deleted" in said.out
     assert hashes_there(database) == titles_hash({"4": FIRST["4"], **third})

@@ -250,7 +250,7 @@ def test_what_is_not_ours_stays(spark, schema, target, tmp_path, capsys) -> None
 
 def test_without_a_catalogue_that_lasts(target, capsys) -> None:
     assert views("--target", target, "--schema", "default") == 2
-    assert "Expected a catalogue that keeps views, found none that outlives the run" in capsys.readouterr().err
+    assert "Expected a catalogue that stores views, found none that outlives the run" in capsys.readouterr().err
 
 
 def test_printed_for_spark_they_are_the_same(spark, schema, target, tmp_path, capsys) -> None:

@@ -61,7 +61,7 @@ def test_what_changed_comes_behind_all_rows(spark, tmp_path, database, capsys, f
     capsys.readouterr()
     assert publish(lake, database, "--verify") == 0
     said = capsys.readouterr().out
-    assert "0 inserted, 0 updated, 0 deleted; no row, since only upkeep" in said
+    assert "0 inserted, 0 updated, 0 deleted; no row, since only maintenance" in said
     assert "verified: 6 rows" in said
 
 
@@ -78,7 +78,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     assert run(tmp_path / "first.parquet", lake, "--mode", "full", "--carry", "title") == 0
     assert publish(lake, database, "--verify") == 0
-    assert "1 inserted, 3 updated, 2 deleted; all rows, since the table was made anew" in capsys.readouterr().out
+    assert "1 inserted, 3 updated, 2 deleted; all rows, since the table was recreated" in capsys.readouterr().out
     assert dict(ask(database, f"SELECT product_id, title FROM {TABLE}")) == FIRST
     # A column that is carried no longer goes, unless something rests on it; what a user has added stays.
     ask(database, f"ALTER TABLE {TABLE} ADD COLUMN note text DEFAULT 'mine'")
@@ -86,10 +86,10 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     assert run(tmp_path / "first.parquet", lake, "--mode", "full") == 0
     capsys.readouterr()
     assert publish(lake, database) == 2
-    assert "Expected nothing else to rest on a column of catalog.products" in capsys.readouterr().err
+    assert "Expected nothing else to depend on a column of catalog.products" in capsys.readouterr().err
     ask(database, "DROP VIEW catalog.titles")
     assert publish(lake, database) == 0
-    assert "since its columns are others" in capsys.readouterr().out
+    assert "since its columns have changed" in capsys.readouterr().out
     assert ask(database, f"SELECT DISTINCT to_jsonb(p) ? 'title', note FROM {TABLE} p") == [(False, "mine")]
 
 
@@ -100,9 +100,9 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
     capsys.readouterr()
     assert publish(lake, database, "--verify") == 4
     said = capsys.readouterr().err
-    assert "it holds beyond it 1 row (such as '0')" in said
+    assert "it also has 1 row (such as '0')" in said
     assert "it lacks 1 row (such as '4')" in said
-    assert "it has otherwise 1 row (such as '2', in category, confidence)" in said
+    assert "it differs in 1 row (such as '2', in category, confidence)" in said
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "1 inserted, 1 updated, 1 deleted; all rows, since --reload asks for it" in capsys.readouterr().out
     # A row too few shows on the next night of itself.
@@ -242,9 +242,9 @@ def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:
     )
     assert publish(lake, database, "--verify") == 4
     said = capsys.readouterr().err
-    assert "it has otherwise 1 correction (such as '1', in category, why)" in said
+    assert "it differs in 1 correction (such as '1', in category, why)" in said
     assert "it lacks 1 correction (such as '3')" in said
-    assert "it holds beyond it 1 correction (such as '4')" in said
+    assert "it also has 1 correction (such as '4')" in said
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "products_corrections holds the 2 corrections in force" in capsys.readouterr().out
 
@@ -254,7 +254,7 @@ def test_corrections_of_another_hand_are_left_alone(lake, database, capsys) -> N
     ask(database, "INSERT INTO catalog.products_corrections VALUES ('1')")
     assert publish(lake, database) == 2
     assert (
-        "under the name catalog.products_corrections, or what publish has made, found another table" in capsys.readouterr().err
+        "under the name catalog.products_corrections, or the table that publish created, found another table" in capsys.readouterr().err
     )
     assert ask(database, "SELECT * FROM catalog.products_corrections") == [("1",)]
     assert ask(database, "SELECT to_regclass('catalog.products') IS NULL") == [(True,)]

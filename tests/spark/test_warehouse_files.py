@@ -214,16 +214,16 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert publish_to_files(lake, folder, "--verify") == 4
     said = capsys.readouterr().err
     assert "it lacks 1 row (such as '4')" in said
-    assert "it holds beyond it 2 rows (such as '5')" in said
-    assert "it has otherwise 3 rows (such as '1')" in said
+    assert "it also has 2 rows (such as '5')" in said
+    assert "it differs in 3 rows (such as '1')" in said
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda told: told["changes"].update(entries=[]), "what changed leaves out 4 rows"),
-        (lambda told: told["changes"].update(upserts=7), "its manifest tells of 7 rows put and 1 removed, found 3 and 1"),
-        (lambda told: told.update(run_id="another"), "its manifest tells of another run, another"),
+        (lambda told: told["changes"].update(entries=[]), "its changes leave out 4 rows"),
+        (lambda told: told["changes"].update(upserts=7), "its manifest reports 7 rows upserted and 1 deleted, found 3 and 1"),
+        (lambda told: told.update(run_id="another"), "its manifest names another run, another"),
     ],
 )
 def test_verify_finds_what_a_hand_has_written_into_the_manifest(lake, tmp_path, capsys, edit, said) -> None:
@@ -272,7 +272,7 @@ def test_what_people_say_is_published_beside_the_rows(spark, lake, tmp_path, cap
     capsys.readouterr()
     assert publish_to_files(lake, folder, "--verify") == 0
     out = capsys.readouterr().out
-    assert "since only what people say has changed" in out
+    assert "since only corrections have changed" in out
     assert "and the 2 corrections in force" in out
     assert "and 2 corrections as people gave them" in out
     assert said_in(folder) == {"1": ("Books", "ann"), "3": ("Books", "ann")}
@@ -319,7 +319,7 @@ def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
     for path in (folder / "manifest.json", folder / "manifests" / f"{1:020d}.json"):
         path.write_text(json.dumps(manifest))
     assert publish_to_files(lake, folder, "--verify") == 4
-    assert "it has otherwise 1 correction (such as '1')" in capsys.readouterr().err
+    assert "it differs in 1 correction (such as '1')" in capsys.readouterr().err
     assert publish_to_files(lake, folder, "--verify", "--reload") == 0
     assert said_in(folder) == {"1": ("Books", "ann"), "3": ("Books", "ann")}
 
@@ -349,16 +349,16 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     assert manifest_in(folder)["changes"] is None
     assert run(tmp_path / "second.parquet", lake, "--mode", "full", "--carry", "title") == 0
     assert publish_to_files(lake, folder, "--verify") == 0
-    assert "since its columns are others" in capsys.readouterr().out
+    assert "since its columns have changed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("to", "more", "because"),
     [
         ("{folder}", ("--table", "catalog.products"), "Expected --table only with a database, found catalog.products"),
-        ("{lake}", (), "where the files of a Delta table lie"),
-        ("{lake}/export", (), "where the files of a Delta table lie"),
-        ("{lake}_runs", (), "where the files of a Delta table lie"),
+        ("{lake}", (), "where the files of a Delta table are"),
+        ("{lake}/export", (), "where the files of a Delta table are"),
+        ("{lake}_runs", (), "where the files of a Delta table are"),
         ("mysql://me:s3cret@host/db", (), "which cannot be looked up"),
         ("{folder}/taken", (), "found those of file:"),
         ("{folder}/damaged", (), "Expected a manifest of format 1"),

@@ -1,4 +1,4 @@
-"""A version of the table into a folder: its files, then the manifest that names them, then an end to what none names any more."""
+"""Publishes a version of the table to a folder: writes its files, then the manifest that names them, then removes files that none names."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lib.warehouse.corrections import NONE, rows_said, version_said
 from lib.warehouse.files.folder import MANIFESTS, Folder
 from lib.warehouse.files.manifest import Changes, Manifest, Said
 from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_said, columns_told, net, write
-from lib.warehouse.versions import check_ids_once, newest_run, only_upkeep, reason_for_all
+from lib.warehouse.versions import check_ids_once, newest_run, only_maintenance, reason_for_all
 
 MOST_TRIES = 3
-# Manifests that stay, with their files: a load of the one before goes on.
+# This many manifests stay, with their files, so that a load of the previous one can go on.
 KEPT = 2
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What the folder holds. how: where it came from; None where the folder held that version already. corrections: how many stand, where they have
-    changed; None where they have not."""
+    """The folder's content. how: where it came from; None if the folder had that version already. corrections: how many are in force, if they have
+    changed; None if they have not."""
 
     manifest: Manifest
     how: str | None
@@ -57,12 +57,12 @@ class Export:
 def export(one: Export) -> Exported:
     """Bring the folder to the table's newest version.
 
-    A manifest takes its number only if no other run has taken it, and another run's files are left alone unless a manifest of their
-    number, or a greater one, stands: so several runs at once do each other no harm, on whatever file system.
+    A manifest takes its number only if no other run has taken it, and another run's files are left alone unless a manifest with
+    their number, or a greater one, exists: so concurrent runs do no harm to each other, on any file system.
 
     Raises:
-        InputError: the table, or what stands in the folder, is not what it has to be; nothing was written.
-        GuardrailError: the rows do not add up; what was there stands. CategorizerError: other runs publish there again and again.
+        InputError: the table, or the content of the folder, is not as expected; nothing was written.
+        GuardrailError: the rows do not add up; the previous content is kept. CategorizerError: other runs publish there again and again.
     """
     _check_place(one)
     for _ in range(MOST_TRIES):
@@ -86,10 +86,10 @@ def export(one: Export) -> Exported:
 
 
 def newest_manifest(folder: Folder) -> Manifest | None:
-    """None where nothing was published yet.
+    """The newest manifest; None if nothing was published yet.
 
     Raises:
-        InputError: it is none of ours.
+        InputError: it is not one of ours.
     """
     numbers = folder.numbers()
     return _read(folder, numbers[-1]) if numbers else None
@@ -100,7 +100,7 @@ def _is_as_wanted(one: Export, there: Manifest, wanted: Manifest) -> bool:
 
 
 def is_of_folder(folder: Folder, manifest: Manifest) -> bool:
-    """Whether a manifest says what publish writes for this folder; that of a folder that was moved or copied names the files of the other."""
+    """Whether a manifest is as publish writes it for this folder; if the folder was moved or copied, it names the files of the other."""
     return bool(json.loads(folder.manifest(manifest.number)) == json.loads(manifest.text(folder.place.uri)))
 
 
@@ -112,12 +112,12 @@ def _check_place(one: Export) -> None:
     place, table = one.folder.place, storage_uri(one.spark, one.table)
     if f"{place.uri.rstrip('/')}/".startswith(f"{table}/") or is_delta(one.spark, place):
         raise InputError(
-            f"Expected a folder of its own in --to, found {place.given}, where the files of a Delta table lie; choose another."
+            f"Expected a separate folder in --to, found {place.given}, where the files of a Delta table are; choose another."
         )
 
 
 def _wanted(one: Export, there: Manifest | None) -> Manifest:
-    """The newest version, as it will stand in the folder, without its files."""
+    """The manifest of the newest version, without its files."""
     version = pinned(one.spark, newest_snapshot(one.spark, one.table))
     number = int(version.split(":")[0])
     columns = columns_told(rows_at(one.spark, one.table, number).schema, one.table.given)
@@ -128,13 +128,13 @@ def _wanted(one: Export, there: Manifest | None) -> Manifest:
 
 
 def _holds_corrections(one: Export, there: Manifest | None, wanted: Manifest) -> bool:
-    """Whether the folder's newest manifest names the corrections that stand."""
+    """Whether the folder's newest manifest names the corrections that are in force."""
     held, now = there and there.corrections, wanted.corrections
     return not one.reload and held is not None and now is not None and held.version == now.version
 
 
 def _corrections(one: Export, there: Manifest | None, wanted: Manifest, path: str) -> Said | None:
-    """The corrections that stand, in files: those that are there, or new ones; no file where none stands."""
+    """The corrections in force, in files: the existing ones, or new ones; no file if there are none."""
     if there is not None and _holds_corrections(one, there, wanted):
         return there.corrections
     assert wanted.corrections
@@ -148,10 +148,10 @@ def _corrections(one: Export, there: Manifest | None, wanted: Manifest, path: st
 
 
 def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> str | None:
-    """Why what changed cannot be told; None where it may be.
+    """Why the changes cannot be determined; None if they may be.
 
     Raises:
-        InputError: what is there is another table's.
+        InputError: the folder has another table's rows.
     """
     if there is None:
         return "nothing was published there yet"
@@ -162,7 +162,7 @@ def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> st
         )
     reason = reason_for_all(one.spark, one.table, there.version, wanted.version, one.reload)
     if reason is None and {c.name: c.type for c in there.columns} != {c.name: c.type for c in wanted.columns}:
-        return "its columns are others"
+        return "its columns have changed"
     return reason
 
 
@@ -185,14 +185,14 @@ def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str 
 
 
 def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple[Changes | None, str]:
-    """What changed since a manifest, in files; None where the older version can no longer be read."""
+    """The changes since a manifest, in files; None if the older version can no longer be read."""
     since, version = there.delta_version, wanted.delta_version
     told = Changes(there.number, since, there.run_id, 0, 0, ())
     if since == version:
         same = _holds_corrections(one, there, wanted)
-        return told, f"no row, since only {'the place of the folder' if same else 'what people say'} has changed"
-    if only_upkeep(one.spark, one.table, since, version):
-        return told, "no row, since only upkeep has changed the table"
+        return told, f"no row, since only {'the place of the folder has' if same else 'corrections have'} changed"
+    if only_maintenance(one.spark, one.table, since, version):
+        return told, "no row, since only maintenance has changed the table"
     try:
         found, of = changes(one.spark, one.table, since, version)
         files = write(net(as_told(found)), one.folder, path, 0)
@@ -221,9 +221,9 @@ def _check_rows(one: Export, wanted: Manifest, count: int) -> None:
 
 
 def _tidy(folder: Folder) -> None:
-    """manifest.json as the newest one; older manifests than KEPT go, and then the files that none names."""
+    """Make manifest.json the newest one, and remove older manifests than KEPT, and then the files that none names."""
     pointed = 0
-    # Another run may have published, and pointed to its own, while this one did.
+    # Another run may have published and pointed to its own manifest meanwhile.
     while (newest := folder.numbers()[-1]) != pointed:
         if folder.pointed_to() != folder.manifest(newest):
             folder.point_to(newest)
@@ -233,7 +233,7 @@ def _tidy(folder: Folder) -> None:
         folder.remove_manifest(number)
     named = {file.path.rsplit("/", 2)[0] for number in numbers[-KEPT:] for file in _read(folder, number).every_file}
     for number, path in folder.data():
-        # Those of a greater number another run writes just now.
+        # Another run is just writing those with a greater number.
         if number <= newest and path not in named:
             folder.remove(path)
     for path in folder.leftovers(newest):

@@ -3,8 +3,8 @@
 manifest.json                      the newest manifest
 manifests/NUMBER.json              the two newest
 data/NUMBER-XXXXXXXX/rows/         Parquet files of all rows
-data/NUMBER-XXXXXXXX/changes/      Parquet files of what changed
-data/NUMBER-XXXXXXXX/corrections/  Parquet files of what people say
+data/NUMBER-XXXXXXXX/changes/      Parquet files of the changes
+data/NUMBER-XXXXXXXX/corrections/  Parquet files of people's corrections
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lib.tables.locations import PYTHON_UTILS, Location, delta_log, file_system,
 
 MANIFEST, MANIFESTS, DATA = "manifest.json", "manifests", "data"
 _MANIFEST = re.compile(r"(\d{20})\.json")
-# Written, and not yet in its place.
+# Written, but not yet moved into place.
 _FRESH = re.compile(r"\.(?:manifest\.json\.)?(\d{20})\.\w.*")
 _DATA = re.compile(r"(\d{20})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """table: the Delta table whose log store, which knows what each file system promises, is used here too."""
+    """table: the Delta table whose log store is used here too, since it knows the guarantees of each file system."""
 
     spark: SparkSession
     place: Location
@@ -38,7 +38,7 @@ class Folder:
         return f"{self.place.uri.rstrip('/')}/{path}"
 
     def pattern(self, path: str) -> str:
-        """What Spark reads the path by, which takes a path for a pattern of others."""
+        """The path, escaped for Spark, which would take it for a pattern."""
         return re.sub(r"[\\*?\[\]{}]", r"\\\g<0>", self.uri(path))
 
     def new_data(self, number: int) -> str:
@@ -46,14 +46,14 @@ class Folder:
         return f"{DATA}/{number:020d}-{uuid.uuid4().hex[:8]}"
 
     def numbers(self) -> list[int]:
-        """Of the manifests there, in their order."""
+        """The numbers of the existing manifests, in their order."""
         return sorted(int(found[1]) for name in self._names(MANIFESTS) if (found := _MANIFEST.fullmatch(name)))
 
     def manifest(self, number: int) -> str:
         return self._read(_manifest_path(number))
 
     def put_manifest(self, number: int, text: str) -> bool:
-        """Write it whole; False, and nothing has happened, where another run has written one of that number."""
+        """Write it whole; False, with nothing done, if another run has written one with that number."""
         system, path = self._path(_manifest_path(number))
         system.mkdirs(path.getParent())
         if local := self._local(_manifest_path(number)):
@@ -67,14 +67,14 @@ class Folder:
         return True
 
     def point_to(self, number: int) -> None:
-        """Make manifest.json say what the manifest of that number says."""
+        """Make manifest.json a copy of the manifest with that number."""
         text, fresh = self.manifest(number), f".{MANIFEST}.{number:020d}.{uuid.uuid4().hex}"
         if local := self._local(MANIFEST):
             os.replace(_complete(local_path(self.uri(fresh)), text), local)
             return
         path = self._path(MANIFEST)[1]
         if not self._store().isPartialWriteVisible(path, self._configuration()):
-            # An object is there when it is whole.
+            # An object exists only once it is whole.
             self._store().write(path, self._iterator(text), True, self._configuration())
             return
         source = self._path(fresh)[1]
@@ -86,7 +86,7 @@ class Folder:
         context.rename(source, path, chosen)
 
     def pointed_to(self) -> str | None:
-        """What manifest.json says; None where it is not there."""
+        """The text of manifest.json; None if there is none."""
         return None if self.size(MANIFEST) is None else self._read(MANIFEST)
 
     def data(self) -> list[tuple[int, str]]:
@@ -94,7 +94,7 @@ class Folder:
         return [(int(found[1]), f"{DATA}/{name}") for name in self._names(DATA) if (found := _DATA.fullmatch(name))]
 
     def leftovers(self, newest: int) -> list[str]:
-        """Paths of what runs that were killed have left of manifests up to a number."""
+        """Paths of files that killed runs have left for manifests up to a number."""
         found = [*self._names(""), *(f"{MANIFESTS}/{name}" for name in self._names(MANIFESTS))]
         return [path for path in found if (fresh := _FRESH.fullmatch(os.path.basename(path))) and int(fresh[1]) <= newest]
 
@@ -106,14 +106,14 @@ class Folder:
         self.remove(_manifest_path(number))
 
     def drop_sums(self, path: str) -> None:
-        """Remove Hadoop's own sums, which it keeps beside files of a machine's disk; the manifest tells better ones."""
+        """Remove Hadoop's checksum files, which it writes next to files on a local disk; the manifest has better checksums."""
         if local := self._local(path):
             for name in os.listdir(local):
                 if name.startswith(".") and name.endswith(".crc"):
                     os.unlink(os.path.join(local, name))
 
     def size(self, path: str) -> int | None:
-        """Bytes of a file; None where there is none."""
+        """Bytes of a file; None if there is none."""
         system, found = self._path(path)
         return int(system.getFileStatus(found).getLen()) if system.exists(found) else None
 
@@ -127,7 +127,7 @@ class Folder:
         return file_system(self.spark, self.uri(path))
 
     def _local(self, path: str) -> str | None:
-        """A path of this machine, on which Java can neither link nor replace a file in one step; None elsewhere."""
+        """The path if it is on this machine, where Java can neither link nor replace a file in one step; None elsewhere."""
         return local_path(self.uri(path)) if self.place.uri.startswith("file:/") else None
 
     def _store(self) -> Any:
@@ -161,7 +161,7 @@ def _manifest_path(number: int) -> str:
 
 
 def _complete(path: str, text: str) -> str:
-    """The path, at which a new file has the text, complete on the disk."""
+    """Write a new file with the text, complete on the disk; returns its path."""
     with open(path, "x", encoding="utf-8") as file:
         file.write(text)
         file.flush()

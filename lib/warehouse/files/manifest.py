@@ -1,4 +1,4 @@
-"""What a folder holds: which version of the table, in which files, and what changed since the manifest before."""
+"""The manifest of a folder: which version of the table it has, in which files, and what changed since the previous manifest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class ColumnTold:
-    """type: as Spark SQL writes it; `json` is a text that holds JSON."""
+    """type: as Spark SQL writes it; `json` is a text with JSON."""
 
     name: str
     type: str
@@ -34,7 +34,7 @@ class ColumnTold:
 
 @dataclass(frozen=True)
 class Changes:
-    """What makes the rows of an older manifest those of this one: no product comes twice. delta_version, run_id: of the older one."""
+    """The changes from the rows of an older manifest to those of this one, each product once. delta_version, run_id: of the older one."""
 
     since: int
     delta_version: int
@@ -46,7 +46,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Said:
-    """What people say of the products: the corrections that stood at a version of their table, all of them; none of `files` where none stood."""
+    """People's corrections: all that were in force at a version of their table; no `files` if there were none."""
 
     version: str
     rows: int
@@ -56,9 +56,9 @@ class Said:
 
 @dataclass(frozen=True)
 class Manifest:
-    """number: counts the manifests of a folder. version: as lib.tables.locations.pinned tells it. published_at: ISO 8601.
+    """number: counts the manifests of a folder. version: as lib.tables.locations.pinned returns it. published_at: ISO 8601.
 
-    changes: None where a warehouse has to load all rows. corrections: None in manifests of an older version.
+    changes: None if a warehouse has to load all rows. corrections: None in manifests of an older release.
     """
 
     number: int
@@ -82,11 +82,11 @@ class Manifest:
 
     @property
     def every_file(self) -> tuple[DataFile, ...]:
-        beside = [part.files for part in (self.changes, self.corrections) if part]
-        return (*self.files, *(file for files in beside for file in files))
+        others = [part.files for part in (self.changes, self.corrections) if part]
+        return (*self.files, *(file for files in others for file in files))
 
     def text(self, folder: str) -> str:
-        """As JSON. folder: its URI, for those readers that take files by their whole address."""
+        """The manifest as JSON. folder: its URI, for readers that need the full address of files."""
         delta_version, table, commit = self.version.split(":")
         told = {
             "format": FORMAT,
@@ -107,10 +107,10 @@ class Manifest:
 
     @classmethod
     def read(cls, text: str, where: str) -> Manifest:
-        """As `text` has written it.
+        """The manifest that `text` has written.
 
         Raises:
-            InputError: it is none of ours, or damaged.
+            InputError: it is not ours, or damaged.
         """
         try:
             told = json.loads(text)
@@ -145,7 +145,7 @@ def _columns(told: Mapping[str, Any]) -> tuple[ColumnTold, ...]:
 
 
 def _entries(files: Sequence[DataFile], folder: str) -> list[dict[str, Any]]:
-    """In the form of Redshift's manifests, whose readers pass over what they do not know."""
+    """In the form of Redshift's manifests, whose readers ignore keys that they do not know."""
     return [
         {
             "url": _address(f"{folder.rstrip('/')}/{file.path}"),
@@ -158,7 +158,7 @@ def _entries(files: Sequence[DataFile], folder: str) -> list[dict[str, Any]]:
 
 
 def _address(uri: str) -> str:
-    """Hadoop calls S3 by the names of its own connectors."""
+    """The address with the usual scheme: Hadoop uses the names of its own connectors for S3."""
     return re.sub(r"^s3[an]://", "s3://", uri)
 
 

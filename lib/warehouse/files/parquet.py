@@ -1,4 +1,4 @@
-"""Rows as Parquet files that every warehouse reads, and what they hold: nested columns are texts of JSON, times are in microseconds."""
+"""Rows as Parquet files that every warehouse reads: nested columns are JSON texts, times are in microseconds."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from lib.warehouse.files.manifest import ColumnTold, DataFile
 from lib.warehouse.lines import json_as_written
 from schemas.tables import COMMENTS, PUBLISHED_CORRECTIONS
 
-# In files of changes, behind the table's columns.
+# In files of changes, after the table's columns.
 CHANGE, UPSERT, DELETE = "_operation", "upsert", "delete"
 JSON_TYPE = "json"
-# Bytes of the table that go into one file: what warehouses like to load, and a task can take a digest of.
+# Bytes of the table for one file: a size that warehouses load well, and that one task can digest.
 FILE_BYTES = 64 << 20
-# Spark's default is a type that has been given up since.
+# Spark's default is a deprecated type.
 TIMES = ("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
 
 
 def columns_told(schema: StructType, where: str) -> tuple[ColumnTold, ...]:
-    """The columns as the files have them.
+    """The columns of the files.
 
     Raises:
         InputError: a type that warehouses do not read from Parquet, or a name that files of changes need.
@@ -43,7 +43,7 @@ def columns_told(schema: StructType, where: str) -> tuple[ColumnTold, ...]:
                 "source, or do not carry it."
             )
         if field.name.lower() == CHANGE:
-            raise InputError(f"Expected no column of the name {CHANGE} in {where}, which files of changes have; rename it.")
+            raise InputError(f"Expected no column named {CHANGE} in {where}, which files of changes have; rename it.")
     nested = _nested(schema)
     return tuple(
         ColumnTold(f.name, JSON_TYPE if f.name in nested else f.dataType.simpleString(), COMMENTS.get(f.name))
@@ -52,7 +52,7 @@ def columns_told(schema: StructType, where: str) -> tuple[ColumnTold, ...]:
 
 
 def columns_said() -> tuple[ColumnTold, ...]:
-    """Of the corrections, with what a category means there."""
+    """The columns of the corrections, with the meaning of category there."""
     return tuple(replace(one, comment=SAID[one.name]) for one in columns_told(PUBLISHED_CORRECTIONS, ""))
 
 
@@ -68,7 +68,7 @@ def _nested(schema: StructType) -> set[str]:
 
 
 def net(found: DataFrame) -> DataFrame:
-    """One row a product of what `lib.warehouse.changes.changes` gives: its last state, or only its id where it is gone."""
+    """One row a product from the rows of `lib.warehouse.changes.changes`: its last state, or only its id if it is gone."""
     names = [name for name in found.columns if name not in (OPERATION, ORDER)]
     newest = F.max_by(F.struct(*map(column, names), OPERATION), F.struct(ORDER, OPERATION))
     rows = found.groupBy(column(ID)).agg(newest.alias("newest"))
@@ -83,7 +83,7 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
     tasks = max(int(spark.sparkContext.defaultParallelism), math.ceil(size / FILE_BYTES))
     with setting(spark, *TIMES):
         writer = rows.coalesce(tasks).write.mode("error").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-        # What every warehouse reads, whatever the session writes its tables in.
+        # Every warehouse reads Snappy, whatever codec the session uses for its tables.
         writer.parquet(folder.uri(path), compression="snappy")
     folder.drop_sums(path)
     found = spark.read.format("binaryFile").load(folder.pattern(path))
@@ -95,5 +95,5 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
 
 
 def digested(found: DataFrame) -> DataFrame:
-    """path, length and sha256 of files that are read as they are."""
+    """path, length and sha256 of files that are read as binary."""
     return found.select("path", "length", F.sha2("content", 256).alias("sha256"))

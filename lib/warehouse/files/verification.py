@@ -1,4 +1,4 @@
-"""Folder and lake side by side: every file by its digest, every row by a hash of its values."""
+"""Compares folder and lake: every file by its digest, every row by a hash of its values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lib.warehouse.versions import newest_run
 
 @dataclass
 class Verified:
-    """wrong: what is, a text each."""
+    """wrong: one text for each error."""
 
     manifest: Manifest
     wrong: list[str] = field(default_factory=list)
@@ -39,10 +39,10 @@ class Verified:
 
 
 def verify(one: Export) -> Verified:
-    """Compare what the folder's newest manifest names with what it says of it, and with the version of the table.
+    """Compare the files of the folder's newest manifest with its entries, and with the version of the table.
 
     Raises:
-        InputError: nothing of the table was published there, or that version can no longer be read.
+        InputError: the table was not published there, or that version can no longer be read.
     """
     manifest = newest_manifest(one.folder)
     if manifest is None or not stands(one.spark, one.table, manifest.version):
@@ -67,20 +67,20 @@ def verify(one: Export) -> Verified:
 
 
 def _wrong_words(one: Export, manifest: Manifest, lake: DataFrame) -> list[str]:
-    """What a manifest says beside its files."""
+    """Errors in a manifest's values other than its files."""
     wrong = []
     if not is_of_folder(one.folder, manifest):
         wrong.append("its manifest is not as publish writes it for this folder")
     if manifest.run_id != newest_run(one.spark, one.table, manifest.delta_version):
-        wrong.append(f"its manifest tells of another run, {manifest.run_id}")
+        wrong.append(f"its manifest names another run, {manifest.run_id}")
     told = {column.name: column.type for column in columns_told(lake.schema, one.table.given)}
     if {column.name: column.type for column in manifest.columns} != told:
-        wrong.append("its manifest tells of other columns")
+        wrong.append("its manifest names other columns")
     return wrong
 
 
 def _wrong_changes(one: Export, told: Changes, lake: DataFrame, version: int) -> list[str]:
-    """What the files of changes have otherwise than the lake: rows put that are not its own, ids removed that it has, changes left out."""
+    """Errors in the files of changes: upserted rows that differ from the lake's, deleted ids that it has, changes left out."""
     paths = [one.folder.pattern(file.path) for file in told.files]
     shape = lake.withColumn(CHANGE, F.lit(UPSERT)).limit(0)
     there = one.spark.read.parquet(*paths) if paths else shape
@@ -88,21 +88,21 @@ def _wrong_changes(one: Export, told: Changes, lake: DataFrame, version: int) ->
     removed = there.filter(F.col(CHANGE) == DELETE).select(ID)
     own = _hashed(lake, "lake")
     counts = {
-        "puts otherwise": put.join(own, ID, "left_outer").filter(~F.col("put").eqNullSafe(F.col("lake"))).count(),
-        "removes wrongly": removed.join(own, ID, "left_semi").count(),
+        "have other values in": put.join(own, ID, "left_outer").filter(~F.col("put").eqNullSafe(F.col("lake"))).count(),
+        "wrongly delete": removed.join(own, ID, "left_semi").count(),
     }
     try:
         since = compared(one.spark, one.table, told.delta_version, version)
-        counts["leaves out"] = since.select(ID).distinct().join(there.select(ID), ID, "left_anti").count()
+        counts["leave out"] = since.select(ID).distinct().join(there.select(ID), ID, "left_anti").count()
     except Exception as error:
-        # Of a version that is gone nobody can tell any more what it had otherwise.
+        # If the older version is gone, nobody can find out any more what has changed.
         if not files_are_gone(error):
             raise
-    wrong = [f"what changed {what} {count:,} rows" for what, count in counts.items() if count]
+    wrong = [f"its changes {what} {count:,} rows" for what, count in counts.items() if count]
     found = (put.count(), removed.count())
     if found != (told.upserts, told.deletes):
         wrong.append(
-            f"its manifest tells of {told.upserts:,} rows put and {told.deletes:,} removed, found {found[0]:,} and {found[1]:,}"
+            f"its manifest reports {told.upserts:,} rows upserted and {told.deletes:,} deleted, found {found[0]:,} and {found[1]:,}"
         )
     return wrong
 
@@ -121,7 +121,7 @@ def _wrong_files(one: Export, files: tuple[DataFile, ...]) -> list[str]:
 
 
 def _wrong_rows(one: Export, lake: DataFrame, files: tuple[DataFile, ...], rows: int, noun: str) -> list[str]:
-    """Rows of the lake that files do not hold as they are. rows: how many the manifest tells of."""
+    """Rows in which lake and files differ. rows: how many the manifest reports."""
     paths = [one.folder.pattern(file.path) for file in files]
     there = one.spark.read.parquet(*paths) if paths else lake.limit(0)
     try:
@@ -129,8 +129,8 @@ def _wrong_rows(one: Export, lake: DataFrame, files: tuple[DataFile, ...], rows:
         lacks, beyond = F.col("files").isNull(), F.col("lake").isNull()
         counted = {
             "lacks": lacks,
-            "holds beyond it": beyond,
-            "has otherwise": ~lacks & ~beyond & (F.col("lake") != F.col("files")),
+            "also has": beyond,
+            "differs in": ~lacks & ~beyond & (F.col("lake") != F.col("files")),
         }
         counts = both.agg(
             F.count("*").alias("rows"), *(F.count_if(wrong).alias(what) for what, wrong in counted.items()),
@@ -140,7 +140,7 @@ def _wrong_rows(one: Export, lake: DataFrame, files: tuple[DataFile, ...], rows:
         if not files_are_gone(error):
             raise
         raise InputError(
-            f"Expected the files of the version of {one.table.given} that was published, found some gone (vacuumed); publish first, and verify then."
+            f"Expected the files of the version of {one.table.given} that was published, found some gone (vacuumed); publish first, then verify."
         ) from None
     wrong = [
         f"it {what} {counts[what]:,} {noun if counts[what] == 1 else f'{noun}s'} (such as {counts[f'{what}, such as']!r})"
@@ -148,7 +148,7 @@ def _wrong_rows(one: Export, lake: DataFrame, files: tuple[DataFile, ...], rows:
         if counts[what]
     ]
     if not wrong and counts["rows"] != rows:
-        wrong.append(f"its manifest tells of {rows:,} {noun}s, found {counts['rows']:,}")
+        wrong.append(f"its manifest reports {rows:,} {noun}s, found {counts['rows']:,}")
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""What each view asks, in the parts of SQL that the engines share. Names and meanings are those of the package in dbt/."""
+"""The query of each view, in the parts of SQL that the engines share. Names and meanings are those of the package in dbt/."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from lib.warehouse.views.dialects import Dialect, Place
 from schemas.tables import CATEGORIZED, COMMENTS, NO_CATEGORY, PUBLISHED, REVIEW, ROLLED_BACK
 
-# Of `categorized`, as the view `products` has them, behind those that it makes.
+# Columns of `categorized` that the view `products` takes over, after its own.
 TAKEN = (
     "confidence",
     "runner_up",
@@ -23,7 +23,7 @@ TAKEN = (
     "unfamiliarity",
     "level_confidence",
 )
-# Of what a person says, where somebody has said it.
+# Columns that follow from a person's correction if there is one.
 PATHS = ("category_path", "published_path")
 # Columns of `products` that no table of the target has.
 MADE = ("is_corrected", "model_category")
@@ -31,11 +31,11 @@ MADE = ("is_corrected", "model_category")
 
 @dataclass(frozen=True)
 class Tables:
-    """What the views rest on.
+    """The tables under the views.
 
-    columns: of `categorized`, which may lack newer ones and has those that are carried; run_columns: of `runs`. corrections: None where nobody has corrected
-    yet. separator: what parts the levels of a label; None where labels are no paths. since: the version of `categorized` that
-    moves are told from, and since_time when it was committed.
+    columns: of `categorized`, which may lack newer ones and has the carried ones; run_columns: of `runs`. corrections: None if nobody has corrected
+    a product yet. separator: of the levels of a label; None if labels are not paths. since: the version of `categorized` since
+    which moves are shown, and since_time when it was committed.
     """
 
     categorized: Place
@@ -55,13 +55,13 @@ class Tables:
 
     @property
     def left_out(self) -> list[str]:
-        """Carried columns that `products` cannot have too, since it makes one of that name."""
+        """Carried columns that `products` cannot have, since it has its own column of that name."""
         return [name for name in self.columns if name.lower() in MADE]
 
 
 @dataclass(frozen=True)
 class View:
-    """name: behind the prefix. columns: in their order, with what they are; empty of those that are carried."""
+    """name: after the prefix. columns: in their order, with their comments; empty for those that are carried."""
 
     name: str
     comment: str
@@ -70,7 +70,7 @@ class View:
 
 
 def views(tables: Tables, d: Dialect, prefix: str) -> list[View]:
-    """All views, each behind those that it reads. prefix: of their names, with the schema before it."""
+    """All views, each after those that it reads. prefix: of their names, with the schema before it."""
     products = d.named(f"{prefix}_products")
     return [
         _products(tables, d),
@@ -81,7 +81,7 @@ def views(tables: Tables, d: Dialect, prefix: str) -> list[View]:
 
 
 def _standing(t: Tables, d: Dialect, up_to: str = "") -> str:
-    """A subquery for the newest correction of each product, which is null where it takes the earlier ones back; without a table none."""
+    """A subquery for the newest correction of each product, null if it withdraws the earlier ones; without a table of them no rows."""
     if t.corrections is None:
         return f"(SELECT {d.null('string')} AS product_id, {d.null('string')} AS category WHERE 1 = 0)"
     return f"""(
@@ -113,26 +113,26 @@ def _products(t: Tables, d: Dialect) -> View:
     }
     said = {
         **COMMENTS,
-        "category": "the category that counts: the correction, or else the model's; null if neither is there",
-        "is_corrected": "whether category is a person's word",
+        "category": "the category that counts: the correction, or else the model's; null if there is neither",
+        "is_corrected": "whether a person has set the category",
         "model_category": f"the model's category: {COMMENTS['category']}",
         "confidence": "probability of the model's category, 0 to 1",
-        "status": "what the model makes of the row: categorized, review or unclassifiable",
-        "category_path": "levels of category, top first; null where the model's labels are no paths",
-        "published_path": "levels of category that are sure enough; all of them where a person has corrected",
+        "status": "the row's status by the model: categorized, review or unclassifiable",
+        "category_path": "levels of category, top first; null if the model's labels are not paths",
+        "published_path": "levels of category that are sure enough; all of them if a person has corrected it",
         **dict.fromkeys(t.carried, ""),
     }
     listed = ",\n  ".join(f"{what} AS {d.quoted(name)}" for name, what in chosen.items())
     return View(
         "products",
-        "The latest published category of each product, a person's word in place of the model's where there is one.",
+        "The latest published category of each product, a person's correction in place of the model's if there is one.",
         {name: said[name] for name in chosen},
         f"\nSELECT\n  {listed}\nFROM {d.table(t.categorized)} AS p\nLEFT JOIN {_standing(t, d)} AS c ON c.product_id = p.product_id",
     )
 
 
 def _category_counts(t: Tables, d: Dialect) -> View:
-    """From the ledger: the table's older versions are cleaned away in time."""
+    """From the ledger, since the table's older versions are removed after a while."""
     runs = d.table(t.runs)
     none = d.value("guarded", "unclassifiable") if "guarded" in t.run_columns else d.null("float")
     there = "(rows_in - rows_rejected)"
@@ -146,15 +146,15 @@ SELECT run_id, ended_at, {d.text(NO_CATEGORY)}, CAST(round({there} * {none}) AS 
 FROM {runs}
 WHERE {of_status} AND {none} > 0"""
     columns = {
-        "run_id": "the run, or the rollback, since which it is so",
+        "run_id": "the run, or the rollback, that led to these counts",
         "published_at": "when that was published, UTC",
         "model_category": "the model's category, or (none)",
-        "products": "how many there are; null for runs of older versions, which counted less",
+        "products": "how many there are; null for runs of older releases, which counted less",
         "share": "of the products that have a category, 0 to 1; null for (none)",
     }
     return View(
         "category_counts",
-        "Products by the model's category behind each run that was published or rolled back; those that are gone from the source left out.",
+        "Products by the model's category after each run that was published or rolled back, without those that are gone from the source.",
         columns,
         query,
     )
@@ -176,13 +176,13 @@ FROM (
 GROUP BY model_category, band"""
     columns = {
         "category": "the model's category",
-        "from_confidence": "lower end of the band, within it",
-        "to_confidence": "upper end of the band; 1 is within the highest",
+        "from_confidence": "lower end of the band, included",
+        "to_confidence": "upper end of the band, excluded; 1 is in the highest band",
         "products": "how many there are",
         "in_review": "how many of them wait for a person",
     }
     comment = (
-        "Products by the model's category and by confidence in steps of 0.1; those that are gone or unclassifiable left out."
+        "Products by the model's category and by confidence in steps of 0.1, without those that are gone or unclassifiable."
     )
     return View("confidence_bands", comment, columns, query)
 
@@ -207,11 +207,11 @@ WHERE p.category IS DISTINCT FROM coalesce(c.category, b.category)"""
         "product_id": "id of the product",
         "from_category": "the category before; null if there was none",
         "to_category": "the category since; null if there is none",
-        "is_corrected": "whether the new one is a person's word",
+        "is_corrected": "whether a person has set the new one",
         "model_version": COMMENTS["model_version"],
         "run_id": "the run that wrote the row",
-        "since_version": "the older version of the table that is compared with",
+        "since_version": "the older version of the table that this one is compared with",
         "since": "when that version was published, UTC",
     }
-    comment = f"Products whose category is another than in version {t.since} of the table, by a correction or by the model."
+    comment = f"Products whose category differs from that in version {t.since} of the table, by a correction or by the model."
     return View("moved_products", comment, columns, query)

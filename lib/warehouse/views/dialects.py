@@ -1,4 +1,4 @@
-"""What Spark SQL, DuckDB and Trino write in different ways."""
+"""The SQL that differs between Spark SQL, DuckDB and Trino."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from lib.identifiers import quoted
 
-# By this property of a view in Spark's catalogue a later run knows it for one of ours.
+# By this property in Spark's catalogue a later run recognizes a view as ours.
 MARK = "catalog_categorizer.target"
 
 
@@ -22,7 +22,7 @@ class Place:
 
 
 class Dialect(ABC):
-    """SQL of one engine. Names and texts come in as they are, and go out quoted."""
+    """SQL of one engine. Takes plain names and texts, and returns them quoted."""
 
     def quoted(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
@@ -36,30 +36,30 @@ class Dialect(ABC):
 
     @abstractmethod
     def table(self, place: Place, version: int | None = None) -> str:
-        """A Delta table, of now or at a version of its history."""
+        """A Delta table, at its newest version or at an older one."""
 
     @abstractmethod
     def time(self, moment: datetime) -> str: ...
 
     @abstractmethod
     def null(self, kind: str) -> str:
-        """Of a type as Spark SQL writes it: string, float, timestamp or array<string>."""
+        """A null of a type, given as Spark SQL writes it: string, float, timestamp or array<string>."""
 
     @abstractmethod
     def levels(self, label: str, separator: str) -> str:
-        """The parts of a label, an array. label: a column."""
+        """The parts of a label as an array. label: a column."""
 
     @abstractmethod
     def value(self, column: str, key: str) -> str:
-        """Of a map; null where it has no such key."""
+        """A value of a map; null if it has no such key."""
 
     @abstractmethod
     def entries(self, table: str, column: str, key: str, value: str) -> str:
-        """What stands behind FROM, for a row an entry of a map, with the entry's columns."""
+        """The part after FROM for one row per entry of a map, with the entry's columns."""
 
     @abstractmethod
     def view(self, name: str, comment: str, columns: Mapping[str, str], query: str, target: str) -> str:
-        """The statement that makes a view, or replaces one. columns: what is to be said of them. target: the table it is over."""
+        """The statement that creates or replaces a view. columns: with their comments. target: the table under the view."""
 
 
 class Spark(Dialect):
@@ -80,7 +80,7 @@ class Spark(Dialect):
         return f"CAST(NULL AS {kind})"
 
     def levels(self, label: str, separator: str) -> str:
-        # The second argument of split is a pattern; this character means itself, and stands in no label.
+        # The second argument of split is a pattern; this character has no other meaning, and is in no label.
         return f"split(replace({label}, {self.text(separator)}, chr(1)), chr(1))"
 
     def value(self, column: str, key: str) -> str:

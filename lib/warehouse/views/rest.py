@@ -1,4 +1,4 @@
-"""What the views of a target rest on: where its tables are, what columns they have, and from which version moves are told."""
+"""The basis of a target's views: where its tables are, which columns they have, and since which version moves are shown."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lib.warehouse.views.dialects import Place
 def tables_for(spark: SparkSession, target: Location, since: str | None, known_as: str | None) -> Tables:
     """
     Args:
-        since: a run or a version; None for the version before the newest change. known_as: what the engine calls `categorized`, if
-            not as Spark does; those beside it are called so with their suffix.
+        since: a run or a version; None for the version before the newest change. known_as: the engine's name of `categorized`, if
+            it differs from Spark's; the tables next to it have the same name with their suffix.
     Raises:
         InputError: no table of categorized products, or no such version that can be read.
     """
@@ -30,7 +30,7 @@ def tables_for(spark: SparkSession, target: Location, since: str | None, known_a
     corrections, runs = corrections_of(target), tables_of(target).runs
     if not is_delta(spark, runs):
         raise InputError(
-            f"Expected the ledger of {target.given} at {runs.given}, found none; bring it back from a copy, or run categorize."
+            f"Expected the ledger of {target.given} at {runs.given}, found none; restore it from a copy, or run categorize."
         )
     name = known_as or (None if target.is_path else target.uri)
     return Tables(
@@ -70,9 +70,9 @@ def _committed_at(spark: SparkSession, target: Location, version: int) -> dateti
         if not files_are_gone(error):
             raise
         raise InputError(
-            f"Expected version {version} of {target.given} to be there still, found it cleaned away; give a younger one with --since."
+            f"Expected version {version} of {target.given} to exist still, found it removed; give a newer version with --since."
         ) from None
-    # By what the commit says of itself: Delta's history tells the time of its file, which a copy of the folder may not keep.
+    # By the commit's own time: Delta's history returns the time of its file, which a copy of the folder may not preserve.
     said = _says_when(commit_of(spark, delta_log(spark, target), version))
     if said is not None:
         return datetime.fromtimestamp(said / 1000, timezone.utc)
@@ -81,14 +81,14 @@ def _committed_at(spark: SparkSession, target: Location, version: int) -> dateti
 
 
 def _says_when(commit: tuple[str, int] | None) -> int | None:
-    """Milliseconds since 1970 by a commit's first line; None where it does not tell. commit: as `commit_of` gives it."""
+    """Milliseconds since 1970 from a commit's first line; None if it has no time. commit: as `commit_of` returns it."""
     info = json.loads(commit[0]).get("commitInfo", {}) if commit and commit[0] else {}
     said = info.get("inCommitTimestamp", info.get("timestamp"))
     return said if isinstance(said, int) else None
 
 
 def _separator(spark: SparkSession, target: Location) -> str | None:
-    """What parts the levels of a category, as one with several levels shows; None where there is none."""
+    """The separator of a category's levels, taken from a category with several levels; None if there is none."""
     rows = delta_table(spark, target).toDF()
     if "category_path" not in rows.columns:
         return None
