@@ -2,7 +2,7 @@
 # ./run-tests.sh [PYTEST OPTIONS]   prepares the environment, then lint, types, import rules and tests.
 # The tests run in two processes; --numprocesses 0 runs them in one.
 # With --cluster also the tests on a real HDFS and YARN, whose jars (51 MB) it fetches once, and the long ones on S3 and a standalone
-# cluster; without options they run where a file has changed since they passed that only they see at work (tests/cluster_rule.py).
+# cluster; without options these run if a file that only they exercise has changed since they passed (tests/cluster_rule.py).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
@@ -12,7 +12,7 @@ prepare_moto
 prepare_s3
 prepare_browser
 if [ $# = 0 ] && ! PYTHONPATH=$ROOT "$PYTHON" -m tests.cluster_rule; then
-    say "the tests behind --cluster run too: what only they see has changed since they passed (tests/cluster_rule.py)"
+    say "the tests of --cluster run too: a file that only they exercise has changed since they passed (tests/cluster_rule.py)"
     set -- --cluster
 fi
 case " $* " in *" --cluster "*) prepare_cluster ;; esac
@@ -20,9 +20,9 @@ cd "$ROOT"
 export PATH=$VENV/bin:$PATH
 # The tests start some hundred JVMs, each sooner from the archive of Java's classes that the first run of the samples leaves in build/.
 if ! compgen -G "$ROOT/build/classes-*.jsa" >/dev/null; then
-    say "running the samples beside the checks, for the archive of Java's classes (once)"
+    say "running the samples alongside the checks, for the archive of Java's classes (once)"
     folder=$(mktemp -d)
-    # As a user would: without what is set here for the tests.
+    # As a user would: without the variables that are set here for the tests.
     (cd "$folder" && exec env -u SPARK_CONF_DIR "$ROOT/spark-submit.sh" >"$folder/output" 2>&1) &
     archiving=$!
     trap 'kill "$archiving" 2>/dev/null || true' EXIT
@@ -31,10 +31,10 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-# A broken link or anchor ends it.
+# Fails on a broken link or anchor.
 scripts/docs.sh
 if [ -n "${archiving:-}" ]; then
-    # Whatever it says, the tests say it too.
+    # If it fails, the tests report that too.
     wait "$archiving" || true
     trap - EXIT
     rm -rf "$folder"

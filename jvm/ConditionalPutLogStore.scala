@@ -10,9 +10,9 @@ import org.apache.hadoop.fs.s3a.{AWSServiceIOException, RemoteFileChangedExcepti
 
 import io.delta.storage.S3SingleDriverLogStore
 
-/** Delta's log store for S3, with commits that two drivers cannot both make: a PUT under the condition that the object is not there yet
-  * (`If-None-Match: *`). Delta's own looks whether it is there and then puts it, come what may; in between another driver's commit is
-  * overwritten (docs/decisions/0037-commits-on-s3.md).
+/** Delta's log store for S3, with commits that two drivers cannot both make: a PUT on the condition that the object does not exist yet
+  * (`If-None-Match: *`). Delta's own store checks whether it exists and then puts it unconditionally; a commit that another driver makes
+  * in between is overwritten (docs/decisions/0037-commits-on-s3.md).
   */
 class ConditionalPutLogStore(configuration: Configuration) extends S3SingleDriverLogStore(configuration) {
   import ConditionalPutLogStore._
@@ -30,16 +30,16 @@ class ConditionalPutLogStore(configuration: Configuration) extends S3SingleDrive
       try stream.write(content.getBytes(UTF_8))
       finally stream.close()
     } catch {
-      // 412: another commit stands there. Or this one, where the answer to the first PUT was lost and S3A has sent another.
+      // 412: another commit exists. Or this one, if the answer to the first PUT was lost and S3A has sent another.
       case refused: RemoteFileChangedException =>
-        if (!stands(path, content, settings)) throw as(refused, path)
+        if (!isOurs(path, content, settings)) throw as(refused, path)
       case refused: org.apache.hadoop.fs.FileAlreadyExistsException => throw as(refused, path)
-      // 409: another request for the object is under way; whether it comes to stand is not told.
+      // 409: another request for the object is under way; whether it will succeed is unknown.
       case busy: AWSServiceIOException if busy.statusCode == 409 && tries > 1 => put(path, content, settings, tries - 1)
     }
   }
 
-  private def stands(path: Path, content: String, settings: Configuration): Boolean = {
+  private def isOurs(path: Path, content: String, settings: Configuration): Boolean = {
     val found = read(path, settings)
     try whole(found) == content
     finally found.close()
@@ -56,7 +56,7 @@ object ConditionalPutLogStore {
     text.toString
   }
 
-  // What Delta takes for a conflict.
+  // The exception that Delta takes for a conflict.
   private def as(cause: Exception, path: Path): Exception =
     new FileAlreadyExistsException(path.toString).initCause(cause).asInstanceOf[Exception]
 }

@@ -1,6 +1,6 @@
-# What a job needs on a cluster: its Python, with the packages that it imports, and Delta. spark-submit.sh sources it.
+# Ships what a job needs on a cluster: its Python, with the packages that it imports, and Delta. spark-submit.sh sources it.
 
-# setting FLAG NAME: the value that spark-submit will find of one of its options; empty for none.
+# setting FLAG NAME: the value that spark-submit will find for one of its options; empty for none.
 setting() {
     local i word next flagged= configured= file=$SPARK_CONF_DIR/spark-defaults.conf
     for ((i = 0; i < ${#spark_options[@]}; i++)); do
@@ -21,35 +21,35 @@ setting() {
     fi
 }
 
-# add_to FLAG NAME VALUE: to a list that the user may have given.
+# add_to FLAG NAME VALUE: adds to a list that the user may have given.
 add_to() {
     local given; given=$(setting "$1" "$2")
     spark_options+=("$1" "${given:+$given,}$3")
 }
 
-# A scoring job goes to the executors with a Python of its own, in cluster mode every job: there its driver is a container. What the
-# user has chosen (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) stays. Kubernetes has images for it.
+# A scoring job ships its own Python to the executors; in cluster mode every job does, since its driver is a container there. The
+# user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
 ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
     case $master in spark://* | yarn | yarn-*) ;; *) return 0 ;; esac
     if [ "$job $mode" = "train cluster" ]; then
-        fail "Expected the job train in --deploy-mode client, since TensorFlow does not travel, found cluster; leave it out." 2
+        fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2
     fi
-    # Workers of a plain Spark lack Delta; on YARN all of this Spark travels.
+    # Workers of a plain Spark lack Delta; on YARN this whole Spark is shipped.
     case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/$JARS.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
-    # Spark would take it for the driver's too.
+    # Otherwise Spark would use it for the driver too.
     if [ "$mode" != cluster ] && [ -n "$(setting "" spark.pyspark.python)" ] && [ -z "$(setting "" spark.pyspark.driver.python)" ]; then
         spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
     fi
     case "$job $mode" in categorize* | evaluate* | replay* | *" cluster") ;; *) return 0 ;; esac
     if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
-    # Two that start at once pack once.
+    # Two jobs that start at the same time pack only once.
     archive=$(
         if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi
         "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/$RUN_LOCK.lock" "$ROOT/build"
     ) ||
-        fail "Expected to pack the Python of $VENV, found the fault above; mend it, or give --no-pack where the cluster has the packages." 1
+        fail "Expected to pack the Python of $VENV, found the error above; fix it, or give --no-pack if the cluster has the packages." 1
     case $master in spark://*) add_to --archives spark.archives "$archive#environment" ;; *) add_to --archives spark.yarn.dist.archives "$archive#environment" ;; esac
     export PYSPARK_PYTHON=./environment/bin/python
     if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
@@ -66,7 +66,7 @@ needs_s3() {
     return 1
 }
 
-# Whether Spark finds a client for S3 without us: in its own folder, among what the user gives, or on the cluster.
+# Whether Spark finds a client for S3 without us: in its own folder, among the user's packages, or on the cluster.
 has_s3() {
     compgen -G "$SPARK_HOME/jars/hadoop-aws-*" >/dev/null && return 0
     case $(setting --jars spark.jars),$(setting --packages spark.jars.packages),$(setting --driver-class-path spark.driver.extraClassPath),${SPARK_DIST_CLASSPATH:-} in
@@ -79,7 +79,7 @@ has_s3() {
     esac
 }
 
-# The client for s3a:// travels with a job that needs it, and a log store with which two drivers cannot both make one commit of a table.
+# Ships the client for s3a:// with a job that needs it, and a log store with which two drivers cannot both make one commit of a table.
 ship_s3() {
     needs_s3 "$@" || return 0
     has_s3 && return 0
@@ -96,8 +96,8 @@ waits_for_cluster() {
     [ "$(setting --deploy-mode spark.submit.deployMode)" = cluster ] && [ "$(setting "" spark.yarn.submit.waitAppCompletion)" != false ]
 }
 
-# run_on_cluster JOB OPTIONS: the array `command` is spark-submit, up to the job's file. The driver leaves what it said and its exit
-# code on the cluster's file system; both reach the caller here.
+# run_on_cluster JOB OPTIONS: the array `command` is spark-submit, up to the job's file. The driver leaves its output and its exit
+# code on the cluster's file system; this passes both to the caller.
 run_on_cluster() {
     local place outcome pid code=0 said told=0
     place=$(setting "" spark.yarn.stagingDir)
@@ -107,12 +107,12 @@ run_on_cluster() {
     trap 'kill "$pid" 2>/dev/null' INT TERM HUP
     wait "$pid" || code=$?
     trap - INT TERM HUP
-    # Killed by a signal: what runs on the cluster goes on there.
+    # Killed by a signal: the application on the cluster goes on.
     if [ "$code" -gt 128 ]; then exit "$code"; fi
     said=$(hadoop_files -cat "$outcome" 2>/dev/null) || said=
     if [ -z "$said" ]; then
         [ "$code" = 0 ] && exit 0
-        fail "Expected the driver on the cluster to say how it ended, found no word of it (killed, or it never started); see yarn logs -applicationId with the id above." "$code"
+        fail "Expected the driver on the cluster to report how it ended, found no report (killed, or it never started); see yarn logs -applicationId with the id above." "$code"
     fi
     hadoop_files -rm -skipTrash "$outcome" >/dev/null 2>&1 || true
     "$PYTHON" -I "$ROOT/scripts/on_cluster.py" <<<"$said" || told=$?

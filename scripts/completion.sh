@@ -50,7 +50,7 @@ _catalog_categorizer_values() {
 
 _catalog_categorizer() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} job="" i=1 words=""
-    # The first word that is neither an option of Spark's nor its value, as spark-submit.sh reads it.
+    # The first word that is neither a Spark option nor its value, as spark-submit.sh reads it.
     while [ "$i" -lt "$COMP_CWORD" ] && [ -z "$job" ]; do
         case ${COMP_WORDS[i]} in
             -h | --help | --no-pack | -v | --verbose | --supervise | --load-spark-defaults | --*=*) i=$((i + 1)) ;;
@@ -64,7 +64,7 @@ _catalog_categorizer() {
         words=$(_catalog_categorizer_values "$job" "$before")
         case $current in -*) words=$(_catalog_categorizer_options "$job") ;; esac
     fi
-    # Nothing of ours: names of files (-o default).
+    # No matches of ours: file names (-o default).
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _catalog_categorizer ./spark-submit.sh spark-submit.sh

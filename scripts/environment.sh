@@ -1,10 +1,10 @@
-# Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing when all is there.
+# Prepares what the jobs run on, for spark-submit.sh and run-tests.sh, which source it; does nothing if everything exists.
 #   prepare run|app|training|test|bench   Java, .venv from requirements/NAME.lock, the compiled library, Delta's jars, the zip for --py-files
 # Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read. CATALOG_SPARK=4.0 or 3.5 chooses an older Spark with its Delta,
 # PYTHON3 the Python that an environment is made with, CATALOG_VENV another folder for it.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# What the jobs stand on: the environment, the lock of its packages, and the list of Delta's jars.
+# What the jobs run on: the environment, the lock of its packages, and the list of Delta's jars.
 SPARK_DEFAULT=4.1
 SPARK_LINE=${CATALOG_SPARK:-$SPARK_DEFAULT}
 if [ "$SPARK_LINE" = "$SPARK_DEFAULT" ]; then
@@ -16,12 +16,12 @@ VENV=${CATALOG_VENV:-$VENV}
 PYTHON=$VENV/bin/python
 CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 
-# Only our code and the environment's runs, wherever the command is typed and whatever lies there. Python before 3.11 knows the
-# first of these as -I alone, which the calls below give.
+# Only our code and the environment's runs, whatever is in the working directory. Python before 3.11 knows the first of these
+# only as -I, which the calls below give.
 export PYTHONSAFEPATH=1
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
 
-# Java writes names of files in the locale's characters, and a question mark for others.
+# Java writes file names in the locale's characters, and question marks for others.
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
     for utf8 in C.UTF-8 C.utf8 en_US.UTF-8; do
         if [ "$(LC_ALL=$utf8 locale charmap 2>/dev/null)" = UTF-8 ]; then export LC_ALL=$utf8; break; fi
@@ -42,7 +42,7 @@ apt_update() { [ -n "${apt_lists_are_new:-}" ] || { apt-get update -qq >&2 && ap
 
 apt_install() {
     say "installing $* with apt-get"
-    # An upgrade would take the files from under what runs on them.
+    # An upgrade would replace files under running programs.
     { apt_update && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends "$@"; } >&2
 }
 
@@ -52,12 +52,12 @@ java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; el
 java_major() {
     local java; java=$(java_command)
     [ -n "$java" ] && [ -x "$java" ] || return 0
-    # Options from outside may change the encoding of what it says.
+    # Options from outside may change the encoding of its output.
     env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$java" -version 2>&1 |
         sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
 }
 
-# Spark needs the module of vector instructions too, which runtimes cut down for packaging lack.
+# Spark also needs the module of vector instructions, which stripped-down runtimes lack.
 java_is_whole() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
 
 prepare_java() {
@@ -65,14 +65,14 @@ prepare_java() {
     if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
     if [ -n "$found" ] && [ "$found" -ge 17 ]; then found="$found without the module jdk.incubator.vector"; fi
     local package=openjdk-17-jre-headless
-    # Beside a Java that does not tell its version, for want of memory or of a folder to work in, another would do no better.
+    # If a Java does not report its version, for lack of memory or of a working directory, another would do no better.
     if [ -z "$found" ] && [ -n "$(java_command)" ]; then
-        found="$(java_command), which does not tell its version"
+        found="$(java_command), which does not report its version"
     elif on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
         apt_update || true
         apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
         if apt_install "$package"; then
-            # Another java may stand before the new one on the path.
+            # Another java may come before the new one on the path.
             JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(ls -d /usr/lib/jvm/java-"${package//[!0-9]/}"-openjdk-*/bin/java | head -n 1)")")")
             export JAVA_HOME
             return
@@ -91,11 +91,11 @@ prepare_python() {
             fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv). See docs/first-errors.md#no-python." 2
         fi
     fi
-    say "making $VENV"
+    say "creating $VENV"
     "$python" -I -m venv "$VENV"
 }
 
-# What is installed may be more than what is asked for: each lock is a subset of those behind it here.
+# More may be installed than is asked for: each lock is a subset of those after it here.
 installed() {
     local lock holders
     case $1 in
@@ -111,21 +111,21 @@ installed() {
 
 prepare_packages() {
     if [ "$1" != "$RUN_LOCK" ] && [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
-        fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there serves under each)." 2
+        fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there works with each)." 2
     fi
     installed "$1" && return
-    # Also where a killed set-up left half an environment.
+    # Also if a killed set-up left half an environment.
     { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
-        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again. See docs/first-errors.md#no-network."
+        fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
 
-# fetch_jars NAME FOLDER WHAT: unless it was done before, the jars of requirements/NAME.xml into FOLDER, fetched with the Ivy that
-# Spark brings and verified by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
+# fetch_jars NAME FOLDER WHAT: unless it was done before, fetches the jars of requirements/NAME.xml into FOLDER with the Ivy that
+# Spark ships, and verifies them by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
 fetch_jars() {
-    # The archive of Java's classes goes by what is installed in .venv (start_from_archive): jars elsewhere are none of its business.
+    # The archive of Java's classes depends on what is installed in .venv (start_from_archive), not on jars elsewhere.
     local record=$2/$1.sha256
     if [ "$1" = "$JARS" ]; then record=$VENV/installed-jars.sha256; fi
     cmp -s "$ROOT/requirements/$1.sha256" "$record" &&
@@ -137,7 +137,7 @@ fetch_jars() {
     if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
         tail -n 15 "$folder/log" >&2
         rm -rf "$folder"
-        fail "Expected the jars of requirements/$1.xml from the Maven repository with the digests of $1.sha256, found the fault above; mend the network (or name a mirror's settings in IVY_SETTINGS) and run again. See docs/first-errors.md#no-network."
+        fail "Expected the jars of requirements/$1.xml from the Maven repository with the digests of $1.sha256, found the error above; fix the network (or name a mirror's settings in IVY_SETTINGS) and run again. See docs/first-errors.md#no-network."
     fi
     mkdir -p "$2"
     mv "$folder"/*.jar "$2/"
@@ -145,22 +145,22 @@ fetch_jars() {
     cp "$ROOT/requirements/$1.sha256" "$record"
 }
 
-# Delta's jars lie beside Spark's own: no resolution at each start, no network for the second run.
+# Delta's jars are next to Spark's own: no resolution at each start, no network for the second run.
 prepare_jars() {
     SPARK_HOME=$("$PYTHON" -I -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
     export SPARK_HOME
     fetch_jars "$JARS" "$SPARK_HOME/jars" "Delta's jars"
 }
 
-# What the tests on a real HDFS and YARN stand on.
+# For the tests on a real HDFS and YARN.
 prepare_cluster() { fetch_jars cluster "$ROOT/build/cluster" "the cluster's jars"; }
 
-# What s3a:// stands on: Hadoop's client, and a log store for Delta that is compiled here with the Scala that Spark brings.
+# For s3a://: Hadoop's client, and a log store for Delta that is compiled here with the Scala that Spark ships.
 S3_JARS=$ROOT/build/s3
 LOG_STORE=catalogcategorizer.ConditionalPutLogStore
 prepare_s3() {
     if [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
-        fail "Expected Spark $SPARK_DEFAULT for s3a://, whose client commits under a condition, found CATALOG_SPARK=$SPARK_LINE; leave it out, or give a client with --packages and let one job at a time work on a table." 2
+        fail "Expected Spark $SPARK_DEFAULT for s3a://, whose client commits under a condition, found CATALOG_SPARK=$SPARK_LINE; leave it out, or give a client with --packages and run one job at a time on a table." 2
     fi
     fetch_jars s3 "$S3_JARS" "the jars for s3a:// (10 MB)"
     local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder
@@ -169,50 +169,50 @@ prepare_s3() {
     folder=$(mktemp -d "$VENV/classes.XXXXXX")
     "$(java_command)" -cp "$SPARK_HOME/jars/*" scala.tools.nsc.Main -nowarn -cp "$SPARK_HOME/jars/*:$S3_JARS/*" -d "$folder" "$source" >&2 &&
         (cd "$folder" && "$PYTHON" -I -m zipfile -c whole.jar catalogcategorizer) && mv "$folder/whole.jar" "$jar" ||
-        { rm -rf "$folder"; fail "Expected $source to compile, found the fault above; report it." 1; }
+        { rm -rf "$folder"; fail "Expected $source to compile, found the error above; report it." 1; }
     rm -rf "$folder"
 }
 
-# beside NAME WHAT: the packages of requirements/NAME.lock in a folder of their own, build/NAME.
-beside() {
+# separate_environment NAME WHAT: installs the packages of requirements/NAME.lock into their own folder, build/NAME.
+separate_environment() {
     local folder=$ROOT/build/$1
     cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock" && return
     say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"
     "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
-        fail "Expected the packages of requirements/$1.lock from the package index, found the fault above; mend the network or pip's settings and run again. See docs/first-errors.md#no-network."
+        fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$folder/installed.lock"
 }
 
-# What the tests of dbt/ run it with: it needs other versions of what the tests have too.
-prepare_dbt() { beside dbt "dbt (150 MB)"; }
+# For the tests of dbt/: dbt needs other versions of packages that the tests have too.
+prepare_dbt() { separate_environment dbt "dbt (150 MB)"; }
 
-# A server that speaks S3, for the tests of s3a://: its client of Amazon wants an older python-dateutil than pandas takes.
-prepare_moto() { beside moto "moto (140 MB)"; }
+# A server with S3's API, for the tests of s3a://: its Amazon client needs an older python-dateutil than pandas accepts.
+prepare_moto() { separate_environment moto "moto (140 MB)"; }
 
-# What `register` runs with: MLflow's client and what a frame is scored with. No other job has it in its way.
-prepare_mlflow() { beside mlflow "MLflow (570 MB)"; }
+# For `register`: MLflow's client and the packages that score a frame. They do not get in the way of other jobs.
+prepare_mlflow() { separate_environment mlflow "MLflow (570 MB)"; }
 
-# What makes a site of docs/ (scripts/docs.sh).
-prepare_docs() { beside docs "the documentation's tools (60 MB)"; }
+# The tools that make a site of docs/ (scripts/docs.sh).
+prepare_docs() { separate_environment docs "the documentation's tools (60 MB)"; }
 
-# What the tests of the page look at it with. Where it cannot be installed they are skipped, and say so.
+# The browser for the tests of the page. If it cannot be installed, they are skipped and say so.
 prepare_browser() {
     local name
     for name in chromium chromium-browser google-chrome; do command -v "$name" >/dev/null && return; done
     if ! on_debian_as_root || ! apt_install chromium; then
-        say "no Chromium is here: the tests of the page are skipped (on Debian: sudo apt-get install chromium)"
+        say "found no Chromium: the tests of the page are skipped (on Debian: sudo apt-get install chromium)"
     fi
 }
 
-# The compiled half of scoring. A machine without a C++ compiler goes on without it; the job says so.
+# The compiled half of scoring. A machine without a C++ compiler goes on without it; the job reports that.
 prepare_native() {
     local library; library=_native.$(uname -m).so
     command -v "${CXX:-c++}" >/dev/null || return 0
     if [ -e "$ROOT/lib/$library" ] && [ -z "$(find "$ROOT/native" "$ROOT/setup.py" -newer "$ROOT/lib/$library" -print -quit)" ]; then return; fi
     say "compiling native/ (once)"
-    # Moved into place whole: half a library would be found and fail.
+    # Moved into place when complete: half a library would be found and fail.
     rm -rf "$ROOT/build/native"
     (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
     if [ -e "$ROOT/build/native/catalog_categorizer/lib/$library" ]; then
@@ -231,12 +231,12 @@ prepare_code() {
 
 prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
-    # Two first runs at once would install over each other. Where this user may not write, there is nothing to install.
+    # Two first runs at the same time would overwrite each other's files. If this user may not write, there is nothing to install.
     if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
         exec 9>"$ROOT/build/.lock"
         flock 9
     fi
-    # Java first: where it is missing and cannot be installed, a minute of packages would be for nothing.
+    # Java first: if it is missing and cannot be installed, a minute of installing packages would be wasted.
     if [ "${2:-}" != "without Java" ]; then prepare_java; fi
     if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
     prepare_native

@@ -23,7 +23,7 @@ on_pair() {
     for said in "published to lake/categorized" "nothing to do: "; do
         say "Spark $CATALOG_SPARK, $("$PYTHON" --version): a night of the samples, which shall say '$said'"
         (cd "$folder" && env -u SPARK_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON "$ROOT/spark-submit.sh") >"$folder/said" 2>&1 && grep -q "$said" "$folder/said" ||
-            { tail -n 20 "$folder/said" >&2; rm -rf "$folder"; fail "Expected a night of the samples on Spark $CATALOG_SPARK that says '$said', found the above." 1; }
+            { tail -n 20 "$folder/said" >&2; rm -rf "$folder"; fail "Expected a run of the samples on Spark $CATALOG_SPARK that prints '$said', found the above." 1; }
     done
     rm -rf "$folder"
     "$PYTHON" -m pytest --numprocesses 2 --dist worksteal @tests/matrix.txt "$@"
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do case $1 in [0-9].[0-9] | [0-9].[0-9]/[0-9].[0-9]*) pairs+
 [ ${#pairs[@]} -gt 0 ] || pairs=(4.0 3.5)
 told=() failed=
 for pair in "${pairs[@]}"; do
-    # Not as a condition of `if`: there no command would end it.
+    # Not as a condition of `if`, where a failing command would not end it.
     set +e
     (set -e; on_pair "$pair" "$@")
     code=$?

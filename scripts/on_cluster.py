@@ -1,7 +1,7 @@
-"""In cluster mode, where the driver is a container: run a job, and leave its words and its exit code for whoever submitted it.
+"""In cluster mode, where the driver is a container: run a job, and leave its output and its exit code for whoever submitted it.
 
 on_cluster.py OUTCOME JOB [JOB OPTIONS]       on the cluster: runs jobs.JOB, writes OUTCOME to the cluster's file system
-on_cluster.py < OUTCOME                       where spark-submit was typed: prints the words, ends with the exit code
+on_cluster.py < OUTCOME                       where spark-submit was typed: prints the output, ends with the exit code
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 20
 
 
 def main(outcome: str, job: str, *arguments: str) -> int:
-    # YARN starts a driver again that ended with an exit code, as one that died; what that job found it would find again.
+    # YARN restarts a driver that ended with an exit code as if it had died; the job would only end the same way again.
     before = _found(outcome)
     if before:
         return tell(before)
@@ -31,7 +31,7 @@ def main(outcome: str, job: str, *arguments: str) -> int:
         _leave(outcome, text)
     except Exception as error:
         # The caller gets the exit code alone; that must not change how the job ended.
-        print(f"what the job said cannot be left at {outcome} ({error})", file=sys.stderr)
+        print(f"the job's output cannot be stored at {outcome} ({error})", file=sys.stderr)
     return code
 
 
@@ -46,7 +46,7 @@ def _code_of(job: str, arguments: tuple[str, ...]) -> int:
 
 @contextmanager
 def overheard() -> Iterator[list[bytes]]:
-    """What goes to both standard streams meanwhile, which get it all the same."""
+    """Collects what is written to both standard streams inside the block, and passes it on to them."""
     words: list[bytes] = []
     kept = [os.dup(stream) for stream in (1, 2)]
     ear, mouth = os.pipe()
@@ -61,7 +61,7 @@ def overheard() -> Iterator[list[bytes]]:
     for stream in (1, 2):
         os.dup2(mouth, stream)
     os.close(mouth)
-    # Those that Python has opened may be files, in which one can seek.
+    # The streams that Python has opened may be seekable files.
     sys.stdout, sys.stderr = (_written_to(stream) for stream in (1, 2))
     try:
         yield words
@@ -81,7 +81,7 @@ def _written_to(stream: int) -> io.TextIOWrapper:
 
 def _leave(outcome: str, text: str) -> None:
     system, path = _on_file_system(outcome)
-    # Whoever else may read the folder above has no business with what a night says.
+    # Others who may read the parent folder must not read a run's output.
     system.mkdirs(path.getParent(), _jvm().org.apache.hadoop.fs.permission.FsPermission("700"))
     file = system.create(path, True)
     file.write(bytearray(text, "utf-8"))

@@ -1,11 +1,11 @@
-"""Pack a Python with the packages that scoring imports into an archive that runs where it is unpacked; print its name.
+"""Pack a Python with the packages that scoring imports into an archive that runs wherever it is unpacked; print its name.
 
 python scripts/pack_environment.py LOCK.lock FOLDER
 
-FOLDER/environment-KEY.tar.gz is made once for each lock file, Python and state of this file. In it stand bin/python (a script that
-sets the paths and runs the interpreter beside it), the standard library, packages/, and the shared libraries that the machine
-which packs has beyond those of glibc and C++. A node needs the same architecture and a glibc as new; no Python. Spark's own
-Python is left out: it comes with Spark. See docs/decisions/0031-the-environment-that-travels.md.
+FOLDER/environment-KEY.tar.gz is made once for each lock file, Python and state of this file. It contains bin/python (a script that
+sets the paths and runs the interpreter next to it), the standard library, packages/, and the shared libraries of the packing
+machine other than those of glibc and C++. A node needs the same architecture and a glibc as new, but no Python. Spark's own
+Python code is left out: it comes with Spark. See docs/decisions/0031-the-environment-that-travels.md.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pathlib import Path
 
 BASE = Path(sys.base_prefix)
 STDLIB = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(BASE), "base": str(BASE)}))
-# Spark brings its own; the others are of the set-up, or of parts of ONNX Runtime that scoring does not use.
+# Spark ships the first two; the others belong to the set-up, or to parts of ONNX Runtime that scoring does not use.
 OTHERS = {"pyspark", "py4j", "setuptools", "sympy", "mpmath", "coloredlogs", "humanfriendly"}
-# By path below packages/ or the standard library; * goes through folders.
+# By path below packages/ or the standard library; * also matches slashes.
 LEFT_OUT = (
     *("*.opt-?.pyc", "*.a", "*.pyi", "*.pxd", "*.h", "*/tests/*", "*/testing/tests/*", "../*"),
     *("numpy/distutils/*", "numpy/f2py/*", "onnxruntime/tools/*", "onnxruntime/quantization/*", "onnxruntime/transformers/*"),
     *("onnxruntime/datasets/*", "onnxruntime/capi/libonnxruntime.so*", "onnxruntime/ThirdPartyNotices.txt"),
     *("pyarrow/include/*", "pyarrow/src/*", "pyarrow/*flight*", "pyarrow/*gandiva*", "pyarrow/*s3*"),
-    # The same under their other names; the one that is loaded ends in a single number.
+    # The same libraries under other names; the loaded one ends in a single number.
     *("pyarrow/libarrow*.so", "pyarrow/lib*.so.*.*"),
 )
 LEFT_OUT_OF_STDLIB = (
@@ -52,7 +52,7 @@ LEFT_OUT_OF_STDLIB = (
         "lib-dynload/_ctypes_test*",
     ),
 )
-# glibc's own, and the two that every wheel for Linux may rely on.
+# glibc's own libraries, and the two that every wheel for Linux may rely on.
 OF_THE_NODE = re.compile(
     r"(ld-linux.*|linux-vdso|lib(c|m|mvec|pthread|dl|rt|util|resolv|anl|nss_.*|stdc\+\+|gcc_s))\.so(\.\d+)*$"
 )
@@ -60,7 +60,7 @@ START = """#!/bin/sh
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 export LD_LIBRARY_PATH="$here/../shared${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$here/../packages"
-# Nothing of the node's own Python.
+# Keep the node's own Python out.
 export PYTHONNOUSERSITE=1
 unset PYTHONHOME PYTHONSTARTUP
 exec "$here/INTERPRETER" "$@"
@@ -92,7 +92,7 @@ def _pack(lock: str, archive: Path) -> None:
     files = dict(_files(versions))
     for old in archive.parent.glob("environment-*.tar.gz*"):
         old.unlink()
-    # In place whole and tried, or not at all.
+    # Moved into place complete and tested, or not at all.
     fresh = archive.with_name(f"{archive.name}.{os.getpid()}")
     about = {
         "python": platform.python_version(),
@@ -136,7 +136,7 @@ def _files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
             if not _left_out(file.as_posix(), LEFT_OUT) and Path(file.locate()).is_file():
                 files[f"packages/{file.as_posix()}"] = Path(file.locate())
     yield from files.items()
-    for path in _libraries_beside(files.values()):
+    for path in _further_libraries(files.values()):
         yield f"shared/{path.name}", path.resolve()
 
 
@@ -148,8 +148,8 @@ def _compiled(files: Iterable[Path]) -> list[Path]:
     return [path for path in files if ".so" in path.name or path == _interpreter()]
 
 
-def _libraries_beside(files: Iterable[Path]) -> set[Path]:
-    """The shared libraries that the compiled files load and that are not among them, and no node is sure to have."""
+def _further_libraries(files: Iterable[Path]) -> set[Path]:
+    """The shared libraries that the compiled files load, that are not among them, and that a node may lack."""
     compiled = _compiled(files)
     inside = {path.name for path in compiled}
     said = subprocess.run(
@@ -160,7 +160,7 @@ def _libraries_beside(files: Iterable[Path]) -> set[Path]:
 
 
 def _glibc(files: Iterable[Path]) -> str:
-    """The newest version of glibc that the compiled files ask for."""
+    """The newest version of glibc that the compiled files need."""
     found = {
         tuple(map(int, version.split(b".")))
         for path in _compiled(files)
@@ -171,7 +171,7 @@ def _glibc(files: Iterable[Path]) -> str:
 
 def _write(archive: Path, files: Mapping[str, Path], texts: Mapping[str, tuple[str, int]]) -> None:
     """texts: content and mode of further files."""
-    # Times in whole seconds, as the compiled files of Python note those of their sources.
+    # Times in whole seconds, as Python's compiled files record those of their sources.
     with tarfile.open(archive, "w:gz", format=tarfile.GNU_FORMAT, compresslevel=4) as tar:
         for name, (text, mode) in texts.items():
             member = tarfile.TarInfo(name)
@@ -182,7 +182,7 @@ def _write(archive: Path, files: Mapping[str, Path], texts: Mapping[str, tuple[s
 
 
 def _try(archive: Path) -> None:
-    """Unpack it elsewhere and import there what scoring does."""
+    """Unpack it elsewhere and import what scoring imports."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         subprocess.run(["tar", "-xzf", str(archive), "-C", folder], check=True)
         subprocess.run([f"{folder}/bin/python", "-c", IMPORTED], check=True, env={"PATH": "/usr/bin:/bin"}, cwd="/")

@@ -1,5 +1,5 @@
-"""Writes what follows from other files: docs/jobs.md and scripts/completion.sh from the jobs' options, the index of decisions from their
-titles. A test holds them to what they are written from.
+"""Writes generated files: docs/jobs.md and scripts/completion.sh from the jobs' options, the index of decisions from their
+titles. A test checks that they are up to date.
 
 python scripts/reference.py
 """
@@ -21,9 +21,9 @@ PAGE, COMPLETION = ROOT / "docs" / "jobs.md", ROOT / "scripts" / "completion.sh"
 INDEX = ROOT / "docs" / "decisions" / "README.md"
 HEAD = """# Jobs
 
-`./spark-submit.sh [SPARK OPTIONS] JOB [JOB OPTIONS]`. What stands before the job's name goes to spark-submit, such as `--master yarn`. Every option
-can also stand in a file, under the same name with underscores: `--config FILE.toml` (`text_columns = ["title"]`); the command line wins. Names are
-given with commas between them; `--no-NAME` turns a switch off. Exit codes: [operating](operating.md#exit-codes). This page is written by `scripts/reference.py` from the options
+`./spark-submit.sh [SPARK OPTIONS] JOB [JOB OPTIONS]`. Options before the job's name, such as `--master yarn`, go to spark-submit. Every option
+of a job can also be set in a file, under the same name with underscores: `--config FILE.toml` (`text_columns = ["title"]`); the command line wins. Names are
+separated by commas; `--no-NAME` turns a switch off. Exit codes: [operating](operating.md#exit-codes). `scripts/reference.py` generates this page from the options
 themselves.
 """
 
@@ -80,7 +80,7 @@ def _default(value: Any) -> str:
     if value in (None, (), "", False):
         return ""
     said = ",".join(value) if isinstance(value, tuple) else "yes" if value is True else str(value)
-    # The shipped bundle lies wherever the clone does.
+    # The path of the shipped bundle depends on where the clone is.
     return f"`{said.removeprefix(f'{ROOT}/')}`"
 
 
@@ -89,7 +89,7 @@ def decisions() -> str:
     pages = sorted(INDEX.parent.glob("0*.md"))
     titles = [page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").partition(". ") for page in pages]
     rows = "\n".join(f"| {number} | [{title}]({page.name}) |" for page, (number, _, title) in zip(pages, titles, strict=True))
-    return f"# Decisions\n\nHalf a page each on what is worth explaining, in the order in which they were made.\n\n| | |\n|---|---|\n{rows}\n"
+    return f"# Decisions\n\nHalf a page for each decision worth explaining, in the order in which they were made.\n\n| | |\n|---|---|\n{rows}\n"
 
 
 SHELL = """# Completion of ./spark-submit.sh in bash and zsh: `source scripts/completion.sh`, there or in ~/.bashrc or ~/.zshrc.
@@ -114,7 +114,7 @@ _catalog_categorizer_values() {
 
 _catalog_categorizer() {
     local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} job="" i=1 words=""
-    # The first word that is neither an option of Spark's nor its value, as spark-submit.sh reads it.
+    # The first word that is neither a Spark option nor its value, as spark-submit.sh reads it.
     while [ "$i" -lt "$COMP_CWORD" ] && [ -z "$job" ]; do
         case ${COMP_WORDS[i]} in
             -h | --help | --no-pack | -v | --verbose | --supervise | --load-spark-defaults | --*=*) i=$((i + 1)) ;;
@@ -128,7 +128,7 @@ _catalog_categorizer() {
         words=$(_catalog_categorizer_values "$job" "$before")
         case $current in -*) words=$(_catalog_categorizer_options "$job") ;; esac
     fi
-    # Nothing of ours: names of files (-o default).
+    # No matches of ours: file names (-o default).
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _catalog_categorizer ./spark-submit.sh spark-submit.sh

@@ -1,4 +1,4 @@
-"""Write folders of Python code, and the compiled library in them, into a zip, with entries for the folders themselves, which zipimport needs.
+"""Write folders of Python code, with the compiled library in them, into a zip, with entries for the folders themselves, which zipimport needs.
 
 python scripts/zip_code.py TARGET.zip FOLDER [FOLDER ...]
 """
@@ -16,7 +16,7 @@ def main(target: str, folders: list[str]) -> None:
             paths = [Path(folder), *Path(folder).rglob("*")]
             for path in sorted(p for p in paths if "__pycache__" not in p.parts and (p.is_dir() or p.suffix in (".py", ".so"))):
                 archive.write(path)
-    # A job that starts at this moment finds the old zip or the new one.
+    # A job that starts just now finds either the old zip or the new one.
     os.replace(fresh, target)
 
 

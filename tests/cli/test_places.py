@@ -73,7 +73,7 @@ def test_nothing_is_installed_over_a_java_that_does_not_answer(tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     done = submit(cwd=tmp_path)
     assert done.returncode == 2
-    assert f"found {tmp_path}/java, which does not tell its version" in done.stderr
+    assert f"found {tmp_path}/java, which does not report its version" in done.stderr
     assert not (tmp_path / "installed").exists()
     script = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {ROOT}/spark-submit.sh"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)

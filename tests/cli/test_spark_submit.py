@@ -59,9 +59,9 @@ def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "because"),
     [
-        (("categorise",), "Expected a job out of"),
+        (("categorise",), "Expected one of the jobs"),
         (("--master",), "Expected a value after the Spark option --master"),
-        (("../lib/text",), "Expected a job out of"),
+        (("../lib/text",), "Expected one of the jobs"),
         (
             ("--master", "yarn", "--deploy-mode=cluster", "train", "--labels", "x"),
             "Expected the job train in --deploy-mode client",
