@@ -254,7 +254,8 @@ def test_corrections_of_another_hand_are_left_alone(lake, database, capsys) -> N
     ask(database, "INSERT INTO catalog.products_corrections VALUES ('1')")
     assert publish(lake, database) == 2
     assert (
-        "under the name catalog.products_corrections, or the table that publish created, found another table" in capsys.readouterr().err
+        "under the name catalog.products_corrections, or the table that publish created, found another table"
+        in capsys.readouterr().err
     )
     assert ask(database, "SELECT * FROM catalog.products_corrections") == [("1",)]
     assert ask(database, "SELECT to_regclass('catalog.products') IS NULL") == [(True,)]

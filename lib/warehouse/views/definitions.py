@@ -125,7 +125,7 @@ def _products(t: Tables, d: Dialect) -> View:
     listed = ",\n  ".join(f"{what} AS {d.quoted(name)}" for name, what in chosen.items())
     return View(
         "products",
-        "The latest published category of each product, a person's correction in place of the model's if there is one.",
+        "The latest published category of each product, with a person's correction in place of the model's category if there is one.",
         {name: said[name] for name in chosen},
         f"\nSELECT\n  {listed}\nFROM {d.table(t.categorized)} AS p\nLEFT JOIN {_standing(t, d)} AS c ON c.product_id = p.product_id",
     )
@@ -207,7 +207,7 @@ WHERE p.category IS DISTINCT FROM coalesce(c.category, b.category)"""
         "product_id": "id of the product",
         "from_category": "the category before; null if there was none",
         "to_category": "the category since; null if there is none",
-        "is_corrected": "whether a person has set the new one",
+        "is_corrected": "whether the new one is a person's correction",
         "model_version": COMMENTS["model_version"],
         "run_id": "the run that wrote the row",
         "since_version": "the older version of the table that this one is compared with",
