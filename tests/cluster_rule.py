@@ -1,8 +1,8 @@
-"""When the tests behind --cluster (YARN and HDFS, S3, lost executors) have to run: whenever a file has changed that only they see at work.
+"""When the tests of --cluster (YARN and HDFS, S3, lost executors) have to run: whenever a file has changed that only they exercise.
 
-They take some twenty minutes, so the whole suite leaves them out while nothing of that kind has changed since they last passed: tests/cluster.sha256
-holds the digest of those files then. run-tests.sh asks `python -m tests.cluster_rule` (exit 1: they have to run), and a session in which
-all of them pass writes the digest anew, to be committed with the change.
+They take some twenty minutes, so the whole suite leaves them out as long as no such file has changed since they last passed:
+tests/cluster.sha256 stores the digest of those files. run-tests.sh asks `python -m tests.cluster_rule` (exit 1: they have to run), and
+a session in which all of them pass writes the new digest, to be committed with the change.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ClusterRule:
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
-        # Before the tests run: what is edited meanwhile was not seen.
+        # Before the tests run: they have not seen what is edited meanwhile.
         self._digest = digest(root)
         self._passed: set[tuple[str, str]] = set()
         self._failed = False
@@ -86,7 +86,7 @@ class ClusterRule:
                 self._passed.add((file, test.partition("[")[0]))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        # Of several processes the one that gathers the reports.
+        # Of several processes only the one that gathers the reports.
         if hasattr(session.config, "workerinput") or self._failed:
             return
         every = {

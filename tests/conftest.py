@@ -1,4 +1,4 @@
-"""What the tests share: one Spark session, the shipped bundle, and a tiny bundle trained on the samples."""
+"""Fixtures that the tests share: one Spark session, the shipped bundle, and a tiny bundle trained on the samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 SAMPLES = ROOT / "samples"
 SHIPPED = ROOT / "models" / "ecommerce"
 
-# Beside another process an example takes as long as it takes.
+# With other processes running, an example may take any time.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
@@ -38,18 +38,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-# Hundreds of queries over a few rows: to compile them takes longer than to run them.
+# Hundreds of queries over a few rows: compiling them takes longer than running them.
 FOR_FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
-    # Hundreds of tables, none of which is looked at again: by default the plans of all are kept for an hour.
+    # Hundreds of tables, none of which is read again: by default the state of all is cached for an hour.
     "spark.databricks.delta.delta.log.cacheSize": "12",
     "spark.databricks.delta.delta.log.cacheRetentionMinutes": "1",
     # By default every small join takes a page of tens of megabytes.
     "spark.buffer.pageSize": "1m",
-    # What a web page would show of queries gone by.
+    # Data of past queries for a web page.
     "spark.sql.ui.retainedExecutions": "2",
     "spark.ui.retainedJobs": "2",
     "spark.ui.retainedStages": "2",
@@ -57,17 +57,17 @@ FOR_FEW_ROWS = {
 }
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 CODE_CACHE = "-XX:ReservedCodeCacheSize=256m"
-# A JVM for one night: what is worth compiling well is run too seldom.
+# A JVM for one run: no code runs often enough to be worth compiling well.
 FOR_ONE_NIGHT = {JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 {CODE_CACHE}"}
-# The session's JVM runs for many minutes. A night of six rows is planning, and half of it would be planned again as it goes; the tests
+# The session's JVM runs for many minutes. A run of six rows is mostly planning, and half of it would be planned again on the way; the tests
 # that start a process run the plans as users do.
 FOR_MANY_NIGHTS = {JAVA_OPTIONS: CODE_CACHE, "spark.sql.adaptive.enabled": "false"}
 
 
-# As spark-submit.sh starts a JVM (start_from_archive): a third of a cold start is the reading of classes.
+# As spark-submit.sh starts a JVM (start_from_archive): a third of a cold start is reading classes.
 CONFIGURATION: tuple[str, ...] = ()
 FROM_ARCHIVE: dict[str, str] = {}
-# Both are of the Spark that is there by default (scripts/matrix.sh runs the core tests on others).
+# Both belong to the default Spark (scripts/matrix.sh runs the core tests on others).
 BY_DEFAULT = os.environ.get("CATALOG_SPARK", "4.1") == "4.1"
 for archive in sorted((ROOT / "build").glob("classes-*.jsa"))[:BY_DEFAULT]:
     CONFIGURATION = ("--properties-file", str(ROOT / "conf" / "spark-defaults.conf"))
@@ -75,7 +75,7 @@ for archive in sorted((ROOT / "build").glob("classes-*.jsa"))[:BY_DEFAULT]:
     FROM_ARCHIVE["SPARK_CONF_DIR"] = str(ROOT / "build" / "no-conf")
     FROM_ARCHIVE["SPARK_SUBMIT_OPTS"] = f'"{log}" "-XX:SharedArchiveFile={archive}" -Xlog:cds*=off'
 
-# What spark-submit.sh adds where a location is one of s3a:// (scripts/cluster.sh).
+# What spark-submit.sh adds if a location is on s3a:// (scripts/cluster.sh).
 S3_JARS = ",".join(map(str, sorted((ROOT / "build" / "s3").glob("*.jar") if BY_DEFAULT else ())))
 WITH_S3 = (f"spark.jars={S3_JARS}", "spark.delta.logStore.s3a.impl=catalogcategorizer.ConditionalPutLogStore")
 
@@ -101,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that two processes end together. Real data lies outside the project: its tests say so where it is missing."""
+    """The longest first, so that two processes end together. Real data is outside the project: its tests say so if it is missing."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
     if not os.environ.get("CATALOG_DATA"):
         for item in items:
@@ -138,7 +138,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def first_night(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the table `lake`, those beside it, and the source of its only night, to be copied (copy_of_first_night)."""
+    """A folder with the table `lake`, those next to it, and the source of its only run, to be copied (copy_of_first_night)."""
     from tests.faults.nights import FIRST, run, write_source
 
     folder = tmp_path_factory.mktemp("first-night")
@@ -163,7 +163,7 @@ def clocks(spark: object, monkeypatch: pytest.MonkeyPatch) -> list[Clock]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A server of the session's own, started for the first test that asks for one."""
+    """The session's own server, started for the first test that needs it."""
     from tests.postgres import server
 
     yield from server()
@@ -171,14 +171,14 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def takes_minutes(pytestconfig: pytest.Config) -> None:
-    """Of a test that is run with --cluster alone."""
+    """For a test that runs only with --cluster."""
     if not pytestconfig.getoption("--cluster"):
         pytest.skip("takes minutes: give --cluster")
 
 
 @pytest.fixture(scope="session")
 def s3(spark: object) -> Iterator[S3]:
-    """A server of the session's own, which the session's Spark reaches."""
+    """The session's own server, which the session's Spark can reach."""
     from tests.s3 import S3, reach
 
     started = S3()

@@ -11,7 +11,7 @@ from lib.command import run_command
 
 
 def correct(lake: Path, categories: Mapping[str, str | None]) -> None:
-    """By product; None takes what was said before back."""
+    """By product; None withdraws an earlier correction."""
     for withdraw in (False, True):
         some = [(name, said or "") for name, said in categories.items() if (said is None) == withdraw]
         if some:

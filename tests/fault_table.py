@@ -1,7 +1,7 @@
 """docs/faults.md: what is broken, what is expected of a run, and what the tests have seen.
 
-A test takes the fixture `fault`, or, where it has one thing to tell, is marked `fault(what, expected, seen)`: its assertions are what
-makes `seen` true. Tests under one `what` share a row, which is written only if all of them pass. What was seen travels with the tests'
+A test takes the fixture `fault`, or, if it reports only one fault, is marked `fault(what, expected, seen)`: its assertions are what
+makes `seen` true. Tests under one `what` share a row, which is written only if all of them pass. What was seen is sent with the tests'
 reports, since they run in several processes; the one that gathers the reports compares the rows with the page at the end, and a row
 that the page lacks fails the session.
 """
@@ -59,7 +59,7 @@ class FaultTable:
 
     @pytest.fixture
     def fault(self) -> Callable[[str, str], Fault]:
-        """`fault(what, expected)` begins a row of the test's own; its `saw` completes it."""
+        """`fault(what, expected)` begins a row for this test; its `saw` completes it."""
         self._begun = []
 
         def begin(what: str, expected: str) -> Fault:
@@ -72,7 +72,7 @@ class FaultTable:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
         if call.when == "call":
-            # A row of its own for what a test began, one for all tests that are marked with it.
+            # A separate row for each that a test began, one row for all tests that are marked with it.
             rows = [(item.nodeid, fault) for fault in self._begun]
             rows += [
                 ("", Fault(what, expected, [seen])) for what, expected, seen in (m.args for m in item.iter_markers("fault"))

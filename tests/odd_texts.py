@@ -1,4 +1,4 @@
-"""Texts that tell whether two ways to read a text are the same."""
+"""Texts that reveal whether two ways to read a text are the same."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ def _lives(pid: str) -> bool:
 
 
 class Postgres:
-    """A cluster in a folder of its own, on a port of the loopback."""
+    """A cluster in its own folder, on a loopback port."""
 
     def __init__(self, *settings: str) -> None:
-        """settings: NAME=VALUE, of the server."""
+        """settings: of the server, as NAME=VALUE."""
         self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="catalog-postgres-"))
         self.folder.chmod(0o755)
@@ -63,7 +63,7 @@ class Postgres:
         package = Path(found.submodule_search_locations[0])
         if os.getuid() != 0:
             return package / "pginstall" / "bin"
-        # Another user may not look into root's folders.
+        # Another user may not read root's folders.
         for part in (package / "pginstall", package.parent / f"{WHEEL}.libs"):
             if part.exists():
                 target = self.folder / part.relative_to(package.parent)
@@ -115,7 +115,7 @@ class Postgres:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def database(self, name: str) -> str:
-        """A new database, with a schema `catalog`; gives its URI."""
+        """A new database, with a schema `catalog`; returns its URI."""
         with psycopg.connect(self.uri("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         with psycopg.connect(self.uri(name), autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""An S3 server for the tests (tests/s3_server.py in a process of its own), and what Spark needs to reach it."""
+"""An S3 server for the tests (tests/s3_server.py in its own process), and the settings that Spark needs to reach it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class S3:
         self._process.wait()
 
     def settings(self) -> dict[str, str]:
-        """Of S3A."""
+        """The settings of S3A."""
         return {
             "fs.s3a.endpoint": self.endpoint,
             "fs.s3a.endpoint.region": "us-east-1",
@@ -50,7 +50,7 @@ class S3:
         return tuple(f"spark.hadoop.{name}={value}" for name, value in self.settings().items())
 
     def hold(self, key: str, nth: int = 1, when: str = "before") -> Held:
-        """Hold the n-th PUT from now on of a key that ends so: before it is handled, or before it is answered (`after`)."""
+        """Hold the n-th PUT from now on of a key with this ending: before it is handled, or before it is answered (`after`)."""
         return Held(self, int(self.said("/-/hold", key=key, nth=nth, when=when)))
 
     def said(self, path: str, body: bytes | None = None, **query: Any) -> str:
@@ -60,7 +60,7 @@ class S3:
 
     @contextmanager
     def heedless(self) -> Iterator[None]:
-        """Meanwhile it takes no heed of conditions, as older servers do."""
+        """Inside the block it ignores conditions, as older servers do."""
         self.said("/-/heed", conditions="no")
         try:
             yield
@@ -69,7 +69,7 @@ class S3:
 
     @contextmanager
     def keys_checked(self) -> Iterator[None]:
-        """Meanwhile it lets in nobody: it knows of no keys."""
+        """Inside the block it refuses everybody, since it knows no keys."""
         self.said("/moto-api/reset-auth", b"0")
         try:
             yield
@@ -89,7 +89,7 @@ class Held:
 
 
 def reach(spark: SparkSession, settings: Mapping[str, str]) -> None:
-    """Let a session's S3A have these settings, from its next look at a bucket on."""
+    """Give a session's S3A these settings, from its next access to a bucket on."""
     jsc: Any = spark.sparkContext._jsc
     for name, value in settings.items():
         jsc.hadoopConfiguration().set(name, value)
@@ -98,7 +98,7 @@ def reach(spark: SparkSession, settings: Mapping[str, str]) -> None:
 def put(spark: SparkSession, local: Path, uri: str) -> str:
     """Put a file there, or the files of a folder below it; the address.
 
-    Not by S3A's copyFromLocalFile, whose other client takes what moto says in between (100 Continue) for the answer.
+    Not by S3A's copyFromLocalFile, whose other client takes moto's interim response (100 Continue) for the answer.
     """
     jvm: Any = spark._jvm
     jsc: Any = spark.sparkContext._jsc

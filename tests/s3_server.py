@@ -1,10 +1,10 @@
-"""A server that speaks S3 (moto's), with requests that can be held: run by the Python of build/moto (scripts/environment.sh), not by ours.
+"""A server with S3's API (moto's), whose requests can be held: run by the Python of build/moto (scripts/environment.sh), not by ours.
 
     python s3_server.py [BUCKET ...]     prints its port
 
-GET /-/hold?key=END&nth=N&when=before|after holds the N-th PUT from now on of a key that ends so, before it is handled or before it is
-answered, and answers with a number; /-/held?hold=NUMBER tells whether it is held, /-/release?hold=NUMBER lets it go. /-/heed?conditions=no
-makes it a server that knows of no conditions, until /-/heed?conditions=yes.
+GET /-/hold?key=END&nth=N&when=before|after holds the N-th PUT from now on of a key that ends with END, before it is handled or before it
+is answered, and answers with a number; /-/held?hold=NUMBER says whether it is held, /-/release?hold=NUMBER releases it.
+/-/heed?conditions=no makes it a server that ignores conditions, until /-/heed?conditions=yes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of the warehouse share."""
+"""Helpers that the tests of the warehouse share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ask(to: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def hashes_there(to: str) -> dict[str, str]:
-    """product_id -> text_hash in the warehouse; empty where nothing was published."""
+    """product_id -> text_hash in the warehouse; empty if nothing was published."""
     if ask(to, f"SELECT to_regclass('{TABLE}') IS NULL")[0][0]:
         return {}
     return dict(ask(to, f"SELECT product_id, text_hash FROM {TABLE}"))
@@ -60,7 +60,7 @@ def rows_in_files(folder: Path, entries: list[dict[str, Any]], columns: str) -> 
 
 
 def texts_in_files(folder: Path, entries: list[dict[str, Any]]) -> dict[str, str]:
-    """product_id -> text_hash; fails if an id stands there twice."""
+    """product_id -> text_hash; fails if an id is there twice."""
     rows = rows_in_files(folder, entries, "product_id, text_hash")
     assert len(dict(rows)) == len(rows)
     return dict(rows)

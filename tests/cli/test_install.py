@@ -1,4 +1,4 @@
-"""`pip install .` from a clone: what comes into other people's environments, and whether it works from elsewhere."""
+"""`pip install .` from a clone: what it puts into other people's environments, and whether it works from another folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import ROOT, SAMPLES, SHIPPED
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 NEEDED = ("catalog_categorizer", "lib", "schemas", "native", "setup.py", "pyproject.toml")
 
-# Ten rows, of pandas and, in the same process, of Spark, whose workers import the installed package by its name.
+# Ten rows, in pandas and, in the same process, in Spark, whose workers import the installed package by its name.
 SCRIPT = """
 import json, sys
 import pandas as pd
@@ -40,7 +40,7 @@ json.dump({name: one.to_dict("list") if isinstance(one, pd.DataFrame) else one f
 
 
 def installed(folder: Path, **environment: str) -> Path:
-    """A folder with what pip makes of a clone."""
+    """A folder with the package that pip builds from a clone."""
     clone, site = folder / "clone", folder / "site"
     for name in NEEDED:
         if (ROOT / name).is_dir():
@@ -62,7 +62,7 @@ def installed(folder: Path, **environment: str) -> Path:
 
 
 def ten_rows(site: Path, *more: str) -> dict[str, object]:
-    """What SCRIPT finds in a folder of its own."""
+    """What SCRIPT finds in its own folder."""
     elsewhere = site.parent / "elsewhere"
     elsewhere.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}
@@ -110,7 +110,7 @@ def test_installed_without_a_compiler(tmp_path: Path) -> None:
 
 
 def imported(path: Path) -> list[str]:
-    """The modules that a file imports; relative ones would be nobody's."""
+    """The modules that a file imports; there are no relative imports."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     named = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     return named + [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]

@@ -1,4 +1,4 @@
-"""Spark's own metrics of a night, in the way that docs/operating.md shows."""
+"""Spark's own metrics of a run, in the way that docs/operating.md shows."""
 
 from __future__ import annotations
 

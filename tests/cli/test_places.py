@@ -1,4 +1,4 @@
-"""Nothing of the place where the command is typed leaks in: its modules, its locale, its folder as a catalogue, its keys."""
+"""Nothing leaks in from the place where the command is typed: its modules, its locale, its folder as a catalogue, its keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRAPS = (
 
 @pytest.fixture
 def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with code of the names that ours imports, which says in `seen` that it ran."""
+    """A folder with modules of the names that our code imports, which record in `seen` that they ran."""
     for name in TRAPS:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Bundles in a real store of MLflow's, a database file, and what comes out of it in an environment with the installed package."""
+"""Bundles in a real MLflow store, a database file, and their predictions in an environment with the installed package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     not PYTHON.exists(), reason="MLflow is not in build/mlflow; ./run-tests.sh puts it there, from requirements/mlflow.lock"
 )
 TEXTS = ["steel kettle", "usb cable for phones", "a detective novel, paperback", "", None]
-# What a version of a registered model is, what its run tells, and what it predicts.
+# The version of a registered model, its run, and its predictions.
 SCRIPT = """
 import json, sys
 import mlflow, pandas as pd
@@ -72,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def with_fields(tmp_path: Path) -> Path:
-    """The shipped bundle, as if it told title and description apart."""
+    """The shipped bundle, as if it distinguished title and description."""
     folder = next(SHIPPED.glob(f"*/{MANIFEST}")).parent
     manifest = load_bundle(str(folder)).manifest
     made = tmp_path / "fields"
@@ -83,7 +83,7 @@ def with_fields(tmp_path: Path) -> Path:
 
 
 def loaded(folder: Path, name: str, frame: dict[str, Any], site: Path) -> dict[str, Any]:
-    """What SCRIPT finds, where nothing of ours is but the installed package."""
+    """What SCRIPT finds where only the installed package is ours."""
     down = folder / "down"
     down.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -130,7 +130,7 @@ def test_a_registered_bundle_predicts_as_the_jobs_do(tmp_path: Path, site: Path)
 
 
 def _holds_the_bundle_alone(model: Path, version: str) -> None:
-    """Byte for byte, and beside it what MLflow writes: no code, nothing pickled."""
+    """Byte for byte, and next to it the files that MLflow writes: no code, nothing pickled."""
     own = {path.relative_to(SHIPPED / version): path.read_bytes() for path in (SHIPPED / version).rglob("*") if path.is_file()}
     inside = model / "data" / version
     assert {path.relative_to(inside): path.read_bytes() for path in inside.rglob("*") if path.is_file()} == own
@@ -204,7 +204,7 @@ def test_a_server_that_is_away(tmp_path: Path) -> None:
 
 
 def test_without_mlflow(tmp_path: Path) -> None:
-    """By the Python of the jobs, which does not have it."""
+    """With the Python of the jobs, which does not have it."""
     words = [sys.executable, str(ROOT / "jobs" / "register.py"), "--model", str(SHIPPED), "--mlflow", "sqlite:///mlflow.db"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     code, said = refused(subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True))

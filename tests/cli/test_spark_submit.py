@@ -1,4 +1,4 @@
-"""The command line as a user has it: spark-submit.sh, the real spark-submit, real processes."""
+"""The command line as users run it: spark-submit.sh, the real spark-submit, real processes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def group_exists(group: int) -> bool:
 def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     command = [str(ROOT / "spark-submit.sh"), "train", "--labels", str(SAMPLES / "labels.csv"), "--epochs", "100000"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
-    # A session of its own, so that the signal reaches what a terminal's Ctrl-C would, and not the tests.
+    # A separate session, so that the signal reaches what a terminal's Ctrl-C would, and not the tests.
     running = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -101,7 +101,7 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that starts the tests in the background lets them, and all below them, ignore the signal.
+        # A shell that starts the tests in the background makes them, and all their children, ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stdout is not None
@@ -111,7 +111,7 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
         if line[len("12:00:00 ") :].startswith("LSTM epoch 2/"):
             os.killpg(running.pid, signal.SIGINT)
     assert running.wait() == 130, "".join(said)
-    # The JVM, which hands on what Python says, may be the first to go; Python is gone when its process group is.
+    # The JVM, which passes on Python's output, may end first; Python has ended when its process group has.
     until(lambda: not group_exists(running.pid), "the end of the training's processes")
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
@@ -171,7 +171,7 @@ def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
 
 
 def test_a_clone_elsewhere_finds_its_own_files(tmp_path: Path) -> None:
-    """The jobs lie on no fixed path: a copy of the tracked files with the same environment runs as well."""
+    """The jobs need no fixed path: a copy of the tracked files with the same environment runs too."""
     clone = tmp_path / "a clone with blanks"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     for name in filter(None, files):

@@ -1,4 +1,4 @@
-"""`views` in a catalogue that lasts: Hive's metastore, in the database that Spark brings."""
+"""`views` in a persistent catalogue: Hive's metastore, in the database that Spark ships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT
 from tests.faults.nights import FIRST, arguments, write_source
 
-# One session for all, since Derby takes one in a process.
+# One session for all, since Derby allows one in a process.
 NIGHT = """
 import json
 import sys
@@ -48,7 +48,7 @@ def test_views_in_hives_metastore(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    # Where spark-submit was told to keep tables, and there still when the job has ended.
+    # In the folder for tables that spark-submit was given, and still there when the job has ended.
     assert (tmp_path / "warehouse" / "goods" / "_delta_log").is_dir()
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "rows": [[name, True] for name in FIRST],

@@ -1,4 +1,4 @@
-"""The clusters that are started here."""
+"""The clusters that these tests start."""
 
 from __future__ import annotations
 

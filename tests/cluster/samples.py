@@ -1,4 +1,4 @@
-"""The sample catalogue as a night, and what two tables of it must have in common."""
+"""A run over the sample catalogue, and what two tables of it must have in common."""
 
 from __future__ import annotations
 

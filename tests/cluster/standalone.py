@@ -1,6 +1,6 @@
-"""A standalone cluster of Spark: a master and workers, each a process of its own in a folder of its own, on nodes without Python.
+"""A standalone cluster of Spark: a master and workers, each in its own process and folder, on nodes without Python.
 
-What a worker sees is a Spark as it is downloaded (without Delta), and the system's commands but for every Python.
+A worker sees a Spark as it is downloaded (without Delta), and the system's commands except every Python.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DAEMON = ("-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--add-open
 
 
 class Standalone:
-    """Started by the constructor; `stop` ends it with all that runs on it. Its files lie in `folder`."""
+    """Started by the constructor; `stop` ends it with all that runs on it. Its files are in `folder`."""
 
     def __init__(self, folder: Path, workers: int = 2, memory_mb: int = 640) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Standalone:
     def add_worker(self) -> None:
         i = len(self._workers)
         size = ("--cores", "1", "--memory", f"{self._memory_mb}m")
-        # Each a host of its own: a copy of a task runs on another host only.
+        # Each a separate host: a copy of a task runs only on another host.
         place = ("--host", f"127.0.0.{i + 1}", "--webui-port", "0", "--work-dir", str(self.folder / f"work-{i}"))
         scratch = self.scratch(i)
         scratch.mkdir()
@@ -54,7 +54,7 @@ class Standalone:
         return self.folder / f"scratch-{worker}"
 
     def worker_with_blocks(self) -> int | None:
-        """The first worker with an executor that keeps a block of what a run has asked to be kept; None where there is none yet."""
+        """The first worker with an executor that stores a block of what a run has persisted; None if there is none yet."""
         return next((i for i in range(len(self._workers)) if any(self.scratch(i).rglob("rdd_*"))), None)
 
     def kill_executors(self, worker: int) -> None:
@@ -65,7 +65,7 @@ class Standalone:
                 os.kill(pid, signal.SIGKILL)
 
     def kill_worker(self, worker: int) -> None:
-        """SIGKILL, of its executors too, and all that they have kept is gone, as with a machine."""
+        """SIGKILL, of its executors too, and all that they have stored is gone, as if the machine had failed."""
         self._workers[worker].kill()
         self._workers[worker].wait()
         self.kill_executors(worker)

@@ -1,4 +1,4 @@
-"""Executors that are lost in the middle of a night, that come late, and copies of tasks that run side by side: the same table."""
+"""Executors that are lost in the middle of a run, that come late, and copies of tasks that run in parallel: the same table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNTS = [
     "rows_rejected",
 ]
 DECIDED = ["category", "runner_up", "status", "reason", "text_hash"]
-# One file a task; and the driver keeps a record of what became of the tasks.
+# One file a task; and the driver records what became of the tasks.
 SETTINGS = {
     "spark.sql.files.maxPartitionBytes": "1m",
     "spark.eventLog.enabled": "true",
@@ -41,7 +41,7 @@ SETTINGS |= {"spark.eventLog.compress": "false", "spark.network.timeout": "60s"}
 
 @pytest.fixture(scope="session")
 def undisturbed(spark, takes_minutes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a catalogue of 120,000 rows, and `lake`, which a night on one machine has made of it."""
+    """A folder with a catalogue of 120,000 rows, and `lake`, which a run on one machine has made from it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     titles = pd.read_csv(SAMPLES / "catalog.csv", dtype=str)["title"].fillna("").tolist()
     (folder / "catalog").mkdir()
@@ -55,7 +55,7 @@ def undisturbed(spark, takes_minutes, tmp_path_factory: pytest.TempPathFactory) 
 
 
 class OnCluster:
-    """A night over that catalogue on the cluster."""
+    """A run over that catalogue on the cluster."""
 
     def __init__(self, cluster: Standalone, undisturbed: Path, folder: Path, settings: dict[str, str]) -> None:
         self.cluster, self.undisturbed, self.lake, self._events = cluster, undisturbed, folder / "lake", folder / "events"
@@ -65,14 +65,14 @@ class OnCluster:
         self._night = started(cluster, *conf, "categorize", *arguments(undisturbed / "catalog", self.lake), cwd=folder)
 
     def once_blocks_are_kept(self) -> int:
-        """A worker that keeps scored rows while others are still to be scored."""
+        """A worker that stores scored rows while others are still to be scored."""
         until(lambda: self.cluster.worker_with_blocks() is not None or self._night.poll() is not None, "scored rows", 400)
         worker = self.cluster.worker_with_blocks()
         assert worker is not None, self._night.communicate()[0]
         return worker
 
     def check(self, spark) -> list[dict]:
-        """The night is the undisturbed one, row by row, and so are its counts. Spark's record of it."""
+        """Check that the run equals the undisturbed one, row by row and in its counts. Returns Spark's record of it."""
         said, _ = self._night.communicate(timeout=500)
         assert self._night.returncode == 0, said
         tables = [spark.read.format("delta").load(str(folder)) for folder in (self.lake, self.undisturbed / "lake")]
@@ -105,7 +105,7 @@ def test_lost_while_it_scores(
         standalone.kill_executors(worker)
     else:
         standalone.kill_worker(worker)
-        # Behind it: the master gives its executor's place to this one.
+        # Afterwards the master gives its executor's place to this one.
         standalone.add_worker()
     events = night.check(spark)
     scored_anew = [e for e in events if e["Event"] == "SparkListenerTaskEnd" and e["Task End Reason"]["Reason"] != "Success"]

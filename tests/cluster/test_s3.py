@@ -1,4 +1,4 @@
-"""A night on a standalone cluster with source, target and bundle on S3, by the command that a user types."""
+"""A run on a standalone cluster with source, target and bundle on S3, by the command that a user types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same command on a standalone cluster whose nodes have no Python, and what is said where something is missing."""
+"""The same command on a standalone cluster whose nodes have no Python, and the messages if something is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import until
 
 def on(cluster: Standalone) -> list[str]:
     settings = {"spark.executor.memory": "600m", "spark.ui.enabled": "false", "spark.sql.codegen.wholeStage": "false"}
-    # Both workers are there when the first task is given out.
+    # Both workers are there when the first task is assigned.
     settings |= {"spark.scheduler.minRegisteredResourcesRatio": "1", "spark.databricks.delta.snapshotPartitions": "1"}
     settings |= {"spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1", "spark.sql.shuffle.partitions": "2"}
     quick = ["--driver-java-options", "-XX:TieredStopAtLevel=1", "--driver-memory", "800m"]

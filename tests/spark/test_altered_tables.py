@@ -1,4 +1,4 @@
-"""What another hand has made of the target's table: refused in one sentence, with the table as it was."""
+"""Alterations of the target's table by another writer: refused in one sentence, with the table as it was."""
 
 from __future__ import annotations
 

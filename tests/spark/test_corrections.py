@@ -1,4 +1,4 @@
-"""`review`, `correct` and what follows: a person's word stands beside the model's, whatever is scored again, and is learned from."""
+"""`review`, `correct` and what follows: a correction is stored next to the model's category, outlasts every scoring, and is learned from."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_from_the_queue_to_the_published_category(spark, lake, tmp_path, capsys)
     assert set(queue["correct_category"]) == {""}
     rest = [name for name in ("b1", "c1", "s1") if name in set(queue["product_id"])]
     assert len(queue) == 1 + len(rest)
-    # A person fills the file, adds what is not in it, and leaves the rest.
+    # A person fills in the file, adds a row that is not in it, and leaves the rest.
     id = kettle["product_id"].iloc[0]
     queue.loc[queue["product_id"] == id, ["correct_category", "why"]] = ["Electronics", "it has a plug"]
     capsys.readouterr()
@@ -89,7 +89,7 @@ def test_from_the_queue_to_the_published_category(spark, lake, tmp_path, capsys)
         **{name: (category, False) for name, category in models.items()},
         id: ("Electronics", True),
     }
-    # It is not asked for again, and stands when all is scored anew.
+    # It is not asked for again, and stays in force when everything is scored again.
     assert review(lake) == 0
     assert id not in set(pd.read_csv(tmp_path / "review.csv")["product_id"])
     assert run(tmp_path / "source.parquet", lake, "--mode", "full", "--guard-ids", "inf") == 0
@@ -145,7 +145,7 @@ def test_a_correction_of_a_product_that_is_gone_can_be_taken_back_and_not_change
     assert "found 'k1' (one of 1 unknown ones)" in capsys.readouterr().err
     assert correct(lake, {"product_id": ["k1", "x9"]}, "--withdraw") == 2
     assert "found 'x9' (one of 1 unknown ones)" in capsys.readouterr().err
-    # A second time there is nothing to take back.
+    # A second time there is nothing to withdraw.
     for said in ("1 corrections added", "nothing to do"):
         assert correct(lake, {"product_id": ["k1"]}, "--withdraw") == 0
         assert said in capsys.readouterr().out
@@ -253,7 +253,7 @@ def test_what_cannot_be_taken_is_said_and_nothing_written(lake, capsys, rows, mo
 
 
 def test_a_category_that_no_product_has_yet_is_a_label_or_asked_for(spark, lake) -> None:
-    """The labels of the model are known by the scores."""
+    """The labels of the model are known from the scores."""
     assert correct(lake, {"product_id": ["b1"], "correct_category": ["Clothing & Accessories"]}) == 0
     assert correct(lake, {"product_id": ["k1"], "correct_category": ["Kitchen"]}, "--new-categories") == 0
     assert correct(lake, {"product_id": ["k2"], "correct_category": ["Kitchen"]}) == 0

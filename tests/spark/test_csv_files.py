@@ -1,4 +1,4 @@
-"""CSV arrives as RFC 4180 means it, whatever its delimiter, or the night ends with the file's name."""
+"""CSV is read as RFC 4180 defines it, whatever its delimiter, or the run ends with the file's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package dbt/, installed into a project and run by dbt over what `publish` has put into PostgreSQL."""
+"""The package dbt/, installed into a project and run by dbt over the tables that `publish` has written to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ vars:
 
 
 class Project:
-    """A shop's project of dbt that has installed the package."""
+    """A shop's dbt project that has installed the package."""
 
     def __init__(self, folder: Path, to: str) -> None:
         self.folder, self._to = folder, to
@@ -94,7 +94,7 @@ def test_two_nights_in_the_models(spark, project, database, tmp_path) -> None:
         for name, row in sorted(first.items())
     ]
     assert project.rows("moved_products", "product_id, to_category") == []
-    # Another night, on which a product is gone, and two that are corrected.
+    # Another run, in which a product is gone, and two products that are corrected.
     assert run(write_source(tmp_path / "in.parquet", SECOND), lake, "--carry", "title", "--missing", "mark") == 0
     correct(lake, {"1": None, "3": "Toys"})
     assert publish(lake, database) == 0
@@ -110,7 +110,7 @@ def test_two_nights_in_the_models(spark, project, database, tmp_path) -> None:
 
 def _counts_and_bands(spark, project: Project, lake: Path, categories, second) -> None:
     counted = project.rows("category_counts", "run_id, category, products, corrected")
-    # Product 4 is gone in the second night.
+    # Product 4 is gone in the second run.
     for (run_id, _), there, gone in zip(ledger(spark, lake), categories, (set(), {"4"}), strict=True):
         sums: dict[str, int] = {}
         for one, category, products, _ in counted:
@@ -141,7 +141,7 @@ def test_a_fault_in_the_table_ends_the_build(project, database, lake, tmp_path) 
         "accepted_values_products_status__categorized__review__unclassifiable",
         "source_accepted_values_catalog_products_status__categorized__review__unclassifiable",
     }
-    # What the package says of each column, and what there is.
+    # The package's descriptions of columns, and the columns that exist.
     told = project.told()
     nodes = {node["name"]: node for node in told["nodes"].values() if node["package_name"] == "catalog_categorizer"}
     for model in MODELS:

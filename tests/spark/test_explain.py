@@ -25,7 +25,7 @@ def test_a_row_is_explained_by_the_copy_that_a_run_keeps(spark, tmp_path, capsys
 
 
 def test_the_formats_are_those_that_sources_are_read_in() -> None:
-    """Written out in the job, since the module that reads sources would start with Spark's."""
+    """The job lists them itself, since the module that reads sources imports Spark."""
     from dataclasses import fields
 
     from lib.tables.formats import FORMATS

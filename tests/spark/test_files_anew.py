@@ -1,4 +1,4 @@
-"""Changed rows put into a table by writing the files anew that hold them."""
+"""Changed rows put into a table by rewriting the files that contain them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANGES = [("3", "Books", False), ("new", "Books", False), ("5", "None", True)]
 
 @pytest.fixture
 def target(spark, tmp_path: Path) -> Location:
-    """Twenty products in four files, in a folder whose name is no plain URI."""
+    """Twenty products in four files, in a folder whose name is not a plain URI."""
     folder = str(tmp_path / "a lake, 100 %")
     rows = spark.range(20).selectExpr("CAST(id AS string) product_id", "'Household' category")
     rows.repartitionByRange(4, "product_id").write.format("delta").save(folder)
@@ -66,7 +66,7 @@ def test_rows_that_stand_as_they_are_given(spark, target) -> None:
 def test_only_files_that_hold_such_a_row_are_written(spark, target) -> None:
     before = data_files(target)
     assert replaced(spark, target)
-    # 3 and 5 stand in two of the four; few rows make one file.
+    # 3 and 5 are in two of the four; few rows make one file.
     standing = files_of(spark, target)
     assert (len(standing & before), len(standing - before)) == (2, 1)
 

@@ -1,4 +1,4 @@
-"""JSON lines arrive as they are written, or the night ends with a sentence."""
+"""JSON lines are read as they are written, or the run ends with a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `runs` tells: estimates, label changes, runs it has missed, and tables of older versions."""
+"""The content of `runs`: estimates, label changes, runs it has missed, and tables of older releases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_table_of_an_older_version_goes_on(spark, lake, tmp_path) -> None:
 
 
 def test_a_run_estimates_its_accuracy(spark, lake, tmp_path, capsys) -> None:
-    """Of all rows of the source, scored now or unchanged; those of a product that is gone do not count, nor those without words."""
+    """Over all rows of the source, scored now or unchanged; rows of a product that is gone do not count, nor those without words."""
     source = write_source(tmp_path / "more.parquet", {**SECOND, "7": "thing for the thing", "8": "?!"})
     capsys.readouterr()
     assert run(source, lake) == 0
@@ -42,7 +42,7 @@ def test_a_run_without_a_sure_row_estimates_no_precision(spark, tmp_path, capsys
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_ledger_of_an_older_version_gets_the_new_column(spark, lake, tmp_path, lost) -> None:
-    """Also where the next run first writes the row of one that the ledger has lost."""
+    """Even if the next run first writes the row of a run that the ledger has lost."""
     ledger_at = f"{lake}_runs"
     older = spark.read.format("delta").load(ledger_at).drop("estimated_precision")
     older.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(ledger_at)

@@ -32,7 +32,7 @@ def test_a_table_behind_a_link_is_the_same_table(spark, tmp_path: Path) -> None:
 
 
 def test_a_file_is_known_by_the_name_of_its_link(spark, tmp_path: Path) -> None:
-    """As content stores lay them out."""
+    """The layout of content-addressed stores."""
     stored = write_source(tmp_path / "store" / "sha256-abcdef", FIRST)
     (tmp_path / "night.parquet").symlink_to(stored)
     assert run(tmp_path / "night.parquet", tmp_path / "lake") == 0

@@ -1,4 +1,4 @@
-"""Upkeep: small files packed, old ones removed, readers left alone."""
+"""Maintenance: small files compacted, old ones removed, readers left alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_upkeep_removes_what_no_reader_needs_and_nothing_younger_than_a_week(spa
     capsys.readouterr()
     assert maintain("--target", lake) == 0
     assert "; 1 old ones removed" in capsys.readouterr().out
-    # The first night's files are still there for a reader or a rollback.
+    # The first run's files are still there for a reader or a rollback.
     assert {*data, young} <= set(lake.glob("*.parquet"))
     assert not old.exists()
     assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
@@ -83,7 +83,7 @@ def test_upkeep_of_nothing(tmp_path, capsys) -> None:
 
 
 def test_small_files_are_bounded(spark, lake, tmp_path, monkeypatch) -> None:
-    """From so many small files on a run packs its tables; the nights behind it go on as before."""
+    """From that many small files on, a run compacts its tables; the runs after it go on as before."""
     monkeypatch.setattr("lib.tables.maintenance.MOST_SMALL_FILES", 3)
     monkeypatch.setattr("lib.scoring.load.PACKED_EVERY", 1)
     for i in range(4):

@@ -1,4 +1,4 @@
-"""What older versions of Spark do in another way comes to the same (lib/pairs/offered.py)."""
+"""The other ways for older versions of Spark lead to the same results (lib/pairs/offered.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 
-# No text of Python holds the last one's bytes.
+# The bytes of the last one cannot be a Python text.
 TEXTS = [
     b"stainless steel kettle",
     b"novel by a prize winning author",

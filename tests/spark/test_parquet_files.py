@@ -1,4 +1,4 @@
-"""Parquet files are read as what their own footers say, or the night ends with the file's name."""
+"""Parquet files are read with the types of their own footers, or the run ends with the file's name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 def priced(spark, folder: Path, *prices: Any) -> list[object]:
-    """One file for each array; what is read of the column price."""
+    """Write one file for each array; returns what is read from the column price."""
     for number, price in enumerate(prices):
         parquet(folder / f"{number}.parquet", product_id=[str(number)], title=["lamp"], price=price)
     options = ReadOptions(wanted=("product_id", "title", "price"))

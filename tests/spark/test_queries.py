@@ -1,4 +1,4 @@
-"""Each query of docs/queries.md, run as it stands there on a table of two nights."""
+"""Each query of docs/queries.md, run unchanged on a table of two runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PYTHON = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
 
 @pytest.fixture(scope="module")
 def folder(spark, tmp_path_factory) -> Path:
-    """Where lake/categorized holds two nights, the second with rejects and a product that is gone."""
+    """A folder in which lake/categorized has two runs, the second with rejects and a product that is gone."""
     folder = tmp_path_factory.mktemp("queries")
     lake = folder / "lake" / "categorized"
     assert run(write_source(folder / "in.parquet", FIRST), lake) == 0
@@ -38,7 +38,7 @@ def by_category(spark, folder: Path) -> Counter:
 
 
 def test_the_page_has_queries() -> None:
-    # That of corrections is asked in test_corrections.py.
+    # test_corrections.py runs the one over corrections.
     assert len(SQL) == 8
     assert len(PYTHON) == 3
 
@@ -84,12 +84,12 @@ def test_other_readers_count_as_spark_does(spark, folder, monkeypatch, block: st
     names: dict[str, object] = {}
     exec(block, names)
     found = as_counts(names["counts"])
-    # pandas has NaN for a category that is none.
+    # pandas has NaN for a missing category.
     assert {name if isinstance(name, str) else None: count for name, count in found.items()} == by_category(spark, folder)
 
 
 def as_counts(found: object) -> dict[object, int]:
-    """Of a Series, or of a frame with the columns category and products."""
+    """The counts of a Series, or of a frame with the columns category and products."""
     if isinstance(found, pandas.Series):
         return found.to_dict()
     return dict(zip(found["category"], found["products"], strict=True))

@@ -1,4 +1,4 @@
-"""Going back: a table to an older night, a model to an older bundle."""
+"""Rollback: a table to an older run, a model to an older bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_back_to_a_run_and_forth_again(spark, lake, first_night, tmp_path, capsy
     assert hashes_in(spark, lake) == titles_hash(FIRST)
     assert [status for _, status in ledger(spark, lake)] == ["published", "published", "rolled back"]
     capsys.readouterr()
-    # The input of the restored rows has nothing to do, that of the other night has.
+    # With the input of the restored rows there is nothing to do, with that of the other run there is.
     assert run(first_night / "first.parquet", lake) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert rollback("--target", lake, "--to", first) == 0

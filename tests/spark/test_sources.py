@@ -122,7 +122,7 @@ def test_no_such_table(spark) -> None:
 
 
 def faults(spark, path: Path) -> str:
-    """What the user is told when the file at `path` is read whole."""
+    """The message for the user when the whole file at `path` is read."""
     try:
         read(spark, path).frame.select("product_id").foreach(lambda row: None)
     except InputError as error:

@@ -18,7 +18,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.+?)```", PAGE, re.DOTALL)
     for command in re.sub(r"\\\n\s*", "", block).strip().splitlines()
 ]
-# The JVM's working folder is that of the tests, so paths are told whole.
+# The JVM's working directory is that of the tests, so paths are absolute.
 OURS = re.compile(r"^((?:shop|lake|models)/|reports$)")
 
 
@@ -30,12 +30,12 @@ def job(words: list[str], folder: Path) -> int:
 
 
 def typed(spark, command: str, folder: Path) -> None:
-    """Do what a command says, as far as it is ours; what is the shell's the shell does."""
+    """Run a command: a job of ours in this process, anything else in the shell."""
     if command.startswith("./spark-submit.sh "):
         assert job(shlex.split(command)[1:], folder) == 0, command
     elif "spark-sql" in command:
         assert re.match(r"PATH=\.venv/bin:\$PATH SPARK_CONF_DIR=conf spark-sql +-e ", command)
-        # As the shell hands it on.
+        # As the shell passes it on.
         words = subprocess.run(
             ["bash", "-c", f"printf %s {command.partition('-e')[2]}"], cwd=folder, capture_output=True, text=True
         )
@@ -55,7 +55,7 @@ def test_from_two_files_to_the_report(spark, tmp_path, monkeypatch, capfd) -> No
     jobs = [command.split()[1] for command in COMMANDS if command.startswith("./spark-submit.sh")]
     assert jobs == ["train", "evaluate", "categorize", "review", "correct", "report"]
     told = "\n".join(said.values())
-    # What the page says is seen.
+    # The output that the page shows.
     assert "# shop" in told
     assert "in 209 = categorized 205 + rejected 4" in told
     assert "1 corrections added" in told
@@ -66,7 +66,7 @@ def test_from_two_files_to_the_report(spark, tmp_path, monkeypatch, capfd) -> No
 
 
 def test_the_files_that_it_shows_are_like_the_samples() -> None:
-    """So that what a reader shapes by them is what the commands read."""
+    """So that the commands can read files that a reader makes like them."""
     shown = re.findall(r"(?:^|\n\n)((?:    [^\n]+\n)+)", PAGE)
     heads = {line.strip().splitlines()[0].strip() for line in shown}
     assert {(SAMPLES / name).read_text().splitlines()[0] for name in ("labels.csv", "catalog.csv")} <= heads

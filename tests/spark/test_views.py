@@ -1,4 +1,4 @@
-"""`views`: made in a catalogue and read by Spark, read by DuckDB, and parsed as Trino's SQL."""
+"""`views`: created in a catalogue and read by Spark, read by DuckDB, and parsed as Trino's SQL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def views(*arguments: object) -> int:
 
 @pytest.fixture
 def schema(spark, monkeypatch) -> str:
-    """A schema of the session's own catalogue, taken for one that lasts (tests/cli/test_views.py has one that does)."""
+    """A schema of the session's own catalogue, treated as persistent (tests/cli/test_views.py has one that is)."""
     monkeypatch.setattr("lib.warehouse.views.catalogue.forgets", lambda spark: False)
     spark.sql("CREATE SCHEMA analytics")
     yield "analytics"
@@ -44,7 +44,7 @@ def schema(spark, monkeypatch) -> str:
 
 @pytest.fixture(scope="module")
 def two_nights(spark, tmp_path_factory) -> Path:
-    """A folder with the table lake/goods and those beside it; in its second night product 4 is gone."""
+    """A folder with the table lake/goods and those next to it; in its second run product 4 is gone."""
     folder = tmp_path_factory.mktemp("views")
     target = folder / "lake" / "goods"
     assert run(write_source(folder / "in.parquet", {**FIRST, "9": "?"}), target, *UNSURE) == 0
@@ -89,7 +89,7 @@ def test_two_nights_and_a_correction(spark, schema, target, capsys) -> None:
     assert {row["product_id"]: (row["from_category"], row["to_category"]) for row in rows(spark, "moved_products")} == {
         name: (before[name]["category"], products[name]["category"]) for name in moved
     }
-    # Every column of ours is told of in the catalogue.
+    # Every column of ours has a comment in the catalogue.
     for view in VIEWS:
         told = {field.name: field.metadata.get("comment") for field in spark.table(f"analytics.goods_{view}").schema}
         assert {name for name, comment in told.items() if not comment} == ({"title"} if view == "products" else set())
@@ -140,7 +140,7 @@ def test_corrections_taken_back_and_moves_since_a_run(spark, schema, target, tmp
     assert moved["1"]["is_corrected"]
     assert "3" not in moved
     assert {row["since_version"] for row in moved.values()} == {1}
-    # Without another night, what was corrected before the version that is compared with has not moved.
+    # Without another run, a product that was corrected before the compared version has not moved.
     source = write_source(tmp_path / "in.parquet", SECOND)
     for _ in range(2):
         assert run(source, target, *UNSURE, "--mode", "full") == 0
@@ -171,7 +171,7 @@ def test_read_during_a_night_and_after_a_rollback(spark, schema, target, tmp_pat
     )
     assert second == restored
     assert second
-    # Made again, the views tell what the rollback has moved.
+    # Created again, the views show what the rollback has moved.
     assert views("--target", target, "--schema", schema) == 0
     assert [row["product_id"] for row in rows(spark, "moved_products")] == ["1"]
 
@@ -267,12 +267,12 @@ def test_printed_for_spark_they_are_the_same(spark, schema, target, tmp_path, ca
     for statement in statements(script):
         spark.sql(statement)
     assert {view: sorted(map(repr, rows(spark, view))) for view in VIEWS} == made
-    # And known for ours.
+    # And recognized as ours.
     assert views("--target", target, "--schema", schema) == 0
 
 
 def test_corrections_behind_a_version_are_told_from_a_copy_too(spark, schema, target, tmp_path) -> None:
-    """Whose files have the time at which they were copied."""
+    """Its files have the time at which they were copied."""
     correct(target, {"1": "Toys", "2": "Toys"})
     for suffix in ("", "_runs", "_corrections"):
         shutil.copytree(f"{target}{suffix}", tmp_path / "copy" / f"goods{suffix}", copy_function=shutil.copyfile)
@@ -360,7 +360,7 @@ def test_trino_reads_the_statements(target, tmp_path) -> None:
     assert {"hive.shop.goods", "hive.shop.goods_runs", "hive.shop.goods_corrections", "hive.analytics.goods_products"} <= tables
     assert "FOR VERSION AS OF 1" in file.read_text()
     for one in found:
-        # What it does not know it leaves as a command, or as a function of no name.
+        # Unknown syntax becomes a command, unknown functions anonymous ones.
         assert not list(one.find_all(sqlglot.exp.Command))
         assert {call.name for call in one.find_all(sqlglot.exp.Anonymous)} == set()
 

@@ -1,4 +1,4 @@
-"""The warehouse is what the table is: real PostgreSQL, real Delta."""
+"""The warehouse has the rows of the table: real PostgreSQL, real Delta."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 def rows_of(spark, lake: Path) -> dict[str, tuple[Any, ...]]:
-    """By id, what a reader of the lake sees of a row."""
+    """By id, the row as a reader of the lake sees it."""
     rows = spark.read.format("delta").load(str(lake)).collect()
     return {
         row["product_id"]: (row["text_hash"], row["confidence"], row["scores"], row["run_id"], row["status"]) for row in rows
@@ -49,7 +49,7 @@ def test_what_changed_comes_behind_all_rows(spark, tmp_path, database, capsys, f
     assert publish(lake, database) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert ask(database, f"SELECT published_at FROM {TABLE}_published") == published
-    # A night that goes back, and upkeep.
+    # A rollback, and maintenance.
     assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
     assert publish(lake, database, "--verify") == 0
     assert rows_in(database) == rows_of(spark, lake)
@@ -72,7 +72,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     assert publish(lake, database) == 0
     assert "can no longer be read (vacuumed)" in capsys.readouterr().out
     assert hashes_there(database) == titles_hash(SECOND)
-    # Made anew, with another column.
+    # Recreated, with another column.
     shutil.rmtree(lake)
     shutil.rmtree(f"{lake}_runs")
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
@@ -80,7 +80,7 @@ def test_all_rows_come_anew_where_what_changed_cannot_be_told(spark, lake, tmp_p
     assert publish(lake, database, "--verify") == 0
     assert "1 inserted, 3 updated, 2 deleted; all rows, since the table was recreated" in capsys.readouterr().out
     assert dict(ask(database, f"SELECT product_id, title FROM {TABLE}")) == FIRST
-    # A column that is carried no longer goes, unless something rests on it; what a user has added stays.
+    # A column that is no longer carried is dropped, unless something depends on it; columns that a user has added stay.
     ask(database, f"ALTER TABLE {TABLE} ADD COLUMN note text DEFAULT 'mine'")
     ask(database, f"CREATE VIEW catalog.titles AS SELECT title FROM {TABLE}")
     assert run(tmp_path / "first.parquet", lake, "--mode", "full") == 0
@@ -105,7 +105,7 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
     assert "it differs in 1 row (such as '2', in category, confidence)" in said
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "1 inserted, 1 updated, 1 deleted; all rows, since --reload asks for it" in capsys.readouterr().out
-    # A row too few shows on the next night of itself.
+    # The next run notices a missing row by itself.
     ask(database, f"DELETE FROM {TABLE} WHERE product_id = '4'")
     assert run(tmp_path / "second.parquet", lake) == 0
     assert publish(lake, database) == 0
@@ -223,7 +223,7 @@ def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -
     assert said() == [("1", "Books", "ann"), ("3", "Books", "ann")]
     assert publish(lake, database) == 0
     assert "nothing to do: catalog.products holds" in capsys.readouterr().out
-    # Taken back, beside a night that changes rows.
+    # Withdrawn, along with a run that changes rows.
     correct(lake, {"3": None})
     assert run(tmp_path / "second.parquet", lake) == 0
     assert publish(lake, database) == 0

@@ -1,4 +1,4 @@
-"""What changed between two versions, by the data files that only one of them has."""
+"""The changes between two versions, from the data files that only one of them has."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_it_is_what_all_rows_of_both_tell(spark, tmp_path, monkeypatch, vectors)
         put(spark, lake, [f"n{number}"])
         version = int(newest_snapshot(spark, table).version())
         with monkeypatch.context() as patch:
-            # The newest version tells without a query.
+            # The newest version needs no query.
             patch.setattr("lib.tables.locations.rows_at", None)
             counted = rows_counted(spark, table, version)
         assert counted == rows_at(spark, table, version).count()

@@ -1,4 +1,4 @@
-"""What `publish` puts into a folder, as a warehouse reads it: by its manifest, with DuckDB."""
+"""The folder that `publish` writes, as a warehouse reads it: by its manifest, with DuckDB."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rows_in(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 class Warehouse:
-    """A table of DuckDB that is loaded as docs/warehouse.md says: what changed where it holds the manifest before, else all rows."""
+    """A DuckDB table that is loaded as docs/warehouse.md describes: the changes if it has the previous manifest, else all rows."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._rows, self.number, self.merged = folder, duckdb.connect(), None, []
@@ -85,7 +85,7 @@ def test_a_warehouse_that_loads_files_comes_to_the_rows_of_the_lake(spark, tmp_p
     assert publish_to_files(lake, folder) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert sorted(folder.rglob("*")) == before
-    # Two nights come together.
+    # Two runs at once.
     assert run(write_source(tmp_path / "in.parquet", {**FIRST, "9": "desk lamp"}), lake, *feed) == 0
     assert run(write_source(tmp_path / "in.parquet", SECOND), lake, "--missing", "delete", *feed) == 0
     assert publish_to_files(lake, folder, "--verify") == 0
@@ -100,7 +100,7 @@ def test_a_warehouse_that_loads_files_comes_to_the_rows_of_the_lake(spark, tmp_p
 
 
 def test_what_no_night_has_changed_stands_in_the_same_files(spark, lake, tmp_path) -> None:
-    """A night that changes no row, and upkeep; then one that goes back."""
+    """A run that changes no row, and maintenance; then a rollback."""
     folder = tmp_path / "files"
     warehouse = Warehouse(folder)
     assert publish_to_files(lake, folder) == 0
@@ -164,7 +164,7 @@ def test_the_manifest_tells_the_files_as_they_are(spark, lake, tmp_path) -> None
     scores = rows_in_files(folder, manifest["entries"], "product_id, scores")
     lakes = {row["product_id"]: row["scores"] for row in spark.read.format("delta").load(str(lake)).collect()}
     assert {name: json.loads(text) for name, text in scores} == {name: pytest.approx(value) for name, value in lakes.items()}
-    # In a type that is read everywhere.
+    # In a type that every reader supports.
     kinds = {field.name: str(field.type) for field in pq.read_schema(folder / manifest["entries"][0]["path"])}
     assert kinds["scored_at"] == "timestamp[us, tz=UTC]"
     assert pq.read_metadata(folder / manifest["entries"][0]["path"]).row_group(0).column(0).compression == "SNAPPY"
@@ -201,7 +201,7 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert f"{first['path']} is gone" in capsys.readouterr().err
     assert publish_to_files(lake, folder, "--verify", "--reload") == 0
     assert "to be loaded in full: all rows, since --reload asks for it" in capsys.readouterr().out
-    # Rows that are others, under a manifest that fits its files.
+    # Other rows, under a manifest that matches its files.
     other = tmp_path / "other"
     assert run(tmp_path / "second.parquet", other) == 0
     assert publish_to_files(other, tmp_path / "strange") == 0
@@ -267,7 +267,7 @@ def test_what_people_say_is_published_beside_the_rows(spark, lake, tmp_path, cap
     assert said_in(folder) == {}
     first = manifest_in(folder)
     assert {column["name"] for column in first["corrections"]["columns"]} == set(PUBLISHED_CORRECTIONS.names)
-    # Of the rows nothing changed: they stand in the same files.
+    # No row has changed: they are in the same files.
     correct(lake, {"1": "Books", "3": "Books"})
     capsys.readouterr()
     assert publish_to_files(lake, folder, "--verify") == 0
@@ -286,7 +286,7 @@ def test_corrections_come_and_go_beside_nights(lake, tmp_path) -> None:
     folder = tmp_path / "files"
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish_to_files(lake, folder) == 0
-    # Taken back in part, beside a night that changes rows; then a night alone, whose manifest names the same files of corrections.
+    # Withdrawn in part, along with a run that changes rows; then only a run, whose manifest names the same files of corrections.
     correct(lake, {"3": None})
     assert run(tmp_path / "second.parquet", lake) == 0
     assert publish_to_files(lake, folder, "--verify") == 0
@@ -295,7 +295,7 @@ def test_corrections_come_and_go_beside_nights(lake, tmp_path) -> None:
     assert run(write_source(tmp_path / "in.parquet", {**SECOND, "8": "tent"}), lake) == 0
     assert publish_to_files(lake, folder, "--verify") == 0
     assert manifest_in(folder)["corrections"] == held
-    # All taken back: no file is left to be read.
+    # All withdrawn: no file is left to be read.
     correct(lake, {"1": None})
     assert publish_to_files(lake, folder, "--verify") == 0
     assert manifest_in(folder)["corrections"]["entries"] == []
@@ -306,7 +306,7 @@ def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish_to_files(lake, folder, "--verify") == 0
     manifest = manifest_in(folder)
-    # Another hand has put a table of its own into the files, and told the manifest so.
+    # Another writer has put its own table into the files, and adapted the manifest.
     file = folder / manifest["corrections"]["entries"][0]["path"]
     rows = pq.read_table(file).to_pylist()
     changed = [{**row, "category": "Toys"} if row["product_id"] == "1" else {**row, "product_id": "4"} for row in rows]
@@ -325,7 +325,7 @@ def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
 
 
 def test_a_manifest_of_an_older_version_is_followed(lake, tmp_path, capsys) -> None:
-    """It tells of no corrections; the next one does, and the rows stand in the same files."""
+    """It names no corrections; the next one does, and the rows are in the same files."""
     folder = tmp_path / "files"
     assert publish_to_files(lake, folder) == 0
     older = manifest_in(folder)
@@ -389,7 +389,7 @@ def test_a_folder_of_any_name(lake, tmp_path, name) -> None:
 
 @pytest.mark.parametrize("root", ["/", "file:///", "s3a://lake", "s3a://lake/"])
 def test_a_root_is_no_folder_for_files(root) -> None:
-    """Without a publication, which would write there if it were let."""
+    """Without a publication, which would write there if it could."""
     with pytest.raises(InputError, match=f"below the root of a file system or bucket in --to, found {root}; choose another"):
         PublishSettings(target="lake/categorized", to=root)
 
@@ -428,7 +428,7 @@ def test_an_id_that_stands_twice_is_not_published(spark, lake, tmp_path, capsys)
 
 
 def test_a_manifest_goes_into_place_whole_on_other_file_systems_too(spark, lake, tmp_path) -> None:
-    """Of viewfs Hadoop and Delta promise what they promise of HDFS."""
+    """Hadoop and Delta give viewfs the same guarantees as HDFS."""
     jsc = spark.sparkContext._jsc.hadoopConfiguration()
     jsc.set("fs.viewfs.mounttable.test.link./files", f"file:{tmp_path}")
     place = locate(spark, "viewfs://test/files/there")

@@ -1,4 +1,4 @@
-"""What a column of the lake becomes in PostgreSQL, and what PostgreSQL cannot hold."""
+"""The columns of the lake in PostgreSQL, and what PostgreSQL cannot store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS = (
 
 @pytest.fixture
 def typed(spark, lake) -> object:
-    """A night to which another hand has added columns: full in product 1, null in the others."""
+    """A run's table to which another writer has added columns: filled in product 1, null in the others."""
     properties = "'delta.columnMapping.mode' = 'name', 'delta.feature.timestampNtz' = 'supported'"
     spark.sql(f"ALTER TABLE delta.`{lake}` SET TBLPROPERTIES ({properties})")
     added = ", ".join(f"`{name}` {kind}" for name, kind, *_ in COLUMNS)
@@ -62,7 +62,7 @@ def test_every_type(spark, typed, database, capsys) -> None:
     expected = tuple(value for *_, value in COLUMNS)
     assert ask(database, f"SELECT {names} FROM {TABLE} WHERE product_id = '1'") == [expected]
     assert ask(database, f"SELECT {names} FROM {TABLE} WHERE product_id = '2'") == [(None,) * len(COLUMNS)]
-    # The same values by way of what changed.
+    # The same values as changes.
     spark.sql(
         f"UPDATE delta.`{typed}` SET tiny = 7, price = double('NaN'), `Size in cm` = float('-0.0') WHERE product_id = '1'"
     )

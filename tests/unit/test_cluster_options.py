@@ -1,4 +1,4 @@
-"""What spark-submit.sh reads from the options that stand before a job's name (scripts/cluster.sh)."""
+"""What spark-submit.sh reads from the options before a job's name (scripts/cluster.sh)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
     assert asked(tmp_path, [], call) == "--archives ours#environment"
 
 
-# What environment.sh brings, without fetching anything.
+# What environment.sh provides, without fetching anything.
 WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.jar $S3_JARS/other.jar; }; LOG_STORE=ours; SPARK_HOME=$SPARK_CONF_DIR; "
 
 

@@ -1,4 +1,4 @@
-"""The tests behind --cluster run when what only they see has changed, and a run counts only if all of them passed."""
+"""The tests of --cluster run when a file that only they exercise has changed, and a run counts only if all of them passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links in all pages lead somewhere, and what is generated from the options is what they say."""
+"""Links in all pages lead somewhere, and generated texts match the options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE = re.compile(r"^(    .*|```.*?^```)$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
 def anchors(path: Path) -> set[str]:
-    """Of the headings, as the forge makes them."""
+    """The anchors of the headings, as the forge makes them."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
@@ -38,7 +38,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_lost_as_a_tag(path: Path) -> None:
-    """Such as the string of a map<string, float>."""
+    """For example the string of a map<string, float>."""
     assert re.findall(r"<[a-z/][^>\n]*>", CODE.sub("", path.read_text(encoding="utf-8"))) == []
 
 
@@ -50,7 +50,7 @@ def test_what_is_generated_is_up_to_date() -> None:
 
 
 def completed(*words: str, shell: str = "bash") -> list[str]:
-    """What the shell offers for the last of these words."""
+    """The shell's completions for the last of these words."""
     script = f"""source '{COMPLETION}'
 COMP_WORDS=(./spark-submit.sh "$@"); COMP_CWORD=$#; COMPREPLY=(); _catalog_categorizer; printf '%s\\n' "${{COMPREPLY[@]}}" """
     done = subprocess.run([shell, "-c", script, shell, *words], capture_output=True, text=True, check=True)
@@ -67,7 +67,7 @@ COMP_WORDS=(./spark-submit.sh "$@"); COMP_CWORD=$#; COMPREPLY=(); _catalog_categ
         (("--master", "yarn", "categorize", "--missing", ""), ["keep", "mark", "delete"]),
         (("categorize", "--missing", "m"), ["mark"]),
         (("train", "--no-bid"), ["--no-bidirectional"]),
-        # Names of files, which the shell offers by itself.
+        # File names, which the shell itself offers.
         (("categorize", "--source", ""), []),
         (("--properties-file", ""), []),
         (("train", "--missing"), []),
@@ -79,7 +79,7 @@ def test_the_shell_completes(words: tuple[str, ...], offered: list[str]) -> None
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
 def test_zsh_completes_too() -> None:
-    """What fits the word that was begun it chooses itself."""
+    """It selects the matches for the started word itself."""
     script = f"""source '{COMPLETION}'; print -r -- $_comps[spark-submit.sh]
 offered() {{ emulate -L ksh; COMP_WORDS=(./spark-submit.sh "$@"); COMP_CWORD=$#; _catalog_categorizer; print -r -- "${{COMPREPLY[@]}}" }}
 offered categorize --missing ''"""

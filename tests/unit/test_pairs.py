@@ -1,4 +1,4 @@
-"""Which versions of Spark and Delta the jobs take, and that the set-up, the locks and the documentation say the same."""
+"""The versions of Spark and Delta that the jobs accept, and that the set-up, the locks and the documentation agree on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No password in what is printed or kept."""
+"""No password in what is printed or stored."""
 
 from __future__ import annotations
 
