@@ -103,8 +103,8 @@ class Postgres:
         return True
 
     def kill(self) -> None:
-        """SIGKILL to the server and all that it started: what a power cut leaves."""
-        # Each of its processes leads a group of its own; the folder is not free before the last one is gone.
+        """SIGKILL to the server and all that it started, as in a power cut."""
+        # Each of its processes leads its own group; the folder is not free before the last one is gone.
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (self.process.pid, *map(int, children)):
             os.kill(pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """A real HDFS with two data nodes and a real YARN with two node managers, in one JVM that is driven from here.
 
-Their jars lie in build/cluster: `./run-tests.sh --cluster` fetches them.
+Their jars are in build/cluster: `./run-tests.sh --cluster` fetches them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 OWN_JARS = ROOT / "build" / "cluster"
-# What the two reach into of Java's own packages.
+# Java's own packages that both access by reflection.
 OPENED = [f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "net", "util")]
 SETTINGS = {
     "yarn.nodemanager.vmem-check-enabled": "false",
@@ -28,13 +28,13 @@ SETTINGS = {
     "yarn.scheduler.capacity.root.default.capacity": "100",
     # The application masters of several runs at once.
     "yarn.scheduler.capacity.maximum-am-resource-percent": "0.9",
-    # A file of one block on both data nodes: one of them may go.
+    # A file of one block on both data nodes: one of them may fail.
     "dfs.replication": "2",
 }
 
 
 class Cluster:
-    """Started by the constructor; `stop` ends it with all that runs on it. Its files lie in `folder`."""
+    """Started by the constructor; `stop` ends it with all that runs on it. Its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,14 +90,14 @@ class Cluster:
         return self._java_running("yarn.ApplicationMaster")
 
     def applications(self, state: str) -> list[object]:
-        """YARN's reports of the applications in a state, such as RUNNING."""
+        """YARN's reports on the applications in a state, such as RUNNING."""
         states = self.java.java.util.EnumSet.of(
             self.java.org.apache.hadoop.yarn.api.records.YarnApplicationState.valueOf(state)
         )
         return list(self.client.getApplications(states))
 
     def kill_applications(self) -> None:
-        """As `yarn application -kill` does."""
+        """The same as `yarn application -kill`."""
         for report in self.applications("RUNNING"):
             self.client.killApplication(report.getApplicationId())
 
@@ -111,7 +111,7 @@ class Cluster:
         self._gateway.shutdown()
 
     def _java_running(self, name: str) -> list[int]:
-        # A container's folder is in its command line; so is the whole command in that of its shell.
+        # A container's folder is in its command line; its shell's command line contains the whole command too.
         marks = (name, str(self.folder))
         return processes(lambda command, _: command.split(" ")[0].endswith("java") and all(mark in command for mark in marks))
 

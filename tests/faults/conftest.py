@@ -1,4 +1,4 @@
-"""Every fault test says what is broken, what is expected and, at its end, what was seen; together they make docs/faults.md."""
+"""Every fault test states what is broken, what is expected and, at its end, what was seen; together they make docs/faults.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def lake(first_night: Path, tmp_path: Path) -> Path:
-    """A table with a night in it; beside it `second.parquet` is the next night's source, and `other.parquet` another run's."""
+    """A table with one run; next to it `second.parquet` is the next run's source, and `other.parquet` another run's."""
     write_source(tmp_path / "second.parquet", SECOND)
     write_source(tmp_path / "other.parquet", OTHER)
     return copy_of_first_night(first_night, tmp_path)

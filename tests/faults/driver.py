@@ -1,8 +1,8 @@
-"""A job in a process of its own, with someone listening at its phases.
+"""A job in its own process, with an observer at its phases.
 
     python driver.py FOLDER PHASE[,PHASE...] categorize|publish ARGUMENTS OF THE JOB
 
-At each of these phases it writes FOLDER/PHASE and waits for FOLDER/PHASE.go; if that says "fail", it raises there.
+At each of these phases it writes FOLDER/PHASE and waits for FOLDER/PHASE.go; if that contains "fail", it raises there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Odd sources by the thousand, each with its right answer worked out in plain Python beside the job.
+"""Odd sources by the thousand, each with its correct answer computed in plain Python, independently of the job.
 
-A delivery is drawn: rows, then how they are written: format, files, folders, encoding, compression, order and case of the columns,
-readers' options; and sometimes a fault in them. The answer is the text of each id, and how many rows are rejected. A source
-without a fault has to be read, and read right; one with a fault may be refused, and must never be read wrong.
+A delivery is drawn at random: rows, then how they are written: format, files, folders, encoding, compression, order and case of
+the columns, readers' options; and sometimes a fault in them. The answer is the text of each id, and how many rows are rejected. A
+source without a fault has to be read, and read correctly; one with a fault may be refused, and must never be misread.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Row:
 class Delivery:
     """A source on disk.
 
-    options: of lib.tables.formats.ReadOptions; order_by: the column, or None; fault: what is wrong with it, or None; may_differ: so many
-    rows may be others where it is read all the same, since nobody could tell; None: any may; may_end: rows may be missing.
+    options: of lib.tables.formats.ReadOptions; order_by: the column, or None; fault: what is wrong with it, or None; may_differ: if it
+    is read all the same, this many rows may differ, since nobody could notice; None: any number; may_end: rows may be missing.
     """
 
     path: Path
@@ -133,7 +133,7 @@ def _rows(dice: random.Random, kind: str, encoding: str) -> list[Row]:
         description = dice.choice(texts) if dice.random() < 0.5 else None
         at = str(dice.choice((1, 2, 10, 9, 2.5, -3))) if dice.random() < 0.8 else None
         if kind == "csv":
-            # A line of CSV knows no difference between nothing and an empty text.
+            # A line of CSV does not distinguish a missing value from an empty text.
             one, title, description = one or None, title or None, description or None
         rows.append(Row(one, title, description, at))
     return rows
@@ -148,14 +148,14 @@ def _fits(text: str, encoding: str) -> bool:
 
 
 def _names(dice: random.Random) -> list[str]:
-    """The columns in an order of the file's own, with others among them."""
+    """The columns in the file's own order, with others among them."""
     names = ["product_id", "title", "description", "at", *dice.sample(["price", "Ünit", "x y"], dice.randint(0, 2))]
     dice.shuffle(names)
     return names
 
 
 def _place(dice: random.Random, found: Delivery, number: int, suffix: str, one_file: bool, deep: int) -> Path:
-    """Of a file: the source itself, or in its folder, however deep."""
+    """The path of a file: the source itself, or in its folder at any depth."""
     if one_file:
         found.path = found.path.with_name(found.path.name + suffix)
         found.path.parent.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,7 @@ def _write_parquet(dice: random.Random, found: Delivery, files: list[list[Row]],
 
 
 def _break(dice: random.Random, found: Delivery) -> None:
-    """Do one thing to a delivery that may make it another one."""
+    """Damage a delivery in one way that may change its rows."""
     files = sorted(path for path in [found.path, *found.path.rglob("*")] if path.is_file())
     fault: Callable[[random.Random, Delivery, Path], str | None] = dice.choice(FAULTS)
     found.fault = fault(dice, found, dice.choice(files))
@@ -247,14 +247,14 @@ def _break(dice: random.Random, found: Delivery) -> None:
 def _cut(dice: random.Random, found: Delivery, path: Path) -> str:
     content = path.read_bytes()
     path.write_bytes(content[: dice.randrange(len(content))])
-    # Between two rows nothing shows; inside the last one's last column neither.
+    # A cut between two rows cannot be noticed, nor one inside the last column of the last row.
     found.may_differ, found.may_end = 1, True
     return f"{path.name} cut"
 
 
 def _emptied(dice: random.Random, found: Delivery, path: Path) -> str:
     path.write_bytes(b"")
-    # Where there is no header and no footer, nothing tells a file of no rows from one whose rows are lost.
+    # Without a header and a footer, nothing distinguishes a file without rows from one whose rows are lost.
     found.may_end = True
     return f"{path.name} emptied"
 
@@ -268,7 +268,7 @@ def _garbled(dice: random.Random, found: Delivery, path: Path) -> str:
 
 
 def _other_encoding(dice: random.Random, found: Delivery, path: Path) -> str:
-    # Bytes of one encoding are mostly text in another.
+    # Bytes of one encoding are mostly valid text in another.
     found.may_differ = None
     found.options["encoding"] = dice.choice(("utf-8", "iso-8859-1", "shift_jis", LATIN))
     return f"read as {found.options['encoding']}"
@@ -297,7 +297,7 @@ def _renamed(dice: random.Random, found: Delivery, path: Path) -> str:
     else:
         path.write_bytes(content.replace(b"title", b"tilte"))
     if found.kind == "json":
-        # JSON lines leave out what has no value; that a file has no titles at all is for the guardrails to see.
+        # JSON lines leave out missing values; a file without any title is a case for the guardrails.
         found.may_differ = None
     return f"another name for the title in {path.name}"
 

@@ -1,4 +1,4 @@
-"""Nights for fault tests: small sources, the job in this process or in one of its own, and what the tables must hold."""
+"""Runs for fault tests: small sources, the job in this process or in its own, and the expected content of the tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.waiting import until
 FAULTS = Path(__file__).resolve().parent
 FIRST = {"1": "steel kettle", "2": "detective novel, paperback", "3": "usb cable for phones", "4": "cotton shirt"}
 SECOND = {"1": "steel kettle", "2": "wooden chair", "3": "usb cable for phones", "5": "yoga mat", "6": "blue jeans"}
-# Of another run beside the second night's.
+# The source of another run, concurrent with the second.
 OTHER = {**FIRST, "3": "garden hose", "7": "tent for two"}
 
 
 def write_source(path: Path, rows: Mapping[str, str | None], *more: tuple[str | None, str | None]) -> Path:
-    """A Parquet file with product_id and title; `more` are rows behind them, such as copies."""
+    """A Parquet file with product_id and title; `more` are rows after them, such as copies."""
     pairs = [*rows.items(), *more]
     table = pa.table(
         {"product_id": pa.array([i for i, _ in pairs], pa.string()), "title": pa.array([t for _, t in pairs], pa.string())}
@@ -42,10 +42,10 @@ def write_source(path: Path, rows: Mapping[str, str | None], *more: tuple[str | 
 
 
 def copy_of_first_night(night: Path, folder: Path) -> Path:
-    """A table of this folder's own, as a night over FIRST has left it; first.parquet beside it holds the same rows.
+    """A separate table in this folder, as a run over FIRST has left it; first.parquet next to it has the same rows.
 
     Args:
-        night: what the fixture `first_night` gives. The night's own source stays there: elsewhere it is another one.
+        night: the value of the fixture `first_night`. The run's own source stays there: at another path it would be another source.
     """
     for name in ("lake", "lake_runs", "lake_rejected"):
         shutil.copytree(night / name, folder / name)
@@ -54,7 +54,7 @@ def copy_of_first_night(night: Path, folder: Path) -> Path:
 
 
 def vacuum_all(spark: object, table: object) -> None:
-    """Remove the files of all versions of a Delta table but the newest."""
+    """Remove the files of all versions of a Delta table except the newest."""
     with setting(spark, "spark.databricks.delta.retentionDurationCheck.enabled", "false"):
         spark.sql(f"VACUUM delta.`{table}` RETAIN 0 HOURS")
 
@@ -69,7 +69,7 @@ def run(source: object, target: object, *more: object, model: object = SHIPPED) 
 
 
 def commit_at_once(spark: object, lake: object, folder: Path) -> None:
-    """The second night and another, each in a process of its own, let go together before their commits; both must stand."""
+    """The second run and another, each in its own process, released together before their commits; both must be in the table."""
     sources = {name: write_source(folder / f"{name}.parquet", rows) for name, rows in (("second", SECOND), ("other", OTHER))}
     nights = [Night(folder / name, "publishing", arguments(source, lake)) for name, source in sources.items()]
     for night in nights:
@@ -106,10 +106,10 @@ def titles_hash(rows: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def hashes_in(spark: object, target: object) -> dict[str, str]:
-    """product_id -> text_hash; fails if an id stands there twice."""
+    """product_id -> text_hash; fails if an id is there twice."""
     rows = spark.read.format("delta").load(str(target)).select("product_id", "text_hash").collect()
     found = {row["product_id"]: row["text_hash"] for row in rows}
-    assert len(found) == len(rows), "an id stands in the table twice"
+    assert len(found) == len(rows), "an id is in the table twice"
     return found
 
 
@@ -121,7 +121,7 @@ def ledger(spark: object, target: object) -> list[tuple[str, str]]:
 
 
 def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[str, str]:
-    """The environment of a process that starts a JVM of its own."""
+    """The environment of a process that starts its own JVM."""
     settings = [
         "spark.ui.enabled=false",
         *(f"{name}={value}" for name, value in {**FOR_FEW_ROWS, **FOR_ONE_NIGHT}.items()),
@@ -132,7 +132,7 @@ def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[
 
 
 class Night:
-    """The job in a process of its own: a Python driver and the JVM that it starts."""
+    """The job in its own process: a Python driver and the JVM that it starts."""
 
     def __init__(
         self,
@@ -181,19 +181,19 @@ class Night:
         return self.output.read_text(errors="replace")
 
     def kill(self, *pids: int) -> None:
-        """SIGKILL, and wait until nothing of this run lives."""
+        """SIGKILL, and wait until no process of this run is alive."""
         for pid in pids or (self.process.pid,):
             os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=300)
         until(lambda: not self.processes(), "the end of all of the run's processes")
 
     def processes(self, mark: str = "") -> list[int]:
-        """Processes of this run's session whose command line holds a text."""
+        """Processes of this run's session whose command line contains a text."""
         return processes(lambda command, session: session == self.process.pid and mark in command)
 
 
 def processes(wanted: Callable[[str, int], bool]) -> list[int]:
-    """Ids of living processes, chosen by command line and session."""
+    """Ids of live processes, chosen by command line and session."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

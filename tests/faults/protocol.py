@@ -1,8 +1,8 @@
-"""The commit protocol as a small machine: two writers in every order, with a death and a lost answer at every point.
+"""The commit protocol as a small state machine: two writers in every order, with a death and a lost answer at every point.
 
-What stands in the table is a list of commits with their rows. What Delta does with a commit is modelled here, as
-tests/faults/test_races.py sees it on real tables; what our jobs conclude from the history is their own code: `state_of`,
-`step_behind`, `undone_unseen`.
+The table is a list of commits with their rows. Delta's handling of a commit is modelled here, as tests/faults/test_races.py sees
+it on real tables; the conclusions that our jobs draw from the history are their own code: `state_of`, `step_behind`,
+`undone_unseen`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from schemas.tables import PUBLISHED, ROLLED_BACK
 
 MOST_ATTEMPTS = 3
 Rows = Mapping[str, str]
-# One step of a writer lies between two yields; it returns the exit code.
+# One step of a writer is between two yields; it returns the exit code.
 Writer = Generator[None, None, int]
 
 
 class Conflict(Exception):
-    """What Delta says of a commit that another one came before (named as such, for `is_conflict`)."""
+    """Delta's error for a commit that another one preceded (with its name, for `is_conflict`)."""
 
     def __init__(self) -> None:
         super().__init__("DELTA_CONCURRENT")
 
 
 class LostAnswer(Exception):
-    """The commit stands, and the client is told otherwise."""
+    """The commit succeeded, but the client gets an error."""
 
 
 class Choices:
-    """Every way through a program that asks: given choices first, then the first of each, and what else could have been."""
+    """One way through a program that makes choices: the given ones first, then the first option of each; records the alternatives."""
 
     def __init__(self, given: Sequence[int]) -> None:
         self._given, self.taken, self.options = list(given), [], []  # type: ignore[var-annotated]
@@ -48,7 +48,7 @@ class Choices:
 
 
 def every_way(program: Callable[[Choices], None]) -> int:
-    """Run `program` once for each way through its choices; how many there are."""
+    """Run `program` once for each way through its choices; returns how many there are."""
     waiting: list[list[int]] = [[]]
     ways = 0
     while waiting:
@@ -64,7 +64,7 @@ def every_way(program: Callable[[Choices], None]) -> int:
 
 @dataclass(frozen=True)
 class Stored:
-    """A commit, the rows behind it, the number of its transaction, and whether it has rewritten files."""
+    """A commit, the rows after it, the number of its transaction, and whether it has rewritten files."""
 
     commit: Commit
     rows: Rows
@@ -79,7 +79,7 @@ class Table:
     choices: Choices
     stored: list[Stored] = field(default_factory=list)
     ledger: list[tuple[str, str]] = field(default_factory=list)
-    # At most one lost answer in one way through: two faults at once are more ways than there is time for.
+    # At most one lost answer on each way: two faults at once would be too many ways for the time.
     answers_to_lose: int = 1
 
     @property
@@ -111,28 +111,28 @@ class Table:
         return max((one.number for one in self.stored[: version + 1] if one.number is not None), default=-1)
 
     def overwrite(self, version: int, rows: Rows, note: Mapping[str, object], number: int) -> None:
-        """On this version, or not at all."""
+        """Commit on this version, or not at all."""
         if self.version > version:
             raise Conflict
         self.add("WRITE", rows, note, number, rewrites=True)
         self.answer()
 
     def merge(self, changes: Rows, note: Mapping[str, object], number: int) -> Generator[None, None, None]:
-        """Reads the newest version when it begins, whatever the run had read; it is skipped if its number is no new one."""
+        """Reads the newest version when it begins, whatever the run had read; it is skipped if its number is not new."""
         began = self.version
         if self.last_number(began) >= number:
             return
         yield
         newer = self.stored[began + 1 :]
         if any(one.rewrites or one.number is not None for one in newer) or (newer and self.choices.one_of(2)):
-            # Another transaction of the sequence, files gone, or rows of the same files, which depends on where these lie.
+            # Another transaction of the sequence, files gone, or rows of the same files, which depends on the files they are in.
             raise Conflict
         self.add("MERGE", {**self.rows(self.version), **changes}, note, number, rewrites=True)
         self.answer()
 
 
 def run(table: Table, name: str, source: Rows, mode: str) -> Writer:
-    """A night, with `--missing keep`."""
+    """A run, with `--missing keep`."""
     identity = f"{sorted(source.items())}"
     for attempt in range(MOST_ATTEMPTS):
         state = table.state
@@ -154,7 +154,7 @@ def run(table: Table, name: str, source: Rows, mode: str) -> Writer:
             return 0
         if step is Step.FAILED:
             return 1
-    # What stands of it is told before the error.
+    # What of it is in the table is recorded before the error.
     recover(table, table.state)
     return 1
 
@@ -165,7 +165,7 @@ def publish(table: Table, kind: str, rows: Rows, note: Mapping[str, object]) -> 
     run_id = str(note["run"]["run_id"])  # type: ignore[index]
     for _ in range(MOST_TRIES):
         conflict: Exception | None = None
-        # Between this look and the beginning of a merge lies a tenth of a second, which is taken for nothing here.
+        # Between this look and the start of a merge there is a tenth of a second, which this model ignores.
         if kind != "full" and changed_since(table.commits, version):
             return Step.MOVED
         try:
@@ -187,7 +187,7 @@ def publish(table: Table, kind: str, rows: Rows, note: Mapping[str, object]) -> 
 
 
 def release(table: Table, note: Mapping[str, object], changes: Rows) -> Writer:
-    """Of a night that was held on the version that `note` names."""
+    """Releases a run that was held back on the version that `note` names."""
     read = int(str(note["read_version"]))
     recover(table, table.state)
     if any(commit.changes_rows for commit in table.commits if commit.version > read):
@@ -232,7 +232,7 @@ def another_hand(table: Table, change: str) -> Writer:
         rows["f"] = "of another hand"
     else:
         rows.pop("1", None)
-    # An added row lies in a file of its own; a deleted one has its file written anew.
+    # An added row is in its own file; the file of a deleted row is rewritten.
     table.add("WRITE", rows, None, None, rewrites=change != "adds a row")
     return 0
 
@@ -263,7 +263,7 @@ def to_its_end(writer: Writer) -> int:
 
 
 def beginning(choices: Choices) -> Table:
-    """Two nights, of which the first can be gone back to (version 1)."""
+    """Two runs; a rollback can go to the first (version 1)."""
     table = Table(choices, answers_to_lose=0)
     table.add("CREATE TABLE", {}, None, None, rewrites=False)
     for number, rows in enumerate(({"1": "a", "2": "b"}, {"1": "a", "2": "c", "3": "d"})):
@@ -273,7 +273,7 @@ def beginning(choices: Choices) -> Table:
 
 
 def interleaved(table: Table, writers: Mapping[str, Writer], choices: Choices) -> dict[str, int | None]:
-    """The writers' steps in some order, one of whom may die at one of its steps; their exit codes, None for one that died."""
+    """Take the writers' steps in some order; one writer may die at one of them. Returns their exit codes, None for one that died."""
     running = dict(writers)
     codes: dict[str, int | None] = {}
     may_die = True

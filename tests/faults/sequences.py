@@ -1,6 +1,6 @@
-"""Random sequences of nights against a dictionary: insert, change, delete, another model, crash, rerun, backfill, rollback.
+"""Random sequences of runs against a dictionary: insert, change, delete, another model, crash, rerun, backfill, rollback.
 
-Behind every step the whole table is compared.
+After every step the whole table is compared.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Sequence:
                 reached.append(crash)
                 raise Crash
 
-            # At `published` the error comes inside the commit's own protection.
+            # At `published` the error is raised inside the commit's own error handling.
             with at(crash, fall), contextlib.suppress(Crash):
                 assert run(*arguments, model=self.bundle_folder) == 0
             published = not reached or crash in BEHIND_THE_COMMIT or crash == "published"
@@ -139,7 +139,7 @@ class Sequence:
 
 def found_in(spark, target: Path) -> dict[str, tuple[object, ...]]:
     rows = spark.read.format("delta").load(str(target)).collect()
-    assert len({row["product_id"] for row in rows}) == len(rows), "an id stands in the table twice"
+    assert len({row["product_id"] for row in rows}) == len(rows), "an id is in the table twice"
     return {
         row["product_id"]: (row["text_hash"], row["model_version"], row["missing_since"] is not None, row["category"])
         for row in rows
@@ -157,7 +157,7 @@ def labels_of(bundles: tuple[Bundle, ...]) -> dict[tuple[str, str], str | None]:
 
 
 def check(spark, sequence: Sequence, labels: dict[tuple[str, str], str | None]) -> None:
-    """Take the steps of a sequence, and compare the whole table behind each.
+    """Take the steps of a sequence, and compare the whole table after each.
 
     Raises:
         AssertionError: with the seed and the steps.

@@ -38,7 +38,7 @@ def seconds_of(*date: int) -> float:
 
 
 def started(spark, lake: Path) -> dict[str, int]:
-    """run id -> seconds since the epoch, as the ledger holds them, whatever this process's time zone."""
+    """run id -> seconds since the epoch, as stored in the ledger, whatever this process's time zone is."""
     rows = spark.read.format("delta").load(f"{lake}_runs").selectExpr("run_id", "CAST(started_at AS LONG) AS at").collect()
     return {row["run_id"]: row["at"] for row in rows}
 
@@ -105,7 +105,7 @@ def test_two_time_zones(spark, tmp_path: Path, fault: Callable[[str, str], Fault
     times = [datetime(2026, 3, 8, 2, 30), datetime(2026, 3, 8, 3, 30), datetime(2026, 3, 8, 10, 30)]
 
     def source(name: str, changed: str) -> Path:
-        """With instants, and with times of no zone at all."""
+        """With instants, and with times without a zone."""
         table = {
             "product_id": ["1", "1", "2"],
             "title": ["old lamp", "steel kettle", changed],

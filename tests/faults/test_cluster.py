@@ -1,4 +1,4 @@
-"""Nights on a real YARN, into tables on a real HDFS: `./run-tests.sh tests/faults --cluster`."""
+"""Runs on a real YARN, into tables on a real HDFS: `./run-tests.sh tests/faults --cluster`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NEW = titles_hash({"4": FIRST["4"], **SECOND})
 
 @pytest.fixture
 def lake(spark, cluster: Cluster, tmp_path: Path) -> str:
-    """A table on HDFS with a night in it; the sources of further nights lie in the test's folder."""
+    """A table on HDFS with one run; the sources of further runs are in the test's folder."""
     lake = f"{cluster.uri}/{tmp_path.name}/lake"
     assert run(write_source(tmp_path / "first.parquet", FIRST), lake) == 0
     write_source(tmp_path / "second.parquet", SECOND)

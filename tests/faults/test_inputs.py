@@ -1,4 +1,4 @@
-"""Odd sources, drawn and judged in plain Python (inputs.py): each is read right, or refused.
+"""Odd sources, drawn at random and judged in plain Python (inputs.py): each is read correctly, or refused.
 
 ./run-tests.sh tests/faults/test_inputs.py --inputs 10000 --seed 1
 """
@@ -44,12 +44,12 @@ def test_every_source_is_read_right_or_refused(spark, tmp_path: Path, first: int
         seen[judged(spark, found, f"--seed {seed}, number {number}")] += 1
         shutil.rmtree(tmp_path / str(number))
     print(dict(seen))
-    # What is right is not refused, and faults are drawn often enough to tell.
+    # Correct sources are not refused, and faults are drawn often enough to show that.
     assert len(numbers) < PART or seen["read, without a fault"] > seen["refused"] > 0
 
 
 def judged(spark, found: Delivery, which: str) -> str:
-    """What the job makes of a source: refused, or read right; with its fault, or without one."""
+    """The job's verdict on a source: refused, or read correctly; with its fault, or without one."""
     told = f"{which}: {found.path.name}, {found.options}, order {found.order_by}, fault {found.fault}, {found.notes}"
     try:
         texts, rejected = job_s_answer(spark, found)
@@ -74,7 +74,7 @@ def judged(spark, found: Delivery, which: str) -> str:
 
 
 def job_s_answer(spark, found: Delivery) -> tuple[dict[str, str], int]:
-    """The text of each id and the rejected rows, by what `categorize` does before it scores."""
+    """The text of each id and the rejected rows, by the steps of `categorize` before it scores."""
     columns = CatalogueColumns("product_id", ("title", "description"), order_by=found.order_by)
     source = read_source(spark, locate(spark, str(found.path)), ReadOptions(**found.options, wanted=columns.all))
     where = str(found.path)

@@ -32,18 +32,18 @@ BEHIND_IT = ("published", "recording")
 
 @pytest.fixture
 def lake(first_night: Path, tmp_path: Path) -> Path:
-    """A table with a night in it; beside it `in.parquet` holds the second night's source."""
+    """A table with one run; next to it `in.parquet` is the second run's source."""
     write_source(tmp_path / "in.parquet", SECOND, ("5", "a copy"), (None, "no id"))
     return copy_of_first_night(first_night, tmp_path)
 
 
 def kept(rows: dict[str, str]) -> dict[str, str]:
-    """What the table holds behind the second night: product 4 has vanished and stays."""
+    """The content of the table after the second run: product 4 has vanished and stays."""
     return titles_hash({"4": FIRST["4"], **rows})
 
 
 def copy_kept(spark, lake: Path) -> dict[str, str]:
-    """Of product 5 there are two copies; which one is kept is the same in every run."""
+    """Product 5 has two copies; every run keeps the same one."""
     found = hashes_in(spark, lake)
     return {**found, "5": titles_hash(SECOND)["5"]} if "5" in found else found
 
@@ -66,7 +66,7 @@ def test_killed_at_a_phase(
     night = Night(tmp_path / "night", phase, arguments(tmp_path / "in.parquet", lake))
     night.wait_for(phase)
     if victim == "jvm":
-        # Python finds its JVM gone as soon as it goes on.
+        # Python notices that its JVM is gone as soon as it goes on.
         for pid in night.processes("org.apache.spark.deploy.SparkSubmit"):
             os.kill(pid, signal.SIGKILL)
         night.go(phase)
@@ -151,7 +151,7 @@ def test_terminated(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str
             str(ROOT / "spark-submit.sh"),
             "--master",
             "local[2]",
-            # The script forgets PYTHONPATH, as it shall; this one reaches the workers alone.
+            # The script drops PYTHONPATH, as it should; this one reaches only the workers.
             "--conf",
             f"spark.executorEnv.PYTHONPATH={ROOT / 'tests/faults/workers'}:{ROOT}",
             "categorize",

@@ -1,4 +1,4 @@
-"""Poisoned input, bundles and places."""
+"""Malformed input, bundles and places."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_odd_texts_and_ids(spark, lake: Path, tmp_path: Path, fault: Callable[[s
     )
     source = write_source(tmp_path / "odd.parquet", ODD, ("x" * 10_000_000, "steel kettle"))
     whole = ("--carry", "title", "--mode", "full", "--missing", "delete")
-    # None of the table's products is in this source: their removal is meant here.
+    # None of the table's products is in this source: their removal is intended here.
     assert run(source, lake, "--preview", "20", *whole, "--guard-removed", "1") == 0
     shown = capsys.readouterr().out
     assert not any(character in shown for character in "\x00\u202e\u200f\u2066")
@@ -340,7 +340,7 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     train(replace(sample_data, labels=ODD_LABELS), tiny_recipe(), tiny_place(models), say=lambda line: None)
     capsys.readouterr()
     source = write_source(tmp_path / "b.parquet", FIRST)
-    # The shipped model's night is in the table already: this one re-scores it, and tells which labels moved.
+    # The shipped model's run is in the table already: this one scores it again, and reports which labels moved.
     assert run(source, lake, "--preview", "5", model=models / "tiny") == 0
     shown = capsys.readouterr().out
     assert "labels of the model before" in shown
@@ -351,7 +351,7 @@ def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Calla
     last = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]
     assert set(last["category_shares"]) == {row["category"] for row in rows}
     assert {new for row in last["label_changes"].values() for new in row} == {row["category"] for row in rows}
-    # Whichever of them this model has found: a screen shows each in one line.
+    # Whichever labels this model has found: each is shown on one line.
     record = replace(RunRecord.of(last.asDict(recursive=True)), category_shares=dict.fromkeys(ODD_LABELS, 0.25))
     told_of = outcome_text(Outcome(record), tables_of(locate(spark, str(lake))))
     assert "=1+1|'x'\\n<b> 25.0%" in told_of

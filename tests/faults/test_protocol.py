@@ -59,7 +59,7 @@ def test_every_order_of_two_writers(one: str, other: str) -> None:
         codes = interleaved(table, {name: WRITERS[name](table) for name in (one, other)}, choices)
         table.answers_to_lose = 0
         check(table, first, codes)
-        # The next night mends what is left to mend, and says so.
+        # The next run repairs what is left to repair, and reports it.
         assert to_its_end(run(table, "next", {"1": "z"}, "incremental")) == 0
         check(table, first, codes)
         check_ledger(table)
@@ -76,13 +76,13 @@ def check(table: Table, first: int, codes: Mapping[str, int | None]) -> None:
         read = table.rows(int(commit.note["read_version"]))
         changed = {one for one in rows.keys() | before.keys() if rows.get(one) != before.get(one)}
         unseen = [one for one in changed if before.get(one) != read.get(one)]
-        # Nothing that was committed behind what was read is replaced or removed; a rollback, which cannot be kept from it, says so.
+        # No commit after the version that was read is replaced or removed; a rollback, which cannot be prevented from it, reports it.
         assert not unseen or (commit.operation == "RESTORE" and codes.get("rollback") != 0), (unseen, told)
     by_run = [commit.run.run_id for commit in table.commits if commit.run]
     assert len(by_run) == len(set(by_run)), told
 
 
 def check_ledger(table: Table) -> None:
-    """Whose commit stands is in the ledger, once, and nobody else."""
+    """Exactly the runs whose commits are in the table are in the ledger, once each."""
     stands = sorted((commit.run.run_id, commit.run.status) for commit in table.commits if commit.run)
     assert sorted(table.ledger) == stands, [(one.operation, one.note) for one in table.commits]

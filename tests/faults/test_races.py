@@ -1,4 +1,4 @@
-"""Two at work on one table: every interleaving is forced at a phase, none is left to luck."""
+"""Two runs at work on one table: every interleaving is forced at a phase, none is left to chance."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_run_inside_a_run(
         assert run(tmp_path / "second.parquet", lake, "--mode", mode) == 0
     assert hashes_in(spark, lake) == titles_hash({**OTHER, "4": FIRST["4"], **SECOND})
     assert [status for _, status in ledger(spark, lake)] == ["published"] * 3
-    # What it holds is known: the same input again has nothing to do.
+    # The run knows what the table has: with the same input again there is nothing to do.
     assert run(tmp_path / "second.parquet", lake) == 0
     assert len(ledger(spark, lake)) == 3
     told.saw("started over, each id once, both in the ledger")
@@ -110,7 +110,7 @@ def test_upkeep_inside_a_run(
     from lib.tables.maintenance import maintain
     from lib.tables.target import tables_of
 
-    # Two small files to pack: a night of changes behind the first.
+    # Two small files to compact: a run of changes after the first.
     assert run(tmp_path / "other.parquet", lake) == 0
     clocks.clear()
     with at(phase, lambda: maintain(spark, tables_of(locate(spark, str(lake))))):
@@ -152,7 +152,7 @@ def test_a_table_that_never_rests(spark, lake: Path, tmp_path: Path, fault: Call
 
     def publish_another() -> None:
         turn = next(turns)
-        # The nested run comes by this phase as well.
+        # The nested run reaches this phase as well.
         if turn % 2 == 0:
             run(write_source(tmp_path / f"{turn}.parquet", {**OTHER, "8": f"camping chair {turn}"}), lake)
 

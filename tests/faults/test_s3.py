@@ -1,4 +1,4 @@
-"""Nights on S3: two drivers that commit one version of a table, and what is said where the store does not answer as it should."""
+"""Runs on S3: two drivers that commit one version of a table, and the messages if the store does not answer as it should."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.s3 import LOG_STORE, S3, SECRET, put, reach
 Told = Callable[[str, str], Fault]
 DELTA_S_OWN = "io.delta.storage.S3SingleDriverLogStore"
 THIS, OTHER_DRIVER = "this driver", "another driver"
-# Product 4 has vanished from this driver's night, and stays.
+# Product 4 has vanished from this driver's source, and stays.
 THIS_LAST, OTHER_LAST = {**OTHER, "4": FIRST["4"], **SECOND}, {**SECOND, **OTHER}
 THIS_ALONE, OTHER_ALONE = {"4": FIRST["4"], **SECOND}, {**FIRST, **OTHER}
 
 
 @contextmanager
 def log_store(spark, store: str) -> Iterator[None]:
-    """This session commits to tables that it has not seen yet with that log store meanwhile."""
+    """Inside the block this session commits with that log store to tables that it has not seen yet."""
     conf = spark._jvm.org.apache.spark.SparkEnv.get().conf()
     ours = conf.get(LOG_STORE)
     conf.set(LOG_STORE, store)
@@ -43,7 +43,7 @@ def log_store(spark, store: str) -> Iterator[None]:
 
 
 class Race:
-    """Two drivers before their commits of one version of a table on S3: a night in this process, and another one in its own."""
+    """Two drivers before their commits of one version of a table on S3: a run in this process, and another one in its own."""
 
     def __init__(self, spark, s3: S3, folder: Path, conf: tuple[str, ...] = ()) -> None:
         self.s3, self.lake = s3, f"{s3.uri}/{folder.name}/lake"
@@ -57,7 +57,7 @@ class Race:
 
     def run(self, first: str, ends: str) -> None:
         """Both commit and end with 0. The put of `first` arrives first, and is held until the other driver's run has ended, or only until
-        the other's put is handled, which is answered behind it (`ends`: "run" or "put").
+        the other's put is handled, which is answered after it (`ends`: "run" or "put").
         """
         ended = threading.Event()
         put, handled = self.s3.hold(self.commit), self.s3.hold(self.commit, when="after")
@@ -112,7 +112,7 @@ def test_two_drivers_put_one_version(spark, s3: S3, request, tmp_path: Path, fau
 def test_delta_s_own_log_store(
     spark, s3: S3, takes_minutes, tmp_path: Path, fault: Told, capsys, first: str, ends: str
 ) -> None:
-    """What the other log store is for. Where the overwritten commit's driver looks for it behind, it is found out."""
+    """Why our own log store exists. If the overwritten commit's driver looks for it afterwards, it notices the loss."""
     seen = ends == "put"
     told = fault(
         f"S3 with Delta's own log store: two drivers put one version; the put of {first} overwrites the other's, "

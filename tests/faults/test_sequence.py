@@ -1,4 +1,4 @@
-"""What is published is what was planned on: nothing that came meanwhile is removed unseen, whoever wrote it."""
+"""A run publishes on the version that it was planned on: nothing committed meanwhile is removed unseen, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_another_writer_appends_before_a_full_run_commits(
 def test_upkeep_and_another_run_before_a_full_run_commits(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
 ) -> None:
-    """A reads, upkeep follows, B reads and goes on to its commit, A commits, B commits."""
+    """A reads, maintenance follows, B reads and goes on to its commit, A commits, B commits."""
     told = fault(
         "a run that read before upkeep commits before a full run that read behind it", "the latter starts over; nothing is lost"
     )
-    # Two small files, so that upkeep has something to do.
+    # Two small files, so that maintenance has something to do.
     assert run(tmp_path / "other.parquet", lake) == 0
 
     def upkeep_then_full() -> None:
@@ -100,7 +100,7 @@ def test_a_night_held_while_another_is_released(spark, lake: Path, tmp_path: Pat
 
 
 def beaten_in_every_attempt(spark, lake: Path, tmp_path: Path, *options: str) -> None:
-    """The second night, before each of whose commits another writer copies a row: as a, b and c."""
+    """The second run; before each of its commits another writer copies a row: as a, b and c."""
     turns = iter("abcdef")
     with at("publishing", lambda: copy_of_row(spark, lake, next(turns)), times=3):
         assert run(tmp_path / "second.parquet", lake, *options) == 1
@@ -123,7 +123,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
         "another writer between the last look and Delta's merge (a table with a change feed), in every attempt",
         "exit 1; what stands of the run is said, and in the ledger",
     )
-    # That moment is too short to be hit: the look is taken to have been before the other writer.
+    # That moment is too short to be hit, so here the check runs before the other writer.
     monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
     beaten_in_every_attempt(spark, lake, tmp_path, "--change-data-feed")
     assert "the run's changes stand in its version" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Random sequences of nights against a dictionary (sequences.py).
+"""Random sequences of runs against a dictionary (sequences.py).
 
     ./run-tests.sh tests/faults/test_sequences.py --sequences 2000 --seed 1
 
@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def planned_quickly(spark):
-    """A night of six rows is planning: for them, what plans least."""
+    """A run of six rows is mostly planning: use the settings that plan least."""
     name = "spark.sql.shuffle.partitions"
     before = spark.conf.get(name)
     spark.conf.set(name, "1")
@@ -37,7 +37,7 @@ def planned_quickly(spark):
 def test_random_sequences(planned_quickly, tmp_path: Path, tiny: Path, first: int, pytestconfig, monkeypatch) -> None:
     models = (tiny / (tiny / "current").read_text().strip(), SHIPPED / (SHIPPED / "current").read_text().strip())
     bundles = tuple(load_bundle(str(model)) for model in models)
-    # Verifying a bundle takes longer than a night of six rows.
+    # Verifying a bundle takes longer than a run of six rows.
     monkeypatch.setattr(categorize_job, "bundle_at", lambda path: bundles[models.index(Path(path))])
     labels = labels_of(bundles)
     for number in range(first, min(first + PART, pytestconfig.getoption("sequences"))):

@@ -57,7 +57,7 @@ def test_a_stream_killed(
 )
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stream_whose_jvm_is_ended(spark, lake: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    # The second look, an hour later, would be too late.
+    # The second check, an hour later, would be too late.
     stream = Night(tmp_path / "night", "", arguments(tmp_path / "first.parquet", lake, "--mode", "stream", "--every", "3600"))
     until(lambda: "waiting for changes" in stream.said() or stream.process.poll() is not None, "the end of the first round")
     (jvm,) = stream.processes("java")

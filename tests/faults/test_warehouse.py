@@ -1,4 +1,4 @@
-"""The warehouse is whole, whatever dies: the publisher, its connection, or the server; and two publishers do not mix."""
+"""The warehouse stays consistent, whatever dies: the publisher, its connection, or the server; and two publishers do not mix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHERS = "FROM pg_stat_activity WHERE application_name = 'catalog-categorizer pu
 
 @pytest.fixture
 def second_night(spark, tmp_path: Path, database: str) -> Path:
-    """A table of two nights, the first of which is published."""
+    """A table of two runs, the first of which is published."""
     lake = tmp_path / "lake"
     assert run(write_source(tmp_path / "in.parquet", FIRST), lake) == 0
     assert publish(lake, database) == 0
@@ -29,7 +29,7 @@ def second_night(spark, tmp_path: Path, database: str) -> Path:
 
 
 def is_whole(spark, lake: Path, database: str, published: bool) -> None:
-    """Rows and state are those of one night, and the next run comes to the newest."""
+    """Rows and state are those of one run, and the next publication reaches the newest."""
     assert hashes_there(database) == (BOTH if published else titles_hash(FIRST))
     assert state(database)[1:3] == (ledger(spark, lake)[published][0], 5 + published if published else 4)
     assert publish(lake, database) == 0
@@ -90,7 +90,7 @@ def test_two_publishers_at_once(spark, second_night, tmp_path, database, capsys)
     first.wait_for("staged")
     third = {**SECOND, "9": "table lamp"}
     assert run(write_source(tmp_path / "in.parquet", third), second_night) == 0
-    # Let go only when the other is known to wait.
+    # Released only when the other is known to wait.
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     with psycopg.connect(database, autocommit=True) as watching:
         import threading

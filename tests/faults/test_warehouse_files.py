@@ -1,4 +1,4 @@
-"""A reader of the folder sees one manifest whole, whatever dies; and two publishers do each other no harm."""
+"""A reader of the folder sees one complete manifest, whatever dies; and two publishers do no harm to each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEHIND = ("listed", "tidied")
 
 @pytest.fixture
 def second_night(spark, tmp_path: Path) -> Path:
-    """A table of two nights, the first of which is published to `files`."""
+    """A table of two runs, the first of which is published to `files`."""
     lake = tmp_path / "lake"
     assert run(write_source(tmp_path / "in.parquet", FIRST), lake) == 0
     assert publish_to_files(lake, tmp_path / "files") == 0
@@ -30,7 +30,7 @@ def second_night(spark, tmp_path: Path) -> Path:
 
 
 def rows_of_newest(folder: Path) -> dict[str, str]:
-    """By the manifest of the greatest number, whose files all stand."""
+    """Read by the manifest with the greatest number, all of whose files exist."""
     newest = max((folder / "manifests").glob("[0-9]*.json"))
     return texts_in_files(folder, manifest_of(newest)["entries"])
 
@@ -40,7 +40,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
 
 
 def is_clean(folder: Path) -> None:
-    """Only what two manifests name stands there."""
+    """Only files that two manifests name are there."""
     manifests = [manifest_of(path) for path in (folder / "manifests").iterdir()]
     assert len(manifests) <= 2
     named = {one["path"].split("/")[1] for manifest in manifests for one in manifest["entries"]}
@@ -64,7 +64,7 @@ def test_a_publisher_to_files_killed_at_a_phase(
     night.wait_for(phase)
     night.kill()
     assert rows_of_newest(folder) == (BOTH if listed else titles_hash(FIRST))
-    # The copy of the newest is replaced behind it.
+    # The copy of the newest is replaced afterwards.
     pointed = manifest_in(folder)
     assert texts_in_files(folder, pointed["entries"]) == (BOTH if phase == "tidied" else titles_hash(FIRST))
     assert publish_to_files(second_night, folder, "--verify") == 0
@@ -89,7 +89,7 @@ def test_two_publishers_to_one_folder(spark, second_night, tmp_path, capsys, pha
     assert "manifest 2" in said
     assert "nothing to do" in said
     assert rows_of_newest(folder) == BOTH
-    # And with a night between them.
+    # And with a run between them.
     third = {**SECOND, "9": "table lamp"}
     fourth = {**third, "9": "desk lamp"}
 
@@ -114,7 +114,7 @@ def test_others_are_always_faster(spark, second_night, tmp_path, capsys) -> None
     folder, at_work = tmp_path / "files", [False]
 
     def faster() -> None:
-        # It reaches the phase itself.
+        # It reaches the phase too.
         if not at_work[0]:
             at_work[0] = True
             assert publish_to_files(second_night, folder, "--reload") == 0
