@@ -34,7 +34,7 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.fault(
-    "typed in a folder with a `numpy.py`, a `jobs/` and a `lib/` of its own, under `LC_ALL=C` and with Java's locale set to Arabic digits, into a target with an accent",
+    "started in a folder with its own `numpy.py`, `jobs/` and `lib/`, under `LC_ALL=C` and with Java's locale set to Arabic digits, into a target with an accent",
     "only our code runs; the name stays whole",
     "only our code ran, name whole",
 )
@@ -60,8 +60,8 @@ def test_single_texts_run_our_code_alone(trapped: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.fault(
-    "a Java that does not tell its version; a working folder that was removed",
-    "exit 2 and a sentence; nothing is installed over what is there",
+    "a Java that does not report its version; a working folder that was removed",
+    "exit 2 and a sentence; nothing existing is overwritten",
     "exit 2 and a sentence",
 )
 def test_nothing_is_installed_over_a_java_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_installed_over_a_java_that_does_not_answer(tmp_path: Path, m
 
 
 @pytest.mark.fault(
-    "a bare name as target, and no catalogue that would hold it",
+    "a bare name as target, and no catalogue that could store it",
     "exit 2 and a sentence",
     "exit 2 and a sentence",
 )
@@ -98,7 +98,7 @@ def test_a_bare_name_is_no_table_where_no_catalogue_holds_it(tmp_path: Path) -> 
 
 @pytest.mark.fault(
     "keys in the address of a source",
-    "redacted in all that is printed or kept",
+    "redacted in all that is printed or stored",
     "redacted everywhere",
 )
 def test_keys_in_an_address_are_told_to_nobody(tmp_path: Path) -> None:

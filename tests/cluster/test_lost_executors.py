@@ -91,7 +91,7 @@ class OnCluster:
         return [json.loads(line) for line in events.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("what", ["an executor", "a worker with all that it keeps"])
+@pytest.mark.parametrize("what", ["an executor", "a worker with all that it has stored"])
 def test_lost_while_it_scores(
     spark, standalone: Standalone, undisturbed: Path, tmp_path: Path, fault: Callable[[str, str], Fault], what: str
 ) -> None:

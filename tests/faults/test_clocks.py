@@ -47,7 +47,7 @@ def test_a_clock_that_goes_back(
     spark, tmp_path: Path, fault: Callable[[str, str], Fault], clock_at: Callable[[float], None], capsys
 ) -> None:
     told = fault(
-        "a clock that goes back by two days between two nights", "the later night is the last one, to reruns and to rollback"
+        "a clock that goes back by two days between two runs", "the later run is the last one, to reruns and to rollback"
     )
     lake, now = tmp_path / "lake", time.time()
     clock_at(now + DAY)
@@ -67,13 +67,13 @@ def test_a_clock_that_goes_back(
     assert "nothing to do" in capsys.readouterr().out
     assert run_command(RollbackSettings, rollback_main, "rollback", ["--target", str(lake), "--to", first]) == 0
     assert hashes_in(spark, lake) == titles_hash(FIRST)
-    told.saw("the later night is the last one, rolled back to the first")
+    told.saw("the later run is the last one, rolled back to the first")
 
 
 def test_the_twenty_ninth_of_february(
     spark, tmp_path: Path, fault: Callable[[str, str], Fault], clock_at: Callable[[float], None], capsys
 ) -> None:
-    told = fault("a night on 29 February, with that day in the source", "the day stands in ledger and table; reruns find it")
+    told = fault("a run on 29 February, with that day in the source", "the day is in ledger and table; reruns find it")
     lake, source = tmp_path / "lake", tmp_path / "leap.parquet"
     leap, before = datetime(2028, 2, 29, 12), datetime(2028, 2, 28, 23, 59, 59)
     rows = {"product_id": ["1", "1", "2"], "title": ["old lamp", "steel kettle", "chair"], "at": [before, leap, leap]}
@@ -97,7 +97,7 @@ def test_the_twenty_ninth_of_february(
 
 def test_two_time_zones(spark, tmp_path: Path, fault: Callable[[str, str], Fault], monkeypatch: pytest.MonkeyPatch) -> None:
     told = fault(
-        "nights from machines in two time zones, times inside an hour that clocks skip in one",
+        "runs from machines in two time zones, times inside an hour that clocks skip in one",
         "the same instants in table and ledger; an unchanged row is unchanged",
     )
     lake = tmp_path / "lake"
@@ -135,4 +135,4 @@ def test_two_time_zones(spark, tmp_path: Path, fault: Callable[[str, str], Fault
     scored = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").select("rows_scored", "rows_unchanged")
     assert [tuple(row) for row in scored.collect()] == [(2, 0), (1, 1)]
     assert all(before - 1 <= at <= time.time() for at in started(spark, lake).values())
-    told.saw("the same instants, one of two rows scored anew")
+    told.saw("the same instants, one of two rows scored again")

@@ -63,7 +63,7 @@ def night_on_yarn(cluster: Cluster, folder: Path, stops: str, lake: str, fault: 
 
 def test_a_container_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
     told = fault(
-        "YARN: SIGKILL of an executor's container while it scores", "YARN gives another one; the night is whole, exit 0"
+        "YARN: SIGKILL of an executor's container while it scores", "YARN provides another one; the run is complete, exit 0"
     )
     night = night_on_yarn(cluster, tmp_path, "", lake, f"hold:{tmp_path / 'night'}")
     night.wait_for("scoring")
@@ -75,7 +75,7 @@ def test_a_container_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_path
     assert night.end() == 0, night.said()
     assert hashes_in(spark, lake) == NEW
     assert [status for _, status in ledger(spark, lake)] == ["published"] * 2
-    told.saw("another container, night whole, exit 0")
+    told.saw("another container, run complete, exit 0")
 
 
 @pytest.mark.parametrize(("phase", "committed"), [("publishing", False), ("published", True)])
@@ -84,9 +84,9 @@ def test_the_driver_killed_on_yarn(
 ) -> None:
     told = fault(
         f"YARN: SIGKILL of the driver at the phase `{phase}`",
-        "YARN ends the application; the new night stands whole, the rerun adds the ledger's row"
+        "YARN ends the application; the new rows are complete, the rerun adds the ledger's row"
         if committed
-        else "YARN ends the application; the old night stands, the rerun publishes the new one",
+        else "YARN ends the application; the old rows stay, the rerun publishes the new ones",
     )
     night = night_on_yarn(cluster, tmp_path, phase, lake)
     night.wait_for(phase)
@@ -96,11 +96,11 @@ def test_the_driver_killed_on_yarn(
     assert len(ledger(spark, lake)) == 1
     assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == NEW
-    told.saw("application ended, new night whole" if committed else "application ended, old night untouched, rerun published")
+    told.saw("application ended, new rows complete" if committed else "application ended, old rows untouched, rerun published")
 
 
 def test_the_application_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
-    told = fault("`yarn application -kill` while a run scores", "exit 1 and a sentence; the old night stands")
+    told = fault("`yarn application -kill` while a run scores", "exit 1 and a sentence; the old rows stay")
     night = night_on_yarn(cluster, tmp_path, "", lake, f"hold:{tmp_path / 'night'}")
     night.wait_for("scoring")
     cluster.kill_applications()
@@ -111,7 +111,7 @@ def test_the_application_killed_on_yarn(spark, cluster: Cluster, lake: str, tmp_
     assert hashes_in(spark, lake) == OLD
     assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == NEW
-    told.saw("exit 1 and a sentence, old night untouched, rerun published")
+    told.saw("exit 1 and a sentence, old rows untouched, rerun published")
 
 
 def submit(cluster: Cluster, folder: Path, lake: str, *more: str, fault: str = "") -> subprocess.Popen[str]:
@@ -127,7 +127,7 @@ def submit(cluster: Cluster, folder: Path, lake: str, *more: str, fault: str = "
 
 def test_a_driver_that_yarn_starts_again(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
     told = fault(
-        "YARN in cluster mode: SIGKILL of the driver while it scores", "YARN starts it again; the night is whole, exit 0"
+        "YARN in cluster mode: SIGKILL of the driver while it scores", "YARN starts it again; the run is complete, exit 0"
     )
     folder = tmp_path / "night"
     folder.mkdir()
@@ -142,13 +142,13 @@ def test_a_driver_that_yarn_starts_again(spark, cluster: Cluster, lake: str, tmp
     assert submitted.returncode == 0, said
     assert hashes_in(spark, lake) == NEW
     assert [status for _, status in ledger(spark, lake)] == ["published"] * 2
-    told.saw("started again, night whole, exit 0")
+    told.saw("started again, run complete, exit 0")
 
 
 def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
     told = fault(
         "YARN in cluster mode: a column that is not in the source",
-        "the sentence and exit 2 where it was submitted; the old night stands",
+        "the sentence and exit 2 where it was submitted; the old rows stay",
     )
     submitted = submit(cluster, tmp_path, lake, "--text-columns", "nowhere")
     answered, said = submitted.communicate(timeout=300)
@@ -156,14 +156,14 @@ def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, f
     assert "error: Expected the column nowhere in" in answered
     assert hashes_in(spark, lake) == OLD
     assert not cluster.files().listStatus(cluster.java.org.apache.hadoop.fs.Path(".catalog-categorizer"))
-    told.saw("sentence and exit 2, old night untouched")
+    told.saw("sentence and exit 2, old rows untouched")
 
 
 @pytest.mark.parametrize("mode", ["client", "cluster"])
 def test_nothing_but_spark_on_the_nodes(spark, cluster: Cluster, tmp_path: Path, fault: Told, mode: str) -> None:
     told = fault(
         f"YARN in {mode} mode: no packages on the nodes; source, target and bundle on HDFS",
-        "what travels runs; the table of one machine, the run's words and exit 0 where it was submitted",
+        "what is shipped runs; the same table as on one machine, the run's output and exit 0 where it was submitted",
     )
     place = f"{cluster.uri}/{tmp_path.name}"
     for name, local in (("catalog.csv", SAMPLES / "catalog.csv"), ("models", SHIPPED)):
@@ -191,17 +191,17 @@ def test_nothing_but_spark_on_the_nodes(spark, cluster: Cluster, tmp_path: Path,
     assert all(python.is_relative_to(cluster.folder) for python in pythons), pythons
     assert run_command(CategorizeSettings, main, "categorize", night(tmp_path / "local")) == 0
     assert_same(spark, f"{place}/table", tmp_path / "local")
-    told.saw("what travels ran, same table, exit 0")
+    told.saw("what was shipped ran, same table, exit 0")
 
 
 def test_two_processes_commit_at_once_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
-    told = fault("HDFS: two processes let go at the same moment before their commits", "both publish, one starts over")
+    told = fault("HDFS: two processes released at the same moment before their commits", "both publish, one starts over")
     commit_at_once(spark, lake, tmp_path)
     told.saw("both published, each id once")
 
 
 def test_a_data_node_lost(spark, cluster: Cluster, lake: str, tmp_path: Path, fault: Told) -> None:
-    told = fault("HDFS: a data node lost while a run is at the phase `scored`", "the other one serves; the night is whole")
+    told = fault("HDFS: a data node lost while a run is at the phase `scored`", "the other one serves; the run is complete")
     lost = []
     try:
         with at("scored", lambda: lost.append(cluster.hdfs.stopDataNode(0))):
@@ -210,7 +210,7 @@ def test_a_data_node_lost(spark, cluster: Cluster, lake: str, tmp_path: Path, fa
     finally:
         for node in lost:
             cluster.hdfs.restartDataNode(node)
-    told.saw("night whole, exit 0")
+    told.saw("run complete, exit 0")
 
 
 @pytest.mark.parametrize("phase", ["planned", "publishing"])

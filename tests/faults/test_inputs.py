@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.fault(
     "random sources of all formats, layouts, encodings and options, two fifths with a fault in them",
-    "read right or refused with a sentence",
+    "read correctly or refused with a sentence",
     "each of them",
 )
 def test_every_source_is_read_right_or_refused(spark, tmp_path: Path, first: int, pytestconfig) -> None:

@@ -58,9 +58,9 @@ def test_killed_at_a_phase(
     committed = phase in BEHIND_IT
     what = {"driver": "SIGKILL of the driver", "jvm": "SIGKILL of the driver's JVM"}[victim]
     expected = (
-        "the new night stands whole; the rerun only adds the ledger's row"
+        "the new rows are complete; the rerun only adds the ledger's row"
         if committed
-        else "the old night stands; the rerun publishes the new one"
+        else "the old rows stay; the rerun publishes the new ones"
     )
     told = fault(f"{what} at the phase `{phase}`", expected)
     night = Night(tmp_path / "night", phase, arguments(tmp_path / "in.parquet", lake))
@@ -83,12 +83,12 @@ def test_killed_at_a_phase(
     runs = ledger(spark, lake)
     assert [status for _, status in runs] == ["published", "published"]
     told.saw(
-        "new night whole, ledger row added by the rerun" if committed else "old night untouched, rerun published the new one"
+        "new rows complete, ledger row added by the rerun" if committed else "old rows untouched, rerun published the new ones"
     )
 
 
 def test_killed_before_the_first_night(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("SIGKILL of the driver on the first night, tables just made", "empty tables; the rerun publishes")
+    told = fault("SIGKILL of the driver in the first run, tables just created", "empty tables; the rerun publishes")
     source = write_source(tmp_path / "in.parquet", FIRST)
     night = Night(tmp_path / "night", "scored", arguments(source, tmp_path / "lake"))
     night.wait_for("scored")
@@ -100,7 +100,7 @@ def test_killed_before_the_first_night(spark, tmp_path: Path, fault: Callable[[s
 
 
 def test_a_worker_killed_while_it_scores(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("SIGKILL of a Python worker while it scores", "its task is tried again; the night is whole, exit 0")
+    told = fault("SIGKILL of a Python worker while it scores", "its task is retried; the run is complete, exit 0")
     folder = tmp_path / "night"
     night = Night(folder, "", arguments(tmp_path / "in.parquet", lake), master="local[2,4]", fault=f"hold:{folder}")
     night.wait_for("scoring")
@@ -109,11 +109,13 @@ def test_a_worker_killed_while_it_scores(spark, lake: Path, tmp_path: Path, faul
     night.go("scoring")
     assert night.end() == 0, night.said()
     assert copy_kept(spark, lake) == kept(SECOND)
-    told.saw("task tried again, night whole, exit 0")
+    told.saw("task retried, run complete, exit 0")
 
 
 def test_an_executor_killed_while_it_scores(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("SIGKILL of an executor's JVM while it scores", "another executor takes its tasks; the night is whole, exit 0")
+    told = fault(
+        "SIGKILL of an executor's JVM while it scores", "another executor takes its tasks; the run is complete, exit 0"
+    )
     folder = tmp_path / "night"
     job = arguments(tmp_path / "in.parquet", lake)
     night = Night(folder, "", job, master="local-cluster[1,2,1024]", fault=f"hold:{folder}")
@@ -125,11 +127,11 @@ def test_an_executor_killed_while_it_scores(spark, lake: Path, tmp_path: Path, f
     night.go("scoring")
     assert night.end() == 0, night.said()
     assert copy_kept(spark, lake) == kept(SECOND)
-    told.saw("tasks taken by another executor, night whole, exit 0")
+    told.saw("tasks taken by another executor, run complete, exit 0")
 
 
 def test_a_worker_that_hangs(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("a Python worker that hangs", "killed after the time-out, its task tried again; exit 0")
+    told = fault("a Python worker that hangs", "killed after the time-out, its task retried; exit 0")
     folder = tmp_path / "night"
     job = arguments(tmp_path / "in.parquet", lake)
     soon = ("spark.sql.execution.pyspark.udf.idleTimeoutSeconds=3",)
@@ -137,11 +139,11 @@ def test_a_worker_that_hangs(spark, lake: Path, tmp_path: Path, fault: Callable[
     assert night.end() == 0, night.said()
     assert (folder / "scoring").exists()
     assert copy_kept(spark, lake) == kept(SECOND)
-    told.saw("killed after the time-out, tried again, exit 0")
+    told.saw("killed after the time-out, retried, exit 0")
 
 
 def test_terminated(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("SIGTERM of spark-submit while it scores", "exit 143; the old night stands; the rerun publishes the new one")
+    told = fault("SIGTERM of spark-submit while it scores", "exit 143; the old rows stay; the rerun publishes the new ones")
     folder = tmp_path / "night"
     folder.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK", "PYTHONPATH"))}
@@ -169,4 +171,4 @@ def test_terminated(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str
     assert hashes_in(spark, lake) == titles_hash(FIRST)
     assert run(tmp_path / "in.parquet", lake) == 0
     assert copy_kept(spark, lake) == kept(SECOND)
-    told.saw("exit 143, old night untouched, rerun published the new one")
+    told.saw("exit 143, old rows untouched, rerun published the new ones")

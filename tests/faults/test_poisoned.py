@@ -95,9 +95,7 @@ def test_a_file_that_vanishes(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys, phase: str
 ) -> None:
     outcome = (
-        "exit 2, the file named; the table as it was"
-        if phase == "planned"
-        else "scores are kept by then: the night is published"
+        "exit 2, the file named; the table as it was" if phase == "planned" else "scores are kept by then: the run is published"
     )
     told = fault(f"a source file that vanishes at the phase `{phase}`", outcome)
     write_source(tmp_path / "in" / "b.parquet", SECOND)
@@ -112,7 +110,7 @@ def test_a_file_that_vanishes(
     else:
         assert code == 0, error
         assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
-        told.saw("night published")
+        told.saw("run published")
 
 
 def test_a_source_vacuumed_under_the_run(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:
@@ -327,7 +325,7 @@ ODD_LABELS = ("Home/Kitchen & Dining", "../../etc.d", "a.b`c", "=1+1|'x'\n<b>")
 def test_odd_labels(spark, lake: Path, tmp_path: Path, sample_data, fault: Callable[[str, str], Fault], capsys) -> None:
     told = fault(
         "labels with slashes, dots, quotes, backticks and line ends",
-        "kept as they are in every column, map and matrix; no file is named by them",
+        "kept as they are in every column, map and matrix; no file is named after them",
     )
     from lib.scoring.plan import Outcome
     from lib.scoring.report import outcome_text

@@ -48,7 +48,7 @@ WRITERS: Mapping[str, Callable[[Table], Writer]] = {
 
 @pytest.mark.fault(
     "two writers of ten kinds in every order, with a death and a lost answer at every point (a model, over our own decisions)",
-    "nothing is replaced unseen; whose commit stands is in the ledger, once",
+    "nothing is replaced unseen; each run whose commit is in the table is in the ledger, once",
     "in all 41,553 ways",
 )
 @pytest.mark.parametrize(("one", "other"), itertools.combinations(WRITERS, 2))

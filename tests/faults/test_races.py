@@ -46,7 +46,7 @@ def test_a_run_inside_a_run(
 
 
 def test_the_same_night_twice_at_once(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("the same night started twice at once", "one publishes, the other finds nothing to do")
+    told = fault("the same run started twice at the same time", "one publishes, the other has nothing to do")
     with at("publishing", lambda: run(tmp_path / "second.parquet", lake)):
         assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
@@ -55,7 +55,7 @@ def test_the_same_night_twice_at_once(spark, lake: Path, tmp_path: Path, fault: 
 
 
 def test_two_first_nights(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("two first nights at once, no table yet", "both publish, one behind the other; each id once")
+    told = fault("two first runs at the same time, no table yet", "both publish, one after the other; each id once")
     first, other = write_source(tmp_path / "a.parquet", FIRST), write_source(tmp_path / "b.parquet", OTHER)
     with at("publishing", lambda: run(other, tmp_path / "lake")):
         assert run(first, tmp_path / "lake") == 0
@@ -65,7 +65,9 @@ def test_two_first_nights(spark, tmp_path: Path, fault: Callable[[str, str], Fau
 
 
 def test_two_processes_commit_at_once(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("two processes let go at the same moment before their commits", "both publish, one starts over; each id once")
+    told = fault(
+        "two processes released at the same moment before their commits", "both publish, one starts over; each id once"
+    )
     commit_at_once(spark, lake, tmp_path)
     told.saw("both published, each id once")
 
@@ -92,7 +94,7 @@ def test_a_commit_that_the_client_takes_for_failed(
 def test_another_hand_changes_the_table_meanwhile(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
 ) -> None:
-    told = fault("a row deleted by hand while a run is before its commit", "the run starts over and brings the row back")
+    told = fault("a row deleted by hand while a run is before its commit", "the run starts over and restores the row")
     with at("publishing", lambda: spark.sql(f"DELETE FROM delta.`{lake}` WHERE product_id = '1'")):
         assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
@@ -123,7 +125,7 @@ def test_upkeep_inside_a_run(
 
 
 def test_a_reader_that_polls(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("a reader that polls at every phase of a run", "sees the old night or the new one, never a mix")
+    told = fault("a reader that polls at every phase of a run", "sees the old rows or the new ones, never a mix")
     old, new = titles_hash(FIRST), titles_hash({"4": FIRST["4"], **SECOND})
     seen = []
 
@@ -140,7 +142,7 @@ def test_a_reader_that_polls(spark, lake: Path, tmp_path: Path, fault: Callable[
     ):
         assert run(tmp_path / "second.parquet", lake) == 0
     assert seen == [old] * 4 + [new] * 2
-    told.saw("old night up to the commit, new night from it on")
+    told.saw("old rows up to the commit, new rows from it on")
 
 
 def test_a_table_that_never_rests(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys) -> None:

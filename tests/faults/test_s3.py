@@ -98,7 +98,7 @@ def test_two_drivers_put_one_version(spark, s3: S3, request, tmp_path: Path, fau
         request.getfixturevalue("takes_minutes")
     told = fault(
         f"S3: two drivers put one version of the table; the put of {first} was sent first and comes second",
-        "refused by the store; that driver starts over, and both stand in the table",
+        "refused by the store; that driver starts over, and both are in the table",
     )
     race = Race(spark, s3, tmp_path)
     race.run(first, ends="run")
@@ -116,8 +116,8 @@ def test_delta_s_own_log_store(
     seen = ends == "put"
     told = fault(
         f"S3 with Delta's own log store: two drivers put one version; the put of {first} overwrites the other's, "
-        f"{'before' if seen else 'after'} that one has looked whether it stands",
-        "the overwritten driver does not find itself and starts over" if seen else "warned of: one commit is lost in silence",
+        f"{'before' if seen else 'after'} that one has checked its commit",
+        "the overwritten driver does not find itself and starts over" if seen else "warned of: one commit is silently lost",
     )
     with log_store(spark, DELTA_S_OWN):
         race = Race(spark, s3, tmp_path, (f"{LOG_STORE}={DELTA_S_OWN}",))
@@ -126,7 +126,7 @@ def test_delta_s_own_log_store(
         both = titles_hash(OTHER_LAST if first == THIS else THIS_LAST)
         assert hashes_in(spark, race.lake) == (both if seen else lost)
     assert "one of two runs that commit at the same time may be lost" in capsys.readouterr().out
-    told.saw("started over, both stand" if seen else "warned; the other's commit lost, both exit 0")
+    told.saw("started over, both are in the table" if seen else "warned; the other's commit lost, both exit 0")
 
 
 def said_of(capsys) -> str:
@@ -175,7 +175,7 @@ def test_a_place_out_of_reach(
 
 def test_keys_that_the_server_does_not_know(spark, s3: S3, tmp_path: Path, fault: Told, capsys) -> None:
     told = fault(
-        "S3: keys that the server does not take, before a run and while it is at its commit",
+        "S3: keys that the server does not accept, before a run and while it is at its commit",
         "exit 2, and 1 at the commit, with a sentence each; the table is as it was",
     )
     lake = f"{s3.uri}/{tmp_path.name}/lake"
@@ -228,8 +228,8 @@ def test_upkeep_and_going_back(spark, s3: S3, takes_minutes, tmp_path: Path) -> 
 
 
 @pytest.mark.fault(
-    "S3: a server that takes no heed of `If-None-Match`",
-    "jobs that write warn of two at once",
+    "S3: a server that ignores `If-None-Match`",
+    "jobs that write warn of concurrent runs",
     "one sentence",
 )
 def test_a_server_without_conditions(spark, s3: S3, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_another_writer_appends_before_a_full_run_commits(
     with at("publishing", lambda: copy_of_row(spark, lake, "by hand")):
         assert run(tmp_path / "second.parquet", lake, "--mode", "full") == 0
     assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND, "by hand": FIRST["1"]})
-    told.saw("started over, the row stands")
+    told.saw("started over, the row is there")
 
 
 def test_upkeep_and_another_run_before_a_full_run_commits(
@@ -44,7 +44,8 @@ def test_upkeep_and_another_run_before_a_full_run_commits(
 ) -> None:
     """A reads, maintenance follows, B reads and goes on to its commit, A commits, B commits."""
     told = fault(
-        "a run that read before upkeep commits before a full run that read behind it", "the latter starts over; nothing is lost"
+        "a run that read before maintenance commits before a full run that read after it",
+        "the latter starts over; nothing is lost",
     )
     # Two small files, so that maintenance has something to do.
     assert run(tmp_path / "other.parquet", lake) == 0
@@ -76,7 +77,7 @@ def test_a_rollback_while_a_full_run_publishes(spark, lake: Path, tmp_path: Path
 def test_a_run_killed_before_its_ledger_row_and_then_rolled_back(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]
 ) -> None:
-    told = fault("a run that ended before its row in the ledger, then `rollback`", "both stand in the ledger")
+    told = fault("a run that ended before its row in the ledger, then `rollback`", "both are in the ledger")
 
     def die() -> None:
         raise RuntimeError("killed")
@@ -89,14 +90,16 @@ def test_a_run_killed_before_its_ledger_row_and_then_rolled_back(
 
 
 def test_a_night_held_while_another_is_released(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
-    told = fault("another night is held, and the ledger lost, while one is released", "what was released stands, and is told")
+    told = fault(
+        "another run is held back, and the ledger lost, while one is released", "the released run is in the table, and reported"
+    )
     strict = ("--guard-from-rows", "1", "--guard-rows", "0")
     assert run(tmp_path / "second.parquet", lake, *strict) == 4
     held = ledger(spark, lake)[-1][0]
     with at("publishing", lambda: run(write_source(tmp_path / "x.parquet", {"9": "lamp", "8": "hose"}), lake, *strict)):
         assert run("anything", lake, "--publish-anyway", held) == 0
     assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
-    told.saw("what was released stands, and is told")
+    told.saw("the released run is in the table, and reported")
 
 
 def beaten_in_every_attempt(spark, lake: Path, tmp_path: Path, *options: str) -> None:
@@ -109,11 +112,11 @@ def beaten_in_every_attempt(spark, lake: Path, tmp_path: Path, *options: str) ->
 def test_other_changes_before_every_attempt(
     spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys
 ) -> None:
-    told = fault("another writer before every attempt of a run", "exit 1; nothing of the run stands, theirs does")
+    told = fault("another writer before every attempt of a run", "exit 1; nothing of the run is in the table, theirs is")
     beaten_in_every_attempt(spark, lake, tmp_path)
     assert "another writer at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
-    told.saw("exit 1, nothing of the run stands")
+    told.saw("exit 1, nothing of the run in the table")
 
 
 def test_a_run_that_stands_beside_other_changes_is_told(
@@ -121,7 +124,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
 ) -> None:
     told = fault(
         "another writer between the last look and Delta's merge (a table with a change feed), in every attempt",
-        "exit 1; what stands of the run is said, and in the ledger",
+        "exit 1; what is left of the run is reported, and in the ledger",
     )
     # That moment is too short to be hit, so here the check runs before the other writer.
     monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
@@ -131,7 +134,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
     assert found["5"] == titles_hash(SECOND)["5"]
     stamped = {row["run_id"] for row in spark.read.format("delta").load(str(lake)).select("run_id").collect()}
     assert stamped <= {run_id for run_id, _ in ledger(spark, lake)}
-    told.saw("exit 1, said and in the ledger")
+    told.saw("exit 1, reported and in the ledger")
 
 
 def test_another_writer_behind_the_last_look(
@@ -139,7 +142,7 @@ def test_another_writer_behind_the_last_look(
 ) -> None:
     told = fault(
         "another writer between the last look and the commit (a table of rows alone), in every attempt",
-        "exit 1; nothing of the run stands, theirs does",
+        "exit 1; nothing of the run is in the table, theirs is",
     )
     turns, look = iter("abcdef"), publish._after_maintenance
 
@@ -153,4 +156,4 @@ def test_another_writer_behind_the_last_look(
     assert "another writer at work on it meanwhile; run again" in capsys.readouterr().err
     assert set(hashes_in(spark, lake)) == {*FIRST, "a", "b", "c"}
     assert len(ledger(spark, lake)) == 1
-    told.saw("exit 1, nothing of the run stands")
+    told.saw("exit 1, nothing of the run in the table")

@@ -23,7 +23,7 @@ def test_a_stream_killed(
 ) -> None:
     told = fault(
         f"`--mode stream`: SIGKILL in a later round, at the phase `{phase}`",
-        "the round stands whole or not at all; a stream that is started again goes on, each round once in the ledger",
+        "the round is in the table completely or not at all; a stream that is started again goes on, each round once in the ledger",
     )
     source = shutil.copy(tmp_path / "first.parquet", tmp_path / "in.parquet")
     job = arguments(source, lake, "--mode", "stream", "--every", "0.2")

@@ -43,7 +43,7 @@ def test_a_publisher_killed_at_a_phase(
     committed = phase == "loaded"
     told = fault(
         f"SIGKILL of a publisher to PostgreSQL at the phase `{phase}`",
-        "the new night stands whole; the rerun has nothing to do" if committed else "the old night stands; the rerun publishes",
+        "the new rows are complete; the rerun has nothing to do" if committed else "the old rows stay; the rerun publishes",
     )
     night = Night(tmp_path / "night", phase, arguments(second_night, database), name="publish")
     night.wait_for(phase)
@@ -53,13 +53,13 @@ def test_a_publisher_killed_at_a_phase(
     night.kill()
     until(lambda: ask(database, f"SELECT count(*) {OTHERS}") == [(0,)], "the end of its connection")
     is_whole(spark, second_night, database, committed)
-    told.saw("new night whole, nothing to do" if committed else "old night untouched, rerun published")
+    told.saw("new rows complete, nothing to do" if committed else "old rows untouched, rerun published")
 
 
 @pytest.mark.fault(
     "the connection of a publisher to PostgreSQL is cut, phase by phase, or the server is killed with all its processes",
-    "exit 1 and a sentence before the commit; the old night stands, the rerun publishes",
-    "a sentence at each phase, old night untouched, rerun published",
+    "exit 1 and a sentence before the commit; the old rows stay, the rerun publishes",
+    "a sentence at each phase, old rows untouched, rerun published",
 )
 @pytest.mark.parametrize("how", ["connection", "server"])
 def test_the_connection_or_the_server_dies(spark, postgres, second_night, database, capsys, how) -> None:
@@ -81,9 +81,9 @@ def test_the_connection_or_the_server_dies(spark, postgres, second_night, databa
 
 
 @pytest.mark.fault(
-    "two publishers of one table at once, the second begun while the first has staged its rows",
-    "the second waits and says so; it publishes what the first has not",
-    "the second waited, both ended with 0, the newest night in the warehouse",
+    "two publishers of one table at the same time, the second started while the first has staged its rows",
+    "the second waits and reports it; it publishes what the first has not",
+    "the second waited, both ended with 0, the newest run in the warehouse",
 )
 def test_two_publishers_at_once(spark, second_night, tmp_path, database, capsys) -> None:
     first = Night(tmp_path / "first", "staged", arguments(second_night, database), name="publish")

@@ -56,9 +56,9 @@ def test_a_publisher_to_files_killed_at_a_phase(
     folder, listed = tmp_path / "files", phase in BEHIND
     told = fault(
         f"SIGKILL of a publisher to files at the phase `{phase}`",
-        "the new manifest stands with its files; the rerun has nothing to publish, and tidies up"
+        "the new manifest is there with its files; the rerun has nothing to publish, and tidies up"
         if listed
-        else "the old manifest stands with its files; the rerun publishes, and removes what was half written",
+        else "the old manifest is there with its files; the rerun publishes, and removes incomplete files",
     )
     night = Night(tmp_path / "night", phase, ["--target", str(second_night), "--to", str(folder)], name="publish")
     night.wait_for(phase)
@@ -78,7 +78,7 @@ def test_a_publisher_to_files_killed_at_a_phase(
 @pytest.mark.fault(
     "another publisher to the same folder ends while one is at the phase `writing`, and at the phase `written`",
     "the one that comes second starts over, and has nothing to do or publishes what is new; no file that a manifest names is removed",
-    "started over, newest night in the folder, its files whole",
+    "started over, newest run in the folder, its files whole",
 )
 @pytest.mark.parametrize("phase", ["writing", "written"])
 def test_two_publishers_to_one_folder(spark, second_night, tmp_path, capsys, phase) -> None:

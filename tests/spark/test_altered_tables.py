@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 @pytest.mark.fault(
-    "the target made append-only, or given a constraint that the rows of the night do not meet",
+    "the target made append-only, or given a constraint that the run's rows do not meet",
     "exit 1 and what to do; the table as it was",
     "exit 1, table as it was",
 )

@@ -23,8 +23,8 @@ def catalogue(path: Path, **columns: list[Any]) -> Path:
 
 
 @pytest.mark.fault(
-    "a carried column gone from the source, or of another type in it, behind nights that carried it",
-    "exit 2 and the way: `--mode full` makes the columns anew, and the nights behind it go on",
+    "a carried column gone from the source, or of another type in it, after runs that carried it",
+    "exit 2 and the way: `--mode full` replaces the columns, and the runs after it go on",
     "exit 2; then the table in the new columns",
 )
 def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) -> None:

@@ -131,8 +131,8 @@ def test_the_same_night_again_adds_no_commit(spark, lake, tmp_path, capsys) -> N
 
 
 @pytest.mark.fault(
-    "the same night again, behind one that nothing has changed, with `--mode full`, and with the table `_rejected` gone",
-    "every row written anew; the rejects written again",
+    "the same run again, after one whose table is unchanged, with `--mode full`, and with the table `_rejected` gone",
+    "every row rewritten; the rejects written again",
     "rows and rejects written again",
 )
 def test_what_is_asked_for_or_gone_is_written_again(spark, lake, tmp_path, capsys) -> None:

@@ -237,7 +237,7 @@ def test_a_row_lost_from_the_table_comes_back_beside_a_change_feed(spark, tmp_pa
 
 @pytest.mark.fault(
     "the text column of a Delta source with a change feed is dropped and added again, empty, under its old name",
-    "all rows are read anew, and have no text",
+    "all rows are read again, and have no text",
     "all rows without a text",
 )
 def test_a_column_that_is_dropped_and_added_again_is_another(spark, tmp_path) -> None:
@@ -253,7 +253,7 @@ def test_a_column_that_is_dropped_and_added_again_is_another(spark, tmp_path) ->
 
 
 @pytest.mark.fault(
-    "a Delta source is brought back from a copy, and counts the same versions anew with other rows",
+    "a Delta source is restored from a copy, and uses the same version numbers again with other rows",
     "the rows of today's version, with and without a change feed",
     "the rows of today's version",
 )

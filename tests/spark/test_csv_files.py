@@ -45,7 +45,7 @@ def test_a_text_that_is_never_closed(spark, tmp_path: Path, text: str, delimiter
     ],
 )
 @pytest.mark.fault(
-    "a CSV header with a column that the job asks for twice, in one spelling or in two",
+    "a CSV header that has a column of the job twice, in one spelling or in two",
     "exit 2, the file and both spellings named",
     "file and spellings named",
 )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 @pytest.mark.parametrize("link", ["b.csv", "folder"])
 @pytest.mark.fault(
-    "a symbolic link to nothing among the files of a source",
+    "a broken symbolic link among the files of a source",
     "exit 2, the link named",
     "link named",
 )

@@ -18,7 +18,7 @@ MANY = {f"p{i}": f"steel kettle {i}" for i in range(1500)}
 
 @pytest.mark.fault(
     "of a catalogue that was good all or two fifths of the texts are empty, all ids are new, or all texts short",
-    "exit 4 and the reason, also behind a small night or a rollback to nothing",
+    "exit 4 and the reason, also after a small run or a rollback to nothing",
     "exit 4 and the reason",
 )
 def test_a_catalogue_that_went_wrong_is_held(spark, tmp_path: Path, capsys) -> None:
@@ -50,8 +50,8 @@ def test_a_catalogue_that_went_wrong_is_held(spark, tmp_path: Path, capsys) -> N
 
 
 @pytest.mark.fault(
-    "no row with a usable id, or none of the ids that stand, under `--missing delete`",
-    "exit 4; the table as it was, also when `--publish-anyway` is typed with `--dry-run`",
+    "no row with a usable id, or none of the existing ids, under `--missing delete`",
+    "exit 4; the table as it was, also when `--publish-anyway` is given with `--dry-run`",
     "exit 4, table as it was",
 )
 def test_a_night_that_would_empty_the_table_is_held_whatever_its_size(spark, tmp_path: Path, capsys) -> None:
@@ -75,7 +75,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]
 
 
 @pytest.mark.fault(
-    "every text of a catalogue stands under the id of the product behind it",
+    "every text of a catalogue is under the id of the next product",
     "exit 4 and the share of the products whose category changes",
     "exit 4 and the share",
 )

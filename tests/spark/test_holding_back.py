@@ -60,7 +60,7 @@ def test_guardrails_look_at_the_whole_table(spark, lake, tmp_path) -> None:
 
 
 @pytest.mark.fault(
-    "`--publish-anyway` for a night held beside a table that was since dropped and made anew",
+    "`--publish-anyway` for a run held back next to a table that was since dropped and recreated",
     "exit 2; the new table as it was",
     "exit 2, new table as it was",
 )

@@ -88,7 +88,7 @@ def test_a_column_of_the_folder_and_of_the_lines(spark, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "half", ['{"product_id": "3", "ti', '{"product_id": "3", "title": "Stu', '{"product_id": "3",', "[", '{"product_id": {']
 )
-@pytest.mark.fault("a JSON line that is half written, in one file of several", "exit 2, the file named", "file named")
+@pytest.mark.fault("a truncated JSON line, in one file of several", "exit 2, the file named", "file named")
 def test_half_a_line(spark, tmp_path: Path, half: str, encoding: str) -> None:
     source = delivered(tmp_path / "in", {"a.json": f"{LAMP}\n", "b.json": f"{CHAIR}\n{half}", "c.json": f"{LAMP}\n"})
     with pytest.raises(InputError, match=r"one JSON object a line in .*b\.json, found a line that is none"):

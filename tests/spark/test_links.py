@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 @pytest.mark.fault(
-    "nights into a target by its path and by a symbolic link to it, and a source whose path goes back (`..`) behind a link",
+    "runs into a target by its path and by a symbolic link to it, and a source whose path goes up (`..`) after a link",
     "one table with one ledger; the file that the operating system means is read",
     "one ledger, the right file read",
 )

@@ -116,7 +116,7 @@ def test_a_table_beside_the_target_is_none(lake, tmp_path, capsys) -> None:
 
 
 @pytest.mark.fault(
-    "a data file of the target is removed by another hand, or overwritten",
+    "a data file of the target is removed by another writer, or overwritten",
     "exit 1 and a sentence that names the table's file, not the source",
     "exit 1 and the table's file named",
 )

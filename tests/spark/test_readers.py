@@ -78,7 +78,7 @@ def test_files_that_differ_are_read_by_name(spark, tmp_path: Path, contents: Con
 
 @pytest.mark.fault(
     "a CSV file without a header whose first line break is a line feed inside of quotes, and whose rows end in CRLF",
-    "the carriage returns are none of the last column's values",
+    "the carriage returns are not part of the last column's values",
     "ids as they are written",
 )
 def test_line_breaks_in_quotes_do_not_decide_where_rows_end(spark, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_line_breaks_in_quotes_do_not_decide_where_rows_end(spark, tmp_path: Pat
     ],
 )
 @pytest.mark.fault(
-    "a file of the source without a column that the job asks for, or with bytes that are no text",
+    "a file of the source without a column that the job needs, or with bytes that are not text",
     "the file is named, and the line; nothing is read",
     "file and line named",
 )
@@ -375,8 +375,8 @@ def test_carried_names_that_cannot_be(carry: str) -> None:
 
 @pytest.mark.fault(
     "Spark's `ignoreCorruptFiles` in somebody's defaults",
-    "set aside, and said",
-    "set aside, said",
+    "overridden, and reported",
+    "overridden, reported",
 )
 def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> None:
     class Given:
@@ -398,9 +398,9 @@ def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> No
 
 
 @pytest.mark.fault(
-    "an id twice in the target, by another hand",
-    "exit 2 on the first night, with the command that mends it",
-    "exit 2, mended by that command",
+    "an id twice in the target, by another writer",
+    "exit 2 in the first run, with the command that fixes it",
+    "exit 2, fixed by that command",
 )
 def test_an_id_twice_in_the_table_is_found_at_once(spark, tmp_path: Path, capsys) -> None:
     lake = tmp_path / "lake"

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 
 @pytest.mark.fault(
-    "rows changed, added and removed by another hand, then `--verify`",
-    "each kind of it is told, with the rows and an id",
-    "each kind told",
+    "rows changed, added and removed by another writer, then `--verify`",
+    "each kind is reported, with the rows and an id",
+    "each kind reported",
 )
 def test_a_table_that_another_hand_has_changed_is_found(spark, tmp_path: Path, capsys) -> None:
     source, lake = write_source(tmp_path / "in.parquet", FIRST, (None, "lamp"), ("1", "copy")), tmp_path / "lake"
