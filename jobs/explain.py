@@ -3,7 +3,7 @@
 ./spark-submit.sh explain --text "stainless steel kettle, 1.7 litres"
 ./spark-submit.sh explain --source catalog.parquet --id B0042
 
-The number after a word is how far the log-odds of the category fall without it; below 0 the word speaks against the category.
+The number shown with a word is how far the log-odds of the category fall without it; below 0 the word speaks against the category.
 """
 
 from __future__ import annotations

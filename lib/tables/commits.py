@@ -145,7 +145,7 @@ def commits_of(spark: SparkSession, location: Location, most: int = MOST_COMMITS
 
 
 def _read_one_by_one(spark: SparkSession, snapshot: Any, versions: Sequence[int]) -> list[Commit] | None:
-    """The same as Delta's history, read from the files of the commits; None if the newest of them has no file that tells it.
+    """The same as Delta's history, read from the files of the commits; None if a commit's first line lacks it, or the newest file is gone.
 
     The history ends at the first commit whose file is gone.
     """

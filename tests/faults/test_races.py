@@ -184,7 +184,7 @@ def test_current_moves_during_a_run(spark, lake: Path, tmp_path: Path, fault: Ca
 
 @pytest.mark.fault(
     "another table of the same name takes the target's place while a run is at the phase `scored`",
-    "the run starts over on that table; each product of the source as it stands there",
+    "the run starts over on that table; each product of the source is in it",
     "started over on the other table",
 )
 def test_another_table_in_the_target_s_place(spark, lake: Path, tmp_path: Path) -> None:

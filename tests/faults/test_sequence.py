@@ -129,7 +129,7 @@ def test_a_run_that_stands_beside_other_changes_is_told(
     # That moment is too short to be hit, so here the check runs before the other writer.
     monkeypatch.setattr("lib.tables.publish.changed_since", lambda commits, version: False)
     beaten_in_every_attempt(spark, lake, tmp_path, "--change-data-feed")
-    assert "the run's changes stand in its version" in capsys.readouterr().err
+    assert "the run's changes are in its version" in capsys.readouterr().err
     found = hashes_in(spark, lake)
     assert found["5"] == titles_hash(SECOND)["5"]
     stamped = {row["run_id"] for row in spark.read.format("delta").load(str(lake)).select("run_id").collect()}

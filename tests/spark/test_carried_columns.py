@@ -39,7 +39,7 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     assert "found also price bigint; carry these columns too, or drop them with --mode full" in capsys.readouterr().err
     # A kept product keeps what fits the new type.
     assert run(catalogue(source, price=["4", "a lot"]), lake, "--carry", "price") == 2
-    assert "give the column that type with --mode full" in capsys.readouterr().err
+    assert "give it the new type with --mode full" in capsys.readouterr().err
     assert run(catalogue(source, price=["4", "a lot"]), lake, "--carry", "price", "--mode", "full", "--missing", "keep") == 0
     assert column("price") == {"1": "4", "2": "a lot", "3": "3"}
     assert run(catalogue(source, price=[5, 6]), lake, "--carry", "price", "--mode", "full") == 0

@@ -29,7 +29,7 @@ LAMP, CHAIR = '{"product_id": "1", "title": "lamp"}', '{"product_id": "2", "titl
     ],
 )
 @pytest.mark.fault(
-    "two JSON objects on one line, or text behind one",
+    "two JSON objects on one line, or text after one",
     "exit 2, the file named",
     "file named",
 )

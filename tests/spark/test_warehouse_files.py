@@ -85,12 +85,12 @@ def test_a_warehouse_that_loads_files_comes_to_the_rows_of_the_lake(spark, tmp_p
     assert publish_to_files(lake, folder) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert sorted(folder.rglob("*")) == before
-    # Two runs at once.
+    # Two runs, published together.
     assert run(write_source(tmp_path / "in.parquet", {**FIRST, "9": "desk lamp"}), lake, *feed) == 0
     assert run(write_source(tmp_path / "in.parquet", SECOND), lake, "--missing", "delete", *feed) == 0
     assert publish_to_files(lake, folder, "--verify") == 0
     said = capsys.readouterr().out
-    assert "to put" in said
+    assert "to upsert" in said
     assert ("its change feed" if feed else "a comparison of both versions") in said
     assert warehouse.load() == rows_of(spark, lake)
     manifest = manifest_in(folder)

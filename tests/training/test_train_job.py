@@ -121,7 +121,7 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--max-rows", "10"), "Expected at most 10 rows and"),
         (("--max-bytes", "100"), "found 200 and"),
         (("--test-share", "1.5"), "Expected --test-share from 0 to below 1, found 1.5"),
-        (("--validation-share", "0"), "above 0 and with --test-share together below 0.9"),
+        (("--validation-share", "0"), "above 0 and together with --test-share below 0.9"),
         (("--test-share", "0"), "Expected --folds with --test-share 0, found none"),
         (("--min-rows-per-label", "0"), "Expected --min-rows-per-label of at least 1, found 0"),
         (("--min-rows-per-label", "1000"), "Expected at least two labels of 1000 or more distinct texts in"),

@@ -97,7 +97,7 @@ def test_wrong_files_are_one_sentence(config, text: str, because: str) -> None:
 
 
 def test_missing_file() -> None:
-    with pytest.raises(InputError, match=r"Expected a settings file at nowhere\.toml"):
+    with pytest.raises(InputError, match=r"Expected a readable settings file at nowhere\.toml"):
         parse("--config", "nowhere.toml")
 
 
