@@ -65,7 +65,7 @@ PROMISED = {
     "spark.sql.ansi.doubleQuotedIdentifiers": "false",
     # An id of a CHAR column is padded, as Spark compares it.
     "spark.sql.readSideCharPadding": "true",
-    # A filter that the reader applies itself passes over what is broken in the rows that it leaves out.
+    # A filter that the reader itself applies would hide malformed values in the rows that it drops.
     "spark.sql.csv.filterPushdown.enabled": "false",
     "spark.sql.json.filterPushdown.enabled": "false",
     "spark.sql.legacy.charVarcharAsString": "false",
