@@ -20,7 +20,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 class AppSettings(JobSettings):
     model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
     other: str | None = option("another bundle to compare with (those next to the first can be chosen anyway)", default=None)
-    target: str | None = option("the table categorized, to be browsed and corrected: path or name", default=None)
+    target: str | None = option("the table of categorized products, to be browsed and corrected: path or name", default=None)
     host: str = option(
         "address to serve at; any other than this machine's own lets others in, without a password", default="127.0.0.1"
     )

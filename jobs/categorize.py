@@ -64,7 +64,7 @@ class CategorizeSettings(JobSettings):
         choices=(*MODES, STREAM),
     )
     every: float = option(
-        "with --mode stream: seconds from one look at the source to the next, at most a year", default=60.0, within=UP_TO_A_YEAR
+        "with --mode stream: seconds between two looks at the source, at most a year", default=60.0, within=UP_TO_A_YEAR
     )
     engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(

@@ -1,4 +1,4 @@
-"""Correct categories: a person's word overrides the model for readers, and teaches the next training.
+"""Correct categories: a person's correction overrides the model for readers, and teaches the next training.
 
 ./spark-submit.sh correct --target lake/categorized --corrections review.csv --text-columns title,description
 """
@@ -21,7 +21,7 @@ from lib.tables.target import check_categorized
 
 @dataclass(frozen=True)
 class CorrectSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _corrections is next to it")
+    target: str = option("the table of categorized products: path or name; _corrections is next to it")
     corrections: str = option(
         f"file that a person has filled in, such as that of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
         "category are skipped"

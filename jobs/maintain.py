@@ -18,7 +18,7 @@ from lib.tables.target import tables_of
 
 @dataclass(frozen=True)
 class MaintainSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _rejected, _runs and _held are next to it")
+    target: str = option("the table of categorized products: path or name; _rejected, _runs and _held are next to it")
     retain_hours: int = option(
         "keep the files of versions younger than this; readers and rollbacks need them", default=RETAIN_HOURS
     )

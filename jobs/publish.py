@@ -28,7 +28,7 @@ DEFAULT_TABLE = "public.categorized"
 
 @dataclass(frozen=True)
 class PublishSettings(JobSettings):
-    target: str = option("the table categorized: path or name")
+    target: str = option("the table of categorized products: path or name")
     to: str = option(
         "the database: postgresql://user@host:port/database?option=…; leave its password to PGPASSWORD or ~/.pgpass, as psql does. Or a folder "
         "for files, with a slash in it: Parquet and a manifest.json that names them"

@@ -22,7 +22,7 @@ from lib.tables.target import tables_of
 
 @dataclass(frozen=True)
 class ReplaySettings(JobSettings):
-    target: str = option("the table categorized: path or name")
+    target: str = option("the table of categorized products: path or name")
     id: str = option("the row's product id")
     run: str | None = option(
         "the run after which the row is taken from the table (default: today's row, under the run that scored it)",

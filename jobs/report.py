@@ -21,7 +21,8 @@ from lib.settings import JobSettings, option
 @dataclass(frozen=True)
 class ReportSettings(JobSettings):
     target: str | None = option(
-        "the table categorized: path or name; _rejected, _runs and _held are next to it (default: none)", default=None
+        "the table of categorized products: path or name; _rejected, _runs and _held are next to it (default: none)",
+        default=None,
     )
     run: str | None = option("the run to report: published, held back or rolled back (default: the newest)", default=None)
     model: str | None = option(

@@ -29,7 +29,7 @@ from lib.tables.target import check_categorized, tables_of
 
 @dataclass(frozen=True)
 class ReviewSettings(JobSettings):
-    target: str = option("the table categorized: path or name")
+    target: str = option("the table of categorized products: path or name")
     source: str = option("the catalogue, for the texts: path or table name")
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option("text columns, to be shown beside the category", default=("title", "description"))

@@ -22,7 +22,7 @@ from lib.tables.target import tables_of
 @dataclass(frozen=True)
 class RollbackSettings(JobSettings):
     to: str = option("for a table: a version in its history, or the id of the run that published it; for a model: a version")
-    target: str | None = option("the table categorized: path or name", default=None)
+    target: str | None = option("the table of categorized products: path or name", default=None)
     model: str | None = option("a model's folder of versions, with a `current`", default=None)
 
 

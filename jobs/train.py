@@ -52,7 +52,7 @@ class TrainSettings(JobSettings):
         "separator of the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
         default=None,
     )
-    taxonomy: str | None = option("file of the allowed paths, one a line: any other label ends the training", default=None)
+    taxonomy: str | None = option("file of the allowed paths, one per line: any other label ends the training", default=None)
     models: str = option("folder of bundles", default="models")
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
     format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
@@ -67,9 +67,9 @@ class TrainSettings(JobSettings):
     group_column: str | None = option(
         "column whose values, such as shops, stay on one side of the split; without it near-duplicates do", default=None
     )
-    max_rows: int = option("most labelled rows that the driver reads", default=1_000_000, within=at_least(1))
-    max_bytes: int = option("most bytes of text that the driver reads", default=1 << 30, within=at_least(1))
-    vocabulary: int = option("most words in the vocabulary", default=20_000, within=at_least(1))
+    max_rows: int = option("maximum number of labelled rows that the driver reads", default=1_000_000, within=at_least(1))
+    max_bytes: int = option("maximum bytes of text that the driver reads", default=1 << 30, within=at_least(1))
+    vocabulary: int = option("maximum number of words in the vocabulary", default=20_000, within=at_least(1))
     min_count: int | None = option(
         "times a word has to occur in the training texts (default: 1 if they are few, else 2)",
         default=None,
@@ -89,11 +89,13 @@ class TrainSettings(JobSettings):
         default=None,
     )
     vectors_words: int = option(
-        "most words too rare in the training texts that are known by their vector alone", default=20_000, within=at_least(0)
+        "maximum number of words too rare in the training texts that are known by their vector alone",
+        default=20_000,
+        within=at_least(0),
     )
     vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
     corrections: str | None = option(
-        "also learn from corrections, in place of the labels of the same texts: the table categorized that was corrected",
+        "also learn from corrections, in place of the labels of the same texts: the table of categorized products that was corrected",
         default=None,
     )
     corrections_columns: Names = option("the corrections' text columns (default: those of the labels)", default=())
@@ -111,10 +113,12 @@ class TrainSettings(JobSettings):
         "also fit a linear classifier to the bag's features, if it takes no longer than the rest", default=True
     )
     bag_pairs: int = option(
-        "most pairs of words that the bag keeps for scoring, the most frequent ones", default=20_000, within=at_least(0)
+        "maximum number of word pairs that the bag keeps for scoring, the most frequent ones",
+        default=20_000,
+        within=at_least(0),
     )
     bag_subwords: int = option(
-        "most parts of unknown words that it keeps, the most frequent ones", default=20_000, within=at_least(0)
+        "maximum number of parts of unknown words that it keeps, the most frequent ones", default=20_000, within=at_least(0)
     )
     bag_epochs: int | None = option(
         "passes over the texts for the bag (default: the fewer texts, the more)", default=None, within=at_least(1)

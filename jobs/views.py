@@ -26,7 +26,7 @@ from lib.warehouse.views.rest import tables_for
 
 @dataclass(frozen=True)
 class ViewsSettings(JobSettings):
-    target: str = option("the table categorized: path or name; _runs and _corrections are next to it")
+    target: str = option("the table of categorized products: path or name; _runs and _corrections are next to it")
     schema: str | None = option("schema of the views (default: that of the target; a path has none)", default=None)
     since: str | None = option(
         "run or version since which moves are shown (default: the version before the newest run)", default=None
