@@ -1,1 +1,1 @@
-"""One night, from a pinned source and a verified bundle to one published commit."""
+"""One run, from a pinned source and a verified bundle to one published commit."""

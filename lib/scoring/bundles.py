@@ -58,7 +58,7 @@ def is_there(place: str) -> bool:
 
 
 def _fetch(place: str, copy: Path) -> None:
-    """Of a folder of versions only `current` and the version that it names."""
+    """Copy a folder; of a folder of versions, only `current` and the version that it names."""
     system, path = _file_system(place)
     if path.getName() == CURRENT and not system.isDirectory(path):
         place, path = place.rpartition("/")[0], path.getParent()
@@ -66,7 +66,7 @@ def _fetch(place: str, copy: Path) -> None:
         copy.mkdir()
         _copy(system, _below(place, CURRENT), copy / CURRENT)
         version = (copy / CURRENT).read_text(encoding="utf-8", errors="replace").strip()
-        # What is no plain name is refused by who loads it.
+        # `load_bundle` refuses a name that is not plain.
         if re.fullmatch(r"\w[\w.-]*", version) and system.exists(_below(place, version)):
             _copy(system, _below(place, version), copy / version)
     elif system.exists(path):
@@ -89,6 +89,6 @@ def _below(place: str, name: str) -> Any:
 
 
 def _copy(system: Any, source: Any, copy: Path) -> None:
-    """A file or a folder, without checksum files beside it."""
+    """A file or a folder, without the checksum files next to it."""
     jvm: Any = SparkContext._jvm
     system.copyToLocalFile(False, source, jvm.org.apache.hadoop.fs.Path(f"file://{copy}"), True)

@@ -19,15 +19,15 @@ from schemas.tables import ID_OF_BYTES, LONG_ID, NO_ID, OLDER_COPY
 
 MAX_ID_CHARACTERS = 512
 LENGTHS = "text_lengths"
-# Of a copy among those of its id, meanwhile: no column of a source is called so.
+# The rank of a copy among those of its id, for a while; no column of a source has this name.
 RANK = "rank of the copy\n"
-# Of each text column, in the JSON of a rejected row.
+# Characters kept of each text column, in the JSON of a rejected row.
 MAX_REJECTED_CHARACTERS = 4096
 # Characters that show nothing: separators, controls, format characters, and the fillers that Unicode counts as letters or marks.
 NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0]*$"
-# Two to this power are the registers of a sketch: its error is about 3 %, its size a kilobyte.
+# A sketch has two to this power registers: its error is about 3 %, its size a kilobyte.
 SKETCH_SIZE = 10
-# An id as it goes through a shuffle (`hashes_of`).
+# An id as it is shuffled (`hashes_of`).
 KEY = ("hash", "more")
 # Of JSON that Spark writes, whatever a setting says: which of equal copies is kept hangs on it.
 _WITHOUT_NULLS = {"ignoreNullFields": "true"}
@@ -48,7 +48,7 @@ class CatalogueColumns:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every column that a run asks the source for."""
+        """Every column that a run needs from the source."""
         return tuple(dict.fromkeys((self.id, *self.text, *self.carry, *([self.order_by] if self.order_by else []))))
 
     @property
@@ -59,7 +59,7 @@ class CatalogueColumns:
 
 @dataclass(frozen=True)
 class IdCount:
-    """A set of ids, as far as counting tells: `digest` is the exclusive or of their 64-bit hashes.
+    """A set of ids, as far as counts can describe it: `digest` is the exclusive or of their 64-bit hashes.
 
     Two parts of a set have its count and its digest together; an id that is missing or repeated shows in one of them.
     """
@@ -83,7 +83,7 @@ def digest_of_ids() -> Column:
 def hashes_of(product_id: Column) -> list[Column]:
     """An id as twelve bytes, `hash` (null for none) and `more`, which go through a shuffle instead of the text.
 
-    That two of 100 million ids have the same is as likely as 1 in 10¹³; it would end the run before it publishes, since then the
+    The probability that two of 100 million ids share them is 1 in 10¹³; it would end the run before it publishes, since then the
     scored ids are not those of the source.
     """
     return [F.when(product_id.isNotNull(), F.xxhash64(product_id)).alias("hash"), F.hash(product_id).alias("more")]
@@ -91,9 +91,9 @@ def hashes_of(product_id: Column) -> list[Column]:
 
 @dataclass(frozen=True)
 class Census:
-    """What stands in the source, counted in one pass.
+    """What the source holds, counted in one pass.
 
-    sketch: of the set of ids' hashes, by which the share that two sets have in common is estimated (HyperLogLog).
+    sketch: of the set of the ids' hashes, to estimate the share that two sets have in common (HyperLogLog).
     order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.
     """
 
@@ -122,7 +122,7 @@ def usable_id(columns: CatalogueColumns) -> Column:
 
 def _id_fault(columns: CatalogueColumns) -> Column:
     text = column(columns.id).cast("string")
-    # Nearly every id begins with a visible character of ASCII, which is told without a pattern.
+    # Nearly every id begins with a visible character of ASCII, which needs no pattern to recognise.
     shows = (text >= "!") & (text < "\x7f")
     return (
         F.when(text.isNull() | (~shows & text.rlike(NOTHING_VISIBLE)), NO_ID)
@@ -154,7 +154,7 @@ def _cut(text: Column, max_characters: int) -> Column:
 
 
 def take_census(source: DataFrame, columns: CatalogueColumns) -> Census:
-    """Count what stands in the source.
+    """Count what the source holds.
 
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
@@ -175,7 +175,7 @@ def ordered(census: Census, source: DataFrame, columns: CatalogueColumns) -> Cen
 
 
 def _count_copies(ids: DataFrame) -> Census:
-    """The census of rows that tell of each id its KEY and how many `copies` there are; its order type is still to be found."""
+    """The census of rows that hold each id's KEY and how many `copies` there are; its order type is not determined yet."""
     counted = ids.agg(
         F.sum("copies").alias("rows"),
         F.sum(F.when(F.col("hash").isNull(), F.col("copies"))).alias("without_usable_id"),
@@ -190,7 +190,7 @@ def _count_copies(ids: DataFrame) -> Census:
 
 
 def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Column]:
-    """Of an order column of texts: the value, and what it is as each of the types that it may be compared as."""
+    """The value of an order column of texts, and this value as each of the types that it may be compared as."""
     if not columns.order_by or not isinstance(source.schema[columns.order_by].dataType, StringType):
         return {}
     value = _order_text(columns.order_by)
@@ -198,7 +198,7 @@ def _order_texts(source: DataFrame, columns: CatalogueColumns) -> dict[str, Colu
 
 
 def _order_text(name: str) -> Column:
-    """The text without blanks around it; null for what says that there is no value."""
+    """The text without blanks around it; null for a text that means "no value"."""
     text = F.trim(column(name))
     return F.when((text != "") & ~F.lower(text).isin("nan", "null", "none"), text)
 
@@ -212,24 +212,24 @@ def order_type(copies: DataFrame, columns: CatalogueColumns) -> str | None:
     texts = _order_texts(copies, columns)
     if not texts:
         return None
-    # Only here: the cast of a text that is none costs more than all else of the census.
+    # Only here, since casting a text that does not fit costs more than the rest of the census.
     counted = copies.agg(*[F.count(value).alias(name) for name, value in texts.items()]).collect()[0]
     for name, kind in ORDER_TYPES.items():
         if counted[name] == counted["values"]:
             return kind
-    # Of texts of two kinds one of either is told.
+    # Name one example of each kind where there are two.
     examples = [
         copies.filter(texts["values"].isNotNull() & texts[name].isNull()).select(texts["values"]).head() for name in ORDER_TYPES
     ]
-    found = " beside ".join(dict.fromkeys(repr(row[0])[:100] for row in examples if row))
+    found = " and ".join(dict.fromkeys(repr(row[0])[:100] for row in examples if row))
     raise InputError(
-        f"Expected numbers or times throughout in the column {columns.order_by}, which tells the newest copy of an id, found {found}; "
+        f"Expected numbers or times throughout in the column {columns.order_by}, which decides the newest copy of an id, found {found}; "
         f"correct --order-by, or cast the column in the source."
     )
 
 
 def shares_of_ids(spark: SparkSession, now: bytes, before: bytes) -> tuple[float, float]:
-    """Of two sketches of ids: the share of the first that the second lacks, and of the second that the first lacks."""
+    """The share of the ids of the first sketch that the second lacks, and of those of the second that the first lacks."""
     rows = frame_of(spark, pa.table({"now": [now], "before": [before]}))
     union = F.hll_sketch_estimate(F.hll_union("now", "before"))
     both, one, other = rows.select(union, F.hll_sketch_estimate("now"), F.hll_sketch_estimate("before")).collect()[0]
@@ -244,7 +244,7 @@ def catalogue_rows(
     Args:
         measured: also LENGTHS, an array of `lengths_of` the text columns.
 
-    Only rows of repeated ids are shuffled and ranked; the mass of a catalogue goes straight through.
+    Only rows of repeated ids are shuffled and ranked; most of a catalogue goes straight through.
     """
     usable = source.filter(usable_id(columns).isNotNull())
     if census.repeated_ids:
@@ -255,7 +255,7 @@ def catalogue_rows(
 
 
 def catalogue_columns(columns: CatalogueColumns, max_characters: int, measured: bool = False) -> list[Column]:
-    """Of rows of the source: product_id, text, text_hash, the carried columns and, if wanted, LENGTHS."""
+    """From rows of the source: product_id, text, text_hash, the carried columns and, if `measured`, LENGTHS."""
     text = joined_text(columns.text, max_characters, columns.markers)
     return [
         usable_id(columns).alias("product_id"),
@@ -271,7 +271,7 @@ def hash_of(text: Column) -> Column:
 
 
 def lengths_of(columns: CatalogueColumns, max_characters: int) -> list[Column]:
-    """Of each text column the bytes, as far as they are read; 0 for one without a text."""
+    """The bytes of each text column, as far as they are read; 0 for one without a text."""
     return [_length(name, max_characters) for name in columns.text]
 
 
@@ -300,7 +300,7 @@ def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_c
 
 
 def of_ids(source: DataFrame, columns: CatalogueColumns, ids: Sequence[str]) -> tuple[DataFrame, DataFrame]:
-    """The rows of all other ids, or of none, and the rows of these few ids."""
+    """The rows of all other ids and those without an id, and the rows of these few ids."""
     theirs = F.coalesce(usable_id(columns).isin(list(ids)), F.lit(False))
     return source.filter(~theirs), source.filter(theirs)
 
@@ -337,7 +337,7 @@ def _copies(source: DataFrame, columns: CatalogueColumns) -> DataFrame:
 
 
 def newest_copies(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None) -> DataFrame:
-    """Of the rows of repeated ids the newest of each. compared_as: `order_type` of them."""
+    """The newest of the rows of each repeated id. compared_as: their `order_type`."""
     return _ranked(copies, columns, compared_as, F.col(RANK) == 1)
 
 
@@ -351,7 +351,7 @@ def one_of_each_id(rows: DataFrame, columns: CatalogueColumns) -> DataFrame:
 
 
 def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None, kept: Column) -> DataFrame:
-    """Of the rows of repeated ids those of a rank: 1 for the newest of its id.
+    """The rows of repeated ids whose rank passes `kept`: rank 1 is the newest of its id.
 
     Ties are broken by the rows' content, so that every run keeps the same one.
     """
@@ -368,7 +368,7 @@ def _newest_first(copies: DataFrame, name: str, compared_as: str | None) -> list
     value = _order_value(copies, name, compared_as)
     if not isinstance(copies.schema[name].dataType, StringType):
         return [value.desc_nulls_last()]
-    # What a time has below the microsecond, or a number behind its ninth place, the type does not hold.
+    # The type holds no part of a time below the microsecond, and no digit of a number after its ninth place.
     finer = F.regexp_extract(column(name), r"\.(\d+)", 1)
     below_zero = _order_text(name).startswith("-") if compared_as == ORDER_TYPES["numbers"] else F.lit(False)
     return [value.desc_nulls_last(), F.when(~below_zero, finer).desc_nulls_last(), F.when(below_zero, finer).asc_nulls_last()]

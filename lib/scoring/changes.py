@@ -1,6 +1,6 @@
-"""A night from the change feed of its source: of a Delta table that tells which rows came and went, only these are read.
+"""A run from the change feed of its source: of a Delta table that records which rows came and went, only these are read.
 
-What all the others count is known from the run before, whose note says so (lib.scoring.whole); the ids that changed are looked up in the table.
+The counts of all other rows are known from the metadata of the previous run's commit (lib.scoring.whole); the ids that changed are looked up in the table.
 Wherever that does not lead to one row for each id of the source, the run compares all rows instead (lib.scoring.comparison).
 """
 
@@ -22,7 +22,7 @@ from lib.tables.feeds import CAME, VERSION
 from lib.tables.sources import Source
 from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 
-# The share of the ids that may come and go before all of them are compared again: the sketch that the guardrails have is of that night.
+# The share of the ids that may come and go before all of them are compared again: the guardrails' sketch is from the run that compared them all.
 MOST_AGED = 0.1
 # What became of an id: the table holds its row as it is; its row is to be scored; it is gone; it came and went in between; the feed
 # does not lead from one row or none to one or none.
@@ -30,12 +30,12 @@ SAME, CHANGED, GONE, NOTHING, BROKEN = "same", "changed", "gone", "nothing", "br
 
 
 def read_feed(changes: DataFrame, columns: CatalogueColumns, max_characters: int, scratch: Scratch) -> DataFrame | None:
-    """The rows that came and went, read once and kept; None where they are too many to spare much.
+    """The rows that came and went, read once and kept on disk; None where they are too many to spare much.
 
     Args:
-        changes: as lib.tables.feeds.changed_rows gives them.
+        changes: as lib.tables.feeds.changed_rows returns them.
     """
-    # Of the files' footers: no text is read for it.
+    # From the files' footers: no text is read for this.
     if changes.count() > 2 * MOST_IDS_TO_BROADCAST:
         return None
     rows = scratch.keep(changes.select(*catalogue_columns(columns, max_characters, measured=True), VERSION, CAME))
@@ -52,13 +52,13 @@ def select_changes(
     may_stay: Column,
     scratch: Scratch,
 ) -> Selection | None:
-    """The rows of the source that came since the run before and that the table does not hold.
+    """The rows that came into the source since the previous run and that the table does not hold.
 
-    None where the feed does not tell: some id has several rows or is none, or too many ids have come and gone in these nights.
+    None where the feed is not enough: some id has several rows or is unusable, or too many ids have come and gone in these runs.
 
     Args:
-        feed: as `read_feed` gives it. before: what the run before has left.
-        present, may_stay, scratch: as lib.scoring.comparison.compare has them.
+        feed: as `read_feed` returns it. before: what the previous run has left.
+        present, may_stay, scratch: as in lib.scoring.comparison.compare.
     """
     ids = scratch.keep(_ids(_events(feed, columns), _held(present, feed, may_stay, columns)))
     parts = _counted(ids, len(columns.text))
@@ -66,7 +66,7 @@ def select_changes(
         return None
     stays, came, went = _what_stays(before, parts), _came(parts), _ids_in(parts, GONE)
     now = _less(before.ids, went) + came
-    # Delta counts the rows by its log.
+    # Delta counts the rows from its log.
     if stays.aged > MOST_AGED * now.ids or any(group.rows < 0 for group in stays.groups) or source.frame.count() != now.ids:
         return None
     changed = ids.filter(F.col("kind") == CHANGED).select("product_id", F.col("last")[VERSION].alias(VERSION))
@@ -86,7 +86,7 @@ def select_changes(
 
 @dataclass(frozen=True)
 class _Part:
-    """Ids of one kind, and what is counted of them. before: whether the source had them; old, new: of their texts."""
+    """Ids of one kind, and their counts. before: whether the source had them; old, new: of their texts."""
 
     kind: str
     before: bool
@@ -104,7 +104,7 @@ class _Part:
 
 
 def _events(rows: DataFrame, columns: CatalogueColumns) -> DataFrame:
-    """An id each: its rows that came and went, oldest first, and of one commit first what went."""
+    """One row for each id: its rows that came and went, oldest first; within one commit those that went come first."""
     event = F.struct(VERSION, CAME, content_of(F.col("text_hash"), columns.carry).alias("content"), LENGTHS)
     events = F.sort_array(F.collect_list(event))
     return rows.groupBy("product_id").agg(events.alias("events"))
@@ -133,7 +133,7 @@ def _ids(events: DataFrame, held: DataFrame) -> DataFrame:
         .when(F.col("last.content") == F.col("known"), SAME)
         .otherwise(CHANGED)
     )
-    # Whether it is a product that comes back or a copy of one that is there, only the source tells.
+    # Only the source shows whether it is a product that comes back or a copy of one that exists.
     doubtful = ~F.col("before") & F.coalesce(stood, F.lit(False))
     return both.select("product_id", "first", "last", "before", "stands", "row", kind.alias("kind"), doubtful.alias("doubtful"))
 
@@ -188,7 +188,7 @@ def _what_stays(before: Whole, parts: Sequence[_Part]) -> Whole:
 
 
 def _of_texts(before: Whole, parts: Sequence[_Part], name: str) -> tuple[int, ...]:
-    """Of the texts that stay. Where a text is the same it may be divided otherwise among its columns."""
+    """The totals of the texts that stay. A text that is the same may be divided differently among its columns."""
     old = ([-value for value in getattr(part, f"old_{name}")] for part in parts)
     new = (getattr(part, f"new_{name}") for part in parts if part.kind == SAME)
     return by_column([getattr(before, name), *old, *new])

@@ -1,7 +1,7 @@
-"""The source beside the table in one pass: what stands in the source, and which of its rows the table does not hold yet.
+"""The source compared with the table in one pass: what the source holds, and which of its rows the table does not hold yet.
 
-Every text is read once to be hashed; through the shuffle go hashes of ids and contents instead of ids and texts. Of the rows that
-differ the texts are read again.
+Every text is read once to be hashed; hashes of ids and contents are shuffled instead of ids and texts. The texts of the rows that
+differ are read again.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from lib.tables.sources import Source
 from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 
 LENGTH = "length_"
-# Beside columns of the source, of which none is called so.
+# Used next to columns of the source, none of which has these names.
 KNOWN, STAYS, FEW = "known content\n", "stays\n", "few\n"
-# Products whose categories are compared with those before, where more than these are scored again: their share is then known to half
+# Products whose categories are compared with the earlier ones, where more than these are scored again: their share is then known to half
 # a point.
 ENOUGH_TO_TELL = 50_000
 
@@ -50,13 +50,13 @@ def compare(
     scratch: Scratch,
     labels: Sequence[str] = (),
 ) -> Selection:
-    """The rows of the source whose id, text and carried values do not stand in the table, and those of the table that it lacks.
+    """The rows of the source whose id, text and carried values are not in the table, and the rows of the table whose products the source lacks.
 
     Args:
         present: product_id, text_hash, category, status, confidence and the carried columns of what the table holds, each id once.
-        may_stay: of these, the rows that need not be scored anew if nothing of theirs has changed.
-        scratch: at its end what is kept of the comparison on disk goes; the rows must have been read by then.
-        labels: of the model; only for speed.
+        may_stay: the rows of these that need not be scored again if nothing in them has changed.
+        scratch: when it ends, the comparison that is kept on disk is released; the rows must have been read by then.
+        labels: those of the model; only for speed.
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
@@ -68,7 +68,7 @@ def compare(
         "code": code(),
         "sure": F.col("confidence"),
     }
-    every = scratch.keep(_beside(source.frame, columns, {"content": content, **measured}, present, known))
+    every = scratch.keep(_side_by_side(source.frame, columns, {"content": content, **measured}, present, known))
     counts = count_kinds(every, [*measured], labels)
     census, unchanged, count = counts.census, counts.unchanged, counts.rows(CHANGED)
     groups = counts.groups(present)
@@ -94,14 +94,14 @@ def compare_ids(
     """All rows of the source, and those of the table whose products it lacks.
 
     Args:
-        present: product_id and category of what the table holds, each id once. ours: of these the rows of the model that scores.
+        present: product_id and category of what the table holds, each id once. ours: the rows of these that the current model has scored.
         scratch: as in `compare`.
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.
     """
     nothing = F.lit(None).cast("bigint")
     known = {"known": nothing, "code": nothing, "sure": F.lit(None).cast("float")}
-    every = scratch.keep(_beside(source.frame, columns, {"content": nothing}, present, known))
+    every = scratch.keep(_side_by_side(source.frame, columns, {"content": nothing}, present, known))
     counts = count_kinds(every, [])
     selection = select_all(source, columns, max_characters, ordered(counts.census, source.frame, columns))
     gone, stood = _gone(every, counts, present), stood_of(present.filter(ours), counts.census.ids + counts.rows(GONE))
@@ -109,18 +109,18 @@ def compare_ids(
 
 
 def content_of(text_hash: Column, carry: Sequence[str]) -> Column:
-    """What decides whether a row is scored anew, as 64 bits: that a change is taken for none is as likely as 1 in 10¹⁹."""
+    """What decides whether a row is scored again, as 64 bits: the probability that a change is missed is 1 in 10¹⁹."""
     carried = [column(name) for name in carry]
     # A null leaves such a hash as it is, so that (a, null) would be (null, a).
     return F.xxhash64(text_hash, *carried, *[value.isNull() for value in carried])
 
 
-def _beside(
+def _side_by_side(
     source: DataFrame, columns: CatalogueColumns, fresh: Mapping[str, Column], present: DataFrame, known: Mapping[str, Column]
 ) -> DataFrame:
-    """A row an id of the source or of the table, and one of all rows without an id: its kind, how many copies, and numbers of both.
+    """One row for each id of the source or of the table, and one for all rows without an id: its kind, how many copies, and numbers of both.
 
-    Ids and numbers of both sides are brought together by grouping, which sorts neither. Of ids with copies one tells for all.
+    Ids and numbers of both sides are brought together by grouping, which sorts neither. Of the copies of an id, one is used for all.
     """
     left = source.select(*hashes_of(usable_id(columns)), F.lit(1).alias("copies"), *_named(fresh))
     right = present.select(*hashes_of(F.col("product_id")), F.lit(0).alias("copies"), *_named(known))
@@ -138,7 +138,7 @@ def _gone(every: DataFrame, counts: KindCounts, present: DataFrame) -> DataFrame
 
 
 def stood_of(present: DataFrame, ids: int) -> Stood:
-    """Of rows with product_id and category every n-th by hash: as few as tell the share that gets another category.
+    """Every n-th by hash of rows with product_id and category: just enough to estimate the share that gets another category.
 
     ids: of source and table together, so that the sample is small whichever of them is large.
     """
@@ -148,7 +148,7 @@ def stood_of(present: DataFrame, ids: int) -> Stood:
 
 
 def _compared(newest: DataFrame, present: DataFrame, may_stay: Column, columns: CatalogueColumns) -> DataFrame:
-    """The newest copies with category, status and confidence of what stands under their ids; STAYS where that is to stay."""
+    """The newest copies with the category, status and confidence that the table holds for their ids; STAYS where that row is to stay."""
     known = F.when(may_stay, content_of(F.col("text_hash"), columns.carry)).alias(KNOWN)
     there = present.select("product_id", known, "category", "status", "confidence")
     same = F.coalesce(content_of(F.col("text_hash"), columns.carry) == F.col(KNOWN), F.lit(False))
@@ -156,7 +156,7 @@ def _compared(newest: DataFrame, present: DataFrame, may_stay: Column, columns: 
 
 
 def _rows_of(ids: DataFrame, count: int, rows: DataFrame, product_id: Column) -> DataFrame:
-    """The rows of these ids, told by their KEY. count: how many ids there are."""
+    """The rows of these ids, matched by their KEY. count: how many ids there are."""
     if not count:
         return rows.limit(0)
     few = ids.select(*[F.col(name).alias(f"{FEW}{name}") for name in KEY])

@@ -16,10 +16,10 @@ from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of one category (None: they have none) and status. confidence: the sum of their confidences.
+    """Rows of one category (None: no category) and status. confidence: the sum of their confidences.
 
-    stood: rows that were compared with what the same model had made of them; moved: of these, those of another category.
-    measured: rows whose texts were measured; lengths, empty: of each text column the sum of bytes, and the rows without a text.
+    stood: rows that were compared with what the same model had given them; moved: those of these that have another category now.
+    measured: rows whose texts were measured; lengths, empty: for each text column the sum of bytes, and the rows without a text.
     """
 
     category: str | None
@@ -39,7 +39,7 @@ def count_groups(rows: DataFrame, texts: int = 0, **sums: Column) -> tuple[list[
     """Groups of rows with product_id, category, status and confidence, and the set of their ids.
 
     Args:
-        texts: of how many text columns the rows tell the LENGTHS.
+        texts: how many text columns the rows have LENGTHS of.
         sums: further fields of Group, summed up.
     """
     measures = text_totals([F.get(LENGTHS, F.lit(i)) for i in range(texts)])
@@ -59,7 +59,7 @@ def count_groups(rows: DataFrame, texts: int = 0, **sums: Column) -> tuple[list[
 
 
 def text_totals(each: Sequence[Column]) -> dict[str, Column]:
-    """What a Group tells of measured texts. each: the bytes of each text column, null in rows that were not measured."""
+    """What a Group holds of measured texts. each: the bytes of each text column, null in rows that were not measured."""
     if not each:
         return {}
     return {
@@ -79,7 +79,7 @@ def rows_in(groups: Iterable[Group], status: str | None = None) -> int:
 
 
 def category_shares(groups: Sequence[Group]) -> dict[str, float]:
-    """Of the rows that have a category."""
+    """Shares of the rows that have a category."""
     counts: dict[str, int] = {}
     for group in groups:
         if group.category is not None:
@@ -89,11 +89,11 @@ def category_shares(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def mean_confidence(groups: Iterable[Group]) -> float | None:
-    """Of the rows that have a category; None if there are none.
+    """Mean over the rows that have a category; None if there are none.
 
     It is also their estimated accuracy: a calibrated confidence is the probability of being right, so their mean is the
     share to expect. Confidence-based performance estimation, as in NannyML (Białek et al. 2024, arXiv 2401.08348). It
-    holds while the confidences stay calibrated, not for kinds of products that the model does not know.
+    is valid while the confidences stay calibrated, not for kinds of products that the model does not know.
     """
     classified = [group for group in groups if group.category is not None]
     return sum(group.confidence for group in classified) / rows_in(classified) if classified else None
@@ -113,7 +113,7 @@ def unclassifiable_share(groups: Sequence[Group]) -> float | None:
 
 
 def text_figures(groups: Sequence[Group], names: Sequence[str]) -> dict[str, float]:
-    """Of each text column the share of rows without a text, and the mean bytes of the others; none if not all rows were measured."""
+    """For each text column the share of rows without a text, and the mean bytes of the others; none if not all rows were measured."""
     rows = sum(group.measured for group in groups)
     if not rows or rows < rows_in(groups):
         return {}

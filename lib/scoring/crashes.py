@@ -1,4 +1,4 @@
-"""Which texts an engine does not survive: looked for only behind a run whose Python workers died."""
+"""Which texts an engine does not survive: looked for only after a run whose Python workers died."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lib.scoring.udf import broadcast_payload, scorer_for
 # What Spark says of a worker that died instead of failing.
 WORKER_DIED = "Python worker exited unexpectedly"
 MOST_NAMED = 5
-# Texts of a night that are rejected for it; with more of them the engine is at fault, not the texts.
+# The most texts of a run that are rejected for it; with more of them the engine is at fault, not the texts.
 MOST_FATAL = 10
 
 Score = Callable[[pa.Array], object]
@@ -35,13 +35,13 @@ class FatalTexts(Exception):
 
 
 def fatal_texts(rows: DataFrame, bundle: Bundle, engine: str, where: str, most: int) -> dict[str, str]:
-    """Score every batch in a process of its own, and halve those that die until single texts are left.
+    """Score every batch in its own process, and halve the batches that die until single texts are left.
 
     Args:
         rows: product_id and text.
         most: texts that may be found.
     Returns:
-        Product id -> signal. Where there are none, the workers died of something else, such as want of memory.
+        Product id -> signal. Where there are none, the workers died of something else, such as lack of memory.
     Raises:
         EngineDied: more of them; names some.
     """
@@ -85,7 +85,7 @@ def _died(score: Score, texts: pa.Array) -> str | None:
         try:
             score(texts)
         finally:
-            # Neither the worker's buffers nor its exit handlers are the child's to run.
+            # The child must not flush the worker's buffers or run its exit handlers.
             os._exit(0)
     _, status = os.waitpid(child, 0)
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None

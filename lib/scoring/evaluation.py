@@ -23,7 +23,7 @@ from lib.tables.sources import Source, check_unchanged
 def evaluate(
     source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_columns: tuple[str, ...], engine: str
 ) -> dict[str, Any]:
-    """What lib.model.evaluation.metrics_of tells of a source's labelled rows.
+    """The metrics of a source's labelled rows, as lib.model.evaluation.metrics_of returns them.
 
     Raises:
         InputError: columns missing, no labelled row, or the source has changed meanwhile.
@@ -60,7 +60,7 @@ def label_counts(
 
 
 def _counts(scored: DataFrame, bundle: Bundle) -> list[LabelCount]:
-    # Whose text is empty has no words either; the hash would only tell the reasons apart.
+    # A row whose text is empty has no words either; the hash would only distinguish the reasons.
     judged = with_category(scored.withColumn("text_hash", F.lit(None)), bundle, bundle.review_below)
     strange = F.count_if(is_unfamiliar(UNFAMILIAR_SHARE))
     sums = (

@@ -1,4 +1,4 @@
-"""What a night would read, score and write, and how long that may take by the nights before; nothing is scored for it."""
+"""What a run would read, score and write, and how long that may take, judged by earlier runs; nothing is scored for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.tables.locations import files_and_bytes
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 
-# What a run's phases take their time by, as the ledger's `seconds` names them.
+# What the time of each phase of a run depends on; the phases as the ledger's `seconds` names them.
 PHASES: dict[str, Callable[[RunRecord], int]] = {
     "counting": lambda run: run.rows_in,
     "scoring": lambda run: run.rows_scored,
@@ -24,14 +24,14 @@ PHASES: dict[str, Callable[[RunRecord], int]] = {
 
 @dataclass(frozen=True)
 class Forecast:
-    """A night before it is scored.
+    """A run before it scores.
 
     Attributes:
         why: which rows of the source are looked at, and why.
-        source_files, source_bytes: of all of the source, as its log or listing tells.
+        source_files, source_bytes: those of the whole source, from its log or listing.
         rows_in, rows_rejected, rows_to_score, rows_unchanged, rows_gone: rows of the source, and products that it no longer holds.
-        files, bytes: of the table; files_with_changes: of these the ones that hold a row to be replaced.
-        seconds: phase -> expected, by a straight line through `runs` published runs; empty where there is none to go by.
+        files, bytes: of the table; files_with_changes: those of them that hold a row to be replaced.
+        seconds: phase -> expected, by a straight line through `runs` published runs; empty where there is none.
     """
 
     why: str
@@ -55,7 +55,7 @@ def forecast(
     """What a selection will take.
 
     Args:
-        table: its files and bytes. runs: published ones, as the ledger has them.
+        table: its files and bytes. runs: published ones, from the ledger.
     """
     census, to_score = selection.census, selection.census.ids - selection.unchanged.ids
     files, size = _size(source)
@@ -93,7 +93,7 @@ def _files_with(present: DataFrame, selection: Selection, files: int) -> int:
 
 
 def _expected(phase: str, runs: Sequence[RunRecord], run: RunRecord) -> float:
-    """Seconds of a phase, by the least squares of those of other runs; neither its start nor a row takes less than nothing."""
+    """Seconds of a phase, by least squares over those of other runs; neither its start nor a row may cost less than nothing."""
     rows_of = PHASES[phase]
     rows = np.array([rows_of(one) for one in runs], dtype=np.float64)
     seconds = np.array([(one.seconds or {}).get(phase, 0.0) for one in runs], dtype=np.float64)

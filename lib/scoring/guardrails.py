@@ -1,4 +1,4 @@
-"""Guardrails: what a night may differ by from the last good ones before a person has to look at it."""
+"""Guardrails: how far a run may differ from the last good ones before a person has to look at it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lib.model.renames import AS_THEY_ARE, Renames
 from lib.tables.run_record import RunRecord
 
-# Keys of the map `guarded` in a run's record; behind the colon stands a text column.
+# Keys of the map `guarded` in a run's record; the name of a text column follows the colon.
 UNCLASSIFIABLE_SHARE = "unclassifiable"
 EMPTY_SHARE = "empty:"
 MEAN_LENGTH = "length:"
@@ -20,7 +20,7 @@ GONE_IDS = "gone ids"
 REMOVED = "removed"
 MOVED = "moved"
 FALLEN = "fallen:"
-# Of the rows that have a category: what has fewer comes and goes.
+# A share of the rows that have a category: smaller categories come and go.
 LEAST_SHARE = 0.01
 
 
@@ -28,15 +28,15 @@ LEAST_SHARE = 0.01
 class Limits:
     """By how much each figure may differ from the yardstick, the median of the last good runs. Infinity lets everything pass.
 
-    rows: the rows of the source, up or down, as a share. rejected, review, unknown: the rise of a share (unknown: of the
+    rows: the rows of the source, up or down, as a share. rejected, review, unknown: the rise of a share (unknown: the share of the
     tokens scored that are out of vocabulary). drift: population stability index of the shares of the categories.
     confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
     column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
     good run did not have, or of its ids that are gone. moved: the share of the products that stay whose category changes under the
     same model. category: the fall of the rows of a category, or of a level above it, that had at least LEAST_SHARE of them, as a share,
-    beside that of all.
+    compared with the fall of all rows.
     removed: the share of the table's rows that the run would delete, whatever its
-    size. from_rows: beside good runs of fewer rows nothing else is compared, their shares say little. runs: how many good runs
+    size. from_rows: good runs of fewer rows are not compared in anything else, since their shares say little. runs: how many good runs
     make the yardstick.
     """
 
@@ -58,16 +58,16 @@ class Limits:
 
 
 def limits_of(settings: Mapping[str, Any]) -> Limits:
-    """The limits that a run had. settings: of its record; what older versions did not know is as it is by default."""
+    """The limits that a run had. settings: of its record; a limit that older versions did not know has its default."""
     told = {f.name: settings.get(f"guard_{f.name}", f.default) for f in fields(Limits)}
-    # JSON has no infinity: it is kept as a text.
+    # JSON has no infinity: it is stored as a text.
     values: Any = {name: float(value) if isinstance(value, str) else value for name, value in told.items()}
     return Limits(**values)
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What a night is compared with: of the last good runs the median of each figure that records have; of none by default."""
+    """What a run is compared with: the median, over the last good runs, of each figure that records have; empty by default."""
 
     runs: int = 0
     rows_in: int = 0
@@ -80,17 +80,17 @@ class Yardstick:
     renames: Renames = AS_THEY_ARE
 
     def shares_compared(self, run: RunRecord) -> Mapping[str, float]:
-        """The shares of a run's categories under the names that `category_shares` has."""
+        """The shares of a run's categories under the names that `category_shares` uses."""
         return self.renames.shares_of(run.category_shares or {}, run.model_version)
 
 
 def yardstick(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_THEY_ARE) -> Yardstick:
-    """The medians over the last good runs, their categories under the names that renames leads to. good: newest first."""
+    """The medians over the last good runs, their categories under the names that `renames` gives them. good: newest first."""
     window = list(islice(nights_of(good), limits.runs))
     if not window:
         return Yardstick(renames=renames)
     rows = median_high(run.rows_in for run in window)
-    # The shares of a small run that somebody let pass say little of the others.
+    # The shares of a small run that somebody released say little about the others.
     window = [run for run in window if run.rows_in >= limits.from_rows] or window
     keys = sorted({key for run in window for key in run.guarded or {}})
     return Yardstick(
@@ -109,7 +109,7 @@ def yardstick(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_T
 
 
 def nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
-    """The runs without the rounds of a stream but the newest of each day: else the yardstick would follow within minutes what drifts."""
+    """The runs, with only each day's newest round of a stream: with all rounds the yardstick would follow a drift within minutes."""
     days: set[str] = set()
     for run in runs:
         day = run.started_at[:10]
@@ -121,7 +121,7 @@ def nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
 
 
 def _median_shares(shares: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """The median of each category's share, brought to one together."""
+    """The median of each category's share, scaled to sum to one."""
     names = sorted(set().union(*shares))
     by_name = {name: median(share.get(name, 0.0) for share in shares) for name in names}
     total = sum(by_name.values())
@@ -135,9 +135,9 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure beside its limit.
+    """One figure with its limit.
 
-    before: the yardstick's; None where a figure has none. change: what the limit holds for. phrase: what is said past it.
+    before: the yardstick's; None where a figure has none. change: what the limit applies to. phrase: the message when it is exceeded.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Measure:
 
 
 def breaches(run: RunRecord, good: Yardstick, limits: Limits) -> list[str]:
-    """What of `run` is past its limit, a phrase each: "the share rejected rose by 0.12 (limit 0.05)"."""
+    """One phrase for each figure of `run` that exceeds its limit: "the share rejected rose by 0.12 (limit 0.05)"."""
     none = [f"none of the {run.rows_in:,} rows has a usable id"] if run.rows_in and run.rows_rejected == run.rows_in else []
     return none + [measure.phrase for measure in measures(run, good, limits) if measure.is_breach]
 
@@ -195,17 +195,17 @@ def _of_categories(key: str, value: float, limits: Limits) -> list[Measure]:
     if not key.startswith(FALLEN):
         return []
     name = key.removeprefix(FALLEN)
-    phrase = f"the rows of the category {name!r} fell by {value:.1%} beside the others (limit {limits.category:.0%})"
+    phrase = f"the rows of the category {name!r} fell by {value:.1%} compared with the others (limit {limits.category:.0%})"
     return [Measure(f"fall of the rows of {name}", None, value, value, limits.category, phrase)]
 
 
 def fallen(now: Mapping[str, float], before: Mapping[str, float], paths: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Of the categories, and of the levels above them, the one that lost most of its rows, and what share of them; none where none lost any.
+    """The category, or the level above some, that lost most of its rows, and what share of them; none where none lost any.
 
-    Of rows that all lose alike none has lost: that is what the guardrail of the rows tells.
+    Where all lose alike none counts as having lost rows: the guardrail of the rows reports that.
 
     Args:
-        now, before: rows by category. paths: of categories that are paths the names of all levels that they lie below, the top first,
+        now, before: rows by category. paths: for categories that are paths, the names of all levels above them, the top first,
             and their own.
     """
     sums: list[dict[str, float]] = []
@@ -220,7 +220,7 @@ def fallen(now: Mapping[str, float], before: Mapping[str, float], paths: Mapping
     falls = {
         name: 1 - sums[0].get(name, 0.0) / (rows * left) for name, rows in sums[1].items() if rows >= least and rows * left
     }
-    # Of equal ones the largest: where all of a branch is gone, that is what to tell.
+    # The largest of equal ones: where a whole branch is gone, the branch is what to report.
     worst = max(falls, key=lambda name: (falls[name], sums[1][name]), default="")
     return {f"{FALLEN}{worst}": falls[worst]} if worst and falls[worst] > 0 else {}
 

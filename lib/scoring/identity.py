@@ -24,12 +24,12 @@ def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
 
 
 def basis_of(source: Source, bundle: Bundle, plan: Plan) -> str:
-    """Digest of what decides a row beside the source's: with the same one, a row that did not change is the same."""
+    """Digest of what decides a row besides the source's: with the same digest, a row that did not change is the same."""
     return _digest([source.reading, bundle.digest, repr(plan.columns), *_options(bundle, plan)])
 
 
 def _options(bundle: Bundle, plan: Plan) -> list[str]:
-    """For a digest; nothing of what older versions did without being asked, so that their tables stay known."""
+    """For a digest; without the defaults of older versions, so that tables which those wrote are still recognised."""
     labels = len(bundle.labels)
     kept = scores_kept(plan.scores, labels)
     unfamiliar = [] if plan.unfamiliar is None else [f"unfamiliar {plan.unfamiliar!r}"]

@@ -19,7 +19,7 @@ from schemas.tables import CATEGORIZED
 
 
 def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:
-    """Check columns and places, before any row is read; gives the carried columns' fields."""
+    """Check columns and places, before any row is read; returns the carried columns' fields."""
     columns, frame, where = plan.columns, source.frame, source.location.given
     check_place(spark, tables.categorized)
     check_carried_names(columns.carry)
@@ -34,7 +34,7 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
 
 
 def check_carried_names(names: Sequence[str]) -> None:
-    """Refuse carried columns that the table could not hold, or that would be taken for one of a run's own.
+    """Refuse carried columns that the table could not hold, or that would be mistaken for the run's own columns.
 
     Raises:
         InputError: names of ours in any case, a name twice, or a character that Delta does not take.

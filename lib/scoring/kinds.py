@@ -14,12 +14,12 @@ from lib.scoring.counts import Group, text_totals
 from schemas.tables import CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE
 
 MOST_LABELS_IN_A_QUERY = 100
-# Of the table alone; rows without an id; of several rows; as the table holds it; new, or of another content.
+# An id of the table alone; rows without an id; an id of several rows; one as the table holds it; one that is new or has other content.
 GONE, WITHOUT_ID, COPIES, SAME, CHANGED = range(5)
 
 
 def code() -> Column:
-    """By which rows of the table are counted on their way as numbers; the few texts behind it are looked up."""
+    """A number by which rows of the table are counted; the few texts that it stands for are looked up."""
     return F.xxhash64("category", "status")
 
 
@@ -37,9 +37,9 @@ def kind() -> Column:
 
 @dataclass(frozen=True)
 class KindCounts:
-    """Counts of what the comparison gives, by kind and, of rows that stay, by the code of their category and status.
+    """Counts of the rows of the comparison, by kind and, for rows that stay, by the code of their category and status.
 
-    names: category and status by their code, as far as the labels of the model tell.
+    names: category and status by their code, as far as they follow from the labels of the model.
     """
 
     parts: Sequence[Mapping[str, Any]]
@@ -61,7 +61,7 @@ class KindCounts:
 
     @property
     def census(self) -> Census:
-        """Its order type is still to be found."""
+        """Its order type is not determined yet."""
         rows, without = (
             sum(part["copies"] for part in self._of(*kinds)) for kinds in ((WITHOUT_ID, COPIES, SAME, CHANGED), (WITHOUT_ID,))
         )
@@ -69,10 +69,10 @@ class KindCounts:
         return Census(rows, without, ids.ids, self.rows(COPIES), ids.digest, sketch=self.sketch)
 
     def groups(self, present: DataFrame) -> list[Group]:
-        """Of the rows that stay. present: the rows whose categories and status they are counted by."""
+        """Those of the rows that stay. present: the rows whose categories and status they are counted by."""
         stay, names = self._of(SAME), dict(self.names)
         if any(part["code"] not in names for part in stay):
-            # As where another hand has given categories.
+            # For instance, where another writer has set categories.
             rows = present.select(code().alias("code"), "category", "status").distinct().collect()
             names |= {row["code"]: (row["category"], row["status"]) for row in rows}
         return [
@@ -89,7 +89,7 @@ class KindCounts:
 
 
 def count_kinds(every: DataFrame, lengths: Sequence[str], labels: Sequence[str] = ()) -> KindCounts:
-    """Counts, in one pass. lengths: the columns that tell the bytes of each text; labels: categories that rows are likely to have."""
+    """Counts, in one pass. lengths: the columns with the bytes of each text; labels: categories that rows are likely to have."""
     measures = text_totals([F.col(name) for name in lengths])
     counted = every.groupBy("kind", F.when(F.col("kind") == SAME, F.col("code")).alias("code")).agg(
         F.count("*").alias("ids"),
@@ -109,7 +109,7 @@ def count_kinds(every: DataFrame, lengths: Sequence[str], labels: Sequence[str] 
 
 
 def _likely(labels: Sequence[str]) -> list[tuple[str | None, str]]:
-    """Categories with each status that they come with; of many labels none, since each is an expression of the query."""
+    """Categories with each status that they come with; none where there are many labels, since each is an expression of the query."""
     if len(labels) > MOST_LABELS_IN_A_QUERY:
         return []
     return [(None, UNCLASSIFIABLE), *((label, status) for label in labels for status in (CATEGORIZED_STATUS, REVIEW))]

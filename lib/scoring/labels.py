@@ -18,7 +18,7 @@ def label_of(columns: Sequence[str], separator: str | None) -> Column:
 
     Args:
         columns: one, or with a separator several, the top level first: a label ends at its first empty level.
-        separator: what parts the levels of a label that is a path, as lib.model.tree.path_of reads it; None of a flat list.
+        separator: what separates the levels of a label that is a path, as lib.model.tree.path_of reads it; None for a flat list.
     """
     if separator is None:
         return F.trim(column(columns[0]))

@@ -37,7 +37,7 @@ def append_rejects(
     run_id: str,
     fatal: DataFrame | None,
 ) -> None:
-    """Before the commit: a reader who goes by the ledger sees whole runs. fatal: rows of the source whose texts the engine does not survive."""
+    """Before the commit: a reader who uses the ledger sees whole runs. fatal: rows of the source whose texts the engine does not survive."""
     if census.rows_rejected:
         rejects = rejected_rows(source.frame, plan.columns, census)
         if fatal is not None:
@@ -48,20 +48,20 @@ def append_rejects(
 
 
 def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: int) -> GuardrailError:
-    """Keep the candidate beside the table, tell the ledger, and give the error to end with. runs: that made the yardstick."""
+    """Store the candidate next to the table, record the run in the ledger, and return the error to end with. runs: how many made the yardstick."""
     held = candidate.with_run(status=HELD, held_because=list(found), ended_at=iso(time.time()))
     hold(held, tables)
     write_ledger(candidate.rows.sparkSession, tables, held.run)
     return GuardrailError(
-        f"Expected a night like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate stands in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}."
+        f"Expected a run like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
+        f"candidate is in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}."
     )
 
 
 def load(candidate: Candidate, tables: Tables, released: bool = False, told: Told | None = None) -> RunRecord:
     """The one commit that publishes, then the ledger, whose row it returns.
 
-    released: the ledger has the run already, as held; told: whoever watches the run.
+    released: the ledger has the run already, as held; told: receives the progress of the run.
     """
     told = told or Told()
     told.step("publishing")
@@ -102,13 +102,13 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
     if candidate is None or candidate.run.run_id != held_run:
         found = f"the run {candidate.run.run_id}" if candidate else "none"
         raise InputError(
-            f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the night again."
+            f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the job again."
         )
     read = candidate.note["read_version"]
     if changed_since(commits, read) or not is_as_read(candidate, tables):
         raise InputError(
-            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it, or another table; run the night again."
+            f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it, or another table; run the job again."
         )
-    # Before the commit: what is gone of the tables beside it would fail the run behind it.
+    # Before the commit: a missing table next to it would fail the run after the commit.
     create_tables(spark, tables, ())
     return Outcome(load(candidate.with_run(status=PUBLISHED), tables, released=True))

@@ -1,4 +1,4 @@
-"""What a run is told to do, and what it tells in the end."""
+"""What a run is asked to do, and what it reports at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.scoring.guardrails import Limits
 from lib.tables.run_record import RunRecord
 
 MODES = ("incremental", "full")
-# Of the job, not of a run: incremental runs without end.
+# A mode of the job, not of a run: incremental runs without end.
 STREAM = "stream"
 MISSING = ("keep", "mark", "delete")
 
@@ -22,10 +22,10 @@ MISSING = ("keep", "mark", "delete")
 class Plan:
     """All that decides what a run does; the same plan on the same source version gives the same rows.
 
-    missing: what happens to products that the source no longer holds. dry_run: write nothing. explain: score nothing either, but tell
-    what would be. unfamiliar: share of the texts
-    that go to review for being the most unlike the training texts; None for none. fatal_texts: so many at which the engine's
-    compiled code dies are rejected; more of them end the run. scores: of which labels a row keeps the probabilities
+    missing: what happens to products that the source no longer holds. dry_run: write nothing. explain: score nothing either, but report
+    what would be read and scored. unfamiliar: share of the texts
+    that go to review for being the most unlike the training texts; None for none. fatal_texts: how many texts at which the engine's
+    compiled code dies are rejected; more of them end the run. scores: the labels whose probabilities a row keeps
     (lib.scoring.scores).
     """
 
@@ -47,7 +47,7 @@ class Plan:
 class Outcome:
     """What a run did. `record` is its row in the ledger; None if there was nothing to do, or only a `forecast` was asked for.
 
-    breaches: what the guardrails found in a dry run. published_in: the version that had published the run before it was asked for.
+    breaches: what the guardrails found in a dry run. published_in: the version in which the run had been published before.
     """
 
     record: RunRecord | None

@@ -33,7 +33,7 @@ NEEDED_BY_ENGINE = {
 }
 SECONDS_BETWEEN_LINES = 30
 REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
-# What Spark says where a worker's Python does not start, and what to tell the user instead.
+# Spark's message where a worker's Python does not start, and what to tell the user instead.
 NO_PYTHON = (
     (r'Cannot run program "?([^"\s]+)', "Expected Python at {0} on every executor, found none; {remedy}."),
     (
@@ -56,7 +56,7 @@ NO_PYTHON = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What one task has found. packages: version by module, or why it cannot be imported; free_mb: None where it is not told."""
+    """What one task has found. packages: version by module, or why it cannot be imported; free_mb: None where it is unknown."""
 
     host: str
     python: str
@@ -67,10 +67,10 @@ class Facts:
 
 
 def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None] | None = None) -> None:
-    """Ask every executor that is there, once there is one; on one machine nothing.
+    """Ask every executor that is running, once there is one; on one machine ask nothing.
 
     Args:
-        engine: that shall score; say: takes a line while no executor comes.
+        engine: the one that is to score; say: receives a line while no executor starts.
     Raises:
         InputError: one lacks something.
     """
@@ -83,7 +83,7 @@ def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None]
 
 
 def ask_executors(context: SparkContext, engine: str) -> None:
-    """A task for each core that there is.
+    """Run one task for each core.
 
     Raises:
         InputError: an executor lacks something.
@@ -123,7 +123,7 @@ def faults_in(found: Sequence[Facts], engine: str) -> dict[str, list[str]]:
 
 
 def sentence_of(error: str) -> str | None:
-    """What an error of Spark says of the executors' Python; None if it is about something else."""
+    """A sentence for an error of Spark about the executors' Python; None if it is about something else."""
     for pattern, sentence in NO_PYTHON:
         match = re.search(pattern, error)
         if match:
@@ -154,7 +154,7 @@ def _missing(packages: Mapping[str, str]) -> bool:
 
 
 def _version(module: str) -> str:
-    """Imported in truth: a package may be there and its shared libraries not. What is imported stays for the scoring."""
+    """The module is really imported: a package may be installed and its shared libraries missing. What is imported stays loaded for the scoring."""
     try:
         return str(importlib.import_module(module).__version__)
     except Exception as error:
@@ -166,7 +166,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _free_mb() -> int | None:
-    """What the machine has left, or the container, if that is less."""
+    """The free memory of the machine, or of the container if that is less."""
     left = []
     try:
         memory = Path("/proc/meminfo").read_text()
@@ -180,7 +180,7 @@ def _free_mb() -> int | None:
 
 
 def _listed(faults: Mapping[str, Iterable[str]]) -> str:
-    """At most three faults, each with at most three hosts."""
+    """At most three problems, each with at most three hosts."""
     told = []
     for fault, hosts in list(faults.items())[:3]:
         names = sorted(hosts)
@@ -189,7 +189,7 @@ def _listed(faults: Mapping[str, Iterable[str]]) -> str:
 
 
 def _wait_for_an_executor(context: Any, say: Callable[[str], None]) -> None:
-    """A queue may be long; whoever waits shall know what for."""
+    """A queue may be long; the user should know what the job waits for."""
     began, told = time.monotonic(), SECONDS_BETWEEN_LINES
     while context._jsc.sc().getExecutorMemoryStatus().size() < 2:
         if (waited := time.monotonic() - began) >= told:

@@ -17,5 +17,5 @@ STEPS = {
 
 
 def watched(log_format: str) -> Told:
-    """Who tells what a run does."""
+    """The reporter of a run's progress."""
     return shown.watched(log_format, STEPS)

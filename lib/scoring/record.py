@@ -47,7 +47,7 @@ def run_record(
     unchanged: Sequence[Group],
     good: Yardstick,
 ) -> RunRecord:
-    """What is counted: of the scored rows; shares of all rows of the source, also of those that stay as they are.
+    """The counts are of the scored rows; the shares are of all rows of the source, also of those that stay as they are.
 
     Args:
         good: the yardstick that `drift` is measured from.
@@ -84,7 +84,7 @@ def run_record(
 
 
 def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
-    """How labels were renamed, by a bundle, or by the newest run whose model went on from there: behind a rollback only it knows.
+    """How labels were renamed, according to a bundle, or to the newest run whose model was relabelled further: after a rollback only that run knows.
 
     Args:
         runs: newest first.
@@ -95,7 +95,7 @@ def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
 
 
 def labels_text(good: Yardstick, bundle: Bundle) -> str:
-    """Which categories of the last nights a bundle does not know, and which of its own no row had; empty where they are the same."""
+    """Which categories of the last runs a bundle does not know, and which of its own no row had; empty where they are the same."""
     before = good.category_shares or {}
     labels = list(dict.fromkeys(good.renames.name_of(label, bundle.model_version) for label in bundle.labels))
     known = set(labels)
@@ -104,7 +104,7 @@ def labels_text(good: Yardstick, bundle: Bundle) -> str:
     parts = []
     if gone:
         share = sum(before[label] for label in gone)
-        parts.append(f"does not know {_named(gone)} of the last nights, with {share:.1%} of the rows")
+        parts.append(f"does not know {_named(gone)} of the last runs, with {share:.1%} of the rows")
     if new:
         parts.append(f"knows {_named(new)} that no row had")
     return f"the model {bundle.model_version} {'; it '.join(parts)}" if parts else ""
@@ -123,7 +123,7 @@ def categories_of(scored: DataFrame, bundle: Bundle) -> DataFrame:
 
 
 def label_changes(scored: DataFrame, present: DataFrame, bundle: Bundle) -> dict[str, dict[str, int]] | None:
-    """Rows that another model had categorized, by its label and by the new one; None if there are none."""
+    """Counts of rows that another model had categorized, by its label and by the new one; None if there are none."""
     before = present.filter(F.col("model_version") != bundle.model_version)
     if before.isEmpty():
         return None
@@ -157,7 +157,7 @@ class Moves:
 
 
 def moves_of(changes: Mapping[str, Mapping[str, int]]) -> Moves:
-    """changes: as `label_changes` gives them."""
+    """changes: as `label_changes` returns them."""
     moves = [(rows, old, new) for old, row in changes.items() for new, rows in row.items() if old != new]
     labels = {*changes, *(new for row in changes.values() for new in row)}
     return Moves(

@@ -1,4 +1,4 @@
-"""A row of the table derived anew from what the ledger names: the source's version, the bundle, the settings of its run."""
+"""A row of the table derived again from what the ledger names: the source's version, the bundle, the settings of its run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lib.tables.sources import Source, at_version, read_source
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import CATEGORIZED, HELD, ROLLED_BACK
 
-# What says when a row was written, not what it is.
+# Columns that say when a row was written, not what it is.
 STAMPS = frozenset({"run_id", "scored_at", "missing_since"})
 # An unfamiliarity is a rank, which moves further than a probability.
 RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
@@ -34,9 +34,9 @@ RANK_TOLERANCE = 10 * PROBABILITY_TOLERANCE
 
 @dataclass(frozen=True)
 class Replay:
-    """What stands, and what the ledger's source, bundle and settings give, by column; None where they give no row.
+    """What the table holds, and what results from the ledger's source, bundle and settings, by column; None where no row results.
 
-    run: of the ledger, the one that is replayed. source_changed: what was read is no longer what the run has read, and how it shows.
+    run: the ledger's record of the run that is replayed. source_changed: how it shows that the source is no longer what the run had read.
     """
 
     product_id: str
@@ -47,7 +47,7 @@ class Replay:
 
     @property
     def differs(self) -> list[str]:
-        """The columns in which both part."""
+        """The columns in which the two differ."""
         if self.derived is None:
             return list(self.stands)
         return [name for name, value in self.stands.items() if not _same(name, value, self.derived[name])]
@@ -74,15 +74,15 @@ def replay(
     model: str | None = None,
     engine: str = "auto",
 ) -> Replay:
-    """Derive one row anew.
+    """Derive one row again.
 
     Args:
-        run_id: the night whose row it shall be, as it stood when that was published; by default the row of today, and the
-            night that has scored it.
+        run_id: the run whose row is derived, as it was when that run was published; by default today's row, and the
+            run that has scored it.
         source, model: where these are now, if not where the run found them.
     Raises:
         InputError: no such row, run, source or bundle.
-        BundleError: the bundle is damaged, or decides otherwise than that of the run.
+        BundleError: the bundle is damaged, or decides differently from that of the run.
     """
     check_categorized(spark, tables.categorized)
     commits = commits_of(spark, tables.categorized)
@@ -90,7 +90,7 @@ def replay(
     run, commit = _run(spark, tables, commits, run_id or str(stands["run_id"]))
     if run.status == ROLLED_BACK:
         raise InputError(
-            f"Expected a night in --run, found {run.run_id}, which is a rollback; give the night whose rows it brought back, or leave "
+            f"Expected a published run in --run, found {run.run_id}, which is a rollback; give the run whose rows it brought back, or leave "
             "--run out."
         )
     settings = run.options
@@ -110,10 +110,10 @@ def replay_text(found: Replay) -> str:
         f"{found.run.model_version}"
     ]
     if found.source_changed:
-        lines.append(f"  {found.source_changed}: derived from what stands there now")
+        lines.append(f"  {found.source_changed}: derived from what is there now")
     if found.derived is None:
-        return "\n".join([*lines, "  the source holds no such id; what stands cannot be derived from it"])
-    rows = [("", "stands", "derived anew")]
+        return "\n".join([*lines, "  the source holds no such id; the row of the table cannot be derived from it"])
+    rows = [("", "in the table", "derived again")]
     rows += [(name, _shown(value), _shown(found.derived[name])) for name, value in found.stands.items() if name != "scores"]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     differs = set(found.differs)
@@ -146,7 +146,7 @@ def _rows_of_version(spark: SparkSession, tables: Tables, version: int, product_
     try:
         return rows_at(spark, tables.categorized, version).filter(F.col("product_id") == product_id).collect()
     except Exception as error:
-        # Of today's version a missing file is damage, of older ones VACUUM's work.
+        # In today's version a missing file is damage; in older ones VACUUM has removed it.
         if not files_are_gone(error) or version == newest_snapshot(spark, tables.categorized).version():
             raise
         raise InputError(
@@ -164,7 +164,7 @@ def _rejected(spark: SparkSession, tables: Tables, product_id: str) -> str:
 
 
 def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str) -> tuple[RunRecord, Commit | None]:
-    """The run's row in the ledger, or, where that is lost, what its commit tells; and that commit, as far as the history goes."""
+    """The run's row in the ledger, or, where that is lost, the one in its commit; and that commit, as far as the history goes back."""
     commit = commit_of_run(commits, run_id)
     if is_delta(spark, tables.runs):
         rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") != HELD))
@@ -175,7 +175,7 @@ def _run(spark: SparkSession, tables: Tables, commits: list[Commit], run_id: str
     if commit is None or commit.run is None:
         raise InputError(
             f"Expected the run {run_id} in the ledger {tables.runs.given}, found it neither there nor in the table's history; "
-            "its row cannot be derived anew."
+            "its row cannot be derived again."
         )
     return commit.run, commit
 
@@ -213,11 +213,11 @@ def _source(
 def _derived(
     source: Source, columns: CatalogueColumns, bundle: Bundle, engine: str, product_id: str, settings: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """As `categorize` would score this id, all of it alone."""
+    """Score only this id, as `categorize` would."""
     rows = source.frame.filter(usable_id(columns) == product_id)
     most = bundle.tokenizer.settings.max_characters
     texts: DataFrame = catalogue_rows(rows, columns, most, take_census(rows, columns))
-    # Before there was the setting, every row kept the scores of all labels.
+    # Before this setting existed, every row kept the scores of all labels.
     kept = scores_kept(settings.get("scores", ALL), len(bundle.labels))
     scored = with_scores(texts, bundle, checked_engine(engine, bundle).name, kept=kept)
     found = categorized_rows(scored, bundle, "", columns.carry, settings.get("unfamiliar")).collect()

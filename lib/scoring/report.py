@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""What a run prints at its end."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
 
 
 def _shares_text(shares: Mapping[str, float]) -> str:
-    """Of each category, or of very many the largest."""
+    """The share of each category, or only the largest of very many."""
     largest = sorted(shares, key=lambda name: -shares[name])[:MOST_SHARES_SHOWN]
     shown = list(shares) if len(shares) <= MOST_SHARES_SHOWN else largest
     more = f" and {len(shares) - len(shown):,} more" if len(shown) < len(shares) else ""
@@ -73,7 +73,7 @@ def _shares_text(shares: Mapping[str, float]) -> str:
 
 
 def forecast_text(found: Forecast, tables: Tables) -> str:
-    """What a night would read, score and write."""
+    """What a run would read, score and write."""
     lines = [
         f"dry run: {found.why}; nothing was scored or written",
         f"  source: {found.source_files:,} files, {_megabytes(found.source_bytes)}, {found.rows_in:,} rows, of which {found.rows_rejected:,} would be rejected",
@@ -93,7 +93,7 @@ def _megabytes(size: int) -> str:
 
 
 def _estimate_line(all_rows: float, sure: float | None) -> str:
-    """How much is right, by the run's own confidences. A run of an older version that is released now lacks the second."""
+    """How much is right, estimated from the run's own confidences. A run of an older version that is released now lacks the second figure."""
     return f"  estimated accuracy {all_rows:.1%}" + (f"; of the rows not in review {sure:.1%}" if sure is not None else "")
 
 
@@ -108,7 +108,7 @@ def _changes_lines(changes: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _seconds_text(seconds: Mapping[str, float]) -> str:
-    """The run's own phases by the clock, and what the scoring tasks did meanwhile, all of them together."""
+    """The run's own phases by the clock, and what the scoring tasks did meanwhile, added up."""
     phases = ", ".join(f"{name} {seconds[name]:.1f}" for name in ("counting", "scoring", "writing") if name in seconds)
     tasks = ", ".join(f"{name} {seconds[name]:.1f}" for name in Clock.PARTS if name in seconds)
     return f"{phases}; of the scoring tasks together: {tasks}"

@@ -49,7 +49,7 @@ from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
 MOST_ATTEMPTS = 3
-# In a commit's note: of how many labels the rows of the run's model keep the probabilities.
+# In a commit's metadata: how many labels' probabilities the rows of the run's model keep.
 SCORES_KEPT = "scores_kept"
 
 
@@ -57,7 +57,7 @@ SCORES_KEPT = "scores_kept"
 class Run:
     """What a run works on, the same in all of its attempts.
 
-    carried: the fields of the columns that it carries along; told: whoever watches the run.
+    carried: the fields of the columns that it carries along; told: receives the progress of the run.
     """
 
     spark: SparkSession
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def scores_kept(self) -> int:
-        """Of how many labels a row keeps the probability."""
+        """The number of labels whose probability a row keeps."""
         return scores_kept(self.plan.scores, len(self.bundle.labels))
 
 
@@ -91,7 +91,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Scored:
-    """The scored rows, kept on disk, and what they count. seconds: where the time went."""
+    """The scored rows, kept on disk, and their counts. seconds: where the time went."""
 
     rows: DataFrame
     groups: Sequence[Group]
@@ -103,8 +103,8 @@ class Scored:
 class Gone:
     """Products that the source no longer holds.
 
-    rows: as they shall stand in the table, kept on disk, None where they just stay, or go; missing: how many, None where they are
-    not looked for; removed: the share of the table's rows that is removed, None where nothing is.
+    rows: as they are to be in the table, kept on disk, None where they just stay or are removed; missing: how many, None where they are
+    not looked for; removed: the share of the table's rows that is removed, None where none is.
     """
 
     rows: DataFrame | None = None
@@ -133,14 +133,14 @@ def categorize(
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 if isinstance(error, TableMoved):
-                    # A commit of this run may stand, although others came between: the ledger shall know.
+                    # This run's commit may exist, although others came in between: the ledger must record it.
                     mend_ledger(spark, tables, plan.dry_run)
                 raise
     raise AssertionError("the last attempt returns or raises")
 
 
 def _surviving(run: Run, fatal: dict[str, str]) -> Outcome:
-    """One attempt, begun again without the texts at which the engine's compiled code dies. `fatal`: these, which is added to."""
+    """One attempt, begun again without the texts at which the engine's compiled code dies. These are added to `fatal`."""
     while True:
         try:
             with Scratch() as scratch:
@@ -155,12 +155,12 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     """Write, audit, publish: check, select, score, audit, publish, record, of which only the last two are seen by readers.
 
     Args:
-        scratch: lets go of what it keeps on disk meanwhile. fatal: ids whose texts the engine does not survive.
+        scratch: releases what the attempt keeps on disk. fatal: ids whose texts the engine does not survive.
     """
     run.told.step("comparing")
     state = read_state(run.spark, run.tables.categorized)
     _check_same_bundle(state, run.tables, run.bundle)
-    # Where these are gone the night writes them again.
+    # Where the rejects are gone the run writes them again.
     has_rejects = is_delta(run.spark, run.tables.rejected)
     recovered = None if run.plan.dry_run else recover(run.spark, run.tables, state.runs)
     identity = identity_of(run.source, run.bundle, run.plan)
@@ -193,7 +193,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
-    """The table as it stands, and the source without the texts that the engine does not survive.
+    """The table as it is, and the source without the texts that the engine does not survive.
 
     Raises:
         InputError: an id twice in the table.
@@ -207,7 +207,7 @@ def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
 
 
 def _with_tables(run: Run, found: Found) -> Found:
-    """Creates the tables that are not there yet."""
+    """Create the tables that do not exist yet."""
     if run.plan.dry_run:
         return found
     create_tables(run.spark, run.tables, run.carried, run.plan.change_data_feed)
@@ -215,10 +215,10 @@ def _with_tables(run: Run, found: Found) -> Found:
 
 
 def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
-    """Refuse a bundle that decides otherwise than under the same name before: its rows could not be told apart.
+    """Refuse a bundle that decides differently from an earlier one of the same name: their rows could not be told apart.
 
     Raises:
-        BundleError: other models, labels, text settings or thresholds than the table's runs have seen.
+        BundleError: other models, labels, text settings or thresholds than the table's runs have used.
     """
     if state.decisions.get(bundle.model_version, bundle.decisions) != bundle.decisions:
         raise BundleError(
@@ -229,7 +229,7 @@ def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> Non
 
 def _present(run: Run, state: TableState) -> DataFrame | None:
     """The table's rows as the run has found them, in today's columns and each id once; None where it holds none."""
-    # Of a table that has moved since, the number of files may be another's; then the run starts over anyway.
+    # If the table has moved since, the number of files may belong to a later version; then the run starts over anyway.
     if state.version < 0 or not files_and_bytes(run.spark, run.tables.categorized)[0]:
         return None
     present = with_added_columns(rows_at(run.spark, run.tables.categorized, state.version))
@@ -237,10 +237,10 @@ def _present(run: Run, state: TableState) -> DataFrame | None:
 
 
 def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
-    """A table that another hand may have written to, with each id once; our own commits keep it so.
+    """A table that another writer may have changed, with each id once; our own commits keep it so.
 
     Raises:
-        InputError: an id stands there twice, and the run would leave it so.
+        InputError: an id is there twice, and the run would leave it so.
     """
     twice = ids_twice(present)
     found = twice.orderBy("product_id").head()
@@ -249,7 +249,7 @@ def _each_id_once(present: DataFrame, tables: Tables, plan: Plan) -> DataFrame:
     if plan.mode == "incremental":
         raise InputError(
             f"Expected each product_id once in {tables.categorized.given}, found {found['product_id']!r} {found['count']} times (of "
-            f"{twice.count()} such ids), written by another hand; run the night with --mode full, which writes each of them once."
+            f"{twice.count()} such ids), written by another writer; run with --mode full, which writes each of them once."
         )
     newest = Window.partitionBy("product_id").orderBy(F.col("scored_at").desc(), F.col("text_hash"), F.col("run_id"))
     return present.withColumn(RANK, F.row_number().over(newest)).filter(F.col(RANK) == 1).drop(RANK)
@@ -281,16 +281,16 @@ def _select(run: Run, found: Found, scratch: Scratch) -> Selection:
 
 
 def _may_stay(run: Run, found: Found) -> Column | None:
-    """Of the table's rows those that need not be scored anew if nothing of theirs has changed; None where all are scored."""
+    """The rows of the table that need not be scored again if nothing in them has changed; None where all are scored."""
     plan = run.plan
-    # Where the history does not tell by what the rows were decided, as that of a copy, the name of their model says nothing.
+    # Where the history does not show what decided the rows, such as that of a copy, the name of their model says nothing.
     if plan.mode != "incremental" or found.present is None or run.bundle.model_version not in found.state.decisions:
         return None
-    # A product that comes back is written anew: it is no longer missing.
+    # A product that comes back is written again: it is no longer missing.
     ours = (F.col("model_version") == run.bundle.model_version) & F.col("missing_since").isNull()
-    # Rows that another share would send to review, or would not, are scored again.
+    # Rows that another share would send to review, or would no longer, are scored again.
     ours = ours & (is_unfamiliar(plan.unfamiliar) == F.col("reason").eqNullSafe(UNFAMILIAR))
-    # So are those with the scores of other labels. A note that all rows have them spares the look, which is as large as all else.
+    # So are those with the scores of other labels. Metadata that says all rows have them saves this check, which costs as much as everything else.
     if (found.state.last or {}).get(SCORES_KEPT) != run.scores_kept:
         ours = ours & has_scores(run.scores_kept)
     return ours if _is_last_model(run.bundle, found.state) or not found.present.filter(ours).isEmpty() else None
@@ -301,7 +301,7 @@ def _is_last_model(bundle: Bundle, state: TableState) -> bool:
 
 
 def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Selection | None:
-    """What changed since the last run, where the source tells and the table holds that run's rows; None where all are to be compared."""
+    """What changed since the last run, where the source records it and the table holds that run's rows; None where all are to be compared."""
     source, last, columns = found.source, found.state.last or {}, run.plan.columns
     record, before = RunRecord.of(last.get("run")), Whole.of(last.get(WHOLE))
     if found.present is None or record is None or before is None or record.source != redacted(source.location.uri):
@@ -318,7 +318,7 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
     try:
         feed = read_feed(changes, columns, run.bundle.tokenizer.settings.max_characters, scratch)
     except Exception:
-        # Its files go with VACUUM before the versions that they lead between. The rows themselves are there to be compared.
+        # VACUUM removes the feed's files before those of the versions. The rows themselves are still there to be compared.
         run.told.say(
             f"what changed in {source.location.given} since the last run cannot be read (vacuumed): all rows are compared"
         )
@@ -328,7 +328,7 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
 
 def _forecast(run: Run, found: Found, selection: Selection) -> Forecast:
     table = files_and_bytes(run.spark, run.tables.categorized) if found.state.version >= 0 else (0, 0)
-    # How long writing took only the ledger knows.
+    # Only the ledger knows how long writing took.
     runs = published_runs(run.spark, run.tables, run.plan.limits.runs)
     return forecast(found.source, _why(run, found, selection), selection, found.present, table, runs)
 
@@ -350,7 +350,7 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     """The selected rows with their scores, counted in the pass that scores them.
 
     Args:
-        more_fatal: texts at most that may be named as fatal.
+        more_fatal: the most texts that may be named as fatal.
     Raises:
         FatalTexts: texts at which the engine's compiled code dies; their ids are named.
     """
@@ -374,7 +374,7 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
 
 
 def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick) -> RunRecord:
-    """What the ledger will say of the run. good: what it is measured by."""
+    """The run's row for the ledger. good: what the run is compared with."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
     counted = run_record(
         found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good
@@ -397,20 +397,20 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
 
 
 def _good(run: Run, found: Found) -> Yardstick:
-    """What the run is measured by: published runs of the history, and of the ledger where that was cut off or copied away, or where
-    all that was looked at are rounds of a few days.
+    """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, or where
+    all that it shows are rounds of a few days.
 
-    The runs, and this one, are compared under the names that labels have behind the last relabelling that one of them knows.
+    The runs, and this one, are compared under the names that labels have after the last relabelling that one of them knows.
     """
     runs = found.state.good
     if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
-        # By the history first: of a rolled back night only that tells.
+        # The history first: only it shows that a run was rolled back.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
     return yardstick(runs, run.plan.limits, renames_of(run.bundle, runs))
 
 
 def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
-    """Before it publishes: which categories come and go with another model."""
+    """Report, before the run publishes, which categories come and go with another model."""
     if good.category_shares and not _is_last_model(run.bundle, found.state):
         told = labels_text(good, run.bundle)
         if told:
@@ -435,13 +435,13 @@ def _fallen(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
     """The category, or the level above some, that lost most of its rows since the last good runs."""
     now = {name: share * record.rows_in for name, share in good.shares_compared(record).items()}
     before = {name: share * good.rows_in for name, share in (good.category_shares or {}).items()}
-    # Of all names: the last nights may have had some that this bundle does not know.
+    # From all names: the last runs may have had some that this bundle does not know.
     names = Tree((*now, *before), run.bundle.tree.separator).ancestors if run.bundle.tree else {}
     return fallen(now, before, names) if now else {}
 
 
 def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, float]:
-    """Which shares of the ids are new, and gone, since the last good run; none where the sets are small or one is not known."""
+    """The shares of the ids that are new and gone since the last good run; none where the sets are small or one is not known."""
     census, turnover = selection.census, selection.turnover
     now, before = census.sketch, found.state.sketch
     if census.ids < run.plan.limits.from_rows:
@@ -457,7 +457,7 @@ def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, fl
 def count_scored(
     scored: DataFrame, bundle: Bundle, texts: int = 0, unfamiliar: float | None = None, stood: Stood | None = None
 ) -> tuple[list[Group], IdCount]:
-    """What the ledger and the guardrails tell of the scored rows, from the pass that scores them."""
+    """The counts of the scored rows for the ledger and the guardrails, from the pass that scores them."""
     tokens = {"token_count": F.col("score.tokens"), "unknown_count": F.col("score.unknown_tokens")}
     names = ["product_id", "text_hash", "score", *([LENGTHS] if texts else [])]
     rows = with_category(scored.select(*names).withColumns(tokens), bundle, bundle.review_below, unfamiliar)
@@ -471,10 +471,10 @@ def count_scored(
 
 
 def _reconcile(scored: IdCount, selection: Selection, source: Source) -> None:
-    """Before the commit: every id of the source is scored now or stands in the table under this model, and none twice.
+    """Before the commit: every id of the source is scored now or is in the table under this model, and none twice.
 
     Raises:
-        InputError: the source has changed since its ids were counted. GuardrailError: they do not add up all the same.
+        InputError: the source has changed since its ids were counted. GuardrailError: they do not add up for another reason.
     """
     found = scored + selection.unchanged
     if found != selection.census.all_ids:
@@ -495,7 +495,7 @@ def _look_for_gone(run: Run, found: Found, selection: Selection, scratch: Scratc
         return Gone(None, 0 if looked else None, 0.0 if plan.missing == "delete" else None)
     gone = _less_fatal(selection.gone, found, plan)
     if (plan.mode, plan.missing) != ("full", "delete"):
-        # Kept, so that the commit writes what was counted, whatever becomes of the source.
+        # Kept on disk, so that the commit writes what was counted, whatever happens to the source.
         rows = scratch.keep(_vanished(gone, plan))
         missing = rows.count()
     if plan.missing == "delete":
@@ -532,25 +532,25 @@ def _candidate(
 
 
 def _all_have_scores(run: Run, found: Found, selection: Selection) -> bool:
-    """Whether every row of the table has the scores of as many labels behind this run: those of products that are gone are left as they were."""
+    """Whether every row of the table has the scores of that many labels after this run: rows of products that are gone are left as they were."""
     if found.present is None or (found.state.last or {}).get(SCORES_KEPT) == run.scores_kept:
         return True
     knows_gone = selection.gone is not None and selection.turnover is None
-    # What is marked is written anew when it comes back.
+    # A marked row is written again when its product comes back.
     return knows_gone and (not selection.gone_ids or run.plan.missing != "keep")
 
 
 def _for_the_next(found: Found, selection: Selection, scored: Scored, plan: Plan) -> dict[str, Any]:
-    """What the commit's note tells the next run of all rows of the source."""
+    """What the commit's metadata tells the next run about all rows of the source."""
     census, turnover = selection.census, selection.turnover
     whole = whole_of(census, [*scored.groups, *selection.groups], plan.missing, turnover.aged if turnover else 0)
     sketch = base64.b64encode(census.sketch).decode() if census.sketch else None
-    # Not that of all ids, where only some were looked at: of the night that looked at all.
+    # Where only some ids were looked at, the sketch stays that of the run that looked at all of them.
     return {SKETCH: found.state.sketch if turnover else sketch, WHOLE: whole and whole.noted()}
 
 
 def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:
-    """Rows of the table whose products the source no longer holds, as they shall stand there."""
+    """Rows of the table whose products the source no longer holds, as they are to be there."""
     if plan.missing != "mark":
         return gone
     if plan.mode == "incremental":
@@ -559,7 +559,7 @@ def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:
 
 
 def _in_columns_of(rows: DataFrame, others: DataFrame) -> DataFrame:
-    """Rows of the table in the columns of a run's rows; null where they have no value that its type holds."""
+    """Rows of the table in the columns of a run's rows; null where they have no value that fits its type."""
     there = {field.name.lower(): field for field in others.schema.fields}
     return others.select(*[_as_field(there.get(field.name.lower()), field).alias(field.name) for field in rows.schema.fields])
 
@@ -569,11 +569,11 @@ def _as_field(found: StructField | None, wanted: StructField) -> Column:
         return column(found.name)
     if not found or not isinstance(found.dataType, AtomicType) or not isinstance(wanted.dataType, AtomicType):
         return F.lit(None).cast(wanted.dataType)
-    # Not every type has a cast to every other; all have one to texts.
+    # Not every type can be cast to every other; all can be cast to text.
     numbers = isinstance(found.dataType, NumericType) and isinstance(wanted.dataType, NumericType)
     value = column(found.name) if numbers else column(found.name).cast("string")
     fresh = tried_cast(value, wanted.dataType)
-    # 2.9 is no 2.
+    # 2.9 must not become 2.
     return F.when(tried_cast(fresh, found.dataType) == value, fresh) if numbers else fresh
 
 

@@ -9,17 +9,17 @@ from pyspark.sql import DataFrame
 
 
 class Scratch(ExitStack):
-    """Lets go at its end of what was kept."""
+    """Releases at its end what was kept."""
 
     def keep(self, rows: DataFrame) -> DataFrame:
         kept = rows.persist(StorageLevel.DISK_ONLY)
-        self.callback(_let_go, kept)
+        self.callback(_release, kept)
         return kept
 
 
-def _let_go(kept: DataFrame) -> None:
-    # Where Spark is gone its files are too, and what the run ended with is worth more than that this fails.
+def _release(kept: DataFrame) -> None:
+    # Where Spark has ended its files are gone too, and the error that ended the run matters more than a failure here.
     with suppress(Exception):
-        # On one machine Spark may still be at it when it stops, and then prints a trace of its own. On a cluster nobody waits: of an executor
-        # that was killed in this moment the answer never comes, and Spark's patience has no end.
+        # On one machine Spark may still be removing them when it stops, and would then print its own trace. On a cluster we do not wait: an executor
+        # that was killed at this moment never answers, and Spark would wait for it without end.
         kept.unpersist(blocking=str(kept.sparkSession.sparkContext.master).startswith("local"))

@@ -1,4 +1,4 @@
-"""Which rows of a night are scored, and in which tasks."""
+"""Which rows of a run are scored, and in which tasks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lib.scoring.catalogue import CatalogueColumns, Census, IdCount, catalogue_r
 from lib.scoring.counts import Group
 from lib.tables.sources import Source
 
-# A task's size: large enough that its start is nothing, small enough that the last one does not keep the others waiting.
+# A task's size: large enough that its start costs nothing in comparison, small enough that the others do not wait long for the last one.
 ROWS_PER_TASK = 25_000
-# How much longer than with equal shares the source's own partitions may take before its rows are dealt out anew.
+# How much longer than with equal shares the source's own partitions may take before its rows are repartitioned.
 MOST_UNEVENNESS = 1.2
 
 
 @dataclass(frozen=True)
 class Stood:
-    """KEY and category of the table's rows that are scored again under the model that had scored them, or of a sample of them.
+    """KEY and category of the table's rows that are scored again under the same model as before, or of a sample of them.
 
-    every: one row of the sample stands for so many.
+    every: how many rows one row of the sample represents.
     """
 
     rows: DataFrame
@@ -32,7 +32,7 @@ class Stood:
 
 @dataclass(frozen=True)
 class Turnover:
-    """Ids that came and went since the run before, which had `ids` of them. aged: as lib.scoring.changes.Whole has it."""
+    """Ids that came and went since the previous run, which had `ids` of them. aged: as in lib.scoring.whole.Whole."""
 
     came: int
     gone: int
@@ -44,7 +44,7 @@ class Turnover:
 class Selection:
     """The rows to score (product_id, text, text_hash, carried columns), and those that stay as they are.
 
-    census: of all rows of the source; groups: of those that stay, what the ledger and the guardrails count (lib.scoring.counts);
+    census: of all rows of the source; groups: the counts of the rows that stay, for the ledger and the guardrails (lib.scoring.counts);
     gone: the rows of the table whose products the source lacks, gone_ids of them; stood: what the scored rows may be compared with;
     None where the table holds no rows. turnover: None where all ids were compared.
     """
@@ -60,7 +60,7 @@ class Selection:
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:
-    """Every row, in the source's own partitions where they are even: dealing out texts anew costs as much as reading them."""
+    """Every row, in the source's own partitions where they are even: repartitioning texts costs as much as reading them."""
     rows = catalogue_rows(source.frame, columns, max_characters, census, measured=True)
     if not is_even(rows_by_partition(source), _cores(rows)):
         rows = rows.repartition(_tasks(rows, census.ids))
@@ -68,17 +68,17 @@ def select_all(source: Source, columns: CatalogueColumns, max_characters: int, c
 
 
 def in_even_tasks(rows: DataFrame, count: int) -> DataFrame:
-    """Rows that lie scattered over the source, dealt out anew. count: how many they are."""
+    """Rows that are scattered over the source, repartitioned. count: how many there are."""
     return rows.repartition(_tasks(rows, count))
 
 
 def rows_by_partition(source: Source) -> list[int]:
-    """Rows in each partition that has any. Of Parquet and Delta only the footers are read."""
+    """Rows in each partition that has any. For Parquet and Delta only the footers are read."""
     return [row["count"] for row in source.frame.groupBy(F.spark_partition_id()).count().collect()]
 
 
 def is_even(rows: Sequence[int], cores: int) -> bool:
-    """Whether `cores` that take partitions of these sizes in turn end at about the same time."""
+    """Whether `cores` that take partitions of these sizes in turn finish at about the same time."""
     busy = [0] * cores
     for size in rows:
         heapq.heapreplace(busy, busy[0] + size)
@@ -90,6 +90,6 @@ def _cores(rows: DataFrame) -> int:
 
 
 def _tasks(rows: DataFrame, count: int) -> int:
-    """As many tasks as fill all cores some times over."""
+    """Enough tasks to fill all cores several times."""
     cores = _cores(rows)
     return cores * (-(-count // (cores * ROWS_PER_TASK)) or 1)

@@ -1,4 +1,4 @@
-"""Night after night over a source that comes in over the day, each of them an incremental run like any other."""
+"""Run after run over a source that grows during the day, each of them an incremental run like any other."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lib.scoring.run import categorize
 from lib.tables.sources import UNVERSIONED, Source
 from lib.tables.target import Tables
 
-# Rounds that fail one after the other: what does not pass by then, such as a delivery under way, needs a person.
+# Rounds that may fail one after another: a failure that has not gone away by then, as a delivery under way would, needs a person.
 MOST_FAILED = 3
-# Between two rounds, seconds from one look whether Spark is still there to the next.
+# Between two rounds, seconds between two checks that Spark is still alive.
 LOOK = 1.0
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a round works on, resolved anew for each of them: the newest version of the source, and the model that is current."""
+    """What a round works on, resolved again for each: the newest version of the source, and the model that is current."""
 
     source: Source
     tables: Tables
@@ -36,15 +36,15 @@ class Inputs:
 
     @property
     def state(self) -> tuple[str, str, str]:
-        """With the same, and a table that nobody else changes, a round has nothing to do. What others make of the table stays until then."""
+        """While this is the same and nobody else changes the table, a round has nothing to do. Others' changes to the table stay until it differs."""
         return self.source.version, self.source.reading, self.bundle.digest
 
 
 def wait_beside(spark: SparkSession, seconds: float) -> None:
-    """Pass the seconds, for as long as Spark is there.
+    """Wait for these seconds, as long as Spark is alive.
 
     Raises:
-        CategorizerError: its JVM or its context has ended, as by a signal: what waits for it would be left behind.
+        CategorizerError: its JVM or its context has ended, for instance by a signal: the process would wait for nothing.
     """
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -70,16 +70,16 @@ def stream(
     told: Told,
     wait: Callable[[SparkSession, float], None] = wait_beside,
 ) -> NoReturn:
-    """Run a night whenever source or model have changed, until the process is ended.
+    """Run `categorize` whenever the source or the model has changed, until the process is ended.
 
-    It needs no checkpoint: how far the table has come stands in its own commits, so whenever the process dies the next one goes on
+    It needs no checkpoint: the table's own commits record how far it has come, so whenever the process dies the next one continues
     from there.
 
     Args:
-        every: seconds from the end of a round to the next look. tell: is given what each night did.
-        wait: passes the seconds.
+        every: seconds from the end of a round to the next look. tell: receives what each run did.
+        wait: waits for that many seconds.
     Raises:
-        GuardrailError: a night was held back.
+        GuardrailError: a run was held back.
         CategorizerError: Spark has ended.
         Exception: what the first round failed with, or each of MOST_FAILED in a row.
     """
@@ -108,6 +108,6 @@ def stream(
 def _check_versioned(source: Source) -> None:
     if source.version == UNVERSIONED:
         raise InputError(
-            f"Expected a Delta table or files in --mode stream, which tell when they have changed, found the view {source.location.given}; "
-            f"give the table that it reads, or run nights."
+            f"Expected a Delta table or files in --mode stream, which show when they have changed, found the view {source.location.given}; "
+            f"give the table that it reads, or run another --mode once a night."
         )

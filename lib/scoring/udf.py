@@ -35,7 +35,7 @@ from schemas.tables import (
 )
 
 NO_LABEL = -1
-# Probabilities that an engine gives at a time, 4 MB: of thousands of labels a whole Arrow batch would take a hundred.
+# Probabilities that an engine returns at a time, 4 MB: for thousands of labels a whole Arrow batch would take a hundred.
 VALUES_AT_ONCE = 1 << 20
 
 
@@ -56,7 +56,7 @@ def payload_of(bundle: Bundle, engine: str, threads: int) -> Payload:
     return Payload(dict(bundle.manifest), bundle.digest, {name: bundle.files[name] for name in names}, engine, threads)
 
 
-# Of the model that was broadcast last: a process that runs night after night sends it once.
+# The model that was broadcast last: a process that makes many runs sends it once.
 _broadcast: dict[tuple[str | None, str, str], Broadcast[Payload]] = {}
 
 
@@ -77,14 +77,14 @@ class Scorer:
     def __init__(self, payload: Payload) -> None:
         self._bundle = Bundle(payload.manifest, payload.digest, payload.files)
         self._engine: Engine = build_engine(payload.engine, self._bundle, payload.threads)
-        # Since the process began; a task takes the difference.
+        # Seconds since the process began; a task takes the difference.
         self.seconds = {"text": 0.0, "network": 0.0}
 
     def scores_of(self, texts: pa.Array, kept: int | None = None) -> pa.StructArray:
         """The columns of schemas.tables.SCORE for each text, in the order given.
 
         Args:
-            kept: of how many labels the probabilities are given, the most probable ones; None for all.
+            kept: how many labels' probabilities are returned, the most probable ones; None for all.
         """
         labels = len(self._bundle.labels)
         step = max(VALUES_AT_ONCE // labels, 1)
@@ -139,7 +139,7 @@ _builds: list[tuple[str, str, int]] = []
 
 
 def scorer_for(payload: Payload) -> Scorer:
-    """The process's scorer for a payload: built at the first batch, found again by every later task."""
+    """The process's scorer for a payload: built at the first batch, reused by every later task."""
     key = (payload.digest, payload.engine, payload.threads)
     if key not in _scorers:
         # One model at a time: a worker that outlives a run must not collect the models of all of them.
@@ -150,7 +150,7 @@ def scorer_for(payload: Payload) -> Scorer:
 
 
 class Clock:
-    """Where the tasks of a run spend their time, in seconds of all of them together.
+    """Where the tasks of a run spend their time, in seconds added up over all of them.
 
     reading: waiting for the JVM, which reads, joins and hashes texts and moves them; text: texts to ids; network: ids to
     probabilities; start: building the scorer, in the tasks that had to. A task that runs again counts again.
@@ -210,12 +210,12 @@ def with_scores(
     """`rows` with the struct column `score` (schemas.tables.SCORE) in place of the column `text`.
 
     Args:
-        kept: of how many labels the probabilities are given, the most probable ones; None for all.
+        kept: how many labels' probabilities are returned, the most probable ones; None for all.
     """
     broadcast = broadcast_payload(rows.sparkSession, bundle, engine)
 
     def score(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        # The rest stands in the module: what a function defined here refers to would travel as a copy, one a task.
+        # The rest is in the module: what a function defined here refers to would travel as a copy, one a task.
         return scored_batches(broadcast.value, batches, clock, kept)
 
     others = [column(name) for name in rows.columns if name != text]
@@ -228,7 +228,7 @@ def is_unfamiliar(share: float | None, unfamiliarity: str = "unfamiliarity") -> 
 
 
 def has_scores(kept: int, scores: str = "scores", category: str = "category") -> Column:
-    """Whether a row of the table keeps the probabilities of so many labels; one without a category keeps none."""
+    """Whether a row of the table keeps the probabilities of that many labels; one without a category keeps none."""
     found = F.when(F.col(scores).isNull(), 0).otherwise(F.size(F.map_keys(scores)))
     return F.col(category).isNull() | (found == kept)
 
@@ -236,7 +236,7 @@ def has_scores(kept: int, scores: str = "scores", category: str = "category") ->
 def with_category(
     scored: DataFrame, bundle: Bundle, review_below: Sequence[float], unfamiliar: float | None = None
 ) -> DataFrame:
-    """What the table `categorized` tells of a row's scores, from the struct column `score`, which goes.
+    """The columns of the table `categorized` that follow from a row's scores, from the struct column `score`, which is dropped.
 
     Args:
         review_below: for each label of the bundle the confidence below which a row gets the status `review`; unfamiliar: the

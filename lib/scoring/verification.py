@@ -1,4 +1,4 @@
-"""The whole table against the whole source, however it came to be: what a night in the mode `full` would find otherwise."""
+"""The whole table against the whole source, however it came to be: what a run in the mode `full` would write differently."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lib.tables.sources import Source
 from lib.tables.target import Tables, ids_twice, with_added_columns
 from schemas.tables import CATEGORIZED_STATUS, FATAL_TEXT, OF_LEVELS, REVIEW, UNCLASSIFIABLE
 
-# Rows that are scored anew. That the rest follow from their own scores is checked of all.
-SCORED_ANEW = 1000
+# Rows that are scored again. All rows are checked to follow from their own scores.
+SCORED_AGAIN = 1000
 
 
 @dataclass(frozen=True)
 class Verified:
-    """faults: what was found -> rows, and the id of one of them; empty where all is as the source and the bundle give it."""
+    """faults: what is wrong -> rows, and the id of one of them; empty where all rows are what source and bundle give."""
 
     rows: int
     scored_anew: int
@@ -38,15 +38,15 @@ class Verified:
 
     def __str__(self) -> str:
         if not self.faults:
-            return f"verified: {self.rows:,} rows are as source and bundle give them, {self.scored_anew:,} of them scored anew"
+            return f"verified: {self.rows:,} rows are as source and bundle give them, {self.scored_anew:,} of them scored again"
         found = (f"{rows:,} rows {what} (such as {one!r})" for what, (rows, one) in self.faults.items())
         return ", ".join(found)
 
 
 def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan, outcome: Outcome) -> Verified:
-    """Compare every row that the run has left standing with what the source holds and what the bundle decides.
+    """Compare every row that the run has left in the table with what the source holds and what the bundle decides.
 
-    Nothing of the run's own planning is used: neither what it took for unchanged, nor what it noted.
+    Nothing of the run's own planning is used: neither what it considered unchanged, nor what it recorded.
     """
     commits = commits_of(spark, tables.categorized)
     published = commit_of_run(commits, outcome.record.run_id) if outcome.record else None
@@ -56,21 +56,21 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     rows, fatal = of_ids(source.frame, plan.columns, _fatal(spark, tables, run.run_id if run else ""))
     most, census = bundle.tokenizer.settings.max_characters, take_census(rows, plan.columns)
     fresh = catalogue_rows(rows, plan.columns, most, census)
-    both = _beside(fresh.drop("text"), table)
+    both = _side_by_side(fresh.drop("text"), table)
     faults = _counted(both, _faults_of_rows(bundle, plan))
-    faults |= _counted(ids_twice(table), {"stand there more than once": F.lit(True)})
+    faults |= _counted(ids_twice(table), {"are in the table more than once": F.lit(True)})
     chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
-    chosen = chosen.limit(SCORED_ANEW).select("product_id", "text_hash")
+    chosen = chosen.limit(SCORED_AGAIN).select("product_id", "text_hash")
     faults |= _counted(
-        _scored_anew(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
+        _scored_again(fresh, chosen, table, bundle, plan), {"get another category or confidence now": _otherwise()}
     )
     if run:
-        faults |= _beside_the_table(spark, tables, run.run_id, census.rows_rejected + fatal.count())
+        faults |= _in_other_tables(spark, tables, run.run_id, census.rows_rejected + fatal.count())
     return Verified(table.count(), chosen.count(), faults)
 
 
 def _whose_rows(commits: Sequence[Commit], version: int) -> RunRecord | None:
-    """The run that has made the rows of a version: not a rollback, which brings those of another back. commits: newest first."""
+    """The run that has written the rows of a version: not a rollback, which brings back those of another run. commits: newest first."""
     for commit in commits:
         if commit.version <= version and commit.run:
             restored = (commit.note or {}).get("restored")
@@ -81,25 +81,25 @@ def _whose_rows(commits: Sequence[Commit], version: int) -> RunRecord | None:
 
 
 def _fatal(spark: SparkSession, tables: Tables, run: str) -> list[str]:
-    """Ids that the run has rejected since the engine did not survive their texts: what stands of them is of an older text."""
+    """Ids that the run has rejected because the engine did not survive their texts: the table's rows for them are of an older text."""
     rejected = delta_table(spark, tables.rejected).toDF().filter((F.col("reason") == FATAL_TEXT) & (F.col("run_id") == run))
     return [row["product_id"] for row in rejected.select("product_id").distinct().collect()]
 
 
-def _beside_the_table(spark: SparkSession, tables: Tables, run_id: str, rejected: int) -> dict[str, tuple[int, str]]:
-    """What the tables beside it lack of the run. rejected: how many rows of the source cannot stand in the table."""
+def _in_other_tables(spark: SparkSession, tables: Tables, run_id: str, rejected: int) -> dict[str, tuple[int, str]]:
+    """What the other tables lack of the run. rejected: how many rows of the source cannot be in the table."""
     of_run = F.col("run_id") == run_id
     found = {}
     lacking = rejected - delta_table(spark, tables.rejected).toDF().filter(of_run).count()
     if lacking:
         more = "more" if lacking > 0 else "fewer"
-        found[f"{more} are rejected than {tables.rejected.given} holds of the run"] = (abs(lacking), run_id)
+        found[f"{more} are rejected than {tables.rejected.given} holds for the run"] = (abs(lacking), run_id)
     if delta_table(spark, tables.runs).toDF().filter(of_run).isEmpty():
         found[f"of runs are not in the ledger {tables.runs.given}"] = (1, run_id)
     return found
 
 
-def _beside(fresh: DataFrame, table: DataFrame) -> DataFrame:
+def _side_by_side(fresh: DataFrame, table: DataFrame) -> DataFrame:
     """Source and table by id, each as one column: `fresh` and `row`, null where one of them has no such id."""
     fresh = fresh.select("product_id", F.struct(*map(column, fresh.columns)).alias("fresh"))
     return fresh.join(
@@ -147,8 +147,8 @@ def _follows(bundle: Bundle, plan: Plan) -> Column:
     return F.coalesce(decided & kept & same & (scores.isNull() | known) & (status == F.col("row.status")), F.lit(False))
 
 
-def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:
-    """The chosen rows as `fresh`, scored now, and `row`, as they stand; without those whose text has changed since."""
+def _scored_again(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: Bundle, plan: Plan) -> DataFrame:
+    """The chosen rows as `fresh`, scored now, and `row`, as the table holds them; without those whose text has changed since."""
     texts = fresh.join(chosen.hint("broadcast"), ["product_id", "text_hash"], "left_semi").select(
         "product_id", "text", "text_hash"
     )
@@ -161,7 +161,7 @@ def _scored_anew(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle: 
 
 
 def _otherwise() -> Column:
-    """Whether a row gets another category or confidence; near a tie another engine may name the other label."""
+    """Whether a row gets another category or confidence; near a tie another engine may choose the other label."""
     moved = F.abs(F.col("fresh.confidence") - F.col("row.confidence")) > PROBABILITY_TOLERANCE
     tie = F.col("row.confidence") - F.col("row.runner_up_confidence") < PROBABILITY_TOLERANCE
     other = ~F.col("fresh.category").eqNullSafe(F.col("row.category")) & ~F.coalesce(tie, F.lit(False))
@@ -169,7 +169,7 @@ def _otherwise() -> Column:
 
 
 def _counted(rows: DataFrame, faults: Mapping[str, Column]) -> dict[str, tuple[int, str]]:
-    """Of each fault, how many rows have it and the least id among them; without those that none has."""
+    """For each fault, how many rows have it and the least id among them; without those that no row has."""
     counts = [
         one
         for fault in faults.values()

@@ -1,4 +1,4 @@
-"""What a run leaves noted of all rows of its source, so that the next one need only look at what has changed since."""
+"""What a run records about all rows of its source, so that the next one need only look at what has changed since."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from lib.scoring.catalogue import Census, IdCount
 from lib.scoring.counts import Group, rows_in
 
-# A note of more categories would make the log heavy.
+# Metadata with more categories would make the log heavy.
 MOST_GROUPS = 2000
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What all rows of a source count, each of which has an id of its own.
+    """The counts of all rows of a source, each of which has its own id.
 
-    groups: by category and status; lengths, empty: of each text column the bytes, and the rows without a text.
+    groups: by category and status; lengths, empty: for each text column the bytes, and the rows without a text.
     missing: as lib.scoring.plan.Plan has it. aged: ids that came or went since all of them were compared.
     """
 
@@ -30,7 +30,7 @@ class Whole:
 
     @property
     def measured_groups(self) -> list[Group]:
-        """The groups, of which the first tells of all texts."""
+        """The groups, the first of which holds the measures of all texts."""
         if not self.groups:
             return []
         first, *others = self.groups
@@ -44,7 +44,7 @@ class Whole:
 
     @classmethod
     def of(cls, noted: Mapping[str, Any] | None) -> Whole | None:
-        """What a note holds of it; None where it holds nothing."""
+        """What a commit's metadata holds of it; None where it holds nothing."""
         if not noted:
             return None
         lengths, empty = (tuple(noted[name]) for name in ("lengths", "empty"))
@@ -53,7 +53,7 @@ class Whole:
 
 
 def whole_of(census: Census, groups: Sequence[Group], missing: str, aged: int) -> Whole | None:
-    """What a run leaves for the next one; None where the source holds rows that the table cannot. groups: of all its rows."""
+    """What a run leaves for the next one; None where the source has rows that the table cannot hold. groups: of all its rows."""
     rows = rows_in(groups)
     if census.rows_rejected or not rows == census.ids == sum(group.measured for group in groups):
         return None

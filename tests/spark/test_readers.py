@@ -410,9 +410,7 @@ def test_an_id_twice_in_the_table_is_found_at_once(spark, tmp_path: Path, capsys
     # Of one that the source still holds, and of one that it does not.
     source = delivered(tmp_path / "in", {"a.csv": "product_id,title\n1,lamp\n3,mat\n"})
     assert run(source, lake) == 2
-    assert (
-        "found '1' 2 times (of 2 such ids), written by another hand; run the night with --mode full" in capsys.readouterr().err
-    )
+    assert "found '1' 2 times (of 2 such ids), written by another writer; run with --mode full" in capsys.readouterr().err
     assert len(ledger(spark, lake)) == 1
     assert run(source, lake, "--mode", "full") == 0
     assert hashes_in(spark, lake) == titles_hash({"1": "lamp", "2": "chair", "3": "mat"})

@@ -113,8 +113,7 @@ def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_
     assert run(source, lake, model=models) == 4
     said = capsys.readouterr()
     assert (
-        "does not know 1 category ('Books') of the last nights, with 25.0% of the rows; it knows 1 category ('Media')"
-        in said.out
+        "does not know 1 category ('Books') of the last runs, with 25.0% of the rows; it knows 1 category ('Media')" in said.out
     )
     assert "the shares of the categories drifted" in said.err
     assert rows_of(spark, lake)["p1"][0] == "Books"

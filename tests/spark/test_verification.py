@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 def test_a_table_that_another_hand_has_changed_is_found(spark, tmp_path: Path, capsys) -> None:
     source, lake = write_source(tmp_path / "in.parquet", FIRST, (None, "lamp"), ("1", "copy")), tmp_path / "lake"
     assert run(source, lake, "--verify") == 0
-    assert "verified: 4 rows are as source and bundle give them, 4 of them scored anew" in capsys.readouterr().out
+    assert "verified: 4 rows are as source and bundle give them, 4 of them scored again" in capsys.readouterr().out
     write_source(source, {**SECOND, "7": "", "8": "!!!"})
     assert run(source, lake, "--verify") == 0
     assert run(source, lake, "--verify") == 0
@@ -57,7 +57,7 @@ def test_a_table_that_another_hand_has_changed_is_found(spark, tmp_path: Path, c
         "were scored by another model": (1, "2"),
         "are in the source and marked as missing": (1, "2"),
         "have a category, status or confidence that does not follow from their scores": (1, "1"),
-        "stand there more than once": (1, "3"),
+        "are in the table more than once": (1, "3"),
         "get another category or confidence now": (1, "5"),
     }
 
@@ -84,7 +84,7 @@ def test_what_stands_beside_the_table_is_verified_too(spark, tmp_path: Path, cap
     assert run(source, lake, "--verify") == 0
     spark.sql(f"DELETE FROM delta.`{lake}_rejected` WHERE reason = 'no id'")
     assert run(source, lake, "--verify") == 4
-    assert f"1 rows more are rejected than {lake}_rejected holds of the run" in capsys.readouterr().err
+    assert f"1 rows more are rejected than {lake}_rejected holds for the run" in capsys.readouterr().err
     assert run(source, lake, "--verify", "--mode", "full") == 0
     for file in Path(f"{lake}_runs").glob("part-*.parquet"):
         file.unlink()

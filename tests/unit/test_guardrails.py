@@ -136,7 +136,7 @@ def test_the_category_that_fell_most() -> None:
 def test_a_category_that_is_gone_is_told() -> None:
     run = replace(GOOD, guarded={"fallen:Books": 0.81})
     assert breaches(run, measure(GOOD), Limits()) == [
-        "the rows of the category 'Books' fell by 81.0% beside the others (limit 80%)"
+        "the rows of the category 'Books' fell by 81.0% compared with the others (limit 80%)"
     ]
     assert breaches(replace(GOOD, guarded={"fallen:Books": 0.8}), measure(GOOD), Limits()) == []
     assert breaches(run, measure(GOOD), Limits(category=math.inf)) == []
