@@ -2,13 +2,13 @@
 
 A feature is a row of the network's bag table; the network sums the rows of a text's features times their weights. Features
 are numbered in this order:
-- the ids of the vocabulary's words (lib.model.text); those of padding and of unknown words stand for nothing;
+- the ids of the vocabulary's words (lib.model.text); those of padding and of unknown words have no meaning;
 - pairs of words that follow each other; the first and the last word also make one with the text's edge (id EDGE);
 - subwords: the character n-grams of a word between "<" and ">" (Bojanowski et al. 2017, "Enriching Word Vectors with
   Subword Information"). Those of a known word are added to its own row when a bundle is written, so that only an unknown
   word has to be taken apart.
 
-With idf(word) = ln((1 + texts) / (1 + texts with it)) + 1, tf(feature) = 1 + ln(times that the text has it), and norm = the
+With idf(word) = ln((1 + texts) / (1 + texts with it)) + 1, tf(feature) = 1 + ln(its count in the text), and norm = the
 square root of the sum of (tf x idf)² over the text's distinct words, known or not, a word and a pair have the weight
 tf / norm (their idf is in their row); each of the n known subwords of an unknown word has tf x idf / (norm x √n). So the
 weights of a text are those of TF-IDF with sublinear tf and unit length, as far as they can be known word by word.
@@ -28,11 +28,11 @@ import pyarrow.compute as pc
 from lib.errors import BundleError
 from lib.model.arrays import Float32s, Float64s, Int32s, Int64s
 
-# Lengths of subwords, in characters, the marks of a word's ends included.
+# Lengths of subwords in characters, with the marks of a word's ends.
 SHORTEST, LONGEST = 3, 5
 # Of a longer word only its beginning is taken apart, without the mark of its end.
 WORD_CHARACTERS = 32
-# In a pair: what stands before a text's first word and behind its last. No word has this id.
+# In a pair: the edge before a text's first word and after its last. No word has this id.
 EDGE = 0
 
 
@@ -72,19 +72,19 @@ class Bag:
 
 
 def places_of(offsets: Int64s, rows: Int64s) -> tuple[Int64s, Int64s]:
-    """Where the values of `rows` stand in a flat array, one row after the other, and the offsets that they have then."""
+    """Where the values of `rows` are in a flat array, one row after another, and the offsets of these rows in the result."""
     lengths = np.diff(offsets)[rows]
     ends = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
     return np.arange(ends[-1]) + np.repeat(offsets[rows] - ends[:-1], lengths), ends
 
 
 def marked(word: str) -> str:
-    """What is taken apart of a word."""
+    """The form of a word that is split into subwords."""
     return f"<{word}>" if len(word) <= WORD_CHARACTERS else f"<{word[:WORD_CHARACTERS]}"
 
 
 def subwords_of(marked: str) -> list[str]:
-    """The character n-grams of a marked word, the shortest first; one that occurs twice stands there twice."""
+    """The character n-grams of a marked word, the shortest first; one that occurs twice is listed twice."""
     return [marked[i : i + n] for n in range(SHORTEST, LONGEST + 1) for i in range(len(marked) - n + 1)]
 
 
@@ -92,7 +92,7 @@ def subwords_of(marked: str) -> list[str]:
 class BagVocabulary:
     """What the features of a bundle are.
 
-    idf: float32 [word ids], of which those of padding and of unknown words mean nothing; unknown_idf: of a word that is not
+    idf: float32 [word ids], of which those of padding and of unknown words mean nothing; unknown_idf: that of a word that is not
     in the vocabulary; pairs: int32 [pairs, 2], ids of words; subwords: character n-grams.
     """
 
@@ -129,7 +129,7 @@ class BagVocabulary:
     def subword_features(self, word: str) -> Int32s:
         """The features of the known subwords of a marked word, in the order of `subwords_of`."""
         if word not in self._found:
-            # Words come in again and again, but not for ever the same.
+            # The same words occur again and again, but not for ever.
             if len(self._found) > 200_000:
                 self._found.clear()
             known = self._subword_features
@@ -170,10 +170,10 @@ class BagVocabulary:
         return _distinct(row[inside], features[places[inside]], self.size)
 
     def _parts_of(self, row: Int64s, words: pa.Array, rows: int) -> tuple[Int64s, Int64s, Any, Any]:
-        """Of the unknown words: texts, features and weights of their subwords, and each text's sum of (tf x idf)²."""
+        """For the unknown words: texts, features and weights of their subwords, and each text's sum of (tf x idf)²."""
         encoded = words.dictionary_encode()
         codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        # Long words that begin alike are one here.
+        # Long words with the same beginning count as one here.
         unknown, code_of = np.unique([marked(word) for word in encoded.dictionary.to_pylist()] or [""], return_inverse=True)
         row, codes, tf = _distinct(row[codes >= 0], code_of[codes[codes >= 0]], len(unknown))
         parts = [self.subword_features(word) for word in unknown.tolist()]
@@ -200,7 +200,7 @@ def _pair_key(first: Int32s, second: Int32s) -> Int64s:
 def neighbours(ids: Int32s, offsets: Int64s) -> tuple[Int64s, Int32s, Int32s]:
     """The text, the first and the second id of each pair of neighbours, those at a text's edges included."""
     starts = offsets[:-1][np.diff(offsets) > 0]
-    # Before each text, and behind the last one.
+    # Before each text, and after the last one.
     edged = np.append(np.insert(ids, starts, np.int32(EDGE)), np.int32(EDGE))
     row = np.repeat(np.flatnonzero(np.diff(offsets)), np.diff(offsets)[np.diff(offsets) > 0] + 1)
     return row, edged[:-1], edged[1:]
@@ -227,7 +227,7 @@ def bag_vocabulary(content: Any, first_word: int, words: int) -> BagVocabulary:
         unknown = float(content["unknown_idf"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(
-            f"Expected the vocabulary of a bag of features, found another thing ({error}); retrain the bundle."
+            f"Expected the vocabulary of a bag of features, found something else ({error}); retrain the bundle."
         ) from None
     fits = (
         idf.shape == (words,)

@@ -23,13 +23,13 @@ from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
 from lib.model.tree import Tree
 from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
 
-# 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would leave them out of account,
-# so it must refuse. The third, of bags that counted a word once a text, was never released. 5: labels that are paths, with a
-# threshold for each level; 6: labels that were moved or merged. Other bundles stay what older programs read.
+# 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would ignore them,
+# so it must refuse. Format 3, with bags that counted a word once per text, was never released. 5: labels that are paths, with a
+# threshold for each level; 6: labels that were moved or merged. Other bundles keep a format that older programs can read.
 FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION = 4, 5, 6
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION)
 MANIFEST = "manifest.json"
-# Beside the manifest, its SHA-256: what a hand has changed is not what training has judged. Bundles of older versions lack it.
+# Next to the manifest, its SHA-256: a manifest changed by hand is not what training has evaluated. Bundles of older versions lack this file.
 SEAL = "manifest.sha256"
 TOKENIZER = "tokenizer.json"
 ONNX_MODEL = "model.onnx"
@@ -41,7 +41,7 @@ MAX_FILE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class GoldenRow:
-    """A text of vocabulary words and what the reference engine gave it when the bundle was written.
+    """A text of vocabulary words and what the reference engine returned for it when the bundle was written.
 
     evidence: None in bundles of a format before 4.
     """
@@ -61,7 +61,7 @@ class Bundle:
 
     @property
     def model_version(self) -> str:
-        """NAME/VERSION, as rows and ledgers carry it."""
+        """NAME/VERSION, as in rows and ledgers."""
         return f"{self.manifest['name']}/{self.manifest['version']}"
 
     @property
@@ -70,7 +70,7 @@ class Bundle:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """For which label each of the network's probabilities counts: several for one where labels were merged."""
+        """The label that each of the network's probabilities counts for: several count for one label where labels were merged."""
         return tuple(self.manifest.get("outputs", range(len(self.labels))))
 
     @property
@@ -90,7 +90,7 @@ class Bundle:
 
     @cached_property
     def tree(self) -> Tree | None:
-        """Of labels that are paths; None of a flat list."""
+        """The tree of labels that are paths; None for a flat list."""
         separator = self.manifest.get("label_separator")
         return Tree(self.labels, separator) if separator else None
 
@@ -126,7 +126,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def digest_of_decisions(digests: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
-    """Of the files that scoring needs, by name, and of the parts of the manifest that decide with them."""
+    """Digest of the files that scoring needs, by name, and of the parts of the manifest that decide along with them."""
     thresholds = manifest["thresholds"]
     parts = {
         "files": {name: digests[name] for name in REQUIRED_FILES},
@@ -149,7 +149,7 @@ def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
     unknown = sorted(set(manifest["text"]) - known)
     if unknown:
         raise BundleError(f"Expected the text settings {sorted(known)} in {MANIFEST}, found also {unknown}; train it again.")
-    # A bundle that does not tell is older than the setting.
+    # A bundle without the setting is older than it.
     return TextSettings(**{"one_character_words": "", **manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
 
 
@@ -174,7 +174,7 @@ def resolve_bundle(path: str) -> Path:
     version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not _is_plain_name(version) or not (folder / version / MANIFEST).is_file():
         raise BundleError(
-            f"Expected {pointer} to name a version beside it, found {version[:100]!r}; write the name of a complete version into it."
+            f"Expected {pointer} to name a version next to it, found {version[:100]!r}; write the name of a complete version into it."
         )
     return (folder / version).resolve()
 
@@ -190,7 +190,7 @@ def move_current(models: str, version: str) -> str | None:
     pointer = Path(models) / CURRENT
     if not _is_plain_name(version) or not (pointer.parent / version / MANIFEST).is_file():
         there = ", ".join(sorted(path.parent.name for path in pointer.parent.glob(f"*/{MANIFEST}"))) or "none"
-        raise BundleError(f"Expected a version of {models}, found {version[:100]!r}; name one that is there ({there}).")
+        raise BundleError(f"Expected a version of {models}, found {version[:100]!r}; name one that exists ({there}).")
     load_bundle(str(pointer.parent / version))
     if pointer.is_dir():
         raise BundleError(f"Expected {pointer} to be a file that names a version, found a folder; remove it.")
@@ -212,10 +212,10 @@ def load_bundle(path: str) -> Bundle:
     folder = resolve_bundle(path)
     try:
         return _loaded(folder)
-    # What JSON lets through and this code does not expect: another type somewhere inside, or no end of brackets.
+    # Errors from valid JSON that this code does not expect: another type somewhere inside, or endlessly nested brackets.
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise BundleError(
-            f"Expected a bundle that holds together at {folder}, found a part of {MANIFEST} or {TOKENIZER} of another kind "
+            f"Expected a consistent bundle at {folder}, found a part of {MANIFEST} or {TOKENIZER} of another kind "
             f"({type(error).__name__}: {str(error)[:200]}); restore or retrain it."
         ) from None
 
@@ -226,7 +226,7 @@ def read_evidence(path: str, name: str) -> bytes | None:
     Args:
         path: as in `load_bundle`, which has verified it.
     Raises:
-        BundleError: it is not the file that the manifest tells of.
+        BundleError: it is not the file that the manifest lists.
     """
     folder = resolve_bundle(path)
     digest = _parsed((folder / MANIFEST).read_bytes(), MANIFEST, folder)["files"].get(name)
@@ -234,7 +234,7 @@ def read_evidence(path: str, name: str) -> bytes | None:
 
 
 def versions_beside(path: str) -> tuple[list[dict[str, Any]], str | None]:
-    """The manifests of all versions of a bundle's model that stand in its folder, newest first, and the one that `current` names.
+    """The manifests of all versions of a bundle's model in its folder, newest first, and the one that `current` names.
 
     Only the bundle itself has been verified.
     """
@@ -333,7 +333,7 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     if not manifest["golden"]:
         raise BundleError(f"Expected golden rows in {folder / MANIFEST}, found none; retrain the bundle.")
     for row in manifest["golden"]:
-        # NaN passes here: what the engine gives beside it tells better what is wrong.
+        # NaN passes here: comparing it with what the engine returns shows better what is wrong.
         if not (
             isinstance(row, dict) and isinstance(row.get("text"), str) and isinstance(row.get("probabilities"), list)
         ) or not all(isinstance(number, (int, float)) for number in row["probabilities"]):
@@ -361,7 +361,7 @@ def _check_levels(manifest: Mapping[str, Any], folder: Path) -> None:
     tree = Tree(tuple(manifest["labels"]), separator) if isinstance(separator, str) and separator else None
     if tree is None or not all(tree.paths) or not tree.is_ordered:
         raise BundleError(
-            f"Expected labels that are paths, those below one level side by side, under the label_separator of {folder / MANIFEST}, found "
+            f"Expected labels that are paths, those below one level next to each other, with the label_separator of {folder / MANIFEST}, found "
             f"{separator!r:.50} and others; retrain the bundle."
         )
     found = manifest["thresholds"].get("by_level")

@@ -1,4 +1,4 @@
-"""What a text's probabilities decide: its category, its status and the reason. lib.scoring.udf.with_category says the same in Spark's columns."""
+"""What a text's probabilities decide: its category, its status and the reason. lib.scoring.udf.with_category does the same in Spark's columns."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from schemas.statuses import (
 )
 
 STATUSES = pa.array([CATEGORIZED_STATUS, REVIEW, UNCLASSIFIABLE])
-# The first that holds of a text is its reason; none of them is none.
+# A text's reason is the first of these that is true; it has none if none is.
 REASONS = pa.array([NO_TEXT, NO_WORDS, UNFAMILIAR, LOW_CONFIDENCE])
 SCORES = "scores"
 
 
 def most_probable(probabilities: Float32s, count: int) -> Int64s:
-    """The `count` labels of the greatest probabilities of each text, the greatest first, int64 [rows, count]; any for a text of NaN.
+    """The `count` most probable labels of each text, the most probable first, int64 [rows, count]; any labels for a text of NaN.
 
     Ties go to the label that comes first, on every machine.
     """
     rows = np.arange(len(probabilities))
     others = np.array(probabilities)
     found = np.empty((len(probabilities), count), np.int64)
-    # As many passes: of few labels out of thousands they cost a tenth of a partition.
+    # One pass per label: for a few labels out of thousands that costs a tenth of `np.partition`.
     for place in range(count):
         found[:, place] = others.argmax(axis=1)
         others[rows, found[:, place]] = -1
@@ -49,13 +49,13 @@ def most_probable(probabilities: Float32s, count: int) -> Int64s:
 def decided(
     texts: pa.Array, found: TextScores, bundle: Bundle, unfamiliar: float | None = None, scores: bool = True
 ) -> pa.RecordBatch:
-    """Of texts, strings [rows] without null, the columns of the table `categorized` that follow from their scores alone.
+    """For texts, strings [rows] without null, the columns of the table `categorized` that follow from their scores alone.
 
     Args:
         unfamiliar: the share of texts like the training texts that get the status `review` for being the most unlike them.
-        scores: whether the probabilities of all labels are given, which takes the longest where there are thousands.
+        scores: whether to return the probabilities of all labels, which takes the longest where there are thousands.
     Returns:
-        category, confidence, runner_up, runner_up_confidence, scores (a field for each label, where asked for), status, reason, unfamiliarity; of a
+        category, confidence, runner_up, runner_up_confidence, scores (a field for each label, if asked for), status, reason, unfamiliarity; for a
         bundle whose labels are paths also category_path, level_confidence and published_path.
     """
     labels, known, rows = pa.array(bundle.labels, pa.string()), found.tokens > 0, np.arange(len(texts))
@@ -86,7 +86,7 @@ def _of_labels(probabilities: Float32s, known: Any, labels: Sequence[str]) -> pa
 
 
 def _levels(probabilities: Float32s, labels: Int64s, known: Any, bundle: Bundle) -> dict[str, pa.Array]:
-    """What a text's label says level by level; nothing where labels are no paths."""
+    """The columns of a text's label level by level; none where labels are not paths."""
     tree = bundle.tree
     if tree is None:
         return {}

@@ -1,4 +1,4 @@
-"""A bundle against labels: from counts, however they were taken, to what is told of it."""
+"""A bundle against labels: from counts, however they were taken, to the figures that are reported."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from schemas.statuses import CATEGORIZED_STATUS
 
 @dataclass(frozen=True)
 class LabelCount:
-    """Rows of one label (null or blank: they have none), category (None: likewise) and status.
+    """Rows of one label (null or blank: no label), category (None: no category) and status.
 
-    confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE that is most unlike the training texts;
-    published: how many levels of their path are, 0 where labels are no paths.
+    confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE of texts that are most unlike the training texts;
+    published: how many levels of their path are published, 0 where labels are not paths.
     """
 
     label: str | None
@@ -44,9 +44,9 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         lib.model.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
         estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
         estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
-        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None under a bundle that is older than it. hierarchy: of
-        labels that are paths lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
-        published of, and `precision`, how many of these are right; None of a flat list.
+        of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None for a bundle that is older than this number. hierarchy: for
+        labels that are paths, lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
+        published for, and `precision`, how many of these are right; None for a flat list.
     Raises:
         InputError: no labelled row.
     """
@@ -110,7 +110,7 @@ def evaluation_text(metrics: Mapping[str, Any]) -> str:
 
 
 def levels_text(metrics: Mapping[str, Any]) -> str:
-    """Of labels that are paths how good each level is; lines for a terminal, none of a flat list."""
+    """How good each level is where labels are paths; lines for a terminal, empty for a flat list."""
     found = metrics["hierarchy"]
     if not found:
         return ""
@@ -126,7 +126,7 @@ def levels_text(metrics: Mapping[str, Any]) -> str:
 
 
 def estimates_text(metrics: Mapping[str, Any]) -> str:
-    """What a run would say of itself without the labels, beside what they tell; a line for a terminal."""
+    """What a run would estimate without the labels, next to what they show; a line for a terminal."""
     parts = [
         f"of the {row['rows']:,} rows {which}: estimated {row['estimated']:.1%}, measured {row['measured']:.1%}"
         for which, row in (

@@ -1,7 +1,7 @@
-"""Why a text got its category: what happens to the category when a word is taken away (occlusion).
+"""Why a text got its category: what happens to the category when a word is removed (occlusion).
 
-Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure". A word is taken away by making
-it an unknown one, at all its places: the fit hid words in just this way, so the network has seen such texts. A text of n
+Li, Monroe and Jurafsky 2016, "Understanding Neural Networks through Representation Erasure". A word is removed by making
+it an unknown one, in all its places: the fit hid words in just this way, so the network has seen such texts. A text of n
 different words is scored n + 1 times, which is nothing for one text.
 """
 
@@ -21,15 +21,15 @@ from lib.model.fields import markers_of
 from lib.model.text import tokens_of
 from lib.model.tree import Tree
 
-# On a terminal: of thousands of labels, and of the words of each level.
+# How many are shown on a terminal, of thousands of labels and of the words of each level.
 MOST_SCORES, WORDS_OF_A_LEVEL = 10, 4
 
 
 @dataclass(frozen=True)
 class WordEffect:
-    """A word, how often it stands in the text, and the category's probability and log-odds without it.
+    """A word, how often it occurs in the text, and the category's probability and log-odds without it.
 
-    effect: by how much the log-odds fall when the word goes; above 0 it speaks for the category.
+    effect: by how much the log-odds fall when the word is removed; above 0 the word supports the category.
     """
 
     word: str
@@ -40,7 +40,7 @@ class WordEffect:
 
 @dataclass(frozen=True)
 class LevelEffect:
-    """A level of a category that is a path, the sum of the probabilities below it, and the words that moved this, the strongest first."""
+    """A level of a category that is a path, the sum of the probabilities below it, and the words that moved this sum, the strongest first."""
 
     level: str
     confidence: float
@@ -51,10 +51,10 @@ class LevelEffect:
 class Explanation:
     """A text's category and what moved it; `words` the strongest first, `unknown` those that the model does not know.
 
-    unfamiliarity: of lib.model.unfamiliarity; None under a bundle that is older than it. levels: of a category that is a path, the
-    top first; none of others.
+    unfamiliarity: as in lib.model.unfamiliarity; None for a bundle that is older than this number. levels: those of a category that is a path, the
+    top first; empty for others.
 
-    `tokens_read` of `tokens`: what stands behind the bundle's limit is not read at all.
+    `tokens_read` of `tokens`: what comes after the bundle's limit is not read at all.
     """
 
     category: str
@@ -104,7 +104,7 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
 
 
 def _effects(words: Sequence[tuple[str, int]], probabilities: Float64s) -> tuple[WordEffect, ...]:
-    """Of words and how often they stand in the text. probabilities: with all words, then without each of them."""
+    """The effects of words, given with how often they occur in the text. probabilities: with all words, then without each of them."""
     column = np.clip(probabilities, 1e-7, 1 - 1e-7)
     odds = np.log(column / (1 - column))
     effects = [

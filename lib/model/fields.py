@@ -1,4 +1,4 @@
-"""Fields of a product in one text: each stands behind a marker word, so that a model can tell a title from a description.
+"""Fields of a product in one text: each follows a marker word, so that a model can tell a title from a description.
 
 A bundle trained on several columns lists them as the fields of its text settings. A job then names the columns that hold
 them, all or some, in any order: `--text-columns title,description`, or `title=product_name` where a column has another name.
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from lib.errors import InputError
 from lib.settings import Names
 
-# A word no shop writes, of letters and digits, so that it is one token under any separators.
+# A word that no shop writes, of letters and digits, so that it is one token with any separators.
 _PREFIX = "xxfield"
 
 
@@ -33,13 +33,13 @@ def columns_and_markers(given: Sequence[str], fields: Sequence[str]) -> tuple[Na
 
     Args:
         given: what --text-columns names: columns, or FIELD=COLUMN.
-        fields: of the bundle; without any, the columns are joined as they stand and have no markers.
+        fields: of the bundle; without any, the columns are joined as they are and have no markers.
     Raises:
         InputError: a name that is no field of the bundle, or a field named twice.
     """
     if not fields:
         return tuple(given), ()
-    # A column's own name may hold the sign, so the pair is read only where what stands before it is a field.
+    # A column's own name may contain the sign, so the pair is read only where a field comes before it.
     pairs = [
         (one.split("=", 1)[0], one.split("=", 1)[1]) if "=" in one and one.split("=", 1)[0] in fields else (one, one)
         for one in given
@@ -56,7 +56,7 @@ def columns_and_markers(given: Sequence[str], fields: Sequence[str]) -> tuple[Na
 
 
 def marked_text(text: str, fields: Sequence[str], field: str | None = None) -> str:
-    """A single text as the bundle wants it: behind the marker of `field`, or of the first one.
+    """A single text as the bundle expects it: after the marker of `field`, or of the first one.
 
     Raises:
         InputError: the bundle has no such field.
@@ -72,19 +72,19 @@ def joined_texts(columns: Sequence[pa.Array], max_characters: int, markers: Sequ
 
     Args:
         columns: strings [rows], null where there is no text, in the order in which they are joined.
-        markers: of each column, or none.
+        markers: one for each column, or none.
     Returns:
         strings [rows], without null.
     """
     parts = [pc.utf8_slice_codeunits(column, 0, max_characters) for column in columns]
     if markers:
-        parts = [_behind(word, part) for word, part in zip(markers, parts, strict=True)]
-    # In front of them a text of nothing, whose blank is trimmed: of a row without any text Arrow would leave out the row itself.
+        parts = [_marked(word, part) for word, part in zip(markers, parts, strict=True)]
+    # An empty text comes first, and its blank is trimmed: without it Arrow would return null for a row without any text.
     joined = pc.binary_join_element_wise("", *parts, " ", null_handling="skip")
     return pc.utf8_slice_codeunits(pc.utf8_trim(joined, " "), 0, max_characters)
 
 
-def _behind(word: str, part: pa.Array) -> pa.Array:
-    """Each text behind its marker; null where it holds neither a letter nor a digit, since a marker alone is no text."""
+def _marked(word: str, part: pa.Array) -> pa.Array:
+    """Each text after its marker; null where it holds neither a letter nor a digit, since a marker alone is no text."""
     worded = pc.fill_null(pc.match_substring_regex(part, r"[\p{L}\p{N}]"), False)
     return pc.if_else(worded, pc.binary_join_element_wise(pa.scalar(word), part, " "), None)

@@ -1,4 +1,4 @@
-"""How good paths are: F1 of each level, and what is right of a path that is not right to its end."""
+"""How good paths are: F1 of each level, and how much of a partly wrong path is right."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def level_metrics(counts: Iterable[Count], separator: str) -> dict[str, Any]:
     Args:
         counts: the true label, the predicted one (None for no category) and how many rows have them.
     Returns:
-        hierarchical_precision, hierarchical_recall and hierarchical_f1: of the nodes of the predicted paths those that stand in the true ones,
-        of the nodes of the true ones those that stand in the predicted ones, over all rows, the root left out (Kosmopoulos, Partalas, Gaussier,
+        hierarchical_precision, hierarchical_recall and hierarchical_f1: the share of the predicted paths' nodes that are in the true ones,
+        the share of the true paths' nodes that are in the predicted ones, over all rows, the root left out (Kosmopoulos, Partalas, Gaussier,
         Paliouras and Androutsopoulos 2015, "Evaluation measures for hierarchical classification", section 3.2.1, with all
-        ancestors). levels: of each, the top first, `level` from 1 on, `rows` whose true path has it, `labels` that they have,
+        ancestors). levels: for each, the top first, `level` from 1 on, `rows` whose true path has it, `labels` that they have,
         `accuracy` of these rows, f1_weighted and f1_macro over these labels.
     """
     every = [(path_of(true or "", separator), path_of(said or "", separator), rows) for true, said, rows in counts]
@@ -49,12 +49,12 @@ def _level(every: list[tuple[tuple[str, ...], tuple[str, ...], int]], level: int
     given: Counter[tuple[str, ...]] = Counter()
     right: Counter[tuple[str, ...]] = Counter()
     for true, said, rows in every:
-        # A path that ends above stands for no label of this level.
+        # A path that ends above this level has no label here.
         node, guess = (path[: level + 1] if len(path) > level else () for path in (true, said))
         support[node] += rows
         given[guess] += rows
         right[node] += rows * (node == guess)
-    # In one order, so that sums of fractions are the same from whatever order of counts.
+    # In a fixed order, so that sums of fractions do not depend on the order of the counts.
     nodes = sorted(node for node in support if node)
     rows = sum(support[node] for node in nodes)
     f1 = {node: _share(2 * right[node], support[node] + given[node]) for node in nodes}

@@ -1,4 +1,4 @@
-"""Metrics from counts: a confusion matrix however large the data, and the drift between two nights."""
+"""Metrics from counts: a confusion matrix however large the data, and the drift between two runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lib.model.arrays import Int64s
 
 MAX_CLASSES_SHOWN = 30
-# A matrix of more labels is nearly all zeros, and megabytes of a bundle.
+# A matrix of more labels is nearly all zeros, and takes megabytes of a bundle.
 MOST_LABELS_IN_A_MATRIX = 100
 
 
@@ -59,7 +59,7 @@ def _cells(confusion: Int64s) -> dict[str, Any]:
 
 
 def worst_confusions(metrics: Mapping[str, Any], most: int) -> list[tuple[str, str, int]]:
-    """The most frequent ones of two labels: (true, predicted, rows), the most frequent first."""
+    """The most frequent confusions of two labels: (true, predicted, rows), the most frequent first."""
     labels, matrix = metrics["labels"], metrics["confusion_matrix"]
     cells = (
         metrics["confusions"]
@@ -82,7 +82,7 @@ def _ratio(numerator: Any, denominator: Any) -> npt.NDArray[np.float64]:
 
 
 def classes_shown(metrics: Mapping[str, Any]) -> tuple[list[tuple[str, Mapping[str, Any]]], list[str]]:
-    """Labels with rows and their figures, of very many only the worst, and what is to be said of the others."""
+    """Labels with rows and their figures, only the worst of very many, and remarks on the others."""
     judged = [one for one in metrics["per_class"].items() if one[1]["support"]]
     classes, remarks = judged, []
     if len(classes) > MAX_CLASSES_SHOWN:
@@ -94,7 +94,7 @@ def classes_shown(metrics: Mapping[str, Any]) -> tuple[list[tuple[str, Mapping[s
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """The metrics as lines of text for a terminal: classes with rows, of very many only the worst."""
+    """The metrics as lines of text for a terminal: classes with rows, only the worst of very many."""
     width = max([len(label) for label in metrics["per_class"]] + [len("f1_weighted")])
     lines = [f"{name:{width}}  {metrics[name]:.4f}" for name in ("accuracy", "f1_weighted", "f1_macro")]
     lines += ["", f"{'':{width}}  precision  recall      f1  support"]

@@ -1,6 +1,6 @@
 """The compiled half of scoring (native/*.cpp), called through ctypes, which lets other threads run meanwhile.
 
-The library stands beside this file, under the name of the processor's architecture, also inside the zip that travels to
+The library is next to this file, with the processor's architecture in its name, also inside the zip that is sent to
 executors. It is built where there is a C++ compiler; where there is none, pyarrow and ONNX Runtime do its work.
 """
 
@@ -24,7 +24,7 @@ from lib.errors import InputError
 from lib.model.arrays import Float32s, Float64s, Int8s, Int32s, Int64s, UInt32s
 from lib.model.bag import LONGEST, SHORTEST, WORD_CHARACTERS, Bag, BagVocabulary
 
-# In the table of characters: one that parts words, and one that leaves its text to pyarrow.
+# In the table of characters: one that separates words, and one that leaves its text to pyarrow.
 SEPARATOR = 0
 FOREIGN = 0xFFFFFFFF
 
@@ -61,14 +61,14 @@ def library_name() -> str:
 @cache
 def library() -> Any | None:
     """The loaded library; None where there is none for this processor."""
-    # Two rooms up, whatever that package is called where it is installed.
+    # Two packages up, whatever that package is called where it is installed.
     file = resources.files(__name__.rpartition(".model.")[0]).joinpath(library_name())
     if not file.is_file():
         return None
     try:
         loaded = _loaded(file)
     except OSError:
-        # Built on another system, with a C++ library that this one lacks.
+        # It was built on another system, with a C++ library that this one lacks.
         return None
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(loaded, f"categorizer_{name}")
@@ -79,7 +79,7 @@ def library() -> Any | None:
 def _loaded(file: Any) -> ctypes.CDLL:
     if isinstance(file, Path):
         return ctypes.CDLL(str(file))
-    # Inside a zip. The system's loader wants a file; once loaded, it may go.
+    # Inside a zip. The system's loader needs a file; once loaded, the file may be removed.
     with tempfile.NamedTemporaryFile(suffix=".so") as copy:
         copy.write(file.read_bytes())
         copy.flush()
@@ -87,7 +87,7 @@ def _loaded(file: Any) -> ctypes.CDLL:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """What this processor can do, from the plainest up; empty without the library."""
+    """The instruction sets of this processor, from the plainest up; empty without the library."""
     of = library()
     return (
         tuple(of.categorizer_instruction_set_name(i).decode() for i in range(of.categorizer_best_instruction_set() + 1))
@@ -109,9 +109,9 @@ def _loaded_library() -> Any:
 
 @dataclass(frozen=True)
 class BagLayer:
-    """The bag beside the LSTM: rows of features are summed, and go through a hidden layer to the softmax.
+    """The bag next to the LSTM: rows of features are summed, and go through a hidden layer to the softmax.
 
-    table: int8 [features, width]; scales: float32 [features], of each row; slopes: float32 [width], by which a value below zero
+    table: int8 [features, width]; scales: float32 [features], one for each row; slopes: float32 [width], by which a value below zero
     is multiplied: 0 is ReLU, 1 a linear layer; output: float32 [width, labels], weights of the layer with softmax.
     """
 
@@ -129,7 +129,7 @@ class BagLayer:
 
 
 class NativeScores(NamedTuple):
-    """Of texts [rows]: probabilities, float32 [rows, labels]; evidence, float32 [rows]; ids of each and how many of them mean
+    """For texts [rows]: probabilities, float32 [rows, labels]; evidence, float32 [rows]; ids of each and how many of them mean
     an unknown word, int32 [rows], -1 for a text with a foreign character, whose probabilities are NaN; the seconds that ids and
     network took, float64 [2].
     """
@@ -171,7 +171,7 @@ class NativeNetwork:
             raise ValueError("a bag that does not fit, or is not finite")
         sets = instruction_sets()
         self._vocabulary, self._labels, self._has_bag = vocabulary, labels, bag is not None
-        # Alive until the library has copied them.
+        # Keep them alive until the library has copied them.
         layers = bag and [np.ascontiguousarray(array) for array in (bag.table, bag.scales, bag.slopes, bag.output)]
         self._network = self._library.categorizer_network(
             vocabulary,
@@ -220,12 +220,12 @@ class NativeNetwork:
         return out, evidence
 
     def scores_of(self, tokenizer: NativeTokenizer, texts: pa.Array) -> NativeScores:
-        """Probabilities of texts, of which a few at a time become ids and go through the network.
+        """Probabilities of texts, a few of which at a time become ids and go through the network.
 
         Args:
             texts: strings [rows], no null.
         Raises:
-            IndexError: the tokenizer gives an id or a feature that the network does not have.
+            IndexError: the tokenizer returns an id or a feature that the network does not have.
         """
         if tokenizer.has_bag != self._has_bag:
             raise IndexError("a bag of features that the other half lacks")
@@ -299,7 +299,7 @@ class NativeTokenizer:
         """
         Args:
             words: strings [words], no null; word i has the id first_id + i.
-            characters: what becomes of the character of each number: another one, SEPARATOR, or FOREIGN.
+            characters: what each character becomes, by its number: another one, SEPARATOR, or FOREIGN.
         Raises:
             InputError: there is no library for this processor.
         """
@@ -324,7 +324,7 @@ class NativeTokenizer:
             raise MemoryError("no room for the vocabulary")
 
     def _set_bag(self, bag: BagVocabulary) -> bool:
-        # Named, since what is at its address has to be there until the library has copied it.
+        # Bound to a name, so that the memory stays valid until the library has copied it.
         texts = pa.array(bag.subwords, pa.string())
         starts, content = _buffers(texts)
         offsets, pairs = starts.astype(np.int64), np.ascontiguousarray(bag.pairs)
@@ -339,7 +339,7 @@ class NativeTokenizer:
         return int(self._tokenizer)
 
     def ids_of(self, texts: pa.Array) -> tuple[Int32s, Int64s, Bag | None]:
-        """Ids of all texts one behind the other, and how many each has, int64 [rows]: -1 for a text with a foreign character.
+        """Ids of all texts one after another, and how many each has, int64 [rows]: -1 for a text with a foreign character.
 
         With a bag also the texts' features; a foreign text has none.
 

@@ -1,4 +1,4 @@
-"""What labels are called since a model was relabelled, so that nights before and after it can be compared."""
+"""What labels are called since a model was relabelled, so that runs before and after it can be compared."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Renames:
-    """Steps of `relabel`, the oldest first, as a manifest has them: of each the version it was made `from`, and the `labels` that moved."""
+    """Steps of `relabel`, the oldest first, as a manifest has them: each with the version it was made `from`, and the `labels` that moved."""
 
     steps: Sequence[Mapping[str, Any]] = ()
 
     def name_of(self, label: str, model_version: str) -> str:
-        """What a label that a version has given is called behind all steps.
+        """What a label of a version is called after all steps.
 
-        A version that no step was made from is either the newest, or of another training: that one has the names of now, except
-        those that only the past knows.
+        A version that no step was made from is either the newest, or from another training. The latter uses today's names, except
+        for names that only existed before.
         """
         first = next((i for i, step in enumerate(self.steps) if step["from"] == model_version), None)
-        return self._behind(label, first) if first is not None else self._by_name.get(label, label)
+        return self._renamed(label, first) if first is not None else self._by_name.get(label, label)
 
     def shares_of(self, shares: Mapping[str, float], model_version: str) -> dict[str, float]:
-        """Label -> share of the rows, by the names that a version has given, under those of now."""
+        """Label -> share of the rows, with the labels of a version under today's names."""
         found: dict[str, float] = {}
         for label, share in shares.items():
             name = self.name_of(label, model_version)
             found[name] = found.get(name, 0.0) + share
         return found
 
-    def _behind(self, label: str, first: int) -> str:
+    def _renamed(self, label: str, first: int) -> str:
         for step in self.steps[first:]:
             label = step["labels"].get(label, label)
         return str(label)
 
     @cached_property
     def _by_name(self) -> dict[str, str]:
-        """Names that no label has any more -> those of now."""
-        moved = {label: self._behind(label, i) for i, step in enumerate(self.steps) for label in step["labels"]}
+        """Names that no label has any more -> today's names."""
+        moved = {label: self._renamed(label, i) for i, step in enumerate(self.steps) for label in step["labels"]}
         return {label: now for label, now in moved.items() if label not in moved.values()}
 
 

@@ -1,7 +1,7 @@
 """Texts to token ids: the same code for training, for scoring on executors and for single texts.
 
 Everything is vectorised with pyarrow.compute and works on the flat form of a batch: one array with all ids and
-the offsets at which each text begins. Padding is the business of whoever needs a rectangle (`padded`).
+the offsets at which each text begins. Only code that needs a rectangle adds padding (`padded`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ NORMAL_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How a text becomes tokens; kept in the bundle, so that scoring repeats what training did.
+    """How a text becomes tokens; stored in the bundle, so that scoring repeats what training did.
 
-    What `separators` (an RE2 pattern) matches parts tokens, as a blank does. The default keeps letters, digits and
-    the marks that Indic and Arabic words are written with; every apostrophe parts, since its typographic form
+    What `separators` (an RE2 pattern) matches separates tokens, as a blank does. The default keeps letters, digits and
+    the marks that Indic and Arabic words are written with; every apostrophe separates, since its typographic form
     (King’s) does in much data, and both forms should give the same tokens. Leaving single blanks out of the
     pattern makes the replacement five times as fast.
 
@@ -48,7 +48,7 @@ class TextSettings:
     one_character_words: str = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
     max_characters: int = 4096
     max_tokens: int = 200
-    # The columns the texts were joined from, each behind its marker (lib.model.fields); none for texts of one column.
+    # The columns the texts were joined from, each after its marker (lib.model.fields); empty for texts of one column.
     fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,12 +70,12 @@ class TextSettings:
 
 
 def without_halves(text: str) -> str:
-    """A text that Arrow takes: halves of characters that UTF-16 writes in two, which Python makes of bytes that are no text, become `?`."""
+    """A text that Arrow accepts: lone surrogates, which Python makes of bytes that are not text, become `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain_strings(texts: pa.Array) -> pa.Array:
-    """Texts as the compiled half reads them: nulls as blanks, and with 32-bit offsets, whatever Spark was told to send."""
+    """Texts as the compiled code reads them: nulls as blanks, and with 32-bit offsets, whatever Spark was told to send."""
     return pc.fill_null(texts, "").cast(pa.string())
 
 
@@ -116,7 +116,7 @@ def _split(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
 
 
 def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
-    """`texts` in normal form, with words of one character apart; ASCII texts, mostly the bulk, are left alone: nothing can change in them."""
+    """`texts` in normal form, with words of one character set apart; ASCII texts, usually most of them, are left alone: nothing can change in them."""
     foreign = pc.invert(pc.string_is_ascii(texts))
     if not pc.any(foreign).as_py():
         return texts
@@ -154,7 +154,7 @@ class TokenIds:
         return TokenIds(self.ids[places], offsets, self.bag and self.bag.rows(rows))
 
     def padded(self, rows: Int64s, width: int, height: int | None = None) -> Int32s:
-        """The texts `rows` as a rectangle int32 [height or len(rows), width], PAD_ID behind each text's end."""
+        """The texts `rows` as a rectangle int32 [height or len(rows), width], PAD_ID after each text's end."""
         lengths = self.lengths[rows]
         rectangle = np.full((height or len(rows), width), PAD_ID, dtype=np.int32)
         columns = np.arange(width)
@@ -200,12 +200,12 @@ class Tokenizer:
         if len(foreign) == len(texts):
             return others
         ours = np.flatnonzero(lengths >= 0)
-        behind = TokenIds(
+        both = TokenIds(
             np.concatenate([ids, others.ids]),
             _offsets(np.concatenate([lengths[ours], others.lengths])),
             bag and others.bag and bag.rows(ours).followed_by(others.bag),
         )
-        return behind.rows(np.argsort(np.concatenate([ours, foreign])))
+        return both.rows(np.argsort(np.concatenate([ours, foreign])))
 
     def knows(self, word: str) -> bool:
         """Whether a word is in the vocabulary, or has parts that are."""
@@ -217,21 +217,21 @@ class Tokenizer:
 
     @cached_property
     def compiled(self) -> NativeTokenizer | None:
-        """What reads most texts, several times as fast; None without the library, or where separators see more than a character."""
+        """The tokenizer that reads most texts, several times as fast; None without the library, or where separators match more than a character."""
         if library() is None or not CHARACTER_CLASS.fullmatch(self.settings.separators):
             return None
         most = self.settings.max_characters, self.settings.max_tokens
         return NativeTokenizer(self._lookup, _characters(self.settings), *most, FIRST_WORD_ID, OOV_ID, self.bag)
 
     def ids_by_arrow(self, texts: pa.Array) -> TokenIds:
-        """What `ids_of` gives, without the compiled half."""
+        """The result of `ids_of`, without the compiled code."""
         return self.ids_of_tokens(tokens_of(texts, self.settings))
 
     def ids_of_tokens(self, tokens: pa.ListArray) -> TokenIds:
-        """Ids of texts that are cut into words already, cut to max_tokens.
+        """Ids of texts that are split into words already, cut to max_tokens.
 
         Args:
-            tokens: lists of strings [rows]; a null among them is a word that is not to be known, not even by its parts.
+            tokens: lists of strings [rows]; a null among them is a word that is to count as unknown, even by its parts.
         """
         lengths = pc.fill_null(pc.list_value_length(tokens), 0).to_numpy(zero_copy_only=False)
         if (lengths > self.settings.max_tokens).any():
@@ -243,17 +243,17 @@ class Tokenizer:
         return TokenIds(ids, offsets, self.bag.bag_of(words, ids, offsets, OOV_ID) if self.bag else None)
 
 
-# A pattern that looks at one character at a time: what it says of each holds in every text.
+# A pattern that looks at one character at a time: what it matches does not depend on the rest of the text.
 CHARACTER_CLASS = re.compile(r"\[(?:[^\[\]\\]|\\[pP]\{\w+\}|\\[pP]\w|\\[^\w])+\]\+?")
 # Latin, Greek, Cyrillic and their neighbours, punctuation and symbols, and the pictures of the emoji.
 READ_ONE_BY_ONE = (range(0x1100), range(0x2000, 0x2E80), range(0x1F000, 0x1FB00))
 
 
 def _characters(settings: TextSettings) -> UInt32s:
-    """For each character what stands in a token for it, as lib.model.native.NativeTokenizer takes it.
+    """For each character what it becomes in a token, as lib.model.native.NativeTokenizer expects it.
 
     Found by asking `tokens_of`, so that both agree. Marks are left out, and so are the characters that become more than
-    one: only where neither is can a text's normal form be made character by character.
+    one: only without both can a text's normal form be made character by character.
     """
     numbers = [n for block in READ_ONE_BY_ONE for n in block if not unicodedata.category(chr(n)).startswith("M")]
     alone = replace(settings, max_characters=1)

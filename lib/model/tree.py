@@ -1,4 +1,4 @@
-"""Labels that are paths in a tree, "Electronics > Audio > Headphones": their levels, and what is sure of each."""
+"""Labels that are paths in a tree, "Electronics > Audio > Headphones": their levels, and how sure each is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def path_of(label: str, separator: str) -> Path:
 
 
 def in_tree_order(labels: Iterable[str], separator: str) -> tuple[str, ...]:
-    """Labels such that those below a node stand side by side, which `Tree` counts on."""
+    """Labels in such an order that those below a node are next to each other, as `Tree` requires."""
     return tuple(sorted(labels, key=lambda label: path_of(label, separator)))
 
 
@@ -37,12 +37,12 @@ class Tree:
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
-        """Of each label."""
+        """The path of each label."""
         return tuple(path_of(label, self.separator) for label in self.labels)
 
     @cached_property
     def levels(self) -> int:
-        """Of the longest path."""
+        """The number of levels of the longest path."""
         return max(map(len, self.paths))
 
     @cached_property
@@ -56,7 +56,7 @@ class Tree:
 
     @cached_property
     def nodes(self) -> Int64s:
-        """Of each label its ancestor, or itself, at each level: int64 [levels, labels], places in `names`; NO_NODE below its end."""
+        """The ancestor of each label, or the label itself, at each level: int64 [levels, labels], places in `names`; NO_NODE below its end."""
         found = np.full((self.levels, len(self.labels)), NO_NODE, np.int64)
         for level in range(self.levels):
             places = {path: place for place, path in enumerate(self.names(level))}
@@ -65,7 +65,7 @@ class Tree:
 
     @cached_property
     def ancestors(self) -> dict[str, list[str]]:
-        """Of each label its path and those of the levels above it as texts, the top first."""
+        """For each label its path and those of the levels above it as texts, the top first."""
         return {
             label: [self.separator.join(path[:end]) for end in range(1, len(path) + 1)]
             for label, path in zip(self.labels, self.paths, strict=True)
@@ -73,7 +73,7 @@ class Tree:
 
     @cached_property
     def is_ordered(self) -> bool:
-        """Whether labels below one node stand side by side, at every level."""
+        """Whether labels below one node are next to each other, at every level."""
         for nodes in self.nodes:
             there = nodes[np.append(True, np.diff(nodes) != 0)]
             there = there[there != NO_NODE]
@@ -92,7 +92,7 @@ class Tree:
         return first, count
 
     def confidences(self, probabilities: Float32s, labels: Int64s) -> Float32s:
-        """How sure the levels of a label are: of each the sum of the probabilities below it, float32 [rows, levels].
+        """How sure the levels of a label are: for each the sum of the probabilities below it, float32 [rows, levels].
 
         A level is never surer than the one above it, and the last one has the label's own probability, with those of the labels below it
         where it is a parent; 0 below a path's end.
@@ -107,7 +107,7 @@ class Tree:
         depths = self.depths[labels]
         if len(labels):
             found[rows, depths - 1] = np.maximum(found[rows, depths - 1], probabilities[rows, labels])
-        # What the rounding of sums could turn round.
+        # The rounding of sums could reverse this order.
         found = np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
         return np.minimum(found, 1).astype(np.float32)
 
@@ -115,7 +115,7 @@ class Tree:
         """How many levels of each row's label reach their threshold, int64 [rows].
 
         Args:
-            confidences: as `confidences` gives them. thresholds: of each level, none lower than the one above it.
+            confidences: as `confidences` returns them. thresholds: one for each level, none lower than the one above it.
         """
         there = np.arange(self.levels) < self.depths[labels][:, None]
         return (there & (confidences >= np.array(thresholds, np.float32))).sum(axis=1)
@@ -141,7 +141,7 @@ def lists_of(values: Float32s, lengths: Int64s, there: Sequence[bool]) -> pa.Lis
 
 
 def _sums(values: Float32s, first: Int64s, counts: Int64s) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Of each row the sum of `counts` values from `first` on, float64 [rows]; only these are looked at."""
+    """For each row the sum of `counts` values from `first` on, float64 [rows]; only these are read."""
     some = np.flatnonzero(counts)
     found = np.zeros(len(counts))
     if len(some):
@@ -152,6 +152,6 @@ def _sums(values: Float32s, first: Int64s, counts: Int64s) -> np.ndarray[tuple[i
 
 
 def _runs(starts: Int64s, lengths: Int64s) -> Int64s:
-    """start, start + 1, … of each run, one behind the other."""
+    """start, start + 1, … of each run, one after another."""
     offsets = np.cumsum(lengths) - lengths
     return np.repeat(starts - offsets, lengths) + np.arange(int(lengths.sum()))

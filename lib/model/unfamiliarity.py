@@ -1,7 +1,7 @@
-"""How unlike the training texts a text is, as a share: of texts like the labelled ones, so many are less unlike them.
+"""How unlike the training texts a text is, as a share: the share of texts like the labelled ones that are less unlike them.
 
-What an engine calls evidence, ln Σ exp(logit), is high where something speaks for a label and low where nothing does. A softmax
-hides it: it divides by it. It becomes a share by the quantiles that training took on texts that the network had not seen.
+The evidence of an engine, ln Σ exp(logit), is high where something supports a label and low where nothing does. A softmax
+hides it, since it divides by it. It becomes a share through the quantiles that training measured on texts that the network had not seen.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from lib.errors import BundleError, InputError
 from lib.model.arrays import Float32s
 
 MOST_QUANTILES = 1001
-# Beyond the most unlike text that training saw, the rest falls as fast as over this share of the texts before it.
+# Beyond the most unlike text that training saw, the tail falls as fast as over this share of the texts before it.
 TAIL = 0.05
-# The share that evaluations tell the effect of.
+# The share whose effect evaluations report.
 UNFAMILIAR_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Unfamiliarity:
-    """quantiles: float32, ascending, of the negative evidence at even steps; texts: how many they rest on."""
+    """quantiles: float32, ascending, of the negative evidence at even steps; texts: how many they are based on."""
 
     quantiles: Float32s
     texts: int
 
     def of(self, evidence: Float32s) -> Float32s:
-        """The share for each text, float32 [rows] from 0 to 1; NaN where the evidence is."""
+        """The share for each text, float32 [rows] from 0 to 1; NaN where the evidence is NaN."""
         half = 0.5 / self.texts
         levels = np.linspace(half, 1 - half, len(self.quantiles))
         unlike = -evidence.astype(np.float64)
         last = float(self.quantiles[-1])
-        # Half a text lies beyond the last. An exponential tail keeps the order of what does, and the sum of all at 1.
+        # Half a text lies beyond the last. An exponential tail keeps the order of texts out there, and the sum of all at 1.
         tail = self.quantiles[levels > 1 - TAIL]
         scale = max(float(np.mean(last - tail)), 1e-6) if len(tail) else 1e-6
         beyond = 1 - half * np.exp(-np.maximum(unlike - last, 0) / scale)
         return np.where(unlike > last, beyond, np.interp(unlike, self.quantiles, levels)).astype(np.float32)
 
     def check_share(self, share: float) -> None:
-        """Refuse a share too small for the texts that the number rests on.
+        """Refuse a share too small for the texts that the number is based on.
 
         Raises:
             InputError: not between 0 and 1, or of less than one of these texts.
         """
         if not 1 / self.texts <= share < 1:
             raise InputError(
-                f"Expected --unfamiliar from {1 / self.texts:.2g} to below 1, since this bundle's unfamiliarity rests on "
+                f"Expected --unfamiliar from {1 / self.texts:.2g} to below 1, since this bundle's unfamiliarity is based on "
                 f"{self.texts:,} texts, found {share:g}; give a larger share, or train on more texts."
             )
 
@@ -58,10 +58,10 @@ class Unfamiliarity:
 
 
 def check_share(known: Unfamiliarity | None, share: float, model_version: str) -> None:
-    """Refuse a share that a bundle cannot tell. known: the bundle's.
+    """Refuse a share that a bundle cannot judge. known: the bundle's.
 
     Raises:
-        InputError: it is of a format before 4, or rests on too few texts.
+        InputError: it is of a format before 4, or is based on too few texts.
     """
     if known is None:
         raise InputError(
@@ -79,7 +79,7 @@ def fitted_unfamiliarity(evidence: Float32s) -> Unfamiliarity:
 
 
 def unfamiliarity_of(manifest: Mapping[str, Any]) -> Unfamiliarity | None:
-    """As a manifest keeps it; None in bundles of a format before 4.
+    """As a manifest stores it; None in bundles of a format before 4.
 
     Raises:
         BundleError: it is something else.

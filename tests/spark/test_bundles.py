@@ -35,7 +35,7 @@ def test_what_is_wrong_is_told_under_the_address_that_was_given(spark, models: P
     with pytest.raises(BundleError, match=f"Expected SHA-256 .* of {address}/{VERSION}/tokenizer.json, found"):
         bundle_at(address)
     (models / "current").write_text("../elsewhere\n")
-    with pytest.raises(BundleError, match=f"Expected {address}/current to name a version beside it, found '../elsewhere'"):
+    with pytest.raises(BundleError, match=f"Expected {address}/current to name a version next to it, found '../elsewhere'"):
         bundle_at(address)
     with pytest.raises(BundleError, match=f"at {address}/none, found nothing"):
         bundle_at(f"{address}/none")

@@ -71,10 +71,10 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_pointer_to_a_version_that_is_not_there(version: Path) -> None:
     (version.parent / "current").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(BundleError, match="to name a version beside it"):
+    with pytest.raises(BundleError, match="to name a version next to it"):
         resolve_bundle(str(version.parent))
     (version.parent / "current").write_text("../../elsewhere\n")
-    refused(version.parent, because="to name a version beside it")
+    refused(version.parent, because="to name a version next to it")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.keras", "tokenizer.json", "README.md"])
@@ -208,7 +208,7 @@ def test_link_that_leads_outside_the_bundle(version: Path) -> None:
 def test_golden_rows_that_the_model_does_not_give(version: Path, engine: str) -> None:
     change_manifest(version, lambda m: m["golden"][0]["probabilities"].reverse())
     bundle = load_bundle(str(version))
-    with pytest.raises(BundleError, match="to give its golden rows' probabilities"):
+    with pytest.raises(BundleError, match="to reproduce its golden rows' probabilities"):
         check_golden_rows(build_engine(engine, bundle, 1), bundle)
 
 

@@ -73,6 +73,6 @@ def test_a_manifest_with_something_else_is_refused(content) -> None:
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.001, 1.0, float("nan")])
 def test_a_share_that_the_texts_cannot_tell_is_refused(share: float) -> None:
     known = Unfamiliarity(np.array([1.0, 2.0], np.float32), 500)
-    with pytest.raises(InputError, match=r"Expected --unfamiliar from 0\.002 to below 1, since .* rests on 500 texts"):
+    with pytest.raises(InputError, match=r"Expected --unfamiliar from 0\.002 to below 1, since .* is based on 500 texts"):
         known.check_share(share)
     known.check_share(0.002)

@@ -1,4 +1,4 @@
-"""Engines: what turns token ids into probabilities. Our own kernel is the default, ONNX Runtime stands in, Keras is the reference."""
+"""Engines: what turns token ids into probabilities. Our own kernel is the default, ONNX Runtime the substitute, Keras the reference."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ENGINE_FILES = {"native": ONNX_MODEL, "onnx": ONNX_MODEL, "keras": KERAS_MODEL}
 ENGINES = tuple(ENGINE_FILES)
 AUTO = "auto"
 ENGINE_CHOICES = (AUTO, *ENGINES)
-# Of probabilities. The kernel rounds recurrent weights and states to int16.
+# Differences of probabilities. The kernel rounds recurrent weights and states to int16.
 GOLDEN_TOLERANCE = {"native": 1e-3, "onnx": 1e-4, "keras": 1e-4}
-# Evidence, of several units, may differ by so many times as much.
+# Evidence, which spans several units, may differ by this many times as much.
 EVIDENCE_TOLERANCE = 10
-# To which two engines agree on a probability.
+# How closely two engines agree on a probability.
 PROBABILITY_TOLERANCE = max(GOLDEN_TOLERANCE.values())
 
 __all__ = [
@@ -74,9 +74,9 @@ def usable_engines() -> tuple[str, ...]:
 
 
 def checked_engine(name: str, bundle: Bundle, threads: int = 1) -> Engine:
-    """The engine that a run asks for, with the bundle's model, once it has given the golden rows.
+    """The engine that a run asks for, with the bundle's model, once it has reproduced the golden rows.
 
-    AUTO is `native` where it can run, else `onnx`, which is said. Chosen here, on the driver, for the whole run.
+    AUTO is `native` where it can run, else `onnx`, with a message. The driver chooses here for the whole run.
     """
     if name == AUTO:
         obstacle = _obstacle_to_native(bundle)
@@ -117,6 +117,6 @@ def check_golden_rows(engine: Engine, bundle: Bundle) -> None:
     tolerance = GOLDEN_TOLERANCE[engine.name]
     if not difference <= tolerance:
         raise BundleError(
-            f"Expected the bundle {bundle.model_version} to give its golden rows' probabilities to {tolerance:g}, "
+            f"Expected the bundle {bundle.model_version} to reproduce its golden rows' probabilities within {tolerance:g}, "
             f"found a difference of {difference:.3g} with the engine {engine.name}; retrain the bundle with the installed libraries."
         )

@@ -1,4 +1,4 @@
-"""What an engine is, and the micro-batches that those with rectangles score in."""
+"""What an engine is, and the micro-batches in which engines that need rectangles score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.model.text import TokenIds, Tokenizer
 
 @dataclass(frozen=True)
 class TextScores:
-    """What an engine says of texts.
+    """What an engine returns for texts.
 
     probabilities: float32 [rows, labels]; evidence: float32 [rows]; both NaN for a text without tokens. tokens, unknown_tokens:
     int32 [rows]. seconds: what it took to turn texts into ids (`text`), and these into probabilities (`network`).
@@ -43,7 +43,7 @@ class Engine(Protocol):
         return self.probabilities_and_evidence(texts)[0]
 
     def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:
-        """Probabilities, and how much speaks for any label at all: ln Σ exp(logit), float32 [rows].
+        """Probabilities, and how much evidence there is for any label at all: ln Σ exp(logit), float32 [rows].
 
         It is the negative of the free energy of Liu et al. 2020, "Energy-based Out-of-distribution Detection". NaN for a text
         without tokens, and for all texts where the bundle is older than that number.
@@ -51,7 +51,7 @@ class Engine(Protocol):
         raise NotImplementedError
 
     def scores_of(self, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
-        """Of texts, strings [rows]; null counts as blank."""
+        """The scores of texts, strings [rows]; null counts as blank."""
         began = perf_counter()
         ids = tokenizer.ids_of(texts)
         tokenized = perf_counter()
@@ -63,7 +63,7 @@ class Engine(Protocol):
 
 
 def usable_cores() -> int:
-    """That this process may use, where the system says so."""
+    """The cores that this process may use, where the system reports them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -82,16 +82,16 @@ def check_bag(bundle: Bundle, found: int) -> None:
 
 
 def parted(columns: Float32s) -> tuple[Float32s, Float32s]:
-    """Probabilities and, behind them, evidence: [rows, labels + 1] to [rows, labels] and [rows]."""
+    """Probabilities followed by evidence, split: [rows, labels + 1] to [rows, labels] and [rows]."""
     return np.ascontiguousarray(columns[:, :-1]), np.ascontiguousarray(columns[:, -1])
 
 
 def score_in_micro_batches(
     texts: TokenIds, labels: int, size: int, score: Callable[[Mapping[str, npt.NDArray[Any]]], Float32s], step: int = 1
 ) -> Float32s:
-    """Sort by length, score in rectangles of `size` rows, put the order back.
+    """Sort by length, score in rectangles of `size` rows, restore the order.
 
-    Texts of like length waste little padding, and every rectangle has the same height (the last is filled up with
+    Texts of similar length waste little padding, and every rectangle has the same height (the last is filled up with
     rows of one padding token), so that the shape of a matrix product, and with it the rounding of a row's
     probabilities, does not depend on how many rows happen to share its batch.
 

@@ -64,7 +64,7 @@ class KerasEngine(Engine):
         # A network of one input wants it bare.
         feed = {name: inputs[name] for name in self._inputs} if len(self._inputs) > 1 else inputs["ids"]
         probabilities, hidden = self._with_hidden.predict_on_batch(feed)
-        # Keras has the softmax inside the layer, so the logits are worked out beside it.
+        # Keras has the softmax inside the layer, so the logits are computed separately.
         logits = hidden @ self._kernel + self._bias
         return np.column_stack([probabilities, np.logaddexp.reduce(logits, axis=1)])
 

@@ -1,4 +1,4 @@
-"""The default engine where a C++ compiler is: the kernel of native/lstm.cpp on the weights of the ONNX file."""
+"""The default engine where there is a C++ compiler: the kernel of native/lstm.cpp on the weights of the ONNX file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lib.model.engines.onnx_weights import Array, weights_of
 from lib.model.native import BagLayer, NativeNetwork
 from lib.model.text import TokenIds, Tokenizer, plain_strings
 
-# Embedding x kernel + bias of every word, in float32: what a worker can hold beside all else in 400 MB.
+# Embedding x kernel + bias of every word, in float32: what a worker of 400 MB has room for besides everything else.
 MAX_INPUT_BYTES = 160 << 20
 
 
 def input_bytes(bundle: Bundle) -> int:
-    """What the words' rows take, multiplied out."""
+    """The size of the words' rows after the multiplication."""
     directions, columns, _ = _weights(bundle)["W"].shape
     return int(bundle.tokenizer.vocabulary_size * directions * columns * 4)
 
@@ -33,9 +33,9 @@ def input_bytes(bundle: Bundle) -> int:
 class NativeEngine(Engine):
     """Recurrent weights and states in int16, the bag's table in int8 as it was trained, all else in float32.
 
-    Within 1e-4 of float32 on real texts. The recurrent product is the same on every processor.
+    The results are within 1e-4 of float32 on real texts. The recurrent product is the same on every processor.
 
-    A text's probabilities do not depend on its batch, not by a bit.
+    A text's probabilities do not depend on its batch, not even in one bit.
     """
 
     name = "native"
@@ -65,7 +65,7 @@ class NativeEngine(Engine):
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def scores_of(self, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
-        """A few texts at a time, on each of the threads; those with a foreign character as every engine scores texts."""
+        """A few texts at a time, on each of the threads; texts with a foreign character are scored as in every other engine."""
         compiled = tokenizer.compiled
         if compiled is None:
             return super().scores_of(tokenizer, texts)
@@ -89,7 +89,7 @@ class NativeEngine(Engine):
         return self._with_foreign(scores, foreign, tokenizer, texts) if len(foreign) else scores
 
     def _with_foreign(self, scores: TextScores, rows: Int64s, tokenizer: Tokenizer, texts: pa.Array) -> TextScores:
-        """`scores`, with those of `rows`, which the compiled tokenizer could not read, put in."""
+        """`scores`, with those of `rows`, which the compiled tokenizer could not read, inserted."""
         theirs = super().scores_of(tokenizer, texts.take(pa.array(rows)))
         for name in ("probabilities", "evidence", "tokens", "unknown_tokens"):
             getattr(scores, name)[rows] = getattr(theirs, name)

@@ -15,7 +15,7 @@ from lib.model.bundle import ONNX_MODEL, Bundle
 from lib.model.engines.engine import Engine, parted, score_in_micro_batches
 from lib.model.text import TokenIds
 
-# Larger micro-batches fall out of the cache: a third slower at 256.
+# Larger micro-batches do not fit the cache: a third slower at 256.
 MICRO_BATCH = 32
 # The names of the graph's inputs.
 INPUTS, BAG_INPUTS = ["ids", "lengths"], ["features", "weights"]
@@ -51,7 +51,7 @@ class OnnxEngine(Engine):
                 f"found inputs {inputs} and output {outputs[0].shape}; retrain the bundle."
             )
         self._inputs = inputs
-        # Bundles before format 4 give probabilities alone.
+        # Models in bundles before format 4 return only probabilities.
         self._has_evidence = len(outputs) > 1
 
     def probabilities_and_evidence(self, texts: TokenIds) -> tuple[Float32s, Float32s]:

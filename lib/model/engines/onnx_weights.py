@@ -56,7 +56,7 @@ def _model_type() -> Any:
         message = file.message_type.add(name=name)
         for field, (number, label, kind, of) in fields.items():
             message.field.add(name=field, number=number, label=label, type=kind, type_name=of and f".weights.{of}")
-    # A pool of its own: in the default one the second description of the same file would be refused.
+    # Its own pool: the default one would refuse a second description of the same file.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("weights.Model"))

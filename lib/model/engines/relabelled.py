@@ -1,4 +1,4 @@
-"""An engine whose probabilities count for other labels than those that its network was trained with."""
+"""An engine whose probabilities count for labels other than those that its network was trained with."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Merger:
     """Adds up the probabilities that count for one label."""
 
     def __init__(self, outputs: Sequence[int] | Int64s, labels: int) -> None:
-        """outputs: for which label each probability counts; every one of `labels` has some."""
+        """outputs: the label that each probability counts for; each of the `labels` has at least one."""
         places = np.asarray(outputs)
-        # Those of one label side by side.
+        # Those of one label next to each other.
         self._order = np.argsort(places, kind="stable")
         self._starts = np.searchsorted(places[self._order], np.arange(labels))
 
     def merged(self, probabilities: Float32s) -> Float32s:
         """float32 [rows, outputs] to float32 [rows, labels]."""
         found = np.add.reduceat(probabilities[:, self._order], self._starts, axis=1)
-        # What the rounding of sums could add.
+        # The rounding of sums could exceed 1.
         return np.minimum(found, np.float32(1))
 
 
