@@ -1,4 +1,4 @@
-"""Categories for a frame at hand, in a notebook or a script, as the nightly run would give them.
+"""Categories for a frame at hand, in a notebook or a script, as the nightly run would assign them.
 
     import catalog_categorizer as cc
 
@@ -6,7 +6,7 @@
     products = cc.categorize(frame, model, ["title", "description"])
     cc.evaluate(labelled, model, text_columns="text", label_column="label")
 
-`frame` is of pandas, Polars or Spark, and what comes back is of the same kind. docs/notebook.md tells the rest.
+`frame` is of pandas, Polars or Spark, and the result is of the same kind. docs/notebook.md describes the rest.
 """
 
 from catalog_categorizer.evaluation import Evaluation

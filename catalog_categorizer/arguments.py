@@ -1,4 +1,4 @@
-"""What the functions are given, and how they speak of it: by the names of Python's arguments, not by those of the command line."""
+"""The functions' arguments, and errors that use the names of Python's arguments, not those of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TextColumns = str | Sequence[str] | Mapping[str, str]
 
 
 def speaking_python(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose errors name `text_columns` where those of a job name `--text-columns`."""
+    """The function, with errors that name `text_columns` where those of a job name `--text-columns`."""
 
     @wraps(function)
     def spoken(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -32,10 +32,10 @@ def in_python(text: str) -> str:
 
 
 def names_of(text_columns: TextColumns, fields: Sequence[str]) -> list[str]:
-    """The text columns as the jobs take them: names, or FIELD=COLUMN.
+    """The text columns as the jobs expect them: names, or FIELD=COLUMN.
 
     Args:
-        fields: of the bundle.
+        fields: those of the bundle.
     Raises:
         InputError: something else, or fields of a bundle that has none.
     """
@@ -53,6 +53,6 @@ def names_of(text_columns: TextColumns, fields: Sequence[str]) -> list[str]:
     if not fields:
         raise InputError(
             f"Expected text_columns as a name or a list of names, since this bundle was trained on one text column, found fields "
-            f"({', '.join(named)}); give the names alone."
+            f"({', '.join(named)}); give only the names."
         )
     return [f"{field}={name}" for field, name in text_columns.items()]

@@ -1,4 +1,4 @@
-"""Frames that are there: of pandas and of Polars. Neither package is imported here unless a frame of it came in."""
+"""Frames in memory, of pandas and of Polars. Neither package is imported here unless such a frame is passed in."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-# A text is only read as far as a bundle says; a label is.
+# The longest value that is read in full: texts are cut where the bundle says, labels are not cut.
 MOST_CHARACTERS = 1 << 20
 
 
 class EagerFrame(Protocol):
-    """What is asked of a frame."""
+    """What a frame has to offer."""
 
     names: Sequence[str]
     rows: int
 
     def texts(self, name: str, rows: slice, most: int = MOST_CHARACTERS) -> pa.Array:
-        """The texts of a column, strings [rows] of at most so many characters; null where there is none.
+        """The texts of a column, strings [rows] of at most `most` characters; null where there is none.
 
         Raises:
-            InputError: a value that is no text.
+            InputError: a value that is not text.
         """
         raise NotImplementedError
 
     def with_columns(self, added: pa.Table) -> Any:
-        """A frame of the same kind, with these columns behind its own; the one that it came from stays as it is."""
+        """A frame of the same kind, with these columns after its own; the original frame stays as it is."""
         raise NotImplementedError
 
 
@@ -46,7 +46,7 @@ class PandasFrame(EagerFrame):
         return _strings(column.iloc[rows].tolist(), name, column.dtype, most)
 
     def with_columns(self, added: pa.Table) -> pandas.DataFrame:
-        # As arrays, which have no index that pandas could put in another order.
+        # As arrays, which have no index by which pandas could reorder them.
         return self._frame.assign(**{name: added[name].to_pandas().array for name in added.column_names})
 
 

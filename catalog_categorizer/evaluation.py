@@ -1,4 +1,4 @@
-"""What an evaluation tells, as a value that a notebook shows well."""
+"""The result of an evaluation, as a value that a notebook shows well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.model.metrics import classes_shown
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """metrics: all that the job `evaluate --json` writes."""
+    """metrics: everything that the job `evaluate --json` writes."""
 
     metrics: Mapping[str, Any]
 

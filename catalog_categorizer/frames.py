@@ -24,12 +24,12 @@ from lib.settings import Names
 from schemas.statuses import OF_LEVELS
 
 F = TypeVar("F")
-# What is taken out of a frame at a time: of texts cut to a bundle's 4,096 characters some tens of megabytes at most.
+# Rows taken out of a frame at a time: with texts cut to a bundle's 4,096 characters, some tens of megabytes at most.
 ROWS_AT_ONCE = 8192
-# Probabilities at a time, 16 MB: of thousands of labels so many rows have more of them than of text.
+# Probabilities at a time, 16 MB: with thousands of labels they take more room than that many rows' texts.
 VALUES_AT_ONCE = 1 << 22
 ADDED = ("category", "confidence", "runner_up", "runner_up_confidence", SCORES, "status", "reason", "unfamiliarity")
-# What a row is judged by.
+# The columns that an evaluation needs of a row.
 OF_ROW = ("category", "status", "confidence")
 WHERE = "the frame"
 
@@ -38,22 +38,22 @@ WHERE = "the frame"
 def categorize(
     frame: F, model: Model, text_columns: TextColumns, *, scores: bool = False, unfamiliar: float | None = None
 ) -> F:
-    """The frame with its products' categories beside it, as the nightly run gives them under the same bundle.
+    """The frame with its products' categories added, as the nightly run assigns them with the same bundle.
 
-    Rows, index and columns stay as they are. What comes to them: `category`, `confidence`, `runner_up`, `runner_up_confidence`,
-    `status` (categorized, review or unclassifiable), `reason`, and `unfamiliarity`; of a model whose labels are paths also
-    `category_path`, `level_confidence` and `published_path`; docs/tables.md says what they mean.
+    Rows, index and columns stay as they are. These are added: `category`, `confidence`, `runner_up`, `runner_up_confidence`,
+    `status` (categorized, review or unclassifiable), `reason`, and `unfamiliarity`; for a model whose labels are paths also
+    `category_path`, `level_confidence` and `published_path`; docs/tables.md explains them.
     A text that is missing, or has no words, is `unclassifiable` and has no category.
 
     Args:
-        frame: of pandas, Polars or Spark; of Spark a plan comes back, and nothing is scored before it is asked for.
+        frame: of pandas, Polars or Spark; for Spark the result is a plan, and nothing is scored before its rows are asked for.
         model: from `load_bundle`.
-        text_columns: the column with the text, or several, joined in this order; for a bundle of several fields their names, or
+        text_columns: the column with the text, or several, joined in this order; for a bundle with several fields their names, or
             a dict from field to column.
         scores: also the probability of each label, in the column `scores`: a dict in pandas, a struct in Polars, a map in Spark.
-        unfamiliar: share of texts like the labelled ones, such as 0.01, that get the status review as the most unlike these.
+        unfamiliar: share of texts like the labelled ones, such as 0.01, that get the status review as the most unlike them.
     Raises:
-        InputError: an argument that does not fit; the sentence says which.
+        InputError: an argument that does not fit; the message says which.
     """
     _check_model(model)
     share = _checked_share(unfamiliar, model)
@@ -79,7 +79,7 @@ def evaluate(frame: Any, model: Model, text_columns: TextColumns, label_column: 
     Args:
         frame: of pandas, Polars or Spark.
         model: from `load_bundle`.
-        text_columns: as `categorize` takes them.
+        text_columns: as in `categorize`.
         label_column: the column with the label, as text.
     Raises:
         InputError: an argument that does not fit, or no labelled row.
@@ -99,7 +99,7 @@ def evaluate(frame: Any, model: Model, text_columns: TextColumns, label_column: 
 
 def _check_model(model: Model) -> None:
     if not isinstance(model, Model):
-        raise InputError(f"Expected model as load_bundle gives it, found {type(model).__name__}; load the bundle first.")
+        raise InputError(f"Expected model as load_bundle returns it, found {type(model).__name__}; load the bundle first.")
 
 
 def _checked_share(share: float | None, model: Model) -> float | None:
@@ -122,7 +122,7 @@ def _is_spark(frame: object) -> bool:
 
 
 def _spark_frames() -> Any:
-    """What works on Spark's frames; its packages are absent where nobody has one."""
+    """The module for Spark's frames; its packages are absent where nobody uses Spark."""
     try:
         from catalog_categorizer import spark_frames
     except ImportError as error:
@@ -139,7 +139,7 @@ def _opened(frame: Any) -> EagerFrame:
     if polars is not None and isinstance(frame, polars.DataFrame):
         return PolarsFrame(frame)
     if polars is not None and isinstance(frame, polars.LazyFrame):
-        raise InputError("Expected a frame that is there, found a LazyFrame of Polars; collect() it first.")
+        raise InputError("Expected a frame in memory, found a LazyFrame of Polars; collect() it first.")
     raise InputError(
         f"Expected a DataFrame of pandas, Polars or Spark, found {type(frame).__module__}.{type(frame).__qualname__}; put the texts "
         "into a column of one."
@@ -159,7 +159,7 @@ def _check_columns(frame: EagerFrame, **wanted: Sequence[str]) -> None:
 
 
 def _check_free(names: Sequence[str], added: Sequence[str]) -> None:
-    """Refuse to write over a column of the user's."""
+    """Refuse to overwrite a column of the user's."""
     if taken := [name for name in added if name in names]:
         raise InputError(
             f"Expected {WHERE} without columns of the names that are added, found {', '.join(taken)}; rename or drop them first."
@@ -169,7 +169,7 @@ def _check_free(names: Sequence[str], added: Sequence[str]) -> None:
 def _decided(
     frame: EagerFrame, model: Model, columns: Names, markers: Names, share: float | None, scores: bool = False
 ) -> Iterator[tuple[slice, pa.RecordBatch]]:
-    """What the model decides, some rows at a time; of a frame without rows one batch without rows."""
+    """What the model decides, some rows at a time; for a frame without rows one batch without rows."""
     most = model.bundle.tokenizer.settings.max_characters
     step = max(min(ROWS_AT_ONCE, VALUES_AT_ONCE // len(model.bundle.labels)), 1)
     for first in range(0, max(frame.rows, 1), step):
@@ -191,7 +191,7 @@ def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, la
 
 
 def _published(batch: pa.RecordBatch) -> pa.Array:
-    """How many levels of each row's path are, int64 [rows]."""
+    """How many levels of each row's path are published, int64 [rows]."""
     if "published_path" not in batch.schema.names:
         return pa.array(np.zeros(len(batch), np.int64))
     return pc.fill_null(pc.list_value_length(batch["published_path"]), 0).cast(pa.int64())

@@ -14,14 +14,14 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine, usab
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A verified bundle with what runs it. `load_bundle` makes one."""
+    """A verified bundle with its engine. `load_bundle` creates one."""
 
     bundle: Bundle
     engine: Engine
 
     @property
     def version(self) -> str:
-        """NAME/VERSION, as the column `model_version` of the table tells it."""
+        """NAME/VERSION, as in the column `model_version` of the table."""
         return self.bundle.model_version
 
     @property
@@ -30,7 +30,7 @@ class Model:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The text columns that the bundle was trained on, where it tells them apart; empty for a bundle of one text."""
+        """The text columns that the bundle was trained on, where it distinguishes them; empty for a bundle of one text."""
         return self.bundle.tokenizer.settings.fields
 
     def __repr__(self) -> str:
@@ -41,15 +41,15 @@ class Model:
 
 @speaking_python
 def load_bundle(path: str | PathLike[str], engine: str = AUTO, threads: int | None = None) -> Model:
-    """Read a bundle from disk, verify it whole, and see that it gives the scores it was written with.
+    """Read a bundle from disk, verify it whole, and check that it reproduces the scores it was written with.
 
     Args:
         path: a version's folder, or a folder of versions with a `current`, such as `models/ecommerce`.
-        engine: `native` (compiled) or `onnx` (ONNX Runtime); `auto` takes the first where it is installed.
-        threads: of this process that score at once; all its cores if None. They change no score.
+        engine: `native` (compiled) or `onnx` (ONNX Runtime); `auto` uses the first where it is installed.
+        threads: how many score at once in this process; all its cores if None. They change no score.
     Raises:
-        BundleError: no bundle there, or one that does not hold together.
-        InputError: another argument that is none of these, or an engine that is not installed.
+        BundleError: there is no bundle, or an inconsistent one.
+        InputError: another argument that does not fit, or an engine that is not installed.
     """
     if not isinstance(path, (str, PathLike)):
         raise InputError(f"Expected the path of a bundle, found {type(path).__name__}; give the folder's name.")

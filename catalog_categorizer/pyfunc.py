@@ -1,5 +1,5 @@
-"""What MLflow loads a registered bundle with. The model in the registry is the bundle's files and the name of this module: no code and no
-pickled object travels with it, so where it is loaded this package has to be installed.
+"""The module that MLflow loads a registered bundle with. The model in the registry is the bundle's files and the name of this module: no code and no
+pickled object travels with it, so this package has to be installed where it is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """A bundle with the interface that MLflow asks for."""
+    """A bundle with the interface that MLflow requires."""
 
     def __init__(self, model: Model, text_columns: Sequence[str]) -> None:
         self.model, self.text_columns = model, list(text_columns)
@@ -27,10 +27,10 @@ class Predictor:
         """The columns that `categorize` adds, in the order of the rows and with their index.
 
         Args:
-            frame: with the text columns, all or some; what else it holds is left alone.
-            params: MLflow hands some to every model; there are none here.
+            frame: with the text columns, all or some; its other columns are left alone.
+            params: MLflow passes some to every model; none are used here.
         Raises:
-            InputError: none of the text columns, or one that holds something else than texts.
+            InputError: none of the text columns, or one that holds something other than texts.
         """
         named = [one for one in self.text_columns if self._column(one) in frame.columns]
         if not named:
@@ -50,7 +50,7 @@ class Predictor:
 
 @speaking_python
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Predictor:
-    """A verified bundle, ready to predict; MLflow asks for this name.
+    """A verified bundle, ready to predict; MLflow requires this name.
 
     Args:
         path: the bundle's folder inside the model.

@@ -1,4 +1,4 @@
-"""Frames of Spark, through the scoring of the nightly run. The one place here that knows Spark."""
+"""Frames of Spark, through the scoring of the nightly run. The only module here that knows Spark."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHERE = "the frame"
 def categorized(
     frame: DataFrame, model: Model, columns: Names, markers: Names, added: Sequence[str], share: float | None
 ) -> DataFrame:
-    """The frame with the columns `added` behind its own; its plan, of which nothing has run."""
+    """The frame with the columns `added` after its own; only a plan, nothing has run."""
     _check(frame)
     require_text(frame, WHERE, columns)
     names = {name.lower() for name in frame.columns}
@@ -43,7 +43,7 @@ def categorized(
 
 
 def _hash_of_nothing(text: str) -> Column:
-    """What tells a row without a text, and no other hash, since no other is asked for."""
+    """A hash only for the empty text, since the others are not needed."""
     return F.when(F.col(text) == "", hash_of(F.lit("")))
 
 
@@ -57,10 +57,10 @@ def _check(frame: DataFrame) -> None:
     if type(frame).__module__.startswith("pyspark.sql.connect"):
         raise InputError(
             "Expected a frame of a Spark session in this process or on its cluster, found one of Spark Connect, which broadcasts nothing; "
-            "take toPandas() of it, or the job `categorize`."
+            "use toPandas(), or the job `categorize`."
         )
     context = frame.sparkSession.sparkContext
-    # On other machines nobody can look; and what was sent there with addPyFile may be this package.
+    # Nobody can check other machines; and addPyFile may have sent this package there.
     if str(context.master).startswith("local") and not context._python_includes and not _can_import(context.pythonExec):
         raise InputError(
             f"Expected Spark's workers to find the package {PACKAGE}, found that their Python, {context.pythonExec}, does not; install it there, "

@@ -1,4 +1,4 @@
-"""What people say in the page, into the table of corrections: by the code of the job `correct`, behind the page's back."""
+"""What people enter in the page, written to the table of corrections: by the code of the job `correct`, in the background."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE = Location("the page", "the page", is_path=False)
 
 @dataclass(frozen=True)
 class Correction:
-    """texts: of the product as the person saw it, by column."""
+    """texts: those of the product as the person saw it, by column."""
 
     product_id: str
     category: str
@@ -34,7 +34,7 @@ class Correction:
 
 @dataclass
 class Written:
-    """What has become of the corrections of this page. refused: what was not taken, and the sentence that says why."""
+    """What happened to the corrections of this page. refused: those that were not accepted, with the sentence that says why."""
 
     waiting: int = 0
     written: int = 0
@@ -42,7 +42,7 @@ class Written:
 
 
 class Corrections:
-    """Corrections on their way. While one commit is written the next ones gather, and go into the table together."""
+    """Corrections on their way. While one commit is written the next ones gather, and are written to the table together."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -52,7 +52,7 @@ class Corrections:
         self._done = Written()
 
     def add(self, correction: Correction) -> None:
-        """Write it soon; of two for one product that are both waiting the later one counts."""
+        """Write it soon; if two for one product are waiting, the later one counts."""
         with self._lock:
             self._waiting[correction.product_id] = correction
         self._lake.ask(self._write)
@@ -80,10 +80,10 @@ class Corrections:
 
 
 def _refused(together: Sequence[Correction], target: str, spark: SparkSession, tables: Tables) -> list[tuple[Correction, str]]:
-    """Write them, together if that can be: one that is refused must not take the others with it. Gives those, and why."""
+    """Write them, together if possible: one that is refused must not take the others with it. Returns the refused ones, and why."""
     try:
         written(together, spark, tables)
-    except Exception as error:  # Spark's own too: whoever sits before the page has to know what was not written
+    except Exception as error:  # Spark's own too: the person at the page has to know what was not written
         if len(together) > 1:
             return [fault for one in together for fault in _refused([one], target, spark, tables)]
         return [(together[0], sentence_of(error, target)[0])]
@@ -107,7 +107,7 @@ def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tabl
         WHY: [one.why for one in corrections],
         **{name: [dict(one.texts).get(name) for one in corrections] for name in names},
     }
-    # By way of Arrow: for rows of Python itself Spark starts Python workers.
+    # Through Arrow: for plain Python rows Spark would start Python workers.
     frame = frame_of(spark, pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}))
     source = Source(HERE, frame, UNVERSIONED, "page")
     add_corrections(spark, tables.categorized, read_corrections(source, names, None, False), new_categories=False)

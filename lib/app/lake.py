@@ -1,4 +1,4 @@
-"""The tables of one target behind one Spark session, which starts in the background and lives as long as the page."""
+"""The tables of one target, through one Spark session, which starts in the background and lives as long as the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Lake:
-    """Asked by many sessions of the page, it answers one question after the other."""
+    """Many sessions of the page ask it; it answers one question after another."""
 
     def __init__(self, target: str, debug: bool = False) -> None:
         self.target = target
@@ -36,7 +36,7 @@ class Lake:
         return not self._started.done()
 
     def ask(self, question: Callable[[SparkSession, Tables], T]) -> Future[T]:
-        """The answer to come. Whatever fails, it raises a CategorizerError of one sentence."""
+        """The future answer. If anything fails it raises a CategorizerError of one sentence."""
         return self._thread.submit(self._answered, question)
 
     def _answered(self, question: Callable[[SparkSession, Tables], T]) -> T:
@@ -44,7 +44,7 @@ class Lake:
             return question(*self._started.result())
         except CategorizerError:
             raise
-        except Exception as error:  # Spark's own, which a page must not show as they are
+        except Exception as error:  # Spark's own errors, which a page must not show as they are
             sentence, code = sentence_of(error, self.target)
             raise (InputError if code == InputError.exit_code else CategorizerError)(sentence) from error
 

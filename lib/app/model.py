@@ -1,4 +1,4 @@
-"""A bundle that is ready to answer in this process, and what it says of a product or of many. No Spark, and no page."""
+"""A bundle that is ready to answer in this process, and what it decides for one product or for many. No Spark, and no page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lib.model.text import without_halves
 from lib.settings import Names
 from schemas.statuses import UNCLASSIFIABLE
 
-# Rows at a time: whoever types meanwhile waits for no more.
+# Rows at a time: a person who is typing meanwhile waits for no more than these.
 ROWS_AT_ONCE = 1024
 # The field of a bundle that was trained on one text.
 ONE_TEXT = "text"
@@ -25,7 +25,7 @@ ONE_TEXT = "text"
 
 @dataclass(frozen=True)
 class Model:
-    """A verified bundle with what runs it. Sessions of the page share it, one at a time."""
+    """A verified bundle with its engine. Sessions of the page share it, one at a time."""
 
     bundle: Bundle
     engine: Engine
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def fields(self) -> Names:
-        """What a product is typed into: the bundle's fields, or one text."""
+        """The fields that a product is typed into: the bundle's, or one text."""
         return self.bundle.tokenizer.settings.fields or (ONE_TEXT,)
 
 
@@ -55,10 +55,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the nightly run would give a product under this bundle, and why.
+    """What the nightly run would decide for a product with this bundle, and why.
 
-    threshold: below it this category goes to review; scores: of all labels, the most probable first; levels: the top first, none
-    where labels are no paths. Without words in the text there is a status and a reason, and nothing else.
+    threshold: below it this category goes to review; scores: those of all labels, the most probable first; levels: the top first, none
+    where labels are not paths. Without words in the text there is a status and a reason, and nothing else.
     """
 
     status: str
@@ -72,17 +72,17 @@ class Answer:
 
 
 def opened_model(path: str) -> Model:
-    """Read a bundle, verify it whole, and see that it gives the scores it was written with.
+    """Read a bundle, verify it whole, and check that it reproduces the scores it was written with.
 
     Raises:
-        BundleError: no bundle there, or one that does not hold together.
+        BundleError: there is no bundle, or an inconsistent one.
     """
     bundle = load_bundle(path)
     return Model(bundle, checked_engine(AUTO, bundle, usable_cores()))
 
 
 def answer_of(model: Model, product: Mapping[str, str]) -> Answer:
-    """What a bundle says of one product. product: texts by field; those that are missing are empty."""
+    """What a bundle decides for one product. product: texts by field; missing ones are empty."""
     texts = [pa.array([without_halves(product.get(name, ""))], pa.string()) for name in model.fields]
     joined = _joined(model, texts, model.fields)
     with model.lock:
@@ -116,8 +116,8 @@ def decided_rows(model: Model, texts: Sequence[pa.Array], fields: Sequence[str])
     """The columns of `categorized` that follow from a text, for many products, some rows at a time.
 
     Args:
-        texts: strings [rows] of each field, null where there is none; of a bundle of one text any number, joined in their order.
-        fields: their names; of a bundle of one text they do not count.
+        texts: strings [rows] of each field, null where there is none; for a bundle of one text any number, joined in their order.
+        fields: their names; for a bundle of one text they are ignored.
     """
     for first in range(0, len(texts[0]), ROWS_AT_ONCE):
         joined = _joined(model, [column.slice(first, ROWS_AT_ONCE) for column in texts], fields)

@@ -19,7 +19,7 @@ THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 @dataclass
 class Opened:
-    """lake, corrections: None where no table was given. person: who sits before the page, as far as that is known."""
+    """lake, corrections: None where no table was given. person: who uses the page, as far as that is known."""
 
     model: Model
     bundles: dict[str, Path]
@@ -34,7 +34,7 @@ class Opened:
         """A bundle of `bundles`, read when it is asked for the first time.
 
         Raises:
-            BundleError: it does not hold together.
+            BundleError: it is inconsistent.
         """
         with self._lock:
             if name not in self._models:
@@ -46,27 +46,27 @@ def opened(model: str, other: str | None, target: str | None, host: str, debug: 
     """Read the bundles, and let Spark start where a table was given.
 
     Raises:
-        BundleError: a bundle that does not hold together.
-        InputError: a folder of this machine that holds no table.
+        BundleError: an inconsistent bundle.
+        InputError: a folder of this machine without a table.
     """
     _check_folder(target)
     first = opened_model(model)
-    bundles = _bundles_beside(model) | ({str(resolve_bundle(other)): resolve_bundle(other)} if other else {})
+    bundles = _other_bundles(model) | ({str(resolve_bundle(other)): resolve_bundle(other)} if other else {})
     lake = Lake(target, debug) if target else None
-    # Somebody at another machine is somebody else.
+    # Somebody at another machine is another person.
     person = (user_here() or "") if host in THIS_MACHINE else ""
     return Opened(first, bundles, lake, person, corrections=Corrections(lake) if lake else None)
 
 
 def _check_folder(target: str | None) -> None:
-    """Of a plain path it is told at once whether there is a table; all else Spark has to look up."""
+    """Check at once whether a plain path holds a table; Spark has to look up everything else."""
     if target is None or ":" in target or ("/" not in target and not Path(target).exists()):
         return
     if not (Path(target) / "_delta_log").is_dir():
         raise InputError(f"Expected a table at {target}, found none; correct --target.")
 
 
-def _bundles_beside(model: str) -> dict[str, Path]:
+def _other_bundles(model: str) -> dict[str, Path]:
     """The other bundles in the folder of folders of versions, by NAME/VERSION."""
     here = resolve_bundle(model)
     found = {

@@ -1,4 +1,4 @@
-"""The page itself: Streamlit runs this file from the top whenever somebody has done something in it."""
+"""The page itself: Streamlit runs this file from the top whenever somebody does something in the page."""
 
 from __future__ import annotations
 

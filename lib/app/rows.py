@@ -31,18 +31,18 @@ from schemas.tables import CATEGORIZED
 
 ROWS_ON_A_PAGE = 50
 MOST_IN_QUEUE = 200
-# Carried columns that are shown, and the characters of a value.
+# The most carried columns that are shown, and the most characters of a value.
 MOST_CARRIED = 3
 MOST_CHARACTERS = 300
-# What the page calls the status of a row that a person has corrected.
+# The status that the page shows for a row that a person has corrected.
 CORRECTED = "corrected"
-# Versions of the table that other sessions may still turn the pages of.
+# Versions of the table that other sessions may still page through.
 MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Which rows are asked for. None: all of them. versions: of the table and of its corrections, as the overview told them."""
+    """Which rows are asked for. None: all of them. versions: of the table and of its corrections, as in the overview."""
 
     versions: tuple[int, int | None]
     category: str | None = None
@@ -57,7 +57,7 @@ class Shown:
 class Overview:
     """counts: products by category, None for none, and status; those that the source no longer holds are left out.
 
-    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows tell.
+    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show.
     """
 
     versions: tuple[int, int | None]
@@ -67,10 +67,10 @@ class Overview:
 
 
 class Browser:
-    """Products as readers see them: what people have corrected in place of the model's word."""
+    """Products as readers see them: people's corrections in place of the model's category."""
 
     def __init__(self) -> None:
-        # Counts of millions of rows take seconds, and are the same until somebody writes.
+        # Counts of millions of rows take seconds, and stay the same until somebody writes.
         self._kept: dict[tuple[str, tuple[int, int | None]], Overview] = {}
 
     def overview(self, spark: SparkSession, tables: Tables) -> Overview:
@@ -108,7 +108,7 @@ def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | No
 
 
 def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> DataFrame:
-    """The products that are there, with the category that counts; `model_category` is the model's, CORRECTED a status."""
+    """The products that exist, with the category that counts; `model_category` is the model's, CORRECTED a status."""
     rows = with_added_columns(rows_at(spark, tables.categorized, versions[0])).filter("missing_since IS NULL")
     said = standing(spark, tables.categorized)
     no_one = F.lit(None).cast("string")
@@ -127,7 +127,7 @@ def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int 
 
 
 def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables: Tables) -> list[dict[str, Any]]:
-    """ROWS_ON_A_PAGE products, those of the least confidence first: product_id, the carried columns as text, and what was decided."""
+    """ROWS_ON_A_PAGE products, the least confident first: product_id, the carried columns as text, and what was decided."""
     rows = _as_corrected(spark, tables, asked.versions)
     if asked.category is not None:
         rows = rows.filter(F.col("category") == asked.category)
@@ -145,31 +145,31 @@ def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables:
 
 
 def _as_text(name: str) -> Column:
-    """A carried column; one of bytes, or of characters without end, must not fill the page."""
+    """A carried column as text, cut: bytes or an endless text must not fill the page."""
     return F.substring(column(name).cast("string"), 1, MOST_CHARACTERS).alias(name)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The source of the newest night, and which of its columns mean what."""
+    """The source of the newest run, and which of its columns mean what."""
 
     source: Source
     columns: CatalogueColumns
 
 
 def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> Catalogue:
-    """What the newest published night has read, as its row in the ledger tells.
+    """What the newest published run has read, according to its row in the ledger.
 
     Args:
-        fields: of the bundle, for columns that the night was given as FIELD=COLUMN.
+        fields: those of the bundle, for columns that the run was given as FIELD=COLUMN.
     Raises:
-        InputError: no table, no night in the ledger, or no such source any more.
+        InputError: no table, no run in the ledger, or the source no longer exists.
     """
     check_categorized(spark, tables.categorized)
     runs = published_runs(spark, tables, 1)
     if not runs:
         raise InputError(
-            f"Expected a published night in the ledger {tables.runs.given}, which names the source of the texts, found none; run "
+            f"Expected a published run in the ledger {tables.runs.given}, which names the source of the texts, found none; run "
             "`categorize` first."
         )
     settings = runs[0].options
@@ -186,7 +186,7 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Queue:
-    """Rows for review, those first that teach most, as the job `review` writes them; text_columns: those with the product's texts."""
+    """Rows for review, the most instructive first, as the job `review` writes them; text_columns: those with the product's texts."""
 
     rows: Sequence[Mapping[str, Any]]
     text_columns: Names
@@ -204,7 +204,7 @@ def texts_of(most: int, fields: Sequence[str], spark: SparkSession, tables: Tabl
     """product_id and texts of the source's first rows: the names of the columns, and a list of values for each.
 
     Args:
-        most: rows at most.
+        most: the most rows.
     """
     catalogue = catalogue_of(spark, tables, fields)
     columns = catalogue.columns

@@ -1,6 +1,6 @@
 """What the page draws itself: tables whose cells hold bars, as HTML that reads in light and dark, on a phone and by a screen reader.
 
-All colours are of the text around or stand out against white and black alike, so they follow whatever theme the browser has.
+All colours are those of the text around them or stand out against both white and black, so they suit whatever theme the browser has.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ kbd { border: 1px solid currentColor; border-radius: 4px; padding: 0 .35rem; fon
 
 BARS = 10
 WORDS = 15
-# Of a text in a table, in characters.
+# The length of a text in a table, in characters.
 SHORT = 160
 MOST_OF_A_TEXT = 10_000
 
 
 def own(value: object, most: int | None = None) -> str:
-    """Somebody's text as HTML that is read in its own direction, and moves nothing around it."""
+    """Somebody's text as HTML that is read in its own direction, and does not move anything around it."""
     said = str(value)
     cut = said if most is None or len(said) <= most else f"{said[: most - 1]}…"
     return f'<bdi dir="auto">{_plain(cut)}</bdi>'
 
 
 def _plain(value: str) -> str:
-    """As `text`, which shows what is invisible; but what joins or parts letters in Persian, Hindi or an emoji is no trick."""
+    """Like `text`, which shows what is invisible, except for what joins or separates letters in Persian, Hindi or an emoji, which is no trick."""
     for joiner in ("\u200c", "\u200d", "\ufe0f"):
         if joiner in value:
             return joiner.join(map(_plain, value.split(joiner)))
@@ -65,7 +65,7 @@ def _plain(value: str) -> str:
 
 
 def markdown(value: str) -> str:
-    """Somebody's text for what Streamlit draws of Markdown alone, such as the label of a field: nothing but text, in one line."""
+    """Somebody's text for parts that Streamlit draws only from Markdown, such as the label of a field: plain text, in one line."""
     return "".join(f"\\{one}" if one in punctuation else one for one in " ".join(value.split()))
 
 
@@ -74,7 +74,7 @@ def product_id(value: object) -> str:
 
 
 def fault(sentence: str) -> str:
-    """A sentence that may hold anybody's text, told as a fault: Streamlit's own box would read it as Markdown."""
+    """A sentence that may contain anybody's text, shown as an error: Streamlit's own box would read it as Markdown."""
     return block(f'<p class="cc-fault" role="alert">{own(sentence)}</p>')
 
 
@@ -92,7 +92,7 @@ def _fill(share: float, kind: str = "", start: float = 0.0) -> str:
 
 
 def headline(answer: Answer, asked: str) -> str:
-    """Category, status and how near the threshold is. asked: the text, whose beginning a screen reader is told."""
+    """Category, status and how near the threshold is. asked: the text, whose beginning a screen reader reads out."""
     of = f'<p class="cc-hidden">Answer to {own(asked, 80)}</p>'
     category = "No category" if answer.category is None else own(answer.category)
     said = f'<p class="cc-answer">{category} <span class="cc-pill">{text(answer.status)}</span></p>'
@@ -127,7 +127,7 @@ def probabilities(answer: Answer) -> str:
 
 
 def levels(found: Sequence[Level]) -> str:
-    """The path level by level; nothing where labels are no paths."""
+    """The path level by level; nothing where labels are not paths."""
     if not found:
         return ""
     rows = [
@@ -168,7 +168,7 @@ def words(answer: Answer) -> str:
 
 
 def _word(word: WordEffect, most: float) -> list[object]:
-    """A bar to the right for what speaks for the category, to the left for what speaks against it."""
+    """A bar to the right for a word that supports the category, to the left for one that counts against it."""
     half = 0.5 * min(abs(word.effect) / most, 1)
     fill = _fill(half, "", 0.5) if word.effect >= 0 else _fill(half, "against", 0.5 - half)
     times = f" × {word.count}" if word.count > 1 else ""
@@ -181,7 +181,7 @@ def _word(word: WordEffect, most: float) -> list[object]:
 
 
 def products(rows: Sequence[Mapping[str, Any]], carried: Sequence[str], caption: str, named: str = "product_id") -> str:
-    """Rows of the table as people read them. named: what stands over the ids."""
+    """Rows of the table as people read them. named: the heading over the ids."""
     head = (named, *carried, "category", Cell("confidence", "number"), "runner-up", "status", "reason")
     return block(table(caption, head, [_product(row, carried) for row in rows]))
 

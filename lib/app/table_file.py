@@ -1,4 +1,4 @@
-"""A CSV file that somebody uploads: read strictly, categorized, and given back with columns behind its own."""
+"""A CSV file that somebody uploads: read strictly, categorized, and returned with columns after its own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 from lib.errors import InputError
 from lib.settings import Names
 
-# Characters of one value; a text is only read as far as a bundle says.
+# The most characters of one value; a text is only read as far as the bundle says.
 MOST_CHARACTERS = 1 << 20
 ADDED = ("category", "confidence", "runner_up", "runner_up_confidence", "status", "reason", "unfamiliarity")
-# Of paths: what is sure of them, joined as the labels are.
+# For paths: their published part, joined like the labels.
 OF_PATHS = "published_path"
 # Columns that texts are likely in, best first.
 LIKELY = ("title", "name", "text", "product_name", "description")
@@ -41,13 +41,13 @@ def read_table_file(content: bytes) -> TableFile:
     """A CSV file in UTF-8, with a header, quoted as RFC 4180 says.
 
     Raises:
-        InputError: something else; the sentence says where.
+        InputError: something else; the message says where.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"Expected a CSV file in UTF-8, found a byte that is none behind {error.start:,} others; save it as UTF-8."
+            f"Expected a CSV file in UTF-8, found an invalid byte after {error.start:,} others; save it as UTF-8."
         ) from None
     lines = _lines(text)
     header = next(lines, [])
@@ -61,7 +61,7 @@ def read_table_file(content: bytes) -> TableFile:
 
 
 def _lines(text: str) -> Iterator[list[str]]:
-    """Rows of as many values as the first has. Lines without anything are passed over, but in a file of one column each is a row without a text."""
+    """Rows of as many values as the first has. Blank lines are skipped, but in a file of one column each is a row without a text."""
     csv.field_size_limit(MOST_CHARACTERS)
     reader, width = csv.reader(io.StringIO(text, newline=""), strict=True), 0
     try:
@@ -78,13 +78,13 @@ def _lines(text: str) -> Iterator[list[str]]:
             yield row
     except csv.Error as error:
         raise InputError(
-            f"Expected CSV with each quote inside a quoted text doubled, found a fault in line {reader.line_num:,} ({error}); "
+            f"Expected CSV with each quote inside a quoted text doubled, found an error in line {reader.line_num:,} ({error}); "
             "correct the file."
         ) from None
 
 
 def likely_columns(names: Sequence[str], fields: Sequence[str]) -> Names:
-    """For each field the column of its name, or "" where there is none; of a bundle of one text the columns that look like texts."""
+    """For each field the column of its name, or "" where there is none; for a bundle of one text the columns that look like texts."""
     by_lower = {name.lower(): name for name in reversed(names)}
     if len(fields) > 1:
         return tuple(by_lower.get(field.lower(), "") for field in fields)
@@ -92,7 +92,7 @@ def likely_columns(names: Sequence[str], fields: Sequence[str]) -> Names:
 
 
 def added_names(taken: Sequence[str], has_paths: bool) -> Mapping[str, str]:
-    """Under which names the columns of `categorized` come to a file that may have such columns.
+    """The names under which the columns of `categorized` are added to a file that may have such columns already.
 
     Raises:
         InputError: the other names are taken too.
@@ -106,10 +106,10 @@ def added_names(taken: Sequence[str], has_paths: bool) -> Mapping[str, str]:
 
 
 def written(file: TableFile, decided: Sequence[Mapping[str, Any]], separator: str | None) -> bytes:
-    """The file with what was decided behind its own columns.
+    """The file with the decisions after its own columns.
 
     Args:
-        decided: rows of `categorized`, one for each row of the file. separator: between the levels of a path; None where labels are no paths.
+        decided: rows of `categorized`, one for each row of the file. separator: between the levels of a path; None where labels are not paths.
     """
     names = added_names(file.names, separator is not None)
     out = io.StringIO(newline="")

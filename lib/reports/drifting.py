@@ -1,4 +1,4 @@
-"""Categories whose share of the rows has moved since the last good nights, and what that says of a row's probabilities."""
+"""Categories whose share of the rows has moved since the last good runs, and what that means for a row's probabilities."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lib.tables.ledger import published_runs
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables
 
-# Of the population stability index, of which 0.1 is commonly read as a moderate shift: what one category has to bring to it.
+# The least that one category has to add to the population stability index, where 0.1 is commonly read as a moderate shift.
 LEAST_PART = 0.01
-# Standard errors of a share that chance alone may move it by.
+# By how many standard errors chance alone may move a share.
 BEYOND_CHANCE = 3
-# A share that is new or gone says much, and not everything.
+# The most weight: a share that is new or gone means much, but not everything.
 MOST_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A category whose share of the rows was `before`, the median of the last good nights, and is `now`."""
+    """A category whose share of the rows was `before`, the median of the last good runs, and is `now`."""
 
     category: str
     before: float
@@ -37,7 +37,7 @@ class Drift:
 
     @property
     def weight(self) -> float:
-        """What to multiply its probability by, so that rows count as likely as the nights before had them: before / now, from 1/4 to 4."""
+        """The factor for its probability that restores its frequency in the previous runs: before / now, from 1/4 to 4."""
         return min(max(self.before / self.now if self.now else MOST_WEIGHT, 1 / MOST_WEIGHT), MOST_WEIGHT)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ def drifting(good: Sequence[RunRecord]) -> list[Drift]:
     """The categories that moved in the newest good run by more than chance, those that moved most first.
 
     Args:
-        good: newest first. The others are what it is compared with, as many and as large ones as its guardrails took.
+        good: newest first. The newest is compared with the others, as many and as large ones as its guardrails used.
     """
     if len(good) < 2 or not good[0].category_shares:
         return []
@@ -57,7 +57,7 @@ def drifting(good: Sequence[RunRecord]) -> list[Drift]:
     if not before:
         return []
     now = newest.category_shares or {}
-    # Under another model a category that is there on one side alone may be another name.
+    # With another model a category that exists on one side only may just have another name.
     same_model = {run.model_version for run in earlier} == {newest.model_version}
     names = sorted(set(before) | set(now) if same_model else set(before) & set(now))
     moved = [Drift(name, before.get(name, 0.0), now.get(name, 0.0)) for name in names]
@@ -65,7 +65,7 @@ def drifting(good: Sequence[RunRecord]) -> list[Drift]:
 
 
 def drifting_in(spark: SparkSession, tables: Tables) -> list[Drift]:
-    """The categories that drift in a table: by its history, or, where that has been cut off, by its ledger."""
+    """The categories that drift in a table, from its history or, where that has been cut off, from its ledger."""
     good = read_state(spark, tables.categorized).good
     return drifting(good if len(good) > 1 else published_runs(spark, tables, limits_of({}).runs + 1))
 
@@ -75,7 +75,7 @@ def weights(drifts: Sequence[Drift]) -> Mapping[str, float]:
 
 
 def _part(one: Drift) -> float:
-    """What it brings to the index."""
+    """What it adds to the index."""
     return population_stability_index({one.category: one.before}, {one.category: one.now})
 
 

@@ -9,12 +9,12 @@ from lib.errors import InputError
 
 
 def write_whole(path: Path, content: str, option: str = "--output") -> None:
-    """Put a text where a file, or nothing yet, is. A device or a pipe, such as /dev/stdout, gets it as it is.
+    """Put a text in place of a file, or where nothing is yet. A device or a pipe, such as /dev/stdout, receives it directly.
 
     Args:
-        option: by which the path was given.
+        option: the one by which the path was given.
     Raises:
-        InputError: a folder is there, or none that could hold it.
+        InputError: there is a folder at the path, or none that could hold the file.
     """
     if _flows(path):
         with path.open("a", encoding="utf-8") as stream:
@@ -37,7 +37,7 @@ def check_writable(given: str, option: str) -> Path:
     """The path of a file that is to be written at the end of a job, before the job begins.
 
     Raises:
-        InputError: a folder is there, or none that could hold it; or a hyphen, which no job takes for the screen.
+        InputError: there is a folder at the path, or none that could hold the file; or a hyphen, which no job takes to mean the screen.
     """
     path = Path(given)
     if given == "-":
@@ -58,9 +58,9 @@ def _in_the_way(path: Path, option: str) -> InputError:
 
 
 def _nowhere(path: Path, option: str) -> InputError:
-    return InputError(f"Expected a folder {path.parent} to write {path.name} to, found none; make it, or correct {option}.")
+    return InputError(f"Expected a folder {path.parent} to write {path.name} to, found none; create it, or correct {option}.")
 
 
 def _flows(path: Path) -> bool:
-    """What lies in /dev may lead to a file, which stays in its place."""
+    """A path in /dev may lead to a file, which stays in its place."""
     return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())

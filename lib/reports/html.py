@@ -1,4 +1,4 @@
-"""The parts that pages are made of: HTML that holds all of itself, asks nothing of a network, and reads in light, dark and print."""
+"""The parts that pages are made of: HTML that is self-contained, needs no network, and is readable in light, dark and print."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def text(value: object) -> str:
-    """Plain text as HTML; what shows nothing is escaped, so that no product's title moves anything."""
+    """Plain text as HTML; invisible characters are escaped, so that no product's title moves anything."""
     return escape(printable("".join(" " if category(one) == "Zs" else one for one in str(value))))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: HTML, and how it stands."""
+    """A cell of a table: HTML, and how it is aligned."""
 
     html: str
     kind: str = ""
@@ -77,15 +77,15 @@ def number(value: float | None, form: str = ",") -> Cell:
 
 
 def bar(share: float, kind: str = "") -> Cell:
-    """As long as a share, of at most one; the number stands in a cell of its own."""
+    """A bar as long as a share of at most one; the number has its own cell."""
     width = 100 * min(max(share, 0.0), 1.0)
-    # What is there shows, however little it is.
+    # Anything above zero shows, however little it is.
     width = max(width, 0.3) if width else 0.0
     return Cell(f'<span class="bar {kind}" style="width: {width:.1f}%" aria-hidden="true"></span>', "wide")
 
 
 def table(caption: str, header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table that scrolls by itself where a screen is narrow. What is no Cell is plain text; the first cell of a row names it."""
+    """A table that scrolls on its own where a screen is narrow. What is not a Cell is plain text; the first cell of a row names it."""
     heads = "".join(f'<th scope="col" class="{cell.kind}">{cell.html}</th>' for cell in map(_cell, header))
     body = "\n".join(f"<tr>{_row(list(map(_cell, row)))}</tr>" for row in rows)
     return (
@@ -110,7 +110,7 @@ def terms(pairs: Iterable[tuple[str, object]]) -> str:
 
 
 def histogram(groups: Mapping[str, Sequence[int]], said: str) -> str:
-    """Bars from 0 to 1, a group on top of the other. said: what the picture shows, for those who do not see it."""
+    """Bars from 0 to 1, one group on top of another. said: what the picture shows, for those who do not see it."""
     width, height, left = 640, 180, 8
     bins = len(next(iter(groups.values())))
     most = max(map(sum, zip(*groups.values(), strict=True))) or 1
@@ -132,7 +132,7 @@ def histogram(groups: Mapping[str, Sequence[int]], said: str) -> str:
 
 
 def trend(name: str, values: Sequence[float | None], form: str) -> str:
-    """A line over the nights, oldest first, with the newest value; nights without a value are passed over."""
+    """A line over the runs, oldest first, with the newest value; runs without a value are skipped."""
     known = [(i, value) for i, value in enumerate(values) if value is not None]
     if not known:
         return ""
@@ -152,7 +152,7 @@ def trend(name: str, values: Sequence[float | None], form: str) -> str:
 
 
 def reliability(points: Sequence[tuple[float, float, int]], said: str) -> str:
-    """Accuracy over confidence, beside the diagonal on which both are the same. points: confidence, accuracy, and texts."""
+    """Accuracy over confidence, with the diagonal on which both are the same. points: confidence, accuracy, and texts."""
     size, left = 240, 34
     most = max((rows for _, _, rows in points), default=1) or 1
 
@@ -170,7 +170,7 @@ def reliability(points: Sequence[tuple[float, float, int]], said: str) -> str:
         x, y = at(share, share)
         drawn.append(f'<text x="{x:.0f}" y="{size + 22}" text-anchor="middle">{share:.1f}</text>')
         drawn.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{share:.1f}</text>')
-    # Its own size: a picture of a square is not better for filling a screen.
+    # Its own size: a square is no easier to read when it fills the screen.
     width, height = size + left + 14, size + 28
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{text(said)}">{"".join(drawn)}</svg>'
 

@@ -1,4 +1,4 @@
-"""What a report tells of one run, gathered from the ledger, the table's history, and the rows as the run has left them."""
+"""What a report shows of one run, gathered from the ledger, the table's history, and the rows as the run left them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, check_categorized
 from schemas.tables import HELD, PUBLISHED, ROLLED_BACK
 
-# Of a confidence, from 0 to 1.
+# Bins of a confidence, from 0 to 1.
 BINS = 20
 MOST_UNSURE = 20
 MOST_EXAMPLES = 3
@@ -39,9 +39,9 @@ class Rejects:
 
 @dataclass(frozen=True)
 class Rows:
-    """What the rows tell that the run has left, or would have.
+    """What the rows show that the run has left, or would have left.
 
-    confidences: by status the rows in each of BINS equal steps of the confidence; unsure: the least sure rows, as the columns
+    confidences: by status, the rows in each of BINS equal steps of the confidence; unsure: the least sure rows, as the columns
     product_id, some that are carried along, category, confidence, runner_up, runner_up_confidence, status and reason.
     """
 
@@ -51,10 +51,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Night:
-    """A run and what it stands beside.
+    """A run and what it is compared with.
 
-    good: what it was measured by, and each figure's measure; rows: None where their files are gone; runs: all of the ledger,
-    newest first; target: as the user has named it; is_releasable: it is held, and --publish-anyway would publish it.
+    good: what it was compared with; measures: that of each figure; rows: None where their files are gone; runs: all of the ledger,
+    newest first; target: as the user named it; is_releasable: it is held, and --publish-anyway would publish it.
     """
 
     target: str
@@ -71,7 +71,7 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
     """A run of the ledger, by default the newest.
 
     Args:
-        reads_only: a run that stopped before its row in the ledger stays without one.
+        reads_only: a run that stopped before it wrote its row to the ledger stays without one.
     Raises:
         InputError: no table of categorized products, no ledger, or no such run in it.
     """
@@ -97,7 +97,7 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
 
 
 def _held(spark: SparkSession, tables: Tables, run: RunRecord) -> Candidate | None:
-    """What was held of the run, if it still stands beside the table."""
+    """What was held of the run, if it is still next to the table."""
     held = held_candidate(spark, tables) if run.status == HELD else None
     return held if held and held.run.run_id == run.run_id else None
 
@@ -105,7 +105,7 @@ def _held(spark: SparkSession, tables: Tables, run: RunRecord) -> Candidate | No
 def _good_before(
     run: RunRecord, held: Candidate | None, runs: Sequence[RunRecord], commits: Sequence[Commit]
 ) -> Sequence[RunRecord]:
-    """The good runs that it was measured by: those of the history that it had read, or, where that is gone, the ledger's before it."""
+    """The good runs that it was compared with: those of the history that it had read, or, where that is gone, the ledger's earlier ones."""
     planned = held or commit_of_run(commits, run.run_id)
     note = planned.note if planned else None
     read = (note or {}).get("read_version")

@@ -22,7 +22,7 @@ def night_page(night: Night, alone: bool = False) -> str:
     """What came in and went out, how near each guardrail came, and which rows are worth a look.
 
     Args:
-        alone: there is no page of all runs beside it.
+        alone: there is no page of all runs next to it.
     """
     run = night.run
     parts = [*_head(night, alone), _flow(run)]
@@ -43,7 +43,7 @@ def night_page(night: Night, alone: bool = False) -> str:
 
 
 def index_page(target: str, runs: Sequence[RunRecord], there: Iterable[str]) -> str:
-    """All runs of a target, newest first. there: the ids of those that have a page beside this one."""
+    """All runs of a target, newest first. there: the ids of those that have a page next to this one."""
     pages = set(there)
     rows = [_night_row(run, run.run_id in pages) for run in runs]
     names = ("status", "rows in", "scored", "review", "mean confidence", "drift", "seconds")
@@ -93,13 +93,11 @@ def _head(night: Night, alone: bool) -> list[str]:
 
 
 def _what_now(night: Night) -> str:
-    """Of a run that was held back, as HTML."""
+    """What to do about a run that was held back, as HTML."""
     if night.run.status == PUBLISHED:
-        return "It was published all the same."
+        return "It was published anyway."
     if not night.is_releasable:
-        return (
-            "Other runs have changed the table, or were held, since then: what was held of this one can no longer be published."
-        )
+        return "Other runs have changed the table, or were held, since then: the rows held for this one can no longer be published."
     return (
         "The table is as it was. Correct the source or the model and run again, or publish it with "
         f"<code>--publish-anyway {text(night.run.run_id)}</code>."
@@ -123,7 +121,7 @@ def _flow(run: RunRecord) -> str:
     missing = f"<p>{run.rows_missing:,} products of the table are no longer in the source.</p>" if run.rows_missing else ""
     header = ["", Cell("rows", "number"), Cell("of the source", "number"), ""]
     return (
-        "<h2>What came in, and what became of it</h2>"
+        "<h2>What came in, and what happened to it</h2>"
         + table("Rows of the source = rejected + unchanged + scored", header, rows)
         + missing
     )
@@ -132,8 +130,8 @@ def _flow(run: RunRecord) -> str:
 def _guardrails(night: Night) -> str:
     rows = [_measure_row(measure) for measure in sorted(night.measures, key=lambda one: -_nearness(one))]
     runs = night.good.runs
-    beside = f"the median of the last {runs} good runs" if runs > 1 else "the last good run"
-    caption = f"Beside {beside}" if runs else "Whatever the runs before"
+    before = f"the median of the last {runs} good runs" if runs > 1 else "the last good run"
+    caption = f"Compared with {before}" if runs else "Whatever earlier runs were like"
     header = ["figure", *[Cell(name, "number") for name in ("before", "now", "change", "limit")], "how near the limit", ""]
     return f"<h2>Guardrails</h2>{table(caption, header, rows)}"
 
@@ -146,7 +144,7 @@ def _nearness(measure: Measure) -> float:
 def _measure_row(measure: Measure) -> list[object]:
     numbers = [number(one, ",.0f" if one and abs(one) >= 1000 else ".3g") for one in (measure.before, measure.now)]
     numbers += [number(measure.change, ".3g"), number(measure.limit, "g")]
-    said = Cell('<span class="bad">past it</span>' if measure.is_breach else '<span class="good">within</span>')
+    said = Cell('<span class="bad">exceeded</span>' if measure.is_breach else '<span class="good">within</span>')
     return [measure.name, *numbers, bar(_nearness(measure), "over" if measure.is_breach else ""), said]
 
 
@@ -169,7 +167,7 @@ def _categories(night: Night) -> str:
 def _confidences(night: Night) -> list[str]:
     if night.rows is None:
         return [
-            '<h2>Confidence</h2><p class="soft">The rows as this run left them are no longer kept (vacuumed, or another run is held).</p>'
+            '<h2>Confidence</h2><p class="soft">The rows as this run left them are gone (vacuumed, or another run is held).</p>'
         ]
     groups = {status: counts for status, counts in night.rows.confidences.items() if status != UNCLASSIFIABLE}
     if not groups:
@@ -212,7 +210,7 @@ def _unsure(night: Night) -> list[str]:
     shown = [[_value(row[name]) for name in names] for row in rows]
     return [
         "<h2>The least sure rows</h2>",
-        table("They gain most from a look", [name.replace("_", " ") for name in names], shown),
+        table("Worth a look first", [name.replace("_", " ") for name in names], shown),
     ]
 
 
@@ -252,7 +250,7 @@ def _time(run: RunRecord) -> list[str]:
     phases = ("counting", "scoring", "writing")
     named = [
         *[(name, name) for name in phases],
-        *[(name, f"tasks, all together: {name}") for name in seconds if name not in phases],
+        *[(name, f"tasks, added up: {name}") for name in seconds if name not in phases],
     ]
     rows = [[said, number(seconds[name], ",.1f"), bar(seconds[name] / most)] for name, said in named if name in seconds]
     speed = (

@@ -29,10 +29,10 @@ ASKED = "id in review\n"
 
 
 def check_text_names(text_columns: Sequence[str]) -> None:
-    """Refuse text columns that would stand under the name of a column of the queue.
+    """Refuse text columns that have the name of a column of the queue.
 
     Raises:
-        InputError: there are such.
+        InputError: there are some.
     """
     own = {"product_id", *SHOWN, SIMILAR, BECAUSE, CORRECT, BY, WHY}
     taken = [name for name in text_columns if name.lower() in own]
@@ -50,11 +50,11 @@ def review_queue(
     most: int,
     drifts: Sequence[Drift] = (),
 ) -> DataFrame:
-    """Rows in review, one for all whose texts have the same words: those first by which most wrong rows are likely to be mended.
+    """Rows in review, one for all whose texts have the same words: first those that are likely to correct the most wrong rows.
 
-    Gives product_id, the texts, SHOWN, SIMILAR (how many rows the one stands for), BECAUSE (why it stands where it does), and empty
-    columns for the person to fill. A calibrated confidence is the probability of being right, so the rows to be mended are the sum of
-    1 - confidence; where categories drift, of what the confidence would be were they as frequent as before.
+    Returns product_id, the texts, SHOWN, SIMILAR (how many rows the one represents), BECAUSE (why it has this place), and empty
+    columns for the person to fill. A calibrated confidence is the probability of being right, so the expected number of wrong rows is the sum of
+    1 - confidence; where categories drift, with the confidence that it would be if they were as frequent as before.
 
     Args:
         drifts: of the target (lib.reports.drifting).
@@ -97,13 +97,13 @@ def _doubt(drifts: Sequence[Drift]) -> Column:
 
 
 def _because(drifts: Sequence[Drift]) -> Column:
-    """Of a group of rows, for a person: how likely the one is wrong, how many stand behind it, and which category drifts."""
+    """For a person, about a group of rows: how likely the shown one is wrong, how many it represents, and which category drifts."""
     row, alike = F.col("row"), F.col(SIMILAR)
     parts = [
         F.format_string("%.0f%% likely wrong", 100 * row.getField(DOUBT)),
         F.when(alike > 1, F.format_string("stands for %d alike, %.1f of them likely wrong", alike, F.col("to_mend"))),
     ]
-    # More rows than before say that some of them belong elsewhere; fewer, that some of its own went elsewhere.
+    # More rows than before suggest that some belong to other categories; fewer, that some of its own went to others.
     for name, rose in (("category", True), ("runner_up", False)):
         told = {one.category: str(one) for one in drifts if one.rose is rose}
         if told:
@@ -117,8 +117,8 @@ def _looked_up(values: Mapping[str, float] | Mapping[str, str], name: str, defau
 
 
 def _words(text_columns: Sequence[str]) -> Column:
-    """The words of a text without digits, as a set: sizes, numbers and order make no other product of it."""
+    """The words of a text without digits, as a set: sizes, numbers and order do not make it another product."""
     text = F.lower(joined_text(text_columns, 10_000))
     words = F.split(F.regexp_replace(text, r"\p{Nd}+", ""), r"[^\p{L}\p{M}]+")
-    # Where a number or a sign ends a text, splitting leaves a word of nothing.
+    # Where a number or a sign ends a text, splitting leaves an empty word.
     return F.array_sort(F.array_distinct(F.array_remove(words, "")))

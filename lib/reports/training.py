@@ -31,11 +31,11 @@ class Training:
 
 
 def training_page(bundle: Bundle, curves: Mapping[str, Sequence[float]]) -> str:
-    """On what a model rests, how good it is beside others, and what it does badly. curves: as Training has them."""
+    """What a model is based on, how good it is compared with others, and what it does badly. curves: as in Training."""
     training = Training(bundle.manifest, curves)
     parts = [
         *_head(training),
-        *_beside(training.metrics),
+        *_comparison(training.metrics),
         *_levels(training),
         *_labels(training),
         *_confusions(training.metrics),
@@ -49,7 +49,7 @@ def training_page(bundle: Bundle, curves: Mapping[str, Sequence[float]]) -> str:
 
 
 def versions_page(name: str, manifests: Sequence[Numbers], current: str | None, there: Iterable[str]) -> str:
-    """All versions of a model, newest first. current: the one in use; there: versions with a page beside this one, by their ids."""
+    """All versions of a model, newest first. current: the one in use; there: versions with a page next to this one, by their ids."""
     pages, oldest_first = set(there), manifests[::-1]
     drawn = [
         trend(said, [_metric(one, key) for one in oldest_first], form)
@@ -107,7 +107,7 @@ def _head(training: Training) -> list[str]:
     ]
 
 
-def _beside(metrics: Numbers) -> list[str]:
+def _comparison(metrics: Numbers) -> list[str]:
     """Our model and the baselines, the best first."""
     found: Numbers = metrics.get("comparison") or {}
     if not found:
@@ -127,10 +127,12 @@ def _beside(metrics: Numbers) -> list[str]:
         for one in behind
     )
     warned = (
-        f'<div class="panel"><p><strong class="bad">Behind a simpler model</strong></p><ul>{told}</ul></div>' if told else ""
+        f'<div class="panel"><p><strong class="bad">Worse than a simpler model</strong></p><ul>{told}</ul></div>'
+        if told
+        else ""
     )
     caption = f"On {metrics.get('judged_on', 'the test side')}, the same texts for all"
-    return ["<h2>Beside simpler models</h2>", warned, table(caption, header, rows)]
+    return ["<h2>Compared with simpler models</h2>", warned, table(caption, header, rows)]
 
 
 def _levels(training: Training) -> list[str]:
@@ -157,7 +159,7 @@ def _levels(training: Training) -> list[str]:
 
 
 def _labels(training: Training) -> list[str]:
-    """The weakest first: there is something to do."""
+    """The weakest first: they need work."""
     judged = {label: row for label, row in (training.metrics.get("per_class") or {}).items() if row["support"]}
     if not judged:
         return []
@@ -171,7 +173,7 @@ def _labels(training: Training) -> list[str]:
     header += [Cell("review below", "number")] if below else []
     every = f"The {MOST_LABELS} weakest of {len(judged):,}" if len(judged) > MOST_LABELS else "The weakest first"
     unjudged = len(training.manifest["labels"]) - len(judged)
-    more = f"<p>{unjudged:,} more labels have no text that it is judged on.</p>" if unjudged > 0 else ""
+    more = f"<p>{unjudged:,} more labels have no text to be judged on.</p>" if unjudged > 0 else ""
     return ["<h2>Labels</h2>", table(every, header, rows), more]
 
 

@@ -102,9 +102,9 @@ def test_the_table_by_category_and_status(visit: Visit, spark, lake: Path) -> No
         rows = {name: row for name, row in rows.items() if row[column] == value}
         expect(shown).to_have_count(len(rows))
         assert {text.split("\t")[0] for text in shown.all_inner_texts()} == set(map(printable, rows))
-    page.get_by_label("Product id holds").fill("nobody has this")
-    page.get_by_label("Product id holds").press("Enter")
-    expect(page.get_by_text("No product is like that.")).to_be_visible()
+    page.get_by_label("Product id contains").fill("nobody has this")
+    page.get_by_label("Product id contains").press("Enter")
+    expect(page.get_by_text("No product matches.")).to_be_visible()
     assert page.evaluate("window.hit") is None
 
 
@@ -158,7 +158,7 @@ def test_the_queue_is_worked_through_by_keys(visit: Visit, spark, lake: Path) ->
     (said,) = [row.asDict() for row in found.filter(found.product_id == first).collect()]
     assert (said["category"], said["corrected_by"], said["why"]) == (second, "Ada", "2 of these were sold as such")
     assert said["texts"] == {"title": PRODUCTS[first]}
-    page.get_by_role("button", name="Load the queue anew").click()
+    page.get_by_role("button", name="Load the queue again").click()
     expect(at).to_contain_text("Row 1 of")
     expect(at.locator("code")).not_to_have_text(first)
 

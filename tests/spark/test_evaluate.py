@@ -107,7 +107,7 @@ def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("json", "said"),
     [
-        ("nowhere/out.json", "Expected a folder nowhere to write out.json to, found none; make it, or correct --json"),
+        ("nowhere/out.json", "Expected a folder nowhere to write out.json to, found none; create it, or correct --json"),
         ("-", "Expected a file in --json, found '-'; write /dev/stdout for the screen"),
         (".", "Expected a file or nothing yet at ., found a folder; remove it, or give another --json"),
     ],

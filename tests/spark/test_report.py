@@ -42,9 +42,9 @@ def test_a_held_night_says_why(spark, two_nights: Path, tmp_path: Path) -> None:
     page = Page(out / f"{held}.html")
     assert "Held back" in page.source
     assert f"--publish-anyway {held}" in page.source
-    measured = {row[0]: row for row in page.tables["Beside the last good run"]}
+    measured = {row[0]: row for row in page.tables["Compared with the last good run"]}
     assert measured["share `unclassifiable`"][1:5] == ["0", "0.4", "0.4", "0.05"]
-    assert measured["share `unclassifiable`"][-1] == "past it"
+    assert measured["share `unclassifiable`"][-1] == "exceeded"
     assert (measured["rows in"][1], measured["rows in"][-1]) == ("1,202", "within")
     # The nearest to its limit stands first.
     assert list(measured)[1] == "share `unclassifiable`"
@@ -69,7 +69,7 @@ def test_a_good_night_tells_its_rows(spark, two_nights: Path, tmp_path: Path) ->
     binned = [sum(int(cell.replace(",", "")) for cell in row[1:]) for row in page.tables["Rows by confidence"][1:]]
     assert (sum(binned), sum(binned[10:])) == (table.count(), table.filter("confidence >= 0.5").count())
     least = table.orderBy("confidence", "product_id").select("product_id").head(20)
-    assert [row[0] for row in page.tables["They gain most from a look"][1:]] == [row[0] for row in least]
+    assert [row[0] for row in page.tables["Worth a look first"][1:]] == [row[0] for row in least]
     rejects = {row[0]: row[1:] for row in page.tables["By reason"][1:]}
     assert rejects == {"no id": ["1", ""], "older copy of the id": ["1", "p1"]}
     for path in out.iterdir():
@@ -99,7 +99,7 @@ def test_runs_of_every_kind_have_a_page(spark, tmp_path: Path, capsys) -> None:
     for path in lake.glob("*.parquet"):
         path.unlink()
     assert report("--target", lake, "--run", first, "--output", out) == 0
-    assert "no longer kept" in (out / f"{first}.html").read_text(encoding="utf-8")
+    assert "are gone (vacuumed" in (out / f"{first}.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ def test_an_empty_line_of_a_file_of_one_column_is_a_row() -> None:
         (b"", "found none"),
         (b"a,a\n1,2\n", "found 'a' more than once"),
         (b"a,b\n1,2\n1\n", "Expected 2 values in each row of the CSV file, as in its header, found 1 in line 3"),
-        (b'a,b\n1,"2\n', "Expected CSV with each quote inside a quoted text doubled, found a fault in line 2"),
-        (b"a\n\xff\n", "found a byte that is none behind 2 others"),
+        (b'a,b\n1,"2\n', "Expected CSV with each quote inside a quoted text doubled, found an error in line 2"),
+        (b"a\n\xff\n", "found an invalid byte after 2 others"),
     ],
 )
 def test_a_file_that_is_no_csv_is_refused(content: bytes, sentence: str) -> None:

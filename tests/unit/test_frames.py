@@ -225,10 +225,10 @@ WRONG = [
         "Expected a DataFrame of pandas, Polars or Spark, found pandas.*Series",
     ),
     (lambda m: cc.categorize(["kettle"], m, "text"), "Expected a DataFrame of pandas, Polars or Spark, found builtins.list"),
-    (lambda m: cc.categorize(FRAME, "models", "text"), "Expected model as load_bundle gives it, found str"),
+    (lambda m: cc.categorize(FRAME, "models", "text"), "Expected model as load_bundle returns it, found str"),
     (lambda m: cc.categorize(FRAME, m, []), r"Expected text_columns as the name of a column, .* found \[\]"),
     (lambda m: cc.categorize(FRAME, m, 3), "Expected text_columns as the name of a column, .* found 3"),
-    (lambda m: cc.categorize(FRAME, m, {"title": "text"}), r"found fields \(title\); give the names alone"),
+    (lambda m: cc.categorize(FRAME, m, {"title": "text"}), r"found fields \(title\); give only the names"),
     (lambda m: cc.categorize(FRAME, m, "text", unfamiliar=1.5), "Expected unfamiliar from .* found 1.5"),
     (
         lambda m: cc.categorize(FRAME, m, "text", unfamiliar="1 %"),

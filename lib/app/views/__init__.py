@@ -1,1 +1,1 @@
-"""One file a page: what stands in it, and what happens when something is pressed. In a folder `pages` Streamlit would take them for scripts."""
+"""One file for each page: what it shows, and what happens when something is pressed. In a folder `pages` Streamlit would mistake them for scripts."""

@@ -13,7 +13,7 @@ from lib.app.opened import the_page
 from lib.app.rows import ROWS_ON_A_PAGE, Overview, Shown, some_rows
 from lib.app.views.parts import asked, faults_told, the_lake
 
-# No label holds the character in front.
+# No label contains the character in front.
 EVERY, NONE = "\0all", "\0none"
 LEAST, MOST = "least sure first", "surest first"
 
@@ -39,7 +39,7 @@ def _filters(overview: Overview) -> Shown:
     left, middle, right, last = st.columns([3, 2, 2, 2])
     category = left.selectbox("Category", [EVERY, *categories], format_func=lambda one: _counted(one, categories))
     status = middle.selectbox("Status", [EVERY, *statuses], format_func=lambda one: _counted(one, statuses))
-    holds = right.text_input("Product id holds", "")
+    holds = right.text_input("Product id contains", "")
     order = last.selectbox("Order", [LEAST, MOST])
     return Shown(
         overview.versions,
@@ -56,12 +56,12 @@ def _counted(name: str, counts: Counter[str]) -> str:
 
 
 def _rows(overview: Overview, wanted: Shown) -> None:
-    # Another choice begins at its first page.
+    # Another selection begins at its first page.
     place = st.session_state.setdefault("browse first", {})
     first = place.get(wanted, 0)
     rows = asked(partial(some_rows, _at(wanted, first), overview.carried))
     if not rows:
-        st.info("No product is like that." if not first else "There are no more.")
+        st.info("No product matches." if not first else "There are no more.")
     else:
         caption = f"Products {first + 1:,} to {first + len(rows):,}"
         st.html(shown.products(rows, overview.carried, caption))

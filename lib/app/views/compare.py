@@ -19,7 +19,7 @@ from lib.errors import InputError
 from lib.reports.html import Cell, table
 
 ONE, FILE, TABLE = "a product", "a file", "the table's products"
-# Products of the table that are compared: a look, not the whole; `categorize --dry-run` compares all.
+# Products of the table that are compared: a sample, not the whole; `categorize --dry-run` compares all.
 MOST_PRODUCTS = 2000
 MOVES, MOVED = 20, 50
 
@@ -28,11 +28,11 @@ def page() -> None:
     st.title("Two bundles", anchor=False)
     opened = the_page()
     if not opened.bundles:
-        st.info("There is no other bundle beside this one; give one with --other.")
+        st.info("There is no other bundle next to this one; give one with --other.")
         return
     first = opened.model
     names = list(opened.bundles)
-    name = st.selectbox(f"{shown.markdown(first.version)} beside", names, len(names) - 1) or names[-1]
+    name = st.selectbox(f"{shown.markdown(first.version)} compared with", names, len(names) - 1) or names[-1]
     over = st.radio("Over", [ONE, FILE, *([TABLE] if opened.lake else [])], horizontal=True, key="compare over")
     with faults_told():
         second = opened.model_of(name)
@@ -70,7 +70,7 @@ def _file(first: Model, second: Model) -> None:
 
 def _table(first: Model, second: Model) -> None:
     st.caption(
-        f"The first {MOST_PRODUCTS:,} products of the source that the newest night has read; `categorize --dry-run` compares all."
+        f"The first {MOST_PRODUCTS:,} products of the source that the newest run has read; `categorize --dry-run` compares all."
     )
     if not st.button("Compare", type="primary"):
         return
@@ -88,7 +88,7 @@ def _show(
     names: Sequence[str],
     ids: Sequence[str | None] | None,
 ) -> None:
-    """How often both agree, which labels moved where, and products that moved. ids: of the products; None numbers them."""
+    """How often both agree, which labels moved where, and products that moved. ids: those of the products; None numbers them."""
     left, right = scored(first, texts, fields), scored(second, texts, fields)
     if not left:
         st.info("There is no row to compare.")
@@ -98,7 +98,7 @@ def _show(
     st.write(f"**{same:.1%}** of {len(left):,} rows get the same category.")
     review = [sum(row["status"] == "review" for row in rows) / len(rows) for rows in (left, right)]
     under = [shown.markdown(model.version) for model in (first, second)]
-    st.write(f"In review: {review[0]:.1%} under {under[0]}, {review[1]:.1%} under {under[1]}.")
+    st.write(f"In review: {review[0]:.1%} with {under[0]}, {review[1]:.1%} with {under[1]}.")
     if moved:
         st.html(shown.block(_moves(left, right, moved), _products(left, right, moved[:MOVED], texts, names, ids)))
 

@@ -1,4 +1,4 @@
-"""A CSV file uploaded, categorized, and given back."""
+"""A CSV file uploaded, categorized, and returned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page() -> None:
     model = the_page().model
     st.title("A file", anchor=False)
     st.caption(
-        f"Under {shown.markdown(model.version)}. The file stays in this process's memory until the page is closed or the next one comes."
+        f"With {shown.markdown(model.version)}. The file stays in this process's memory until the page is closed or the next one comes."
     )
     with faults_told():
         file = uploaded_file("file")

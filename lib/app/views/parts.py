@@ -1,4 +1,4 @@
-"""What several pages have: fields for a product, a file to upload, waiting for Spark."""
+"""What several pages share: fields for a product, a file to upload, waiting for Spark."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lib.tables.target import Tables
 
 T = TypeVar("T")
 NO_COLUMN = ""
-# How often it is looked whether an answer is there, and how long nothing is said, in seconds.
+# Seconds between two checks for an answer, and seconds before a message is shown.
 LOOK, PATIENCE = 0.05, 0.5
 
 
 @contextmanager
 def faults_told() -> Iterator[None]:
-    """A sentence in the page in place of an error; what follows in the block is left out."""
+    """Show an error as a sentence in the page; the rest of the block is left out."""
     try:
         yield
     except CategorizerError as error:
@@ -42,15 +42,15 @@ def the_lake() -> Lake:
 
 
 def asked(question: Callable[[SparkSession, Tables], T]) -> T:
-    """The lake's answer. Whoever leaves the page meanwhile does not wait for it.
+    """The lake's answer. A person who leaves the page meanwhile does not wait for it.
 
     Raises:
-        CategorizerError: as the lake raises it.
+        CategorizerError: the lake raised it.
     """
     lake, place, began = the_lake(), st.empty(), time.monotonic()
     answer = lake.ask(question)
     while not wait([answer], LOOK).done:
-        # Each element that is written lets Streamlit end this run where there is something else to do.
+        # Each element that is written lets Streamlit end this run if there is something else to do.
         seconds = int(time.monotonic() - began)
         doing = "Spark is starting" if lake.is_starting else "reading the table"
         place.caption(f"{doing} … {seconds} s" if time.monotonic() - began > PATIENCE else "")
@@ -59,7 +59,7 @@ def asked(question: Callable[[SparkSession, Tables], T]) -> T:
 
 
 def product_fields(model: Model, key: str) -> dict[str, str]:
-    """The fields of a product, empty at first; what was typed stands until the page is loaded anew."""
+    """The fields of a product, empty at first; what was typed stays until the page is reloaded."""
     kept = st.session_state.setdefault(f"{key} kept", {})
     for name in model.fields:
         label = "Product text" if name == ONE_TEXT else shown.markdown(name)
@@ -72,7 +72,7 @@ def uploaded_file(key: str) -> TableFile | None:
     """What somebody has uploaded; None until then.
 
     Raises:
-        InputError: no CSV file.
+        InputError: not a CSV file.
     """
     given = st.file_uploader("CSV file in UTF-8 with a header", type="csv", key=f"{key} file")
     if given is None:
@@ -85,7 +85,7 @@ def uploaded_file(key: str) -> TableFile | None:
 
 
 def chosen_columns(file: TableFile, fields: Sequence[str], key: str) -> dict[str, str]:
-    """Which column holds which field; of a bundle of one text the columns that are joined, each under its own name."""
+    """Which column holds which field; for a bundle of one text the columns that are joined, each under its own name."""
     likely = likely_columns(file.names, fields)
     if len(fields) == 1:
         chosen = st.multiselect(
@@ -108,7 +108,7 @@ def _named(name: str) -> str:
 
 
 def scored(model: Model, texts: Sequence[pa.Array], fields: Sequence[str]) -> list[dict[str, Any]]:
-    """What a bundle decides of many products, while the page tells how far it is."""
+    """What a bundle decides for many products, while the page shows how far it is."""
     total = len(texts[0])
     bar, rows = st.progress(0.0, text=f"0 of {total:,} rows"), []
     for batch in decided_rows(model, texts, fields):

@@ -1,4 +1,4 @@
-"""The queue for review, a product at a time, worked through by keys; what is said goes into the table of corrections."""
+"""The queue for review, one product at a time, by keyboard; the answers are written to the table of corrections."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PERSON, WHY, NAME, REASON = "review person", "review why", "review name", "revie
 def page() -> None:
     st.title("Review", anchor=False)
     with faults_told():
-        # A place for what is said while it is loaded, there in every run: were the fields below to move up, the browser would draw
-        # them anew, without what is being typed.
+        # A placeholder for messages while it loads, present in every run: if the fields below moved up, the browser would redraw
+        # them, and lose what is being typed.
         with st.container():
             if QUEUE not in st.session_state:
                 _load()
@@ -74,12 +74,12 @@ def _choice(queue: Queue, row: Mapping[str, Any]) -> None:
     labels: Sequence[str] = st.session_state["review labels"]
     left, right = st.columns(2)
     left.text_input("Your name", st.session_state.get(PERSON, the_page().person), key=NAME)
-    # Streamlit forgets it when another page is shown.
+    # Streamlit forgets the name when another page is shown.
     st.session_state.setdefault(REASON, st.session_state[WHY].get(row["product_id"], ""))
     right.text_input("Why (may stay empty)", key=REASON)
     person, _ = _kept(row)
     if not person:
-        st.info("Give your name: it is kept with each correction.")
+        st.info("Give your name: it is stored with each correction.")
         return
     say = partial(_say, queue, row)
     near = [name for name in (row["category"], row["runner_up"]) if name]
@@ -108,7 +108,7 @@ def _corrections() -> Corrections:
 
 
 def _kept(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Name and reason as they stand in the fields now: a key that is pressed right behind the typing comes together with it, before the
+    """Name and reason as the fields hold them now: a key that is pressed right after typing arrives together with it, before the
     page is drawn again."""
     state = st.session_state
     state[PERSON] = state.get(NAME, state.get(PERSON)) or ""
@@ -129,12 +129,12 @@ def _say(queue: Queue, row: Mapping[str, Any], label: str) -> None:
 
 
 def _shown(queue: Queue, row: Mapping[str, Any]) -> bool:
-    """Whether it is this row's turn: while the next one is drawn, a quick key still reaches the buttons of the row before."""
+    """Whether it is this row's turn: while the next row is drawn, a quick key press still reaches the buttons of the previous one."""
     return st.session_state.get(QUEUE) is queue and queue.rows[st.session_state[PLACE] :][:1] == [row]
 
 
 def _step(queue: Queue, by: int) -> None:
-    """To another row, with the reason that was typed for it before."""
+    """Go to another row, with the reason that was typed for it before."""
     place = st.session_state[PLACE]
     if place < len(queue.rows):
         _kept(queue.rows[place])
@@ -147,19 +147,19 @@ def _below(queue: Queue, place: int) -> None:
     with st.container(horizontal=True):
         st.button("Skip", shortcut="s", disabled=place >= len(queue.rows), on_click=_step, args=(queue, 1))
         st.button("Back", shortcut="b", disabled=place == 0, on_click=_step, args=(queue, -1))
-        st.button("Load the queue anew", on_click=lambda: st.session_state.pop(QUEUE, None))
+        st.button("Load the queue again", on_click=lambda: st.session_state.pop(QUEUE, None))
     waiting = _corrections().state().waiting
     st.fragment(_state, run_every=1.0 if waiting else None)()
     st.html(
         shown.block(
-            '<p class="cc-soft">Keys: <kbd>1</kbd> to <kbd>9</kbd> a label, <kbd>s</kbd> skip, <kbd>b</kbd> back to the row before, whose '
-            "correction can then be given anew. A correction is written at once, by the code of the job <code>correct</code>.</p>"
+            '<p class="cc-soft">Keys: <kbd>1</kbd> to <kbd>9</kbd> a label, <kbd>s</kbd> skip, <kbd>b</kbd> back to the previous row, whose '
+            "correction you can then change. A correction is written at once, by the code of the job <code>correct</code>.</p>"
         )
     )
 
 
 def _state() -> None:
-    """How far the corrections of this page are; it looks again as long as some are on their way."""
+    """How many corrections of this page are written; it checks again as long as some are on their way."""
     state = _corrections().state()
     on_the_way = f", {state.waiting:,} on the way" if state.waiting else ""
     st.caption(f"Corrections of this page: {state.written:,} written{on_the_way}")

@@ -14,7 +14,7 @@ def page() -> None:
     model = the_page().model
     st.title("A product", anchor=False)
     st.caption(
-        f"Under {shown.markdown(model.version)}, {len(model.bundle.labels):,} labels. Ctrl+Enter, or a click elsewhere, sends what you have typed."
+        f"With {shown.markdown(model.version)}, {len(model.bundle.labels):,} labels. Ctrl+Enter, or a click elsewhere, sends what you have typed."
     )
     product = product_fields(model, "single")
     if not any(product.values()):
