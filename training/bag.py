@@ -1,8 +1,8 @@
-"""The bag of features beside the LSTM (lib/model/bag.py): its vocabulary, its fit, and its export.
+"""The bag of features next to the LSTM (lib/model/bag.py): its vocabulary, its fit, and its export.
 
 A small feed-forward network over sums of rows: features x table → ReLU → softmax, as fastText with a hidden layer (Joulin et
 al. 2017, "Bag of Tricks for Efficient Text Classification"; subwords as Bojanowski et al. 2017). While it is fitted, a known
-word has a row of its own and those of its subwords; for scoring both are added up to one row a word.
+word has its own row and those of its subwords; for scoring both are added up to one row per word.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.recipe import BagSettings
 FIRST_MOMENT, SECOND_MOMENT, EPSILON = 0.9, 0.999, 1e-7
 FINAL_RATE = 0.02
 INITIAL_SPREAD = 0.05
-# Root mean square of a word vector's values. The larger, the sooner their matrix is learned beside the table: with 0.3 small
+# Root mean square of a word vector's values. The larger it is, the sooner their matrix is learned next to the table: with 0.3 small
 # data sets of short texts gain more, and others lose (decision 18).
 VECTORS_SCALE = 0.1
 
@@ -59,7 +59,7 @@ class FittedBag:
         return (hidden @ self.output + self.bias).astype(np.float32)
 
     def for_scoring(self, pairs: int, subwords: int) -> FittedBag:
-        """With at most so many pairs and, for unknown words, subwords: the most frequent."""
+        """The same bag with at most this many pairs and, for unknown words, subwords: the most frequent."""
         whole = self.vocabulary
         kept = BagVocabulary(whole.idf, whole.unknown_idf, whole.pairs[:pairs], whole.subwords[:subwords])
         parts = (0, len(kept.idf)), (whole.first_pair, len(kept.pairs)), (whole.first_subword, len(kept.subwords))
@@ -68,9 +68,9 @@ class FittedBag:
 
 
 def beside(bags: Sequence[FittedBag], factors: Sequence[float]) -> FittedBag:
-    """Bags of one vocabulary as one, side by side in its hidden layer; the logits are the sum of theirs times their factors.
+    """Bags of one vocabulary merged into one, next to each other in its hidden layer; the logits are the sum of theirs times their factors.
 
-    The table is rounded as `quantized` does. A row has one scale for all, so their tables are brought to the same size first.
+    The table is rounded as `quantized` does. A row has one scale for all bags, so their tables are brought to the same size first.
     """
     sizes = [float(np.sqrt((bag.table**2).mean())) or 1.0 for bag in bags]
     together = np.concatenate([bag.table / np.float32(size) for bag, size in zip(bags, sizes, strict=True)], axis=1)
@@ -88,7 +88,7 @@ def beside(bags: Sequence[FittedBag], factors: Sequence[float]) -> FittedBag:
 def quantized(table: Float32s) -> tuple[Int8s, Float32s]:
     """The rows as int8 [rows, width] times a power of two each, float32 [rows].
 
-    A power of two leaves the lower bits of the product zero, so the same numbers as float32 deflate to little more.
+    A power of two leaves the lower bits of the product zero, so the same numbers as float32 compress to little more.
     """
     greatest = np.abs(table).max(axis=1)
     scales = np.exp2(np.ceil(np.log2(np.maximum(greatest, 1e-30) / 127))).astype(np.float32)
@@ -143,7 +143,7 @@ def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float
     """From the features of a text to those that the fit has rows for: float32 [features, features].
 
     A word becomes itself and its n subwords, times its idf and, for each of these, 1 / √n; a pair becomes itself times its
-    idf; subwords stay. Of a word whose id is not below `own` there are the subwords alone.
+    idf; subwords stay. A word whose id is not below `own` has only the subwords.
     """
     parts = [np.empty(0, np.int32)] * FIRST_WORD_ID + [vocabulary.subword_features(marked(word)) for word in words]
     counts = np.array([len(one) for one in parts])
@@ -158,10 +158,10 @@ def expansion(vocabulary: BagVocabulary, words: tuple[str, ...], pair_idf: Float
 
 @dataclass(frozen=True)
 class BagData:
-    """What a bag is fitted to.
+    """The data that a bag is fitted to.
 
-    expand: of `expansion`; train, validation: the texts of each side; *_labels: int64 [texts], positions among `labels`;
-    vectors: of each word id float32 [word ids, width], times its idf, None without word vectors that others made.
+    expand: from `expansion`; train, validation: the texts of each side; *_labels: int64 [texts], positions among `labels`;
+    vectors: for each word id, float32 [word ids, width], times its idf, None without pretrained word vectors.
     """
 
     vocabulary: BagVocabulary
@@ -178,7 +178,7 @@ def bag_data(texts: pa.Array, data: FitData, tokenizer: Tokenizer, settings: Bag
     """The features of the texts that the LSTM is fitted to.
 
     Args:
-        texts: strings [rows], of which `data` names the sides; tokenizer: without a bag.
+        texts: strings [rows], whose sides are in `data`; tokenizer: without a bag.
     """
     train, validation = (texts.take(pa.array(rows)) for rows in (data.train, data.validation))
     tokens = pc.list_slice(tokens_of(train, tokenizer.settings), 0, tokenizer.settings.max_tokens)
@@ -200,7 +200,7 @@ def bag_data(texts: pa.Array, data: FitData, tokenizer: Tokenizer, settings: Bag
 
 
 def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str], None]) -> FittedBag:
-    """Fit to the train side; the validation side is judged after each epoch, if there is one.
+    """Fit to the train side; the validation side, if there is one, is evaluated after each epoch.
 
     Raises:
         CategorizerError: the loss is no longer a number.
@@ -232,7 +232,7 @@ def fit_bag(data: BagData, settings: BagSettings, seed: int, say: Callable[[str]
 
 
 def _judged(network: _Network, data: BagData) -> dict[str, float]:
-    """Loss and accuracy on the validation side; nothing without one."""
+    """Loss and accuracy on the validation side; empty without one."""
     if not len(data.validation_labels):
         return {}
     logits = network.fitted(data).logits(data.validation).astype(np.float64)
@@ -261,14 +261,14 @@ def _batch(texts: csr_matrix, dropout: float, random: np.random.Generator) -> tu
 class _Network:
     """The network while it is fitted, and its steps.
 
-    Adam's moments of the table are moved for the rows of a batch alone: the others have no gradient, and all of the table
-    would be a hundred times as much.
+    Adam's moments of the table are updated only for the rows of a batch: the others have no gradient, and the whole table
+    would cost a hundred times as much.
     """
 
     def __init__(
         self, features: int, labels: int, settings: BagSettings, seed: int, steps: int, epochs: int, vectors: int | None = None
     ) -> None:
-        """`vectors`: width of the word vectors that are projected beside the table, None for none."""
+        """`vectors`: width of the word vectors that are projected next to the table, None for none."""
         keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
         self.steps, self._settings, self._labels = steps, settings, labels
@@ -281,7 +281,7 @@ class _Network:
         self._step = tf.Variable(0.0)
         self._rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps, alpha=FINAL_RATE)
         self._optimizer = keras.optimizers.Adam(self._rate)
-        # From zero: at first the table learns alone, as without vectors.
+        # From zero: at first only the table learns, as without vectors.
         self.projection: Any = None if vectors is None else tf.Variable(tf.zeros((vectors, width)))
         self._learned = [self._output, self._bias, *([] if vectors is None else [self.projection])]
         self._optimizer.build(self._learned)
@@ -299,7 +299,7 @@ class _Network:
         return float(loss), float(accuracy)
 
     def fitted(self, data: BagData) -> FittedBag:
-        """The average of the networks' logits; subwords of known words, and projected vectors, added up into one row a feature."""
+        """The average of the networks' logits; subwords of known words, and projected vectors, added up into one row per feature."""
         table, heads = data.expand @ self.table.numpy(), self._settings.networks
         if data.vectors is not None:
             table[: len(data.vectors)] += data.vectors @ self.projection.numpy()
@@ -326,7 +326,7 @@ class _Network:
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
     def _logits(self, hidden: Any) -> Any:
-        """[networks, rows, labels]: each network has its part of the width."""
+        """[networks, rows, labels]: each network uses its part of the width."""
         heads = self._settings.networks
         parts = tf.reshape(hidden, (-1, heads, hidden.shape[1] // heads))
         return tf.matmul(tf.transpose(parts, (1, 0, 2)), self._output) + self._bias

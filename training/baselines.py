@@ -28,7 +28,7 @@ WORDS = "TF-IDF + LinearSVC"
 CHARACTERS = "TF-IDF of words and characters + LinearSVC"
 Predictor = Callable[[Sequence[str]], Int64s]
 
-# As the library's tutorial on text classification has it after tuning (learning rate 0.5, pairs of words, 25 epochs); one
+# The settings of the library's tutorial on text classification after tuning (learning rate 0.5, pairs of words, 25 epochs); one
 # thread, since with more its result changes from run to run, and fewer buckets, since 2,000,000 take 800 MB.
 FASTTEXT = {"lr": 0.5, "epoch": 25, "wordNgrams": 2, "dim": 100, "bucket": 200_000, "thread": 1, "seed": 7, "verbose": 0}
 
@@ -43,7 +43,7 @@ def tfidf_pipeline(classifier: Any, texts: Sequence[str]) -> Pipeline:
 
 
 def words_and_characters(texts: Sequence[str]) -> FeatureUnion:
-    """TF-IDF of words and pairs of words beside that of two to five characters within words: the best on short texts.
+    """TF-IDF of words and pairs of words along with that of two to five characters within words: the best on short texts.
 
     Args:
         texts: those that it will be fitted to.
@@ -55,12 +55,12 @@ def words_and_characters(texts: Sequence[str]) -> FeatureUnion:
 
 
 def _words(**settings: Any) -> TfidfVectorizer:
-    # Tokens are parted by blanks already; scikit-learn's own pattern would drop single letters and digits.
+    # Tokens are separated by blanks already; scikit-learn's own pattern would drop single letters and digits.
     return TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+", lowercase=False, **settings)
 
 
 def _fewest_texts(texts: Sequence[str]) -> int:
-    """In how many texts a word has to stand to count: two, or one if no word stands in two."""
+    """The number of texts that a word has to occur in to count: two, or one if no word occurs in two."""
     seen: set[str] = set()
     for text in texts:
         words = set(text.split())
@@ -84,7 +84,7 @@ def words_and_characters_linear_svc(texts: Sequence[str], label_ids: Int64s) -> 
 
 
 def fitted_pipeline(pipeline: Pipeline, texts: Sequence[str], label_ids: Int64s) -> Predictor:
-    """`pipeline` fitted to the texts; the one label there is, if there is but one."""
+    """`pipeline` fitted to the texts; or the only label, if there is just one."""
     if len(np.unique(label_ids)) < 2:
         return majority(texts, label_ids)
     fitted = pipeline.fit(texts, label_ids)
@@ -92,7 +92,7 @@ def fitted_pipeline(pipeline: Pipeline, texts: Sequence[str], label_ids: Int64s)
 
 
 def fast_text(texts: Sequence[str], label_ids: Int64s, loss: str = "softmax") -> Predictor:
-    """loss: of fastText's own, such as `hs`, a softmax over a binary tree of the labels, for many of them."""
+    """loss: one of fastText's, such as `hs`, a softmax over a binary tree of the labels, for many of them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.txt"
         lines = (f"__label__{label} {text}\n" for label, text in zip(label_ids, texts, strict=True))
@@ -108,9 +108,9 @@ def fast_text(texts: Sequence[str], label_ids: Int64s, loss: str = "softmax") ->
 
 @dataclass(frozen=True)
 class Cost:
-    """About how many seconds a fit takes on one core: of a million characters, and of a million characters times labels.
+    """About how many seconds a fit takes on one core: for a million characters, and for a million characters times labels.
 
-    Fitted to the times in docs/benchmarks/suite.md: mostly within a factor of two, too high for long texts of hundreds of labels.
+    Fitted to the times in docs/benchmarks/suite.md: mostly within a factor of two, too high for long texts with hundreds of labels.
     """
 
     characters: float
@@ -134,7 +134,7 @@ BASELINES: Mapping[str, Baseline] = {
     CHARACTERS: Baseline(words_and_characters_linear_svc, Cost(2.5, 0.07)),
     "fastText": Baseline(fast_text, Cost(1.5, 0.04)),
 }
-# Of one fold of `out_of_fold_probabilities`.
+# The cost of one fold of `out_of_fold_probabilities`.
 OUT_OF_FOLD = Cost(0.3, 0.05)
 # A fit that would take longer is left out: one more model to compare with is not worth it.
 MOST_SECONDS = 180
@@ -169,12 +169,12 @@ def summary(truth: Int64s, predicted: Int64s, labels: Sequence[str]) -> dict[str
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Of lib.model.metrics.classification_metrics, what one line of a comparison shows."""
+    """The figures of lib.model.metrics.classification_metrics that one line of a comparison shows."""
     return {name: metrics[name] for name in ("accuracy", "f1_weighted", "f1_macro")}
 
 
 def out_of_fold_probabilities(texts: Sequence[str], label_ids: Int64s, fold_of: Int64s, labels: int) -> Float32s:
-    """What TF-IDF with logistic regression thinks of each text, fitted on the other folds: float32 [rows, labels].
+    """The probabilities of each text from TF-IDF with logistic regression, fitted on the other folds: float32 [rows, labels].
 
     A label missing from those folds gets 0.
     """

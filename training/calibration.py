@@ -20,8 +20,8 @@ from training.recipe import ReviewSettings
 
 Bools = npt.NDArray[np.bool_]
 FACTORS = (0.02, 20.0)
-# Factors that most data sets are served well by, of an LSTM, a bag's network and a linear classifier. Fifty texts do not tell:
-# with equal factors to begin from they cost up to 0.8 points of F1 (decision 17).
+# Factors that suit most data sets, for an LSTM, a bag's network and a linear classifier. Fifty texts are too few to choose them:
+# starting from equal factors they cost up to 0.8 points of F1 (decision 17).
 USUAL_FACTORS = (0.2, 0.5, 1.5)
 PRIOR_TEXTS = 1
 BATCH = 256
@@ -44,10 +44,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The confidences below which a row goes to review: for all labels, and for some their own.
+    """The confidences below which a row goes to review: one for all labels, and separate ones for some.
 
-    promises: what they rest on, where a precision was the target; each label is in one of them. by_level, level_promises: the
-    confidences from which on a level of a path is published, the top first, and what these rest on; empty where labels are no
+    promises: what they are based on, where a precision was the target; each label is in one of them. by_level, level_promises: the
+    confidences from which on a level of a path is published, the top first, and what these are based on; empty where labels are not
     paths.
     """
 
@@ -59,18 +59,18 @@ class Thresholds:
 
 
 def network_probabilities(network: keras.Model, texts: TokenIds) -> Float32s:
-    """What the network gives, float32 [rows, labels]."""
+    """The network's output, float32 [rows, labels]."""
     names = [tensor.name for tensor in network.inputs]
 
     def score(inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
-        # A network of one input wants it bare.
+        # A network with one input expects it without a name.
         return network.predict_on_batch({name: inputs[name] for name in names} if len(names) > 1 else inputs["ids"])
 
     return score_in_micro_batches(texts, network.output_shape[-1], BATCH, score, WIDTH_STEP)
 
 
 def network_logits(network: keras.Model, texts: TokenIds) -> Float32s:
-    """What goes into the softmax of the last layer, float32 [rows, labels]; NaN for a text without words."""
+    """The input of the last layer's softmax, float32 [rows, labels]; NaN for a text without words."""
     last = network.get_layer("probabilities")
     kernel, bias = last.get_weights()
     # Keras has the softmax inside that layer.
@@ -79,14 +79,14 @@ def network_logits(network: keras.Model, texts: TokenIds) -> Float32s:
 
 
 def evidence_of(logits: Float32s) -> Float32s:
-    """As an engine gives it, ln Σ exp(logit): float32 [rows, labels] to [rows]."""
-    # NaN of a text without words stays what it is.
+    """The evidence as engines return it, ln Σ exp(logit): float32 [rows, labels] to [rows]."""
+    # A text without words keeps its NaN.
     with np.errstate(invalid="ignore"):
         return np.logaddexp.reduce(logits.astype(np.float64), axis=1).astype(np.float32)
 
 
 def summed(logits: Sequence[Float32s], factors: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The logits of a network that are the sum of its parts' times their factors, float64 [rows, labels]."""
+    """The logits of a network: the sum of its parts' logits times their factors, float64 [rows, labels]."""
     together: npt.NDArray[np.float64] = np.sum(
         [part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True)], axis=0
     )
@@ -103,12 +103,12 @@ def mixed(logits: Sequence[Float32s], factors: Sequence[float]) -> Float32s:
 def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, ...]:
     """The factors by which the parts' logits are to be multiplied before they are added, for the lowest log loss.
 
-    Of one part it is the inverse of the temperature of Guo et al. 2017, "On Calibration of Modern Neural Networks", section
-    4.2; of several it also says how much each is to be trusted. Few texts say little, so PRIOR_TEXTS of them speak for
-    USUAL_FACTORS where there are as many parts, else for equal parts that are left as they are.
+    For one part this is the inverse of the temperature of Guo et al. 2017, "On Calibration of Modern Neural Networks", section
+    4.2; for several the factors also weigh the parts. Few texts prove little, so PRIOR_TEXTS further ones count in favour of
+    USUAL_FACTORS where there are as many parts, else of equal parts that are left as they are.
 
     Args:
-        logits: of each part float32 [rows, labels], on texts it was not fitted to; label_ids: int64 [rows].
+        logits: for each part float32 [rows, labels], on texts it was not fitted to; label_ids: int64 [rows].
     """
     parts = np.stack([part.astype(np.float64) for part in logits])
     rows, usual = np.arange(len(label_ids)), len(parts) == len(USUAL_FACTORS)
@@ -130,7 +130,7 @@ def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, .
 
 
 def rarity_of(label_ids: Int64s, labels: int) -> Float32s:
-    """How rare each label is, ln(texts / texts of it), float32 [labels]; 0 of a label without texts, of which nothing is known.
+    """How rare each label is, ln(texts / texts of it), float32 [labels]; 0 for a label without texts, about which nothing is known.
 
     Args:
         label_ids: int64 [rows], of the texts that a network was fitted to.
@@ -142,14 +142,14 @@ def rarity_of(label_ids: Int64s, labels: int) -> Float32s:
 def with_adjustment(
     logits: Sequence[Float32s], factors: Sequence[float], adjustment: float, label_ids: Int64s
 ) -> tuple[float, ...]:
-    """The factors with `adjustment` as the one of the last part, then all times one number, for the lowest log loss.
+    """The factors with `adjustment` as that of the last part, then all multiplied by one number, for the lowest log loss.
 
     "Logit adjustment" (Menon et al. 2021): the label that is likeliest is the best guess for the most right rows, yet a
-    network that is fitted to many labels then hardly ever names a rare one. The factors between the parts stay as they were
+    network that is fitted to many labels then hardly ever predicts a rare one. The factors between the parts stay as they were
     fitted without it.
 
     Args:
-        logits: of each part and, last, the labels' rarity, float32 [rows, labels], on texts the parts were not fitted to.
+        logits: those of each part and, last, the labels' rarity, float32 [rows, labels], on texts the parts were not fitted to.
     """
     whole = (*factors, adjustment)
     (scale,) = fit_factors([summed(logits, whole).astype(np.float32)], label_ids)
@@ -159,9 +159,9 @@ def with_adjustment(
 def threshold_for_precision(confidence: Float32s, correct: Bools, target: float) -> Threshold:
     """The lowest confidence from which on at least `target` of these very rows are right: a point estimate.
 
-    About half of the time fewer than `target` of other rows are right from there on; `training.promise` picks one that
-    holds. Where no confidence reaches the target, the one with the highest precision. At least MIN_ROWS rows (or all, if there
-    are fewer) lie above it.
+    For other rows, about half of the time fewer than `target` are right from there on; `training.promise` picks a threshold that
+    can be promised. Where no confidence reaches the target, it is the one with the highest precision. At least MIN_ROWS rows (or all, if there
+    are fewer) are above it.
 
     Args:
         confidence: float32 [rows]; correct: bool [rows].
@@ -170,7 +170,7 @@ def threshold_for_precision(confidence: Float32s, correct: Bools, target: float)
     confidence, correct = confidence[order], correct[order]
     rows = np.arange(1, len(order) + 1)
     precision = np.cumsum(correct) / rows
-    # A threshold cannot part rows of equal confidence, so only the last of them counts.
+    # A threshold cannot separate rows of equal confidence, so only the last of them counts.
     allowed = (np.append(confidence[1:], -1.0) < confidence) & (rows >= min(MIN_ROWS, len(rows)))
     places = np.flatnonzero(allowed)
     reached = places[precision[places] >= target]
@@ -181,10 +181,10 @@ def threshold_for_precision(confidence: Float32s, correct: Bools, target: float)
 def review_thresholds(probabilities: Float32s, label_ids: Int64s, labels: Sequence[str], review: ReviewSettings) -> Thresholds:
     """The thresholds asked for, picked with a lower bound where a precision is the target.
 
-    By label, each is tested on the rows that are given it and gets its own threshold where that passes. The others, of
-    which there are too few texts or too many errors, share one, tested on their rows alone: the rows of the labels that
-    pass would hide their errors. That a label comes there because its own test failed makes the shared test stricter, never
-    laxer. Each promise holds at its level by itself, not all of them at once.
+    With thresholds by label, each label is tested on the rows that get it, and has its own threshold if that passes. The others, with
+    too few texts or too many errors, share one, tested only on their rows: the rows of the labels that
+    pass would hide their errors. A label that is among them because its own test failed makes the shared test stricter, never
+    laxer. Each promise is valid at its level on its own, not all of them at once.
 
     Args:
         probabilities: calibrated, float32 [rows, labels], of texts the network was not fitted to; label_ids: int64 [rows].
@@ -208,7 +208,7 @@ def review_thresholds(probabilities: Float32s, label_ids: Int64s, labels: Sequen
 
 
 def coverage_table(confidence: Float32s, correct: Bools) -> list[dict[str, float]]:
-    """The share of the rows that could be had at some precisions.
+    """The share of the rows that could be covered at some precisions.
 
     Point estimates, with thresholds chosen on these very rows: what is possible, not what is promised.
     """
@@ -232,6 +232,6 @@ def calibration_table(confidence: Float32s, correct: Bools) -> list[dict[str, fl
 
 
 def expected_calibration_error(confidence: Float32s, correct: Bools) -> float:
-    """How far confidence and accuracy lie apart, averaged over the rows in the bins of `calibration_table`."""
+    """How far apart confidence and accuracy are, averaged over the rows in the bins of `calibration_table`."""
     table = calibration_table(confidence, correct)
     return sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in table) / max(len(confidence), 1)

@@ -1,4 +1,4 @@
-"""The model card, generated from the manifest: what the model is, on what it rests, and what it does badly."""
+"""The model card, generated from the manifest: what the model is, what it is based on, and what it does badly."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from training.taxonomy import moved_text
 
 WORST_CONFUSIONS = 5
 WORST_ELSEWHERE = 3
-# The name the tables give our own model.
+# The name of our own model in the tables.
 LSTM = "LSTM"
-# What `judged_on` says in the metrics, where it is not folds.
+# The value of `judged_on` in the metrics, where it is not folds.
 TEST_SIDE = "test side"
 
 
@@ -75,7 +75,7 @@ def _data(manifest: Mapping[str, Any]) -> list[str]:
         data["note"] or "The training data's origin and licence were not given (`train --data-note`).",
         "",
         f"{data['rows_read']:,} labelled rows were read; dropped: {dropped}. {_split(data)} "
-        f"Word embeddings were started from what stands beside each other in {manifest['training']['pretrained_on_texts']:,} texts, "
+        f"Word embeddings were started from the words that occur near each other in {manifest['training']['pretrained_on_texts']:,} texts, "
         f"those of the train side and unlabelled ones. {_self_training(manifest)}{_vectors(manifest)}"
         f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
         "",
@@ -122,15 +122,15 @@ def _self_training(manifest: Mapping[str, Any]) -> str:
 
 
 def _vectors(manifest: Mapping[str, Any]) -> str:
-    """Which word vectors of others were used, of what licence."""
+    """Which pretrained word vectors were used, under what licence."""
     told = manifest["training"].get("vectors")
     if not told:
         return ""
     note = told["note"] or "Their origin and licence were not given (`train --vectors-note`)."
     return (
-        f"Word vectors that others made, projected, are part of the tables of both parts: {told['name']} (SHA-256 "
+        f"Pretrained word vectors, projected, are part of the tables of both parts: {told['name']} (SHA-256 "
         f"`{told['sha256']}`), {told['rows']:,} rows of {told['width']:,} numbers; {told['words']:,} words of the vocabulary have "
-        f"one, {told['words_of_vector_alone']:,} of them nothing learned beside it. {note} "
+        f"one, {told['words_of_vector_alone']:,} of them nothing learned besides. {note} "
     )
 
 
@@ -158,7 +158,7 @@ def _bag(manifest: Mapping[str, Any]) -> str:
     if not bag:
         return adjusted
     return (
-        "; beside the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU"
+        "; next to the LSTM a bag of its words, pairs of words and, for unknown words, character n-grams → dense ReLU"
         f"{' and a linear classifier' if 'linear' in factors else ''} → the same softmax (logits times "
         f"{', '.join(f'{factor:.2f} ({part})' for part, factor in factors.items())})"
         f"{adjusted}"
@@ -180,7 +180,7 @@ def _search(manifest: Mapping[str, Any]) -> str:
 
 
 def settings_text(by_part: Mapping[str, Mapping[str, float]]) -> str:
-    """Of what a search has found for some parts."""
+    """The settings that a search has found for some parts."""
     return "; ".join(f"{part}: {settings_of_part(settings)}" for part, settings in by_part.items())
 
 
@@ -194,13 +194,13 @@ def _thresholds(review: Mapping[str, Any]) -> str:
 
 
 def _promises(manifest: Mapping[str, Any]) -> list[str]:
-    """What precision is promised above the thresholds, where one was the target."""
+    """The precision that is promised above the thresholds, where one was the target."""
     promises = [Promise(**row) for row in manifest["thresholds"].get("promises", ())]
     if not promises:
         return []
     said = (
         f"A precision of {promises[0].target:.1%} was asked for (`--target-precision`). A promise is a lower confidence bound "
-        "(Clopper-Pearson, thresholds tested from the strictest down) and holds for texts like those it rests on:"
+        "(Clopper-Pearson, thresholds tested from the strictest down) and is valid for texts like those it is based on:"
     )
     return [said, "", *[f"- {promise_text(promise, len(manifest['labels']))}" for promise in promises], ""]
 
@@ -212,7 +212,7 @@ def _hierarchy(manifest: Mapping[str, Any]) -> list[str]:
         return []
     promises = [Promise(**row) for row in thresholds.get("level_promises", ())]
     lines = [
-        f"Labels are paths, parted by {manifest['label_separator']!r}: hierarchical precision {found['hierarchical_precision']:.4f}, recall "
+        f"Labels are paths, separated by {manifest['label_separator']!r}: hierarchical precision {found['hierarchical_precision']:.4f}, recall "
         f"{found['hierarchical_recall']:.4f}, F1 {found['hierarchical_f1']:.4f} (nodes of the predicted and of the true paths, Kosmopoulos et al. "
         "2015). A level of a path is published from its threshold on; the last column is a point estimate, with a threshold chosen on "
         "these very texts.",
@@ -228,9 +228,9 @@ def _hierarchy(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def level_table(found: Mapping[str, Any], thresholds: Sequence[float]) -> list[str]:
-    """Lines of Markdown: each level's figures, its threshold, and what is published of it."""
+    """Lines of Markdown: each level's figures, its threshold, and how much of it is published."""
     lines = [
-        "| level | labels | texts | accuracy | weighted F1 | macro F1 | threshold | published | of it right | to be had at 98 % |",
+        "| level | labels | texts | accuracy | weighted F1 | macro F1 | threshold | published | of it right | possible at 98 % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row, threshold in zip(found["levels"], thresholds, strict=False):
@@ -243,18 +243,18 @@ def level_table(found: Mapping[str, Any], thresholds: Sequence[float]) -> list[s
 
 
 def _unfamiliar(manifest: Mapping[str, Any]) -> list[str]:
-    """On how many texts the unfamiliarity rests, and what its threshold does on the test side."""
+    """How many texts the unfamiliarity is based on, and what its threshold does on the test side."""
     texts, found = manifest["unfamiliarity"]["texts"], manifest["metrics"].get("unfamiliar")
-    here = f" Of the {TEST_SIDE} {found['found']:.1%} lie above {1 - found['asked']:g}." if found else ""
+    here = f" Of the {TEST_SIDE} {found['found']:.1%} are above {1 - found['asked']:g}." if found else ""
     return [
-        f"`unfamiliarity` says what share of texts like these are less unlike the training texts; it rests on {texts:,} texts of "
+        f"`unfamiliarity` is the share of texts like these that are less unlike the training texts; it is based on {texts:,} texts of "
         f"the validation side.{here}",
         "",
     ]
 
 
 def _comparison(metrics: Mapping[str, Any]) -> list[str]:
-    """Beside the baselines, on the test side and over folds."""
+    """Compared with the baselines, on the test side and over folds."""
     validated = (metrics["cross_validation"] or {}).get("models", {})
     lines = [
         f"| model | weighted F1, {metrics['judged_on']} | macro F1 | weighted F1 over folds: mean ± spread | LSTM ahead by |",
@@ -279,7 +279,7 @@ def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
     if found is None:
         return []
     return [
-        f"{found:,} of the {rows:,} labels are probably wrong, in the eyes of a model that was fitted without them "
+        f"{found:,} of the {rows:,} labels are probably wrong, according to a model that was fitted without them "
         "(`evaluation/wrong_labels.csv`, by the hash of the text).",
         "",
     ]
@@ -290,10 +290,10 @@ def mean_and_spread(row: Mapping[str, float] | None) -> str:
 
 
 def _elsewhere(metrics: Mapping[str, Any]) -> list[str]:
-    """What becomes of texts from elsewhere; lines of the card."""
+    """How texts from elsewhere are categorized; lines of the card."""
     if not metrics["elsewhere"]:
         return []
-    said = "Not of the shop that the training data come from. Share that gets the right category:"
+    said = "These are not from the shop that the training data come from. Share that gets the right category:"
     return ["## Texts from elsewhere", "", said, "", *elsewhere_table(metrics["elsewhere"]), ""]
 
 
@@ -327,7 +327,7 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     if metrics["expected_calibration_error"] > 0.02:
         lines.append(
             f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average: "
-            "read it as an order, not as a probability."
+            "read it as a ranking, not as a probability."
         )
     worst = sorted(metrics["elsewhere"], key=lambda row: row["recall"][LSTM])[:WORST_ELSEWHERE]
     if worst:
@@ -339,14 +339,18 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _labels(data: Mapping[str, Any]) -> list[str]:
-    """What became of labels of few texts and of those that look like another."""
+    """What was done with labels of few texts and with those that look like another."""
     lines = []
     if data["rare_labels"]:
-        lines.append(f"- It does not know these labels, of too few texts: {listed(data['rare_labels'], data['look_alikes'])}.")
+        lines.append(
+            f"- It does not know these labels, which have too few texts: {listed(data['rare_labels'], data['look_alikes'])}."
+        )
     if data["moved_up"]:
         lines.append(f"- {moved_text(data['moved_up'])}.")
     if data["split"]["train_only"]:
-        lines.append(f"- It was not judged on these labels, of too few groups of texts: {listed(data['split']['train_only'])}.")
+        lines.append(
+            f"- It was not judged on these labels, which have too few groups of texts: {listed(data['split']['train_only'])}."
+        )
     for rare, frequent in data["look_alikes"][:WORST_CONFUSIONS]:
         if rare not in data["rare_labels"]:
             lines.append(f"- The labels {rare!r} and {frequent!r} look as if they were meant as one; they were learned as two.")

@@ -1,4 +1,4 @@
-"""The LSTM beside the baselines on the same texts: figures of each, and whether one is better by more than chance."""
+"""The LSTM compared with the baselines on the same texts: figures of each, and whether one is better by more than chance."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lib.model.arrays import Int64s
 from training.baselines import MAJORITY, summary
 
 RESAMPLES = 1_000
-# The chance of naming a baseline where none is better, at most, whatever the number of baselines.
+# The greatest chance of naming a baseline where none is better, whatever the number of baselines.
 CHANCE = 0.05
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What the LSTM and the baselines gave for the same texts, on none of which they were fitted.
+    """What the LSTM and the baselines predicted for the same texts, none of which they were fitted on.
 
     truth, lstm and each of others: int64 [rows], positions in `labels`, -1 for no category; groups: int64 [rows], of
     near-duplicates.
@@ -41,8 +41,8 @@ class Compared:
     def better_baselines(self) -> list[dict[str, Any]]:
         """The baselines whose weighted F1 is above the LSTM's by more than chance, the best first.
 
-        By a paired bootstrap (Efron and Tibshirani 1993, "An Introduction to the Bootstrap"; Berg-Kirkpatrick, Burkett and
-        Klein 2012, "An Empirical Investigation of Statistical Significance in NLP"): the texts are drawn anew with
+        This uses a paired bootstrap (Efron and Tibshirani 1993, "An Introduction to the Bootstrap"; Berg-Kirkpatrick, Burkett and
+        Klein 2012, "An Empirical Investigation of Statistical Significance in NLP"): the texts are drawn again with
         replacement, the same for both models, and the baseline has to be ahead in all but CHANCE of the draws, divided by
         the number of baselines, since the best of several is ahead by luck more often than one. It tests the figure that is
         reported, where McNemar's test would test accuracy. Whole groups are drawn, since near-duplicates are judged alike.
@@ -65,7 +65,7 @@ class Compared:
         return sorted(found, key=lambda row: -row["f1_weighted"])
 
     def _gaps(self, names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-        """Of each baseline, what its weighted F1 is above the LSTM's in every draw: float64 [RESAMPLES]."""
+        """For each baseline, by how much its weighted F1 is above the LSTM's in every draw: float64 [RESAMPLES]."""
         if not names:
             return {}
         known, groups = np.unique(self.groups, return_inverse=True)
@@ -78,7 +78,7 @@ class Compared:
         return dict(zip(names, f1[1:] - f1[0], strict=True))
 
     def _counts(self, predicted: Int64s, groups: Int64s) -> Any:
-        """What weighted F1 is made of, sparse [3 x labels, groups]: texts of each label, given it, and rightly given it."""
+        """The counts behind weighted F1, sparse [3 x labels, groups]: for each label the texts that have it, get it, and get it rightly."""
         labels, given, right = len(self.labels), predicted >= 0, predicted == self.truth
         rows = np.concatenate([self.truth, labels + predicted[given], 2 * labels + self.truth[right]])
         columns = np.concatenate([groups, groups[given], groups[right]])
@@ -86,7 +86,7 @@ class Compared:
 
 
 def _weighted_f1(counts: npt.NDArray[np.float64]) -> float:
-    """From the texts of each label, those given it, and those rightly given it, one after the other."""
+    """From the texts that have each label, those that get it, and those that get it rightly, one after another."""
     support, given, right = counts.reshape(3, -1)
     f1 = np.divide(2 * right, support + given, out=np.zeros(len(right)), where=support > 0)
     return float((f1 * support).sum() / support.sum())

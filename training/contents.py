@@ -38,7 +38,7 @@ GOLDEN_ROWS = 16
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an evaluation holds beside the saved bundle's own metrics.
+    """What an evaluation holds in addition to the saved bundle's own metrics.
 
     comparison: model -> accuracy and F1 on the test side; cross_validation: CrossValidation.record(); elsewhere: rows of
     origin, label, rows and each model's recall; better_baselines: Compared.better_baselines().
@@ -87,7 +87,7 @@ def manifest_of(
     recipe: Recipe,
     place: Place,
 ) -> dict[str, Any]:
-    """The manifest but for the metrics, which come from the bundle as saved, and the list of files."""
+    """The manifest without the metrics, which come from the saved bundle, and without the list of files."""
     now = datetime.now(timezone.utc)
     deciding = {
         "labels": list(data.labels),
@@ -101,7 +101,7 @@ def manifest_of(
     return {
         "format_version": PATHS_VERSION if data.separator else FORMAT_VERSION,
         "name": place.name,
-        # What decides otherwise has another name, also where only a threshold differs.
+        # A bundle that decides differently has another name, even where only a threshold differs.
         "version": f"{now:%Y%m%d}-{digest[:8]}",
         "created_at": now.isoformat(timespec="seconds"),
         **deciding,
@@ -130,7 +130,7 @@ def _training_record(model: Model, recipe: Recipe) -> dict[str, Any]:
 
 
 def evaluation_files(manifest: Mapping[str, Any], model: Model, evidence: Evidence) -> dict[str, bytes]:
-    """Pictures, figures and the model card; the manifest has its metrics by now."""
+    """Pictures, figures and the model card; the manifest already has its metrics."""
     metrics = manifest["metrics"]
     texts = {
         "evaluation/metrics.json": json.dumps(metrics, ensure_ascii=False, indent=1),
@@ -149,7 +149,7 @@ def evaluation_files(manifest: Mapping[str, Any], model: Model, evidence: Eviden
 
 
 def _saved(network: keras.Model) -> bytes:
-    """The .keras archive, deflated: Keras stores it plain, and half of every rounded embedding is zeros."""
+    """The .keras archive, deflated: Keras stores it uncompressed, and half of every rounded embedding is zeros."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / KERAS_MODEL
         # A model of the same layers, never compiled: the optimizer's state would triple the file.
@@ -157,7 +157,7 @@ def _saved(network: keras.Model) -> bytes:
         packed = path.with_suffix(".packed")
         with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as smaller:
             for entry in plain.infolist():
-                # A fixed time, so that the same weights are the same bytes.
+                # A fixed time, so that the same weights give the same bytes.
                 info = zipfile.ZipInfo(entry.filename, (1980, 1, 1, 0, 0, 0))
                 smaller.writestr(info, plain.read(entry), zipfile.ZIP_DEFLATED)
         return packed.read_bytes()

@@ -1,4 +1,4 @@
-"""The recipe judged over folds that near-duplicates do not cross: mean and spread, beside the baselines on the same folds."""
+"""The recipe judged over folds that near-duplicates do not cross: mean and spread, compared with the baselines on the same folds."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from training.workers import silent
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What every model gave on each fold, and the LSTM's probabilities for texts it was fitted without.
+    """What every model predicted on each fold, and the LSTM's probabilities for texts it was fitted without.
 
-    probabilities: float32 [rows, labels]; f1_weighted: model -> value of each fold; factors: of the network's parts, in each fold; predicted:
+    probabilities: float32 [rows, labels]; f1_weighted: model -> value for each fold; factors: those of the network's parts, in each fold; predicted:
     model -> label of each text, int64 [rows], -1 for none; unknown_words: share of the words that the folds did not know.
     """
 
@@ -46,7 +46,7 @@ class CrossValidation:
         return len(self.f1_weighted[LSTM])
 
     def record(self) -> dict[str, Any]:
-        """Mean and spread (standard deviation of the folds) of each model, and of what the LSTM is ahead by."""
+        """Mean and spread (standard deviation of the folds) of each model, and of the LSTM's lead."""
         models = {}
         for name, values in self.f1_weighted.items():
             ahead = np.array(self.f1_weighted[LSTM]) - np.array(values)
@@ -69,10 +69,10 @@ def cross_validate(
     say: Callable[[str], None],
     vectors: WordVectors | None = None,
 ) -> CrossValidation:
-    """Fit and judge `recipe` once a fold.
+    """Fit and evaluate `recipe` once for each fold.
 
     Args:
-        baselines: of training.baselines.BASELINES, those to fit beside it.
+        baselines: those of training.baselines.BASELINES to fit along with it.
     Raises:
         InputError: fewer groups than folds.
         CategorizerError: a fit failed.
@@ -108,7 +108,7 @@ def cross_validate(
 
 
 def _fold_line(number: int, folds: int, f1: Mapping[str, float], seconds: float) -> Counted:
-    """What a fold came to, by model."""
+    """The result of a fold, by model."""
     text = f"fold {number}/{folds}  weighted F1: " + ", ".join(f"{name} {value:.4f}" for name, value in f1.items())
     return counted(text, "", "fold", (number, folds), seconds, {"f1_weighted": {name: round(v, 6) for name, v in f1.items()}})
 

@@ -31,7 +31,7 @@ from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the driver takes in at most."""
+    """The most that the driver reads in."""
 
     rows: int
     bytes: int
@@ -44,9 +44,9 @@ class LabelledTexts:
     texts: strings [rows]; label_ids: int64 [rows], positions in `labels`; `rows_read`: labels and corrections, those of `dropped`
     among them; `dropped`: reason -> rows; `fingerprint`: SHA-256 over the sorted (label, text) pairs, the same whatever the order
     of the rows; `look_alikes`: pairs of labels that may be one, misspelt or in another case; `rare_labels`: those left out, with
-    their texts; `groups`: strings [rows], the group that `group_column` gives a text, null for none; `separator`: parts the levels
-    of labels that are paths, which then stand in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
-    parent; None of a flat list; `moved_up`: of such labels those that are learned as one above them, for want of texts.
+    their texts; `groups`: strings [rows], the group of a text in `group_column`, null for none; `separator`: separates the levels
+    of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
+    parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts.
     """
 
     texts: pa.Array
@@ -65,7 +65,7 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Labelled texts of another origin: only judged on, never learned from. texts: strings [rows]."""
+    """Labelled texts of another origin: only for evaluation, never for learning. texts: strings [rows]."""
 
     texts: pa.Array
     labels: tuple[str, ...]
@@ -88,9 +88,9 @@ def read_labelled_texts(
 
     Args:
         min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
-        corrections: as `read_corrected_texts` gives them.
-        label_columns, separator: as lib.scoring.labels.label_of takes them.
-        taxonomy: has every label; None where none is known.
+        corrections: as `read_corrected_texts` returns them.
+        label_columns, separator: as in lib.scoring.labels.label_of.
+        taxonomy: contains every label; None where none is known.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
@@ -114,7 +114,7 @@ def read_labelled_texts(
 
 
 def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:
-    """Of levels in columns of their own: none may be read as two."""
+    """Check levels that have their own columns: none may be read as two."""
     if separator is None or len(columns) < 2:
         return
     parted = reduce(or_, [F.contains(column(name), F.lit(separator)) for name in columns])
@@ -129,10 +129,10 @@ def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], s
 def read_corrected_texts(
     rows: DataFrame | None, where: str, text_columns: tuple[str, ...], markers: tuple[str, ...], settings: TextSettings
 ) -> pd.DataFrame:
-    """What people have said of products: columns label and text.
+    """People's corrections of products: columns label and text.
 
     Args:
-        rows: lib.tables.corrections.standing of the table. text_columns: of the texts that the corrections keep.
+        rows: lib.tables.corrections.standing of the table. text_columns: those of the texts that the corrections store.
     Raises:
         InputError: no corrections, or none with these texts.
     """
@@ -149,7 +149,7 @@ def read_corrected_texts(
             for row in rows.select(F.explode(F.map_keys("texts")).alias("name")).distinct().orderBy("name").collect()
         ]
         raise InputError(
-            f"Expected corrections with the texts {', '.join(text_columns)} beside {where}, found {', '.join(names) or 'none with texts'}; "
+            f"Expected corrections with the texts {', '.join(text_columns)} next to {where}, found {', '.join(names) or 'none with texts'}; "
             "correct --corrections-columns, or add corrections with --text-columns."
         )
     return found
@@ -158,7 +158,7 @@ def read_corrected_texts(
 def with_corrections(pairs: pd.DataFrame, corrections: pd.DataFrame, settings: TextSettings) -> tuple[pd.DataFrame, int]:
     """Labelled texts and corrections together, and how many labelled ones are left out, since a correction has the same words.
 
-    A person's word counts, also where the labels said otherwise before.
+    A person's correction wins, even where the labels differ from it.
     """
     theirs, ours = (
         joined_tokens(pa.array(rows["text"], pa.string(), from_pandas=True), settings) for rows in (corrections, pairs)
@@ -193,7 +193,7 @@ def read_elsewhere(
     """Labelled texts of another origin, from the columns `label`, `origin` and `text_columns`.
 
     Args:
-        separator: parts the levels of labels that are paths.
+        separator: separates the levels of labels that are paths.
     Raises:
         InputError: columns missing, or too much for the driver.
     """
@@ -209,7 +209,7 @@ def read_elsewhere(
 
 
 def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
-    """Each text's tokens, parted by blanks: equal for texts that differ in case and punctuation only."""
+    """Each text's tokens, separated by blanks: equal for texts that differ in case and punctuation only."""
     return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
 
 
@@ -232,14 +232,14 @@ def clean(
     separator: str | None = None,
     taxonomy: Taxonomy | None = None,
 ) -> LabelledTexts:
-    """Drop what teaches nothing or teaches wrong.
+    """Drop rows that teach nothing or something wrong.
 
-    Texts count as the same if their tokens are: another case or punctuation makes no new text.
+    Texts count as the same if their tokens are: another case or punctuation does not make a new text.
 
     Args:
-        pairs: columns label and text, and perhaps group; of copies in several groups the first in alphabetical order counts.
+        pairs: columns label and text, and perhaps group; for copies in several groups the first in alphabetical order counts.
         min_rows: labels of fewer distinct texts are left out, or, where they are paths, learned as the one above them.
-        separator: parts the levels of labels that are paths; taxonomy: has them all.
+        separator: separates the levels of labels that are paths; taxonomy: contains them all.
     Raises:
         InputError: fewer than two labels, or fewer than two that are not left out; labels that the taxonomy lacks.
     """
@@ -275,7 +275,7 @@ def clean(
 
 
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
-    """The pairs with their tokens beside them, paths in one spelling, and of copies in several groups one group."""
+    """The pairs with their tokens added, paths in one spelling, and one group for copies in several groups."""
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
     labelled = _canonical(pairs["label"], separator) if separator else pairs["label"]
     rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
@@ -303,7 +303,7 @@ def _canonical(labels: pd.Series[str], separator: str) -> pd.Series[str]:
 
 
 def remarks(data: LabelledTexts) -> list[str]:
-    """What whoever wrote the labels should know of them, a sentence each."""
+    """What the author of the labels should know about them, one sentence each."""
     kept = [pair for pair in data.look_alikes if pair[0] not in data.rare_labels]
     lines = [f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept]
     if data.separator:
@@ -312,7 +312,9 @@ def remarks(data: LabelledTexts) -> list[str]:
         lines.append(moved_text(data.moved_up))
     if data.rare_labels:
         rare = listed(data.rare_labels, data.look_alikes)
-        lines.append(f"{len(data.rare_labels):,} labels are left out, of too few texts for --min-rows-per-label: {rare}")
+        lines.append(
+            f"{len(data.rare_labels):,} labels are left out, since they have too few texts for --min-rows-per-label: {rare}"
+        )
     return lines
 
 
@@ -328,7 +330,7 @@ def _check_labels(
         )
     if len(left) < 2:
         raise InputError(
-            f"Expected at least two labels of {min_rows} or more distinct texts in {where}, found {found} beside "
+            f"Expected at least two labels of {min_rows} or more distinct texts in {where}, found {found} besides "
             f"{listed(rare, similar)}; add rows, correct the labels, or lower --min-rows-per-label.",
             see="no-label",
         )

@@ -1,8 +1,8 @@
-"""Word embeddings from co-occurrence, to start the network from: what words keep company needs no labels.
+"""Word embeddings from co-occurrence, to start the network from: which words occur together needs no labels.
 
 Positive pointwise mutual information with smoothed contexts, factored by a truncated SVD: Levy, Goldberg and Dagan 2015,
 "Improving Distributional Similarity with Lessons Learned from Word Embeddings" (context distribution smoothing 0.75,
-symmetric singular values). On texts of this size as good as skip-gram, in seconds, and the same on every run.
+symmetric singular values). On texts of this size they are as good as skip-gram, take seconds, and are the same on every run.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sklearn.utils.extmath import randomized_svd
 from lib.model.arrays import Float32s, Float64s, Int32s
 from lib.model.text import FIRST_WORD_ID, PAD_ID, TokenIds
 
-# Words apart at most; a pair d words apart counts 1/d.
+# The greatest distance in words; a pair d words apart counts 1/d.
 WINDOW = 5
 SMOOTHING = 0.75
-# Counted at a time: the pairs of a million texts would be many gigabytes.
+# Tokens counted at a time: the pairs of a million texts would be many gigabytes.
 BLOCK_TEXTS = 50_000
 # Root mean square of an embedding's values. Much smaller and the fit has to grow them first, much larger and it cannot
 # move them.
@@ -26,9 +26,9 @@ SCALE = 0.1
 
 
 def cooccurrence_embeddings(texts: TokenIds, vocabulary_size: int, size: int, seed: int) -> Float32s:
-    """Embeddings float32 [vocabulary_size, size] of root mean square SCALE a row.
+    """Embeddings float32 [vocabulary_size, size] of root mean square SCALE per row.
 
-    Words that never stand beside another known word get small random values; padding and out-of-vocabulary get zeros.
+    Words that never occur near another known word get small random values; padding and out-of-vocabulary get zeros.
     """
     counts = _cooccurrences(texts, vocabulary_size)
     size_found = min(size, vocabulary_size - 1)
@@ -51,7 +51,7 @@ def _largest_singular(matrix: csr_matrix, count: int, seed: int) -> tuple[Float6
     try:
         left, singular, _ = svds(matrix, k=count, v0=np.ones(matrix.shape[0]))
     except ArpackError:
-        # Of texts of which few words keep company the matrix may have fewer directions than are asked for.
+        # If few words of the texts occur together the matrix may have fewer dimensions than are asked for.
         left, singular, _ = randomized_svd(matrix, count, n_oversamples=count, n_iter=12, random_state=seed)
     return left, singular
 
@@ -74,7 +74,7 @@ def _cooccurrences(texts: TokenIds, vocabulary_size: int) -> csr_matrix:
 
 
 def _one_line(texts: TokenIds) -> Int32s:
-    """All texts in one row, parted by enough padding that no window reaches from one into the next."""
+    """All texts in one row, separated by enough padding that no window reaches from one into the next."""
     shift = np.repeat(np.arange(len(texts.lengths)) * WINDOW, texts.lengths)
     line = np.full(len(texts.ids) + WINDOW * len(texts.lengths), PAD_ID, dtype=np.int32)
     line[np.arange(len(texts.ids)) + shift] = texts.ids

@@ -1,4 +1,4 @@
-"""What a saved bundle is worth: metrics on the test side, by class and by length, and its calibration."""
+"""How good a saved bundle is: metrics on the test side, by class and by length, and its calibration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     """Metrics of the bundle as read from disk, with ONNX Runtime.
 
     Args:
-        texts: strings [rows]; true_labels: one for each. A label the bundle does not know counts as a miss.
+        texts: strings [rows]; true_labels: one for each. A label that the bundle does not know counts as a miss.
     Returns:
         lib.model.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
-        `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be had at some
-        precisions: point estimates, with thresholds chosen on these very rows); `hierarchy`: of labels that are paths
+        `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be covered at some
+        precisions: point estimates, with thresholds chosen on these very rows); `hierarchy`: for labels that are paths
         training.levels.levels_record; `unfamiliar`: the share of the rows that
         `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.
     """
@@ -44,7 +44,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
 
 
 def predicted_by(bundle: Bundle, texts: pa.Array) -> Int64s:
-    """What the bundle gives each text, int64 [rows], positions in its labels; -1 for a text without words."""
+    """What the bundle predicts for each text, int64 [rows], positions in its labels; -1 for a text without words."""
     ids = bundle.tokenizer.ids_of(texts)
     probabilities = build_engine("onnx", bundle, threads=0).probabilities(ids)
     return np.where(ids.lengths > 0, np.nan_to_num(probabilities).argmax(axis=1), -1)
@@ -58,7 +58,7 @@ def unknown_words(ids: TokenIds) -> float:
 def metrics_of(
     bundle: Bundle, labels: Sequence[str], truth: Int64s, lengths: Int64s, probabilities: Float32s, unknown: float
 ) -> dict[str, Any]:
-    """As `evaluate_bundle`, from probabilities.
+    """The metrics of `evaluate_bundle`, from probabilities.
 
     Args:
         bundle: for its thresholds; labels: its own and perhaps more; truth: int64 [rows], positions in `labels`; lengths:
@@ -92,7 +92,7 @@ def _unfamiliar(bundle: Bundle, evidence: Float32s) -> dict[str, float] | None:
 
 def _review(confidence: npt.NDArray[np.float32], predicted: Int64s, truth: Int64s, bundle: Bundle) -> dict[str, Any]:
     """Share and precision of the rows that do not go to review."""
-    # Behind the labels: those it does not know, and no category. Neither is ever predicted with a confidence.
+    # After the labels: those that it does not know, and no category. Neither is ever predicted with a confidence.
     below = np.array([*bundle.review_below, *[np.inf] * (int(predicted.max(initial=0)) + 1)], dtype=np.float32)
     kept = confidence >= below[predicted]
     return {

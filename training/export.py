@@ -1,4 +1,4 @@
-"""The Keras weights as an ONNX graph: Gather, Cast, LSTM with sequence_lens, Gemm, Relu, Gemm, Softmax; beside the LSTM a bag.
+"""The Keras weights as an ONNX graph: Gather, Cast, LSTM with sequence_lens, Gemm, Relu, Gemm, Softmax; next to the LSTM a bag.
 
 Built with onnx.helper rather than converted: the graph is small, its shapes are ours (time first, real lengths instead
 of masks), and a converter would be a dependency that follows neither Keras nor ONNX closely.
@@ -58,11 +58,11 @@ def _constants(network: keras.Model, directions: list[tuple[Floats, Floats, Floa
     output, output_bias = network.get_layer("probabilities").get_weights()
     units = directions[0][1].shape[0]
     return {
-        # Exact: training rounded these to float16 values (training.network.round_embeddings).
+        # This is exact: training rounded these to float16 values (training.network.round_embeddings).
         "embeddings": network.get_layer("embedding").get_weights()[0].astype(np.float16),
         "W": np.stack([_gates(kernel).T for kernel, _, _ in directions]),
         "R": np.stack([_gates(recurrent).T for _, recurrent, _ in directions]),
-        # ONNX keeps two biases a gate, of the input and of the recurrence; Keras keeps their sum.
+        # ONNX stores two biases per gate, of the input and of the recurrence; Keras stores their sum.
         "B": np.stack([np.concatenate([_gates(b[None])[0], np.zeros_like(b)]) for _, _, b in directions]),
         "dense_weights": dense,
         "dense_bias": bias,

@@ -1,4 +1,4 @@
-"""Fitting: batches of like length, word dropout, a learning rate that falls to nearly nothing."""
+"""Fitting: batches of similar length, word dropout, a learning rate that falls to nearly nothing."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from training.progress import Counted, counted
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
 WIDTH_STEP = 25
-# Rows are shuffled, then sorted by length within pools of this many batches: like lengths, yet other batches each epoch.
+# Rows are shuffled, then sorted by length within pools of this many batches: similar lengths, yet other batches each epoch.
 POOL_BATCHES = 40
 FINAL_RATE = 0.02
 
 
-# Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
+# Few texts need more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
 STEPS, EPOCHS = 1_500, (10, 40)
-# Of more labels than these, each wants as many steps.
+# Above this many labels, each label needs as many steps.
 LABELS_OF_STEPS = 16
 
 
 def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]) -> int:
-    """Passes over `texts` that make so many steps, within bounds."""
+    """Passes over `texts` that make that many steps, within bounds."""
     return min(max(round(steps / math.ceil(texts / batch)), bounds[0]), bounds[1])
 
 
@@ -44,18 +44,18 @@ def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]
 class FitSettings:
     """How the network is fitted.
 
-    epochs: None for `epochs_factor` times so many that there are STEPS steps, and more of many labels.
+    epochs: None for `epochs_factor` times as many as give STEPS steps, and more for many labels.
     """
 
     epochs: int | None = None
     epochs_factor: float = 1.0
     batch: int = 64
-    # Falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
+    # It falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
     learning_rate: float = 2e-3
     # A word is seen as unknown with this probability, so that no single word decides and unknown ones are nothing new.
     word_dropout: float = 0.3
     label_smoothing: float = 0.05
-    # A text of several fields is seen with one of them alone with this probability, so that a title, or a description,
+    # A text of several fields is seen with only one of them with this probability, so that a title, or a description,
     # is enough later on.
     field_dropout: float = 0.4
     seed: int = 7
@@ -67,7 +67,7 @@ class FitSettings:
 
 @dataclass
 class Fitted:
-    """A fitted network and how it came about; `curves`: metric name -> value of each epoch."""
+    """A fitted network and how it was fitted; `curves`: metric name -> value of each epoch."""
 
     network: keras.Model
     curves: dict[str, list[float]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FittedWeights:
-    """A fitted network's weights, in Keras' order, and how they came about: what one process hands to another."""
+    """A fitted network's weights, in Keras' order, and how they were fitted: what one process sends to another."""
 
     weights: list[npt.NDArray[np.float32]]
     curves: dict[str, list[float]]
@@ -108,7 +108,7 @@ class LengthSortedBatches:
         training: bool,
         markers: Int32s,
     ) -> None:
-        """`markers`: ids of the words that begin a field, int32; without any a text is one field."""
+        """`markers`: ids of the words that begin a field, int32; without any, a text is one field."""
         self._ids, self._label_ids, self._rows, self._labels = ids, label_ids, rows, labels
         self._settings, self._training = settings, training
         self._markers = markers
@@ -120,7 +120,7 @@ class LengthSortedBatches:
         return full * math.ceil(pool / self._settings.batch) + math.ceil(rest / self._settings.batch)
 
     def as_dataset(self) -> tf.data.Dataset:
-        """For Keras, with the width left open: inferred from the first batches it would be theirs for good."""
+        """For Keras, with the width left open: inferred from the first batches, it would be fixed to theirs."""
         ids = tf.TensorSpec((None, None), tf.int32)
         one_hot = tf.TensorSpec((None, self._labels), tf.float32)
         batches = tf.data.Dataset.from_generator(self.__iter__, output_signature=(ids, one_hot))
@@ -157,12 +157,12 @@ class LengthSortedBatches:
 
 
 def one_field_alone(ids: Int32s, markers: Int32s, share: float, random: np.random.Generator) -> Int32s:
-    """`ids` [rows, width] with a `share` of the rows cut down to one of their fields, each as likely; the width stays."""
+    """`ids` [rows, width] with a `share` of the rows cut down to one of their fields, each equally likely; the width stays."""
     field = np.cumsum(np.isin(ids, markers), axis=1)
     fields = field[:, -1]
     chosen = np.where(random.random(len(ids)) < share, random.integers(0, np.maximum(fields, 1)) + 1, 0)
     keep = ((field == chosen[:, None]) | (chosen == 0)[:, None] | (fields < 2)[:, None]) & (ids != PAD_ID)
-    # What is kept moves to the front, in its order.
+    # The ids that are kept move to the front, in their order.
     moved = np.take_along_axis(ids, np.argsort(~keep, axis=1, kind="stable"), axis=1)
     return np.where(np.arange(ids.shape[1]) < keep.sum(axis=1)[:, None], moved, np.int32(PAD_ID))
 
@@ -180,7 +180,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def epoch_line(number: int, epochs: int, values: Mapping[str, float], seconds: float) -> Counted:
-    """What an epoch came to: loss and accuracy, with those of the validation side where there is one."""
+    """The result of an epoch: loss and accuracy, with those of the validation side where there is one."""
     shown = {name: float(values[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in values}
     text = "  ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in shown.items())
     figures = {name.replace("val_", "validation_"): round(value, 6) for name, value in shown.items()}
@@ -189,12 +189,12 @@ def epoch_line(number: int, epochs: int, values: Mapping[str, float], seconds: f
 
 @dataclass(frozen=True)
 class FitData:
-    """What a network is fitted to.
+    """The data that a network is fitted to.
 
-    ids: of all texts; label_ids: int64 [rows]; train, validation: row numbers, int64; embeddings: float32
+    ids: those of all texts; label_ids: int64 [rows]; train, validation: row numbers, int64; embeddings: float32
     [own_words, embedding] to start from, or None for random ones; markers: ids of the words that begin a field, int32;
-    vectors: of each word id, float32 [vocabulary_size, width], None without word vectors that others made; own_words: word ids
-    from this one on have a vector and nothing that is learned for them alone, None for none.
+    vectors: for each word id, float32 [vocabulary_size, width], None without pretrained word vectors; own_words: word ids
+    from this one on have a vector and nothing that is learned only for them, None for none.
     """
 
     ids: TokenIds
@@ -210,11 +210,11 @@ class FitData:
 
     @property
     def own(self) -> int:
-        """How many word ids have something of their own that is learned."""
+        """How many word ids have an embedding of their own that is learned."""
         return self.vocabulary_size if self.own_words is None else self.own_words
 
     def batches(self, settings: FitSettings, training: bool) -> LengthSortedBatches:
-        """Of the train side, in another order each epoch and with words hidden, or of the validation side."""
+        """Batches of the train side, in another order each epoch and with words hidden, or of the validation side."""
         rows = self.train if training else self.validation
         return LengthSortedBatches(self.ids, self.label_ids, rows, self.labels, settings, training, self.markers)
 
@@ -228,8 +228,8 @@ def fit_network(
 ) -> Fitted:
     """Build and fit a network; the weights are those of the last epoch.
 
-    Those of the epoch with the lowest validation loss classify worse: the loss rises with a confidence that the factors
-    (training.calibration) take back.
+    Those of the epoch with the lowest validation loss classify worse: later the loss rises with an overconfidence that the factors
+    (training.calibration) correct.
 
     Raises:
         CategorizerError: the loss is no longer a number.

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
-# Of one text nothing can be learned that could be judged; of two a first impression.
+# From one text nothing can be learned that could be evaluated; two give a first impression.
 MIN_ROWS_PER_LABEL = 2
 # A misspelt label has at most this share of the rows of the right one, and is at least this similar to it (difflib).
 MAX_SLIP_SHARE = 0.1
 MIN_SLIP_SIMILARITY = 0.8
-# Labels named in a sentence, and labels left out that are compared with the others: a column of free text has a million.
+# Labels named in a sentence, and left-out labels that are compared with the others: a column of free text has a million.
 SHOWN = 5
 COMPARED = 200
 
 
 def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Pairs (rare, frequent) of labels that may be meant as one: they differ in case or blanks only, or by a slip of the pen.
+    """Pairs (rare, frequent) of labels that may be meant as one: they differ only in case or blanks, or by a typing error.
 
-    A slip is rare: "Men's shoes" beside as many "Women's shoes" is none.
+    A typing error is rare: "Men's shoes" next to as many "Women's shoes" is none.
     """
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
     plain = {label: " ".join(label.casefold().split()) for label in ranked}
@@ -40,13 +40,13 @@ def _alike(one: str, other: str) -> bool:
 
 
 def rare_labels(counts: Mapping[str, int], least: int) -> dict[str, int]:
-    """The labels of fewer than `least` texts with the number of these, the more frequent first."""
+    """The labels of fewer than `least` texts with how many they have, the more frequent first."""
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
     return {label: counts[label] for label in ranked if counts[label] < least}
 
 
 def worth_comparing(counts: Mapping[str, int], rare: Mapping[str, int]) -> dict[str, int]:
-    """All that is learned, and of the rare ones as many as can be compared with it in little time."""
+    """All labels that are learned, and as many of the rare ones as can be compared with them in little time."""
     few = dict(list(rare.items())[:COMPARED])
     return {label: rows for label, rows in counts.items() if label not in rare or label in few}
 

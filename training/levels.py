@@ -1,4 +1,4 @@
-"""Labels that are paths, level by level: the confidences from which on a level is published, and how good each level is."""
+"""Labels that are paths, level by level: the confidence from which on each level is published, and how good each level is."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from training.calibration import Thresholds, threshold_for_precision
 from training.promise import promised_threshold
 from training.recipe import ReviewSettings
 
-# The precision at which the share of the rows is told that a level could be published of.
+# The precision for which the card gives the share of the rows that a level could be published for.
 COVERED_AT = 0.98
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level of the paths that rows were given. rows: places of those whose path has it; confidence, right: of these."""
+    """A level of the paths that rows were given. rows: the positions of those whose path has it; confidence, right: those of these rows."""
 
     number: int
     rows: Int64s
@@ -32,12 +32,12 @@ class Level:
 
 
 def levels_of(tree: Tree, probabilities: Float32s, truth: Int64s) -> Iterator[Level]:
-    """What each level of the predicted paths is worth, the top first.
+    """How good each level of the predicted paths is, the top first.
 
     A level is right where the true label has the same one, and everything above it the same.
 
     Args:
-        probabilities: float32 [rows, labels], of texts the network was not fitted to; truth: int64 [rows], places of labels, of which
+        probabilities: float32 [rows, labels], of texts the network was not fitted to; truth: int64 [rows], positions of labels, of which
             those beyond the tree's are never right.
     """
     predicted = probabilities.argmax(axis=1)
@@ -51,15 +51,15 @@ def levels_of(tree: Tree, probabilities: Float32s, truth: Int64s) -> Iterator[Le
 def with_levels(
     thresholds: Thresholds, tree: Tree | None, probabilities: Float32s, label_ids: Int64s, review: ReviewSettings
 ) -> Thresholds:
-    """The thresholds with those of the levels.
+    """The thresholds, with those of the levels added.
 
-    With a precision as the target each level gets the lowest confidence at which that can be promised of it, as a label does
-    (`training.calibration.review_thresholds`), and none a lower one than the level above it, so that what is published of a path is
-    its upper part. A promise passed at a lower threshold than that has passed at the stricter one too. Without a target
+    With a precision as the target each level gets the lowest confidence at which that can be promised for it, as a label does
+    (`training.calibration.review_thresholds`), and none gets a lower one than the level above it, so that what is published of a path is
+    its upper part. A promise that passed at a lower threshold than that has also passed at the stricter one. Without a target
     all levels share the threshold for review.
 
     Args:
-        tree: None where labels are no paths. probabilities: calibrated, float32 [rows, labels]; label_ids: int64 [rows].
+        tree: None where labels are not paths. probabilities: calibrated, float32 [rows, labels]; label_ids: int64 [rows].
     """
     if tree is None:
         return thresholds
@@ -80,11 +80,11 @@ def levels_record(
     """How good each level is, for the manifest's metrics.
 
     Args:
-        probabilities: float32 [rows, labels of the tree], 0 for a text without words; truth: int64 [rows], places in `labels`: the
-            tree's, then such as it does not know. thresholds: of the levels.
+        probabilities: float32 [rows, labels of the tree], 0 for a text without words; truth: int64 [rows], positions in `labels`: the
+            tree's, then those that it does not know. thresholds: those of the levels.
     Returns:
-        lib.model.hierarchy.level_metrics; each level also with `published`, the share of all rows that the bundle's threshold publishes of it,
-        and `precision`, how many of these are right, and with `covered`, the share that could be had at COVERED_AT: a point
+        lib.model.hierarchy.level_metrics; each level also with `published`, the share of all rows that the bundle's threshold publishes it for,
+        and `precision`, how many of these are right, and with `covered`, the share that could be covered at COVERED_AT: a point
         estimate, with a threshold chosen on these very rows.
     """
     scored = probabilities.max(axis=1) > 0

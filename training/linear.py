@@ -1,4 +1,4 @@
-"""A linear classifier on the features of the bag: beside the bag's network it learns what few texts show, and is quick to fit."""
+"""A linear classifier on the features of the bag: alongside the bag's network it learns what few texts show, and it is quick to fit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from training.bag import BagData, FittedBag, matrix_of
 from training.progress import counted
 from training.recipe import BagSettings
 
-# Weights of the texts times labels: beyond, one classifier a label takes minutes.
+# The most weights of the texts times labels: beyond this, one classifier per label takes minutes.
 MOST_CELLS = 3e9
-# Of a label without texts: what a sure no gives.
+# The margin of a label without texts: that of a sure no.
 NO_MARGIN = -1.0
-# Of a label's margins: one that no text has does not vary at all.
+# The least deviation of a label's margins: those of a label without texts do not vary at all.
 SMALLEST_SPREAD = 1e-6
 
 
@@ -32,13 +32,13 @@ def worth_fitting(data: BagData, settings: BagSettings) -> bool:
 def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[str], None]) -> FittedBag:
     """A support vector classifier for each label against the others, as a bag whose hidden layer has no ReLU.
 
-    Of more labels than `settings.linear_width` the weights are kept as a product of two narrower matrices.
+    For more labels than `settings.linear_width` the weights are stored as a product of two narrower matrices.
     """
     began = time.monotonic()
     texts = matrix_of(data.train, data.vocabulary.size) @ data.expand
     classifier = LinearSVC(C=settings.linear_c, random_state=seed)
     with warnings.catch_warnings():
-        # What is not quite the optimum after a thousand passes classifies no worse.
+        # A fit that is not quite at the optimum after a thousand passes classifies no worse.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(texts, data.train_labels)
     weights = _by_label(classifier, data.labels)
@@ -67,15 +67,15 @@ def _by_label(classifier: LinearSVC, labels: int) -> Float64s:
 
 
 def _two_sided(rows: Float64s) -> Float64s:
-    """A row for each class: of two classes scikit-learn keeps the second's alone."""
+    """A row for each class: for two classes scikit-learn stores only that of the second."""
     return np.concatenate([-rows, rows]) if len(rows) == 1 else rows
 
 
 def narrowed(margins: Float64s, width: int) -> tuple[Float64s, Float64s, Float64s]:
-    """What keeps most of the margins of a text in `width` numbers: margins @ into @ output + shift is nearest to the margins.
+    """Matrices that keep most of a text's margins in `width` numbers: margins @ into @ output + shift is nearest to the margins.
 
-    Their principal components, of each label's margins divided by the root of their standard deviation: with the margins as
-    they are, rare labels would be lost first, whose margins hardly vary; with all of one deviation, frequent ones as soon.
+    They are the principal components of each label's margins divided by the root of their standard deviation. With the margins as
+    they are, rare labels, whose margins hardly vary, would be lost first; scaled to one deviation, frequent ones would be lost as soon.
 
     Args:
         margins: of the texts that the classifier is fitted to, without its intercepts, float64 [rows, labels].

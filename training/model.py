@@ -41,22 +41,22 @@ from training.split import Split
 from training.vectors import WordVectors
 from training.workers import Say, prefixed, run_together, workers_for
 
-# Below this many tokens to fit to, epochs counted, starting processes takes longer than they save.
+# Below this many tokens times epochs, starting processes takes longer than they save.
 MIN_TOKENS_FOR_PROCESSES = 1_000_000
 
 
 PARTS = LSTM, BAG, LINEAR = "LSTM", "bag", "linear"
-# As they are called while they are fitted.
+# What the parts are called while they are fitted.
 TOLD_AS = {LSTM: "LSTM", BAG: "bag", LINEAR: "linear classifier"}
 RARITY = "rarity"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A fitted LSTM and classifiers fitted to the bag of features, each by itself.
+    """A fitted LSTM and classifiers fitted to the bag of features, each on its own.
 
-    bags: the bag's network and the linear classifier, as far as they are asked for; pretrained_on: texts the embeddings started
-    from; vectors: what is told of the word vectors of others, None without; rarity: of each label, float32 [labels], added to
+    bags: the bag's network and the linear classifier, if they are asked for; pretrained_on: texts the embeddings started
+    from; vectors: the record of the pretrained word vectors, None without any; rarity: that of each label, float32 [labels], added to
     every text's logits, None where the recipe does not ask for it.
     """
 
@@ -68,7 +68,7 @@ class Parts:
     rarity: Float32s | None
 
     def logits(self, texts: pa.Array) -> tuple[Float32s, ...]:
-        """Of each part, float32 [rows, labels]; texts have words."""
+        """The logits of each part, float32 [rows, labels]; texts have words."""
         ids = self.tokenizer.ids_of(texts)
         of_lstm = network_logits(self.lstm.network, ids)
         of_rarity = [] if self.rarity is None else [np.broadcast_to(self.rarity, of_lstm.shape)]
@@ -76,7 +76,7 @@ class Parts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts, in the order of their logits."""
+        """The names of the parts, in the order of their logits."""
         return (*PARTS[: 1 + len(self.bags)], *([] if self.rarity is None else [RARITY]))
 
 
@@ -84,8 +84,8 @@ class Parts:
 class Model:
     """A network of fitted parts, calibrated.
 
-    factors: of each part's logits; held_out: each part's logits for the validation side, from parts that did not see it;
-    guessed: unlabelled texts that were learned from under the label of a first model.
+    factors: those of each part's logits; held_out: each part's logits for the validation side, from parts that did not see it;
+    guessed: unlabelled texts that were learned from with the label of a first model.
     """
 
     parts: Parts
@@ -143,10 +143,10 @@ def build_model(
     """Fit on the train side and calibrate on the validation side; if the recipe says so, also fit on both, for scoring.
 
     Args:
-        unlabelled: strings, texts to learn embeddings from beside those of the train side; with self-training also texts to
+        unlabelled: strings, texts to learn embeddings from in addition to those of the train side; with self-training also texts to
             learn labels from.
-        processes: fits that run side by side at most; None for one a core, where the texts are worth it.
-        vectors: that others made; what is learned of them is multiplied out into the tables of both parts.
+        processes: how many fits may run at once; None for one per core, where the texts are worth it.
+        vectors: pretrained ones; their learned projection is folded into the tables of both parts.
     Raises:
         InputError: no word occurs often enough.
         CategorizerError: the fit failed.
@@ -172,7 +172,7 @@ def build_model(
     factors = factors_for(
         held_out[: 1 + len(first.bags)], first.rarity, data.label_ids[sides.validation], recipe.logit_adjustment
     )
-    # What is drawn are the curves of the fit that was looked at with texts it did not see.
+    # The curves that are drawn are those of the fit that was evaluated on texts it did not see.
     last = replace(last, lstm=replace(last.lstm, curves=first.lstm.curves))
     return Model(last, factors, held_out, len(data.label_ids) - labelled)
 
@@ -199,10 +199,10 @@ def _with_sure_texts(
 
 
 def factors_for(parts: Sequence[Float32s], rarity: Float32s | None, label_ids: Int64s, adjustment: float) -> tuple[float, ...]:
-    """Of each part's logits and, where there is an adjustment, of the labels' rarity.
+    """The factors of each part's logits and, where there is an adjustment, of the labels' rarity.
 
     Args:
-        parts: logits of each, float32 [rows, labels], for texts that it was not fitted to; label_ids: of these, int64 [rows].
+        parts: logits of each, float32 [rows, labels], for texts that it was not fitted to; label_ids: those of these texts, int64 [rows].
     """
     factors = fit_factors(parts, label_ids)
     if rarity is None or not adjustment:
@@ -264,12 +264,12 @@ def worth_processes(plan: Plan, recipe: Recipe) -> bool:
 
 
 def parts_of(plan: Plan, recipe: Recipe) -> tuple[str, ...]:
-    """Those that the recipe asks for, of PARTS."""
+    """Those of PARTS that the recipe asks for."""
     return tuple(_tasks(plan, recipe, None))
 
 
 def logits_of_part(plan: Plan, recipe: Recipe, part: str, texts: Sequence[pa.Array], say: Say) -> list[Float32s]:
-    """Fit one part alone; its logits for each of `texts`, arrays of strings, float32 [rows, labels].
+    """Fit one part alone; return its logits for each of `texts`, arrays of strings, float32 [rows, labels].
 
     Raises:
         CategorizerError: the fit failed.
@@ -297,12 +297,12 @@ def _tasks(plan: Plan, recipe: Recipe, tensorboard: str | None) -> dict[str, Cal
 
 
 def _which(plan: Plan) -> str:
-    """In front of what is told of its fits."""
+    """The prefix of the messages about its fits."""
     return "" if len(plan.data.validation) else "all texts, "
 
 
 def _epochs(plan: Plan, recipe: Recipe) -> dict[str, int]:
-    """The epochs of each part that is fitted, by the name under which it tells them; the linear classifier takes one."""
+    """The epochs of each part that is fitted, by the name under which it reports them; the linear classifier takes one."""
     epochs = {LSTM: recipe.fit.epochs_for(len(plan.data.train), plan.data.labels)}
     if plan.bag is not None and recipe.bag is not None:
         epochs |= {BAG: recipe.bag.epochs_for(len(plan.bag.train_labels)), LINEAR: 1}
@@ -351,12 +351,12 @@ def _words(data: LabelledTexts, train: Int64s, recipe: Recipe) -> list[str]:
 
 
 def _unlabelled(data: LabelledTexts, sides: Split, recipe: Recipe, unlabelled: pa.Array | None) -> pa.Array | None:
-    """The distinct unlabelled texts, as their tokens, without those that a side held out has too."""
+    """The distinct unlabelled texts, as their tokens, without those that a held-out side also has."""
     if unlabelled is None:
         return None
     held_out = data.texts.take(pa.array(np.concatenate([sides.validation, sides.test])))
     found = pc.unique(joined_tokens(unlabelled, recipe.text))
-    # A catalogue may hold the very texts the model is judged on; even without a label they are not looked at.
+    # A catalogue may contain the very texts that the model is judged on; they are not used, even without a label.
     return found.filter(pc.invert(pc.is_in(found, value_set=joined_tokens(held_out, recipe.text))))
 
 

@@ -1,9 +1,9 @@
-"""Groups of near-duplicates: another size or colour of one product, the same description behind another title.
+"""Groups of near-duplicates: another size or colour of one product, the same description after another title.
 
 Two texts are near-duplicates if their sets of word shingles have a Jaccard similarity of at least SIMILARITY. Candidates come
 from MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
-ch. 3), each is checked on the sets themselves, and what is connected, directly or through others, is one group. A group that
-grew too large to be one product that way is taken apart into cores and what is near to them.
+ch. 3), each is checked on the sets themselves, and texts that are connected, directly or through others, are one group. A group that
+grew too large that way to be one product is split into cores and what is near to them.
 
 All of it works on flat arrays, in blocks: a million texts of a hundred words take about 3 GB, where sets of Python strings
 would take 35.
@@ -35,7 +35,7 @@ NEIGHBOURS = 25
 BLOCK_TEXTS = 20_000
 BLOCK_PAIRS = 20_000
 
-# What is connected through others is a group up to this share of the texts, or this many of them. Above it stands a chain of
+# Texts connected through others are a group up to this share of the texts, or this many of them. Above that it is a chain of
 # look-alikes.
 LARGEST_SHARE, LARGEST_TEXTS = 0.01, 100
 
@@ -51,7 +51,7 @@ class Groups:
     """What stays together on one side of a split.
 
     numbers: the group of each text, int64 [rows], from 0 without gaps; first, second: int64 [pairs], rows of near-duplicates
-    that are in different groups nevertheless; chained: int64, the groups that a chain of look-alikes was taken apart into.
+    that are in different groups nevertheless; chained: int64, the groups that a chain of look-alikes was split into.
     """
 
     numbers: Int64s
@@ -60,7 +60,7 @@ class Groups:
     chained: Int64s = field(default_factory=_none)
 
     def without_pairs(self, rows: Int64s) -> Groups:
-        """The groups of some rows, numbered anew."""
+        """The groups of some rows, renumbered."""
         old, numbers = np.unique(self.numbers[rows], return_inverse=True)
         return Groups(numbers.astype(np.int64), chained=np.flatnonzero(np.isin(old, self.chained)))
 
@@ -86,7 +86,7 @@ def near_duplicates(texts: pa.Array, settings: TextSettings, names: pa.Array | N
     chained = numbers >= rows
     if names is not None:
         given = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        # Above those of the near-duplicates, of which there are at most twice as many as rows.
+        # Above the numbers of the near-duplicates, which are at most twice as many as rows.
         numbers = np.where(given < 0, numbers, given + 2 * rows)
         chained &= given < 0
     numbers = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
@@ -116,7 +116,7 @@ def _prepared(texts: pa.Array, settings: TextSettings) -> tuple[UInt32s, UInt64s
 
 
 def _large_ones_by_cores(numbers: Int64s, first: Int64s, second: Int64s, rank: UInt64s) -> Int64s:
-    """Groups too large to be one product taken apart: the text with the most near-duplicates is a core and takes them, then
+    """Split groups that are too large to be one product: the text with the most near-duplicates is a core and takes them, then
     the next of what is left, and so on (leader clustering, Hartigan 1975, ch. 3). Their numbers are from `rows` on."""
     rows = len(numbers)
     large = np.bincount(numbers)[numbers] > max(LARGEST_TEXTS, LARGEST_SHARE * rows) if rows else np.empty(0, bool)
@@ -176,7 +176,7 @@ def _mixed(values: UInt64s) -> UInt64s:
 def _signatures(shingles: UInt64s, lengths: Int64s) -> UInt32s:
     """The least hash of each text's shingles under BANDS x ROWS hash functions, uint32 [texts, functions].
 
-    A text without words gets values of its own, so that it is nothing's near-duplicate.
+    A text without words gets its own values, so that it is a near-duplicate of nothing.
     """
     random = np.random.default_rng(1)
     found = random.integers(0, 1 << 32, (len(lengths), BANDS * ROWS), dtype=np.uint32)
@@ -195,7 +195,7 @@ def _candidates(signatures: UInt32s, rank: UInt64s) -> tuple[Int64s, Int64s]:
     pairs = np.empty(0, np.int64)
     for more in _pairs_by_band(signatures, rank):
         # Band by band: near-copies share most bands, and all of their pairs at once would be many times the distinct ones.
-        # Sorted and merged: NumPy's own union hashes all of them anew, which takes far longer.
+        # Sorted and merged: NumPy's own union hashes all of them again, which takes far longer.
         pairs = np.sort(np.concatenate([pairs, np.sort(more)]), kind="stable")
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
     return pairs // max(len(signatures), 1), pairs % max(len(signatures), 1)
@@ -227,7 +227,7 @@ def _pairs_by_band(signatures: UInt32s, rank: UInt64s) -> Iterator[Int64s]:
 
 
 def _numbered(one: Int64s, other: Int64s, rows: int) -> Int64s:
-    """One number a pair, the smaller row first."""
+    """One number for each pair, the smaller row first."""
     return np.minimum(one, other) * rows + np.maximum(one, other)
 
 
@@ -243,7 +243,7 @@ def jaccard(shingles: UInt64s, offsets: Int64s, first: Int64s, second: Int64s) -
     value, of_pair = np.concatenate(values), np.concatenate(pair)
     order = np.lexsort((value, of_pair))
     value, of_pair = value[order], of_pair[order]
-    # Distinct within a text, so what stands twice in a pair is shared.
+    # Shingles are distinct within a text, so one that occurs twice in a pair is shared.
     twice = (value[1:] == value[:-1]) & (of_pair[1:] == of_pair[:-1])
     shared = np.bincount(of_pair[1:][twice], minlength=len(first))
     found: npt.NDArray[np.float64] = shared / np.maximum(sizes[first] + sizes[second] - shared, 1)

@@ -1,4 +1,4 @@
-"""The network: Embedding, (Bi)LSTM, dense ReLU, softmax; and beside the LSTM a bag of features."""
+"""The network: Embedding, (Bi)LSTM, dense ReLU, softmax; and next to the LSTM a bag of features."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class NetworkSettings:
     dense_dropout: float = 0.5
 
 
-# Root mean square of a vector's projection at the start, as large as what co-occurrence gives (training.embeddings.SCALE).
+# Root mean square of a vector's projection at the start, as large as that of embeddings from co-occurrence (training.embeddings.SCALE).
 VECTORS_SCALE = 0.1
 
 
 def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) -> keras.Model:
-    """Ids int32 [rows, time], padded behind with PAD_ID, to probabilities float32 [rows, labels].
+    """Ids int32 [rows, time], padded at the end with PAD_ID, to probabilities float32 [rows, labels].
 
     Layers are named: the export and the reference engine find them by these names.
     """
@@ -44,7 +44,7 @@ def build_network(vocabulary_size: int, labels: int, settings: NetworkSettings) 
 
 
 def _behind(ids: keras.KerasTensor, embedded: keras.KerasTensor, labels: int, settings: NetworkSettings) -> keras.Model:
-    """What stands behind a text's embeddings, [rows, time, embedding]."""
+    """The layers after a text's embeddings, [rows, time, embedding]."""
     x = keras.layers.SpatialDropout1D(settings.embedding_dropout, name="embedding_dropout")(embedded)
     lstm = keras.layers.LSTM(settings.units, name="lstm")
     x = keras.layers.Bidirectional(lstm, name="bilstm")(x) if settings.bidirectional else lstm(x)
@@ -62,7 +62,7 @@ def joined_network(lstm: keras.Model, factor: float, bag: BagWeights | None, adj
 
     Args:
         bag: table [features, width], output weights [width, labels], bias [labels] and slopes [width] of the hidden layer below zero.
-        adjustment: of each label's logit, float32 [labels], None for none.
+        adjustment: what is added to each label's logit, float32 [labels], None for none.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     x = ids
@@ -118,12 +118,12 @@ class OwnIds(keras.layers.Layer):  # type: ignore[misc]
 
 
 def network_with_vectors(vectors: Float32s, own: int, labels: int, settings: NetworkSettings, seed: int) -> keras.Model:
-    """As `build_network`, where the embedding of a word is its own, of unknown words from the id `own` on, plus vector x matrix.
+    """As `build_network`, where a word's embedding is its own (from the id `own` on that of unknown words) plus vector x matrix.
 
-    It is there to be fitted; what is kept of it is `folded`.
+    It is only for fitting; `folded` makes the network that is kept.
 
     Args:
-        vectors: float32 [vocabulary_size, width], of word vectors that stay as they are.
+        vectors: float32 [vocabulary_size, width], word vectors that stay as they are.
     """
     ids = keras.Input((None,), dtype="int32", name="ids")
     own_ids = OwnIds(own)(ids)
@@ -137,7 +137,7 @@ def network_with_vectors(vectors: Float32s, own: int, labels: int, settings: Net
 
 
 def folded(network: keras.Model, labels: int, settings: NetworkSettings) -> keras.Model:
-    """A network with vectors as one of `build_network`: own + vectors x matrix, multiplied out, are its embeddings."""
+    """A network with vectors as one of `build_network`: own + vectors x matrix, computed once, are its embeddings."""
     (own,), (vectors,), (matrix,) = (network.get_layer(name).get_weights() for name in ("embedding", "vectors", "projection"))
     embeddings = vectors @ matrix
     embeddings[: len(own)] += own

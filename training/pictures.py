@@ -31,7 +31,7 @@ def png(figure: Figure) -> bytes:
 
 
 def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
-    """Rows in each cell, coloured by the share of the true class; of more labels than a matrix can show the most frequent confusions."""
+    """Rows in each cell, coloured by the share of the true class; for more labels than a matrix can show, the most frequent confusions."""
     labels = metrics["labels"]
     if metrics["confusion_matrix"] is None:
         return _worst_confusions_png(metrics)
@@ -72,12 +72,12 @@ def _worst_confusions_png(metrics: Mapping[str, Any]) -> bytes:
 
 
 def _end_of(label: str) -> str:
-    """Of a long label, such as a path, its end, which tells it from those beside it."""
+    """The end of a long label, such as a path, which distinguishes it from its neighbours."""
     return label if len(label) <= LONGEST_NAME else f"…{label[1 - LONGEST_NAME :]}"
 
 
 def _printable(label: str, place: int) -> str:
-    """The label, or its place among the labels where the font lacks a character of it."""
+    """The label, or its place among the labels where the font lacks one of its characters."""
     font = get_font(findfont("DejaVu Sans"))
     return label if all(font.get_char_index(ord(character)) for character in label) else f"label {place + 1}"
 
@@ -99,7 +99,7 @@ def learning_curves_png(curves: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def reliability_png(metrics: Mapping[str, Any]) -> bytes:
-    """Accuracy against confidence; on the diagonal a confidence means what it says."""
+    """Accuracy against confidence; on the diagonal a confidence is the accuracy."""
     table = metrics["calibration"]
     figure = Figure(figsize=(5, 4.5))
     axes = figure.subplots()
@@ -119,7 +119,7 @@ def reliability_png(metrics: Mapping[str, Any]) -> bytes:
 
 
 def architecture_png(network: keras.Model) -> bytes:
-    """The layers from input to output, with shapes and weights: the LSTM's, beside them the bag's, and what reads both."""
+    """The layers from input to output, with shapes and weights: the LSTM's, next to them the bag's, and those that read both."""
     layers = [layer for layer in network.layers if "dropout" not in layer.name]
     joint = [layer for layer in layers if layer.name in ("both", "probabilities")]
     bag = [layer for layer in layers if layer.name.startswith("bag") or layer.name in ("features", "weights")]

@@ -1,4 +1,4 @@
-"""What a training makes of word vectors that others made: further words, a row for each word, and how many it has one for."""
+"""How a training uses pretrained word vectors: further words, a row for each word, and how many words have a vector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lib.model.text import FIRST_WORD_ID, TextSettings
 from training.fit import build_vocabulary, counted_words
 from training.vectors import WordVectors, read_vectors
 
-# Words that are looked for at most, the most frequent: what is kept of a file is bounded by them.
+# The most words that are looked for, the most frequent: they bound what is kept of a file.
 MOST_WANTED = 200_000
 
 
@@ -33,17 +33,17 @@ class Coverage:
 
 
 def vectors_for(path: str, texts: Sequence[pa.Array], settings: TextSettings, others: int, note: str = "") -> WordVectors:
-    """Of a file, the vectors of the words of all `texts` (MOST_WANTED of each), and of its first `others` words.
+    """The vectors of a file for the words of all `texts` (MOST_WANTED of each), and for its first `others` words.
 
     Raises:
-        InputError: a file that cannot be read, or one with another thing than word vectors in it.
+        InputError: a file that cannot be read, or one that contains something other than word vectors.
     """
     wanted = frozenset(chain.from_iterable(build_vocabulary(some, settings, MOST_WANTED, 1) for some in texts))
     return read_vectors(path, wanted, others, settings, note)
 
 
 def coverage(vectors: WordVectors, texts: pa.Array, settings: TextSettings) -> Coverage:
-    """Of the words of `texts`.
+    """The coverage of the words of `texts`.
 
     Raises:
         InputError: no word of them has a vector.
@@ -61,9 +61,9 @@ def coverage(vectors: WordVectors, texts: pa.Array, settings: TextSettings) -> C
 def words_with_vectors(
     vectors: WordVectors, words: Sequence[str], texts: Sequence[pa.Array], settings: TextSettings, most: int
 ) -> list[str]:
-    """Further words than `words` that have a vector, at most so many.
+    """Words besides `words` that have a vector, at most `most` of them.
 
-    First those of the first of `texts`, the most frequent first, then those of the next, then the most frequent of the file.
+    The words of the first of `texts` come first, by frequency, then those of the next, then the most frequent of the file.
     """
     known = set(words)
 
@@ -78,7 +78,7 @@ def words_with_vectors(
 
 
 def rows_of(vectors: WordVectors, words: Sequence[str]) -> Float32s:
-    """The vector of each word id, float32 [word ids, width]: of root mean square 1, zero without one."""
+    """The vector of each word id, float32 [word ids, width]: of root mean square 1, zero for a word without one."""
     rows = np.zeros((FIRST_WORD_ID + len(words), vectors.width), np.float32)
     found = [(i, vectors.place[word]) for i, word in enumerate(words, FIRST_WORD_ID) if word in vectors.place]
     if found:
@@ -89,7 +89,7 @@ def rows_of(vectors: WordVectors, words: Sequence[str]) -> Float32s:
 
 
 def record_of(vectors: WordVectors, rows: Float32s, own: int) -> dict[str, Any]:
-    """For the manifest: the file, and how many word ids have a vector, those from `own` on no more than that."""
+    """For the manifest: the file, and how many word ids have a vector, those from `own` on have nothing else."""
     return {
         "name": vectors.name,
         "sha256": vectors.sha256,

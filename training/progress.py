@@ -1,7 +1,7 @@
-"""What a training says while it is at work: lines, some of which carry what a watcher counts by.
+"""What a training prints while it is at work: lines, some of which carry numbers for a progress display.
 
-All of them go through one function that takes a line (`Say`), also from the processes that fit side by side; to whoever only
-prints, they are lines like any other.
+All of them go through one function that takes a line (`Say`), also from the processes that fit at the same time; to a function that only
+prints them, they are lines like any other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS = "seconds"
 
 
 class Step(str):
-    """A step begins. total, unit: what is counted in it, of SECONDS those that it will take; fits: epochs of each part that is fitted."""
+    """A step begins. total, unit: what is counted in it; with SECONDS, those that it will take; fits: epochs of each part that is fitted."""
 
     name: str
     total: int
@@ -42,7 +42,7 @@ class Step(str):
 
 
 class Counted(str):
-    """One more epoch, or fold, is done. figures: what it came to, for programs."""
+    """One more epoch, or fold, is done. figures: its result, for programs."""
 
     part: str
     unit: str
@@ -58,7 +58,7 @@ class Counted(str):
 
 
 class Outcome(str):
-    """What came of it in the end."""
+    """The final result."""
 
 
 def step(name: str, total: int = 0, unit: str = "", fits: Mapping[str, int] | None = None, processes: int = 1) -> Step:
@@ -77,14 +77,14 @@ def counted(
 
 
 def _short(line: Counted) -> str:
-    """What has room on a terminal's line: of an epoch its loss, and the accuracy on texts that it did not see, where there are any."""
+    """What fits on a terminal's line: the loss of an epoch, and the accuracy on texts that it did not see, where there are any."""
     accuracy = "validation_accuracy" if "validation_accuracy" in line.figures else "accuracy"
     figures = [f"{name.replace('_', ' ')} {line.figures[name]:.3f}" for name in ("loss", accuracy) if name in line.figures]
     return " ".join(filter(None, [line.part, f"{line.number}/{line.of}", ", ".join(figures)])) if line.unit == "epoch" else ""
 
 
 class Telling:
-    """Takes the lines of a training and tells them. answers: whether its outcome is printed for people."""
+    """Receives the lines of a training and reports them. answers: whether its outcome is printed for people."""
 
     def __init__(self, told: Told, answers: bool = True) -> None:
         self._told, self._answers = told, answers
@@ -129,14 +129,14 @@ class Telling:
         return int(time.monotonic() - self._last)
 
     def _left(self) -> float | None:
-        """Of few that take long each, as long as the last has taken; None before the first is done."""
+        """For a few long ones, as long as the last has taken for each; None before the first is done."""
         if not self._seconds:
             return None
         takes = sum(self._seconds.values()) / len(self._seconds)
         return max((self._begun.total - self._sum_done()) * takes - (time.monotonic() - self._last), 0.0)
 
     def _left_of_fits(self) -> float | None:
-        """Of the epochs that are not done, as long as the last of their part has taken; None before any is done."""
+        """For each epoch that is not done, as long as the last of its part has taken; None before any is done."""
         takes = {part: self._takes(part) for part in self._begun.fits}
         if not any(takes.values()):
             return None
@@ -144,7 +144,7 @@ class Telling:
         return left / self._begun.processes
 
     def _takes(self, part: str) -> float | None:
-        """Seconds of an epoch: of this part, or of the same part in another fit, whose name ends alike."""
+        """Seconds of an epoch: of this part, or of the same part in another fit, whose name has the same end."""
         if part in self._seconds:
             return self._seconds[part]
         alike = [seconds for other, seconds in self._seconds.items() if other.split(", ")[-1] == part.split(", ")[-1]]

@@ -12,10 +12,10 @@ from scipy.stats import beta
 
 from lib.model.arrays import Float32s
 
-# The thresholds that may be picked, strictest first: even steps of the logit from 0.9997 down to 0.018, and last of all 0,
-# above which every row lies. They must not depend on the labels. Beyond 0.9997 engines may differ (1e-4).
+# The thresholds that may be picked, strictest first: even steps of the logit from 0.9997 down to 0.018, and finally 0,
+# above which every row is. They must not depend on the labels. Beyond 0.9997 engines may differ (1e-4).
 GRID: Float32s = np.append(1 / (1 + np.exp(-np.arange(80, -41, -1) / 10)), 0.0).astype(np.float32)
-# The first test takes the surest rows, this share of all, or where there are very many so many as leave room for these
+# The first test takes the surest rows, this share of all, or where there are very many, as many as leave room for these
 # errors: the few very surest would fail by one error, since some labels are wrong at any confidence.
 FIRST_ERRORS = 50
 FIRST_SHARE = 0.25
@@ -23,10 +23,10 @@ FIRST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Promise:
-    """Of the rows given one of `labels` with at least `confidence`, `bound` are right, at the confidence level `level`.
+    """Of the rows that get one of `labels` with at least `confidence`, a share of `bound` are right, at the confidence level `level`.
 
-    texts, errors: on how many labelled texts above the threshold it rests, and how many of these are wrong. of: texts that
-    were given one of the labels, at any confidence. texts_needed: so many, all of them right, are enough for `target`.
+    texts, errors: how many labelled texts above the threshold it is based on, and how many of these are wrong. of: texts that
+    got one of the labels, at any confidence. texts_needed: how many, all of them right, are enough for `target`.
     """
 
     labels: tuple[str, ...]
@@ -54,7 +54,7 @@ def lower_bound(rows: Any, errors: Any, level: float) -> npt.NDArray[np.float64]
 
 
 def fewest_rows(errors: int, target: float, level: float) -> int:
-    """The fewest rows whose lower bound reaches `target` with so many errors among them."""
+    """The fewest rows whose lower bound reaches `target` with that many errors among them."""
     few, many = errors, errors + 1
     while lower_bound(many, errors, level) < target:
         few, many = many, 2 * many
@@ -69,19 +69,19 @@ def promised_threshold(
 ) -> Promise:
     """The lowest threshold at which a precision of `target` can be promised, by fixed-sequence testing.
 
-    To take the best of all thresholds whose bound holds would be optimistic, for one of many holds by luck. So they are
-    tested from the strictest down, each at the full level, and the first failure ends it: a promise is wrong only if the
+    Taking the best of all thresholds whose bound reaches the target would be optimistic, since one of many does by luck. So they are
+    tested from the strictest down, each at the full level, and the first failure ends the test: a promise is wrong only if the
     first threshold whose precision is below the target passes, which happens in at most 1 - level of all samples.
     Angelopoulos, Bates, Candès, Jordan and Lei 2021, "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk
-    Control" (arXiv 2110.01052). The first threshold tested is chosen by how many rows lie above it, whether right or not;
+    Control" (arXiv 2110.01052). The first threshold tested is chosen by how many rows are above it, whether right or not;
     that does no harm as long as rows of higher confidence are right more often.
 
-    Where none passes, the strictest threshold above which there are enough rows for a first test; its bound, below the
-    target, is what can be promised. The bound of a single threshold holds for independent rows.
+    Where none passes, it is the strictest threshold above which there are enough rows for a first test; its bound, below the
+    target, is what can be promised. The bound of a single threshold is valid for independent rows.
 
     Args:
-        confidence: float32 [rows], of texts the network was not fitted to; correct: bool [rows]; labels: those the rows were
-            given.
+        confidence: float32 [rows], of texts the network was not fitted to; correct: bool [rows]; labels: those that the rows
+            got.
     """
     order = np.argsort(-confidence, kind="stable")
     rows = np.searchsorted(-confidence[order], -GRID, side="right")
@@ -99,7 +99,7 @@ def promised_threshold(
 def promise_text(promise: Promise, all_labels: int) -> str:
     """One sentence. all_labels: how many labels there are."""
     p = promise
-    whose = "" if len(p.labels) == all_labels else f" that are given {' or '.join(p.labels)}"
+    whose = "" if len(p.labels) == all_labels else f" that get {' or '.join(p.labels)}"
     rests = f"{p.errors:,} of the {p.texts:,} texts above {p.confidence:.3f} are wrong ({p.of:,} texts in all)"
     if p.is_kept:
         return (

@@ -1,4 +1,4 @@
-"""Whether a new bundle takes the place of the present one."""
+"""Whether a new bundle replaces the present one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def promotion(
     """Whether `current` moves, and a sentence why.
 
     Both are judged on the new test side, where there is one and the present bundle was not fitted on it. Otherwise their
-    recorded figures are compared, if both come from the same texts; figures of other texts tell nothing.
+    recorded figures are compared, if both come from the same texts; figures of other texts cannot be compared.
 
     Args:
-        fingerprint: of the new bundle's data; metrics: of the new bundle; judged: gives those of another on the test side,
+        fingerprint: that of the new bundle's data; metrics: those of the new bundle; judged: returns those of another on the test side,
             None if there is no test side.
     """
     pointer = f"current of {place.models}/{place.name}"

@@ -1,4 +1,4 @@
-"""A bundle onto the disk, whole or not at all, and the pointer `current`."""
+"""Writes a bundle to disk, whole or not at all, and the pointer `current`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lib.model.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha25
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 
 STAGING_PREFIX = ".staging-"
-# The file that a training keeps locked in its staging folder, and after how long a folder without one is nobody's.
+# The file that a training keeps locked in its staging folder, and the age from which a folder without one belongs to nobody.
 OWNER = ".owner"
 OLD_SECONDS = 86_400
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write files and manifest into an empty folder; the manifest lists every file's digest, and its own stands beside it."""
+    """Write files and manifest into an empty folder; the manifest lists every file's digest, and the manifest's own digest is in a file next to it."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
 
 
 def _is_left(folder: Path) -> bool:
-    """Whether a staging folder is what a killed training has left: a living one holds its lock, whatever the machine's clock says."""
+    """Whether a killed training left this staging folder: a running one holds its lock, whatever the machine's clock says."""
     try:
         with (folder / OWNER).open() as owned:
             fcntl.flock(owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,12 +42,12 @@ def _is_left(folder: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        # Without a lock: one of an older version, or one that is being made this moment.
+        # Without a lock it is from an older version, or is being created at this moment.
         return time.time() - folder.stat().st_mtime > OLD_SECONDS if folder.exists() else False
 
 
 class Staging:
-    """A folder beside the versions that becomes one by a single rename, or is gone."""
+    """A folder next to the versions that becomes one by a single rename, or is removed."""
 
     def __init__(self, models: str, name: str) -> None:
         self.parent = Path(models) / name
@@ -82,7 +82,7 @@ class Staging:
             check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
         final = self.parent / version
         (self.folder / OWNER).unlink()
-        # mkdtemp gave it to this user alone; others read bundles too.
+        # mkdtemp made it readable for this user only; others read bundles too.
         self.folder.chmod(0o755)
         self.folder.rename(final)
         return final

@@ -8,7 +8,7 @@ import os
 def import_tensorflow() -> None:
     """Import TensorFlow with the standard error of the process, not only Python's, set aside.
 
-    Its processor's features and a note on oneDNN come before logging is configured, as warnings, whatever
+    Its processor's features and a note on oneDNN are printed before logging is configured, as warnings, whatever
     TF_CPP_MIN_LOG_LEVEL says. A failing import still raises.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

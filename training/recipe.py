@@ -1,4 +1,4 @@
-"""What a training is asked for: the recipe that decides its result, and the place its bundle goes to."""
+"""The inputs of a training: the recipe that decides its result, and the place that its bundle is written to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.network import NetworkSettings
 class ReviewSettings:
     """Which rows go to review.
 
-    Either fixed confidences, `below` and for some labels their own, or a precision that the rows above shall have, for
+    Either fixed confidences, `below` and separate ones for some labels, or a precision that the rows above must have, for
     which confidences are picked: one for all labels, or one for each. precision_confidence: the confidence level at which
     that precision is promised.
     """
@@ -26,22 +26,22 @@ class ReviewSettings:
     precision_confidence: float = 0.95
 
 
-# Of fewer texts than these, words and parts of words count that stand there once less often: at 500 and 2,000 texts that is worth
-# up to two points, at all of them as much lost as won (decision 17).
+# With fewer texts than these, words and parts of words may occur once less often: at 500 and 2,000 texts that is worth
+# up to two points, with all texts as much is lost as won (decision 17).
 FEW_TEXTS = 4_000
-# Few texts want more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
+# Few texts need more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
 BAG_STEPS, BAG_EPOCHS = 1_000, (12, 60)
 
 
 @dataclass(frozen=True)
 class BagSettings:
-    """The bag of features beside the LSTM (training.bag), and how it is fitted.
+    """The bag of features next to the LSTM (training.bag), and how it is fitted.
 
-    width: of the hidden layer, None for one that suits the number of labels; networks: so many share it, each fitted by
-    itself, and are averaged. linear: whether a linear classifier (training.linear) stands beside them, of at most linear_width
-    more columns; linear_c: how much an error counts beside the size of its weights. pairs, subwords: of the fit; scored_*: of
-    them that are kept, the most frequent. min_count_subword: None for 2 where texts are few, else 3. epochs: None for
-    `epochs_factor` times so many that there are BAG_STEPS steps.
+    width: of the hidden layer, None for one that suits the number of labels; networks: how many share it, each fitted on
+    its own, and are averaged. linear: whether there is a linear classifier (training.linear) next to them, of at most linear_width
+    more columns; linear_c: how much an error counts compared with the size of its weights. pairs, subwords: those of the fit; scored_*: those
+    that are kept for scoring, the most frequent. min_count_subword: None for 2 where texts are few, else 3. epochs: None for
+    `epochs_factor` times as many as give BAG_STEPS steps.
     """
 
     width: int | None = None
@@ -71,7 +71,7 @@ class BagSettings:
         return self.min_count_subword or (2 if texts < FEW_TEXTS else 3)
 
     def width_for(self, labels: int) -> int:
-        """Of few labels such that with those of the linear classifier there are as many columns as the engine sums at once."""
+        """For few labels, a width that together with the linear classifier's fills the columns that the engine sums at once."""
         if self.width:
             return self.width
         whole = 64 if labels <= 16 else 128 if labels <= 64 else 256
@@ -81,7 +81,7 @@ class BagSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a training gives, for given data."""
+    """Everything that decides the result of a training on given data."""
 
     text: TextSettings
     network: NetworkSettings
@@ -94,7 +94,7 @@ class Recipe:
     test_share: float
     validation_share: float
     review: ReviewSettings = ReviewSettings()
-    # Words that training has not seen often enough, but that word vectors have, that are given a row at most.
+    # The most words that get a row because word vectors have them, though training has not seen them often enough.
     vector_words: int = 20_000
     # None for the LSTM alone.
     bag: BagSettings | None = BagSettings()
@@ -102,11 +102,11 @@ class Recipe:
     refit: bool = True
     # How much of a label's rarity is added to its logit, 0 for nothing: rare labels are named more often, and right less often.
     logit_adjustment: float = 0.5
-    # Whether unlabelled texts that a first model is sure of are learned from too.
+    # Whether to learn also from unlabelled texts that a first model is sure of.
     self_training: bool = False
     # Minutes in which other settings are tried first (training.search); 0 for none.
     search_minutes: float = 0
-    # Folds of a cross-validation beside the one split; 0 for none.
+    # Folds of a cross-validation in addition to the one split; 0 for none.
     folds: int = 0
     baselines: bool = True
 

@@ -1,6 +1,6 @@
-"""A bundle into MLflow: a run with what its training was given and came to, and the bundle itself as a version of a registered model.
+"""Registers a bundle in MLflow: a run with the inputs and results of its training, and the bundle itself as a version of a registered model.
 
-MLflow is imported here alone, and only when a bundle is registered.
+MLflow is imported only here, and only when a bundle is registered.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lib.model.fields import columns_and_markers
 from lib.redaction import redacted
 from lib.settings import Names
 
-# What MLflow imports to load the model. It is named, not imported: where it is loaded it is the installed package's.
+# The module that MLflow imports to load the model. It is named, not imported: it belongs to the package that is installed where the model is loaded.
 LOADER, PACKAGE = "catalog_categorizer.pyfunc", "catalog-categorizer"
 DIGEST, VERSION, COLUMNS = "bundle_digest", "bundle_version", "text_columns"
 ADDED = {
@@ -40,7 +40,7 @@ METRICS, CURVES = "evaluation/metrics.json", "evaluation/learning_curves.json"
 
 @dataclass(frozen=True)
 class Registry:
-    """Where to: the address of the store or server, an experiment, the name of a registered model."""
+    """The destination: the address of the store or server, an experiment, the name of a registered model."""
 
     uri: str
     experiment: str
@@ -49,7 +49,7 @@ class Registry:
 
 @dataclass(frozen=True)
 class Registered:
-    """version: of the registered model. run_id: None where the bundle was registered before."""
+    """version: that of the registered model. run_id: None where the bundle was registered before."""
 
     version: str
     run_id: str | None
@@ -60,9 +60,9 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
 
     Args:
         bundle: the verified bundle of `folder`.
-        text_columns: that frames will have, or FIELD=COLUMN.
+        text_columns: those that frames will have, or FIELD=COLUMN.
     Raises:
-        InputError: text columns that are no fields, an address that MLflow does not take, or no MLflow.
+        InputError: text columns that are not fields, an address that MLflow does not accept, or no MLflow.
         CategorizerError: the store or the server does not answer, or refuses.
     """
     columns, _ = columns_and_markers(text_columns, bundle.tokenizer.settings.fields)
@@ -84,14 +84,14 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
                 signature=_signature(bundle, columns),
                 model_config={"text_columns": list(text_columns)},
             )
-            # What it says is no error.
+            # Its messages are not errors.
             with redirect_stderr(sys.stdout):
                 made = mlflow.register_model(logged.model_uri, to.name, tags={**_tags(bundle), COLUMNS: _listed(text_columns)})
         return Registered(str(made.version), run.info.run_id)
 
 
 def _mlflow() -> ModuleType:
-    # Nothing is told to its makers, and a server that is away is not asked for minutes.
+    # Send no telemetry to its makers, and do not try for minutes to reach a server that is down.
     for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}.items():
         os.environ.setdefault(name, value)
     try:
@@ -99,7 +99,7 @@ def _mlflow() -> ModuleType:
         import mlflow.pyfunc
     except ImportError as error:
         raise InputError(
-            f"Expected MLflow beside what the job runs with, found no {error.name}; start it by ./spark-submit.sh register, which installs "
+            f"Expected MLflow installed for the job, found no {error.name}; start it by ./spark-submit.sh register, which installs "
             "requirements/mlflow.lock into build/mlflow."
         ) from None
     for name in ("mlflow", "alembic"):
@@ -110,7 +110,7 @@ def _mlflow() -> ModuleType:
 
 @contextmanager
 def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
-    """Turns what MLflow raises, of its own or of what it stands on, into a sentence."""
+    """Turn errors of MLflow, or of the packages it is built on, into one sentence."""
     try:
         yield
     except CategorizerError:
@@ -130,7 +130,7 @@ def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
                 f"Expected names that MLflow takes, found that it does not ({said}); correct --experiment or --name."
             ) from error
         raise CategorizerError(
-            f"Expected MLflow at {redacted(uri)} to take the bundle, found {type(error).__name__}: {said}; mend that and run again: "
+            f"Expected MLflow at {redacted(uri)} to take the bundle, found {type(error).__name__}: {said}; fix that and run again: "
             "the bundle is as it was."
         ) from error
 
@@ -179,7 +179,7 @@ def _evidence(folder: Path, name: str) -> dict[str, Any]:
 
 
 def parameters(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What the training was given, by names with dots in them; lists and texts cut to what MLflow takes."""
+    """The inputs of the training, by dotted names; lists and texts are cut to what MLflow accepts."""
     parts = {
         name: manifest[name] for name in ("training", "text", "thresholds", "libraries", "vocabulary_size") if name in manifest
     }
@@ -193,7 +193,7 @@ def _data(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Of evaluation/metrics.json the single numbers, those of the simpler models, and mean and spread over the folds."""
+    """The single numbers of evaluation/metrics.json, those of the simpler models, and mean and spread over the folds."""
     numbers = {
         name: value for name, value in metrics.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
@@ -212,7 +212,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(name: str) -> str:
-    """A name of the characters that MLflow takes."""
+    """A name with only the characters that MLflow accepts."""
     return re.sub(r"[^\w.\-/ ]+", "_", name)[:250]
 
 

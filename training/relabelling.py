@@ -1,4 +1,4 @@
-"""Labels of a bundle moved and merged: a new version of the model that gives the categories of a new taxonomy, without a training."""
+"""Labels of a bundle moved and merged: a new version of the model that predicts the categories of a new taxonomy, without a training."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from lib.model.tree import Tree, in_tree_order, path_of
 
 HEADER = ["old", "new"]
 MOST_NAMED = 5
-# What is taken along beside what scoring needs.
+# Files that are copied in addition to those that scoring needs.
 CURVES = "evaluation/learning_curves.json"
 
 
 @dataclass(frozen=True)
 class Change:
-    """old is called new from now on; of labels that are paths both may be the start of one, and all below it moves."""
+    """old is called new from now on; where labels are paths both may be the start of one, and everything below it moves."""
 
     old: str
     new: str
@@ -49,11 +49,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Relabelling:
-    """What becomes of each label of a bundle.
+    """What each label of a bundle becomes.
 
     Args:
-        labels: of every label the one it becomes. split: labels that stay as they are, since they become several, and which.
-        starts: of every label that becomes another, how many levels the start of it has that is called new; 1 where labels are no paths.
+        labels: for every label the one that it becomes. split: labels that stay as they are, since they become several, and which those are.
+        starts: for every label that becomes another, how many levels the renamed start of it has; 1 where labels are not paths.
     """
 
     labels: Mapping[str, str]
@@ -66,7 +66,7 @@ class Relabelling:
 
     @property
     def merged(self) -> dict[str, list[str]]:
-        """Labels that several become, and these."""
+        """Labels that several others become, and those others."""
         counts = Counter(self.labels.values())
         return {new: [old for old, becomes in self.labels.items() if becomes == new] for new in counts if counts[new] > 1}
 
@@ -75,7 +75,7 @@ def read_changes(path: str) -> list[Change]:
     """From a CSV file in UTF-8 with the header old,new.
 
     Raises:
-        InputError: no such file, another header, or a line that has not two names.
+        InputError: no such file, another header, or a line that does not have two names.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -99,7 +99,7 @@ def read_changes(path: str) -> list[Change]:
 
 def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that are not empty, and the line that each ends in."""
-    # With its line ends, so that a name in quotes is read as it is written; not strict, a quote that is never closed takes all behind it.
+    # With its line ends, so that a name in quotes is read as it is written; strict, since otherwise a quote that is never closed takes in everything after it.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         return [(reader.line_num, row) for row in reader if row]
@@ -110,10 +110,10 @@ def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
 
 
 def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
-    """What becomes of each label. All changes count at once, so that two labels may change places.
+    """What each label becomes. All changes apply at once, so that two labels may swap names.
 
     Args:
-        separator: of labels that are paths, None for others. where: the file of the changes, for messages.
+        separator: that of labels that are paths, None for others. where: the file of the changes, for messages.
     Raises:
         InputError: an old label that the bundle does not have, nothing that changes, or fewer than two labels left.
     """
@@ -130,7 +130,7 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[
     used: set[str] = set()
     above = Tree(tuple(labels), separator).ancestors if separator else {label: [label] for label in labels}
     for label in labels:
-        # The nearest counts.
+        # The most specific change counts.
         start = next((start for start in reversed(above[label]) if start in becomes), "")
         found[label] = label
         if start:
@@ -154,7 +154,7 @@ def _nothing_moves(split: Iterable[str], where: str) -> str:
     if not named:
         return f"Expected labels that change in {where}, found none; correct it."
     return (
-        f"Expected labels that get another name in {where}, found only such as become several ({named}), which a training on the new "
+        f"Expected labels that get another name in {where}, found only those that become several ({named}), which a training on the new "
         f"labels can tell apart; train a model on these."
     )
 
@@ -176,9 +176,9 @@ def _plain(label: str, separator: str | None) -> str:
 
 
 def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, without the list of files, and the files of the new version. place: of the bundle, as `load_bundle` takes it.
+    """The manifest, without the list of files, and the files of the new version. place: that of the bundle, as for `load_bundle`.
 
-    Figures stay as they were where no labels were merged. Of merged ones accuracy and F1 follow from the confusions; what hangs on
+    Figures stay as they were where no labels were merged. For merged ones accuracy and F1 follow from the confusions; what depends on
     confidences, or compares with other models, does not, and is left out.
     """
     manifest, separator = dict(bundle.manifest), bundle.manifest.get("label_separator")
@@ -215,18 +215,18 @@ def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, An
 
 
 def added_up(probabilities: Float32s, places: Int64s, labels: int) -> Float32s:
-    """Probabilities of labels to those of the labels they become, float32 [rows, labels]. places: where each of them goes."""
+    """Probabilities of labels to those of the labels that they become, float32 [rows, labels]. places: the new position of each."""
     return Merger(places, labels).merged(probabilities)
 
 
 def _thresholds(bundle: Bundle, made: Relabelling, labels: Sequence[str], separator: str | None) -> dict[str, Any]:
-    """Of merged labels the strictest. What a precision was promised of holds for the labels as they were."""
+    """Merged labels get their strictest threshold. A promised precision is valid for the labels as they were."""
     old = bundle.manifest["thresholds"]
     by_label: dict[str, float] = {}
     for label, below in old.get("by_label", {}).items():
         new = made.labels[label]
         by_label[new] = max(by_label.get(new, 0.0), below)
-    # A merged label of which some had a threshold of their own, and others the one of all.
+    # A merged label some of whose parts had their own threshold, and others the common one.
     for new, olds in made.merged.items():
         if new in by_label and any(label not in old.get("by_label", {}) for label in olds):
             by_label[new] = max(by_label[new], old["review_below"])
@@ -238,9 +238,9 @@ def _thresholds(bundle: Bundle, made: Relabelling, labels: Sequence[str], separa
 
 
 def _by_level(known: Sequence[float], made: Relabelling, separator: str) -> list[float]:
-    """Thresholds of the levels, none lower than the one above it: of each the greatest that a node had which stands there now.
+    """Thresholds of the levels, none lower than the one above it: for each the greatest that any node that is there now had.
 
-    A node that is new counts as the parts that it is made of: as sure as these, it is no better founded.
+    A new node counts like the parts that it is made of: it is as sure as they are, and no better founded.
     """
     paths = {old: (path_of(old, separator), path_of(new, separator)) for old, new in made.labels.items()}
     levels = max(len(after) for _, after in paths.values())
@@ -259,14 +259,14 @@ def _by_level(known: Sequence[float], made: Relabelling, separator: str) -> list
             if level >= there - 1:
                 found[level] = max(found[level], known[level - there + start])
             elif after[: level + 1] not in stayed:
-                # The largest part that has come as a whole.
+                # The largest part that was moved as a whole.
                 ends = (end for end in range(1, len(before)) if together[before[:end]][: level + 1] == after[: level + 1])
                 found[level] = max(found[level], known[next(ends, len(before)) - 1])
     return list(accumulate(found, max))
 
 
 def _in_common(one: Levels, other: Levels) -> Levels:
-    """The levels that two paths begin with."""
+    """The levels that two paths have in common at the start."""
     return tuple(level for level, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -279,7 +279,7 @@ def _metrics(
 ) -> dict[str, Any]:
     if not old:
         return {}
-    # Those of levels follow neither from the labels' names nor from their confusions.
+    # The figures of levels follow neither from the labels' names nor from their confusions.
     kept = {name: value for name, value in old.items() if name != "hierarchy"}
     counted = classification_metrics(_confusions(old, old_labels, places, len(labels)), labels)
     if made.merged:
@@ -295,7 +295,7 @@ def _metrics(
 
 
 def _confusions(metrics: Mapping[str, Any], old_labels: Sequence[str], places: Int64s, labels: int) -> Int64s:
-    """int64 [labels, labels + 1] of what was judged; labels that only the evidence had are left out."""
+    """int64 [labels, labels + 1] of the judged texts; labels that only the evidence had are left out."""
     found = np.zeros((labels, labels + 1), np.int64)
     matrix = metrics.get("confusion_matrix")
     cells = (
@@ -311,12 +311,12 @@ def _confusions(metrics: Mapping[str, Any], old_labels: Sequence[str], places: I
 
 def _card(bundle: Bundle, manifest: Mapping[str, Any], made: Relabelling, before: bytes | None) -> str:
     moves = [f"| {old} | {new} |" for old, new in made.moved.items()]
-    merged = "Figures that hang on confidences or on other models were left out, since labels were merged: measure them with the job `evaluate`. "
+    merged = "Figures that depend on confidences or on other models were left out, since labels were merged: measure them with the job `evaluate`. "
     lines = [
         f"# {manifest['name']} {manifest['version']}",
         "",
         f"Relabelled from {bundle.model_version}, whose network it has: no text was learned. {merged if made.merged else ''}"
-        "What follows the table is that version's own card, with the labels of then.",
+        "After the table comes that version's own card, with its labels.",
         "",
         "| label before | label now |",
         "|---|---|",
@@ -328,6 +328,6 @@ def _card(bundle: Bundle, manifest: Mapping[str, Any], made: Relabelling, before
         ],
         "",
     ]
-    # Its pictures stayed where they were made.
+    # Its pictures stayed with the old version.
     card = re.sub(r"^!\[.*\]\(.*\)\n?", "", (before or b"").decode(errors="replace"), flags=re.MULTILINE)
     return "\n".join([*lines, card.replace("# ", "## ", 1) if card.startswith("# ") else card])

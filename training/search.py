@@ -1,7 +1,7 @@
-"""Other settings of the same parts, tried on folds of the user's own texts: kept is what is better by more than the spread.
+"""Other settings of the same parts, tried on folds of the user's own texts; settings that are better by more than the spread are kept.
 
-What decides how fast a night is, the sizes, stays as it was asked for; what varies is how the parts are fitted. Since the
-parts are fitted side by side and their logits added, a trial fits one part anew and adds the logits that the others gave.
+The sizes, which decide how fast a run is, stay as they were asked for; only how the parts are fitted varies. Since the
+parts are fitted separately and their logits are added, a trial fits one part again and adds the logits of the others.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from training.vectors import WordVectors
 from training.workers import Say, run_together, silent
 
 FOLDS = 3
-# Trials drawn at random before those that follow what was found.
+# Trials drawn at random, before those that use what was found.
 AT_RANDOM = 5
 ADJUSTMENT = "logit adjustment"
 ADJUSTMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-# Of numbers; what they belong to is known by the part.
+# Numbers by setting; the part says what they belong to.
 Settings = Mapping[str, Any]
-# Of each part: setting -> least, greatest, and whether it is tried on a logarithmic scale.
+# For each part: setting -> least, greatest, and whether it is tried on a logarithmic scale.
 SPACE: Mapping[str, Mapping[str, tuple[float, float, bool]]] = {
     LSTM: {
         "learning_rate": (1e-3, 4e-3, True),
@@ -60,7 +60,7 @@ SPACE: Mapping[str, Mapping[str, tuple[float, float, bool]]] = {
 
 @dataclass(frozen=True)
 class Searched:
-    """recipe: the one asked for, or a better one; record: for the manifest, of numbers, strings and lists alone."""
+    """recipe: the one asked for, or a better one; record: for the manifest, only numbers, strings and lists."""
 
     recipe: Recipe
     record: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class _Fold:
-    """What the parts are fitted to; the texts and the labels of its validation side and of its test side."""
+    """The data that the parts are fitted to; the texts and the labels of its validation side and of its test side."""
 
     plan: Plan
     texts: tuple[pa.Array, pa.Array]
@@ -76,13 +76,13 @@ class _Fold:
     rarity: Float32s
 
 
-# Of one fold: the logits for its validation and its test side.
+# The logits of one fold, for its validation and its test side.
 Logits = tuple[Float32s, Float32s]
 
 
 @dataclass
 class _Folds:
-    """Folds of one seed, and what the parts of the recipe asked for give on each."""
+    """Folds of one seed, and the logits on each of the parts of the recipe asked for."""
 
     folds: list[_Fold]
     labels: Sequence[str]
@@ -90,7 +90,7 @@ class _Folds:
     logits: dict[str, list[Logits]] = field(default_factory=dict)
 
     def fit(self, recipe: Recipe, part: str) -> list[Logits]:
-        """The logits of one part, of each fold.
+        """The logits of one part, for each fold.
 
         Raises:
             CategorizerError: a fit failed.
@@ -99,7 +99,7 @@ class _Folds:
         return [(one[0], one[1]) for one in run_together(tasks, silent, self.processes)]
 
     def f1(self, adjustment: float, instead: Mapping[str, list[Logits]] | None = None) -> Float32s:
-        """Weighted F1 of each fold, of the sum of the parts, some of them others instead."""
+        """Weighted F1 of each fold for the sum of the parts, some of them replaced."""
         parts = {**self.logits, **(instead or {})}
         return np.array(
             [self._f1_of(fold, [one[i] for one in parts.values()], adjustment) for i, fold in enumerate(self.folds)]
@@ -122,12 +122,12 @@ def search(
     say: Say = print,
     clock: Callable[[], float] = time.monotonic,
 ) -> Searched:
-    """Try settings for about the recipe's `search_minutes`, on folds of the texts `rows` alone, and compare the best on other folds.
+    """Try settings for about the recipe's `search_minutes`, only on folds of the texts `rows`, and compare the best on other folds.
 
-    A third of the time or so goes into these: of many that were tried the best owes some of its lead to chance.
+    About a third of the time goes into these: the best of many that were tried owes some of its lead to chance.
 
     Args:
-        rows: of the train and the validation side, int64; no other text is looked at.
+        rows: those of the train and the validation side, int64; no other text is looked at.
         clock: seconds.
     Raises:
         InputError: fewer groups of unlike texts than folds.
@@ -179,7 +179,7 @@ def _folds(
     vectors: WordVectors | None,
     seed: int,
 ) -> _Folds:
-    """With the logits of the recipe's own parts."""
+    """The folds with the logits of the recipe's own parts."""
     texts = data.texts.to_pylist()
     of_fold = folds_by_group(groups, data.label_ids, texts, FOLDS, seed)
     found = []
@@ -224,7 +224,7 @@ def _tried(
             )
             studies[part].tell(trial, value)
         except CategorizerError:
-            # Steps too large for these texts, most likely.
+            # Most likely the steps are too large for these texts.
             value = 0.0
             studies[part].tell(trial, state=optuna.trial.TrialState.FAIL)
         trials[part] += 1
@@ -235,7 +235,7 @@ def _tried(
 
 
 def _confirmed(folds: _Folds, recipe: Recipe, found: Mapping[str, Settings]) -> tuple[Float32s, dict[str, Settings]]:
-    """By how much all that was found, or the best one of it alone, is ahead in each of these folds."""
+    """By how much everything that was found, or only the best of it, is ahead in each of these folds."""
     asked = folds.f1(recipe.logit_adjustment)
     instead = {
         part: folds.fit(with_settings(recipe, {part: settings}), part)
@@ -252,7 +252,7 @@ def _confirmed(folds: _Folds, recipe: Recipe, found: Mapping[str, Settings]) -> 
 
 
 def _study(recipe: Recipe, part: str, asked: float) -> optuna.Study:
-    """That knows what the recipe's own settings give, unless they are outside of what is tried."""
+    """A study that knows the result of the recipe's own settings, unless they are outside the range that is tried."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,8 +1,8 @@
-"""Texts without a label that a first model is sure of, learned from under the label that it gives them.
+"""Texts without a label that a first model is sure of, learned from with the label that it gives them.
 
 Self-training (Yarowsky 1995, "Unsupervised Word Sense Disambiguation Rivaling Supervised Methods"), with each text's likeliest
-label as if it were its own (Lee 2013, "Pseudo-Label"). What it brings is the wording of the catalogue that is to be categorized:
-words that stand beside known ones there get a label's meaning.
+label as if it were its own (Lee 2013, "Pseudo-Label"). It adds the wording of the catalogue that is to be categorized:
+words that occur near known ones there get a label's meaning.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from training.split import Split
 
 # The first model's calibrated confidence.
 SURE = 0.9
-# Texts that are scored for each one that is wanted: most catalogues hold fewer that are sure.
+# How many texts are scored for each one that is wanted: in most catalogues fewer are sure.
 SCORED_FOR_EACH = 4
 
 
 def with_sure_texts(
     data: LabelledTexts, sides: Split, unlabelled: pa.Array, probabilities: Callable[[pa.Array], Float32s], seed: int
 ) -> tuple[LabelledTexts, Split]:
-    """`data` with unlabelled texts behind its own, all of them on the train side.
+    """`data` with unlabelled texts after its own, all of them on the train side.
 
-    At most half as many as that side holds: what people have labelled shall not be outvoted.
+    At most half as many as that side holds: they must not outvote what people have labelled.
 
     Args:
         unlabelled: strings, distinct, none of them on a side that is held out.
-        probabilities: of the first model, from strings [rows] to float32 [rows, labels]; NaN for a text without words.
+        probabilities: those of the first model, from strings [rows] to float32 [rows, labels]; NaN for a text without words.
     """
     random, most = np.random.default_rng(seed), len(sides.train) // 2
     some = np.sort(random.permutation(len(unlabelled))[: SCORED_FOR_EACH * most])

@@ -1,4 +1,4 @@
-"""The split of a training, with what is said about it."""
+"""The split of a training, with the messages about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.near_duplicates import Groups
 from training.recipe import Recipe
 from training.split import Split, split_by_group
 
-# A side that is further off than this from the share asked for is spoken of.
+# A side that is further than this from the share asked for is reported.
 TOLERANCE = 0.02
 
 
@@ -36,7 +36,7 @@ def split_data(data: LabelledTexts, groups: Groups, recipe: Recipe, say: Callabl
 
 
 def train_only(split: Split, data: LabelledTexts) -> dict[str, int]:
-    """The labels that are on the train side alone, with their texts, the more frequent first."""
+    """The labels that are only on the train side, with their texts, the more frequent first."""
     texts = np.bincount(data.label_ids[split.train], minlength=len(data.labels))
     judged = np.bincount(data.label_ids[np.concatenate([split.validation, split.test])], minlength=len(data.labels))
     return {data.labels[i]: int(texts[i]) for i in np.argsort(-texts, kind="stable") if texts[i] and not judged[i]}

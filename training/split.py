@@ -14,11 +14,11 @@ from lib.model.arrays import Int64s
 from training.near_duplicates import Groups
 
 TRAIN, VALIDATION, TEST = range(3)
-# How the sides are dealt, for the manifest: a bundle's test side can be had again only in the same way.
+# How the sides are dealt, for the manifest: a bundle's test side can only be reproduced in the same way.
 METHOD = "groups dealt by label, at most two points off the shares"
 # To make up for labels that give too little or too much, a label gives at most MOST times its share, or SPARED of it less.
 MOST, SPARED = 2.0, 0.25
-# More than a side was asked to hold, as a share of all texts, at which groups go back.
+# By how much a side may exceed what was asked for, as a share of all texts, before groups go back.
 SLACK = 0.005
 
 
@@ -36,7 +36,7 @@ class Split:
 def split_by_group(
     groups: Groups, label_ids: Int64s, texts: Sequence[str], test_share: float, validation_share: float, seed: int
 ) -> Split:
-    """Whole groups to test, validation and train, each label in about the wanted shares, all labels together closely.
+    """Whole groups to test, validation and train, each label in roughly the wanted shares, all labels together more closely.
 
     The same data gives the same split, whatever the order of its rows.
 
@@ -49,8 +49,8 @@ def split_by_group(
 
 
 def split_of(sides: Int64s, groups: Groups) -> Split:
-    """The rows of each side, without what is a near-duplicate of a text that is judged on: one on the test side counts more
-    than one on the validation side, and that more than one on the train side.
+    """The rows of each side, without near-duplicates of a text that is judged on: one on the test side takes precedence over
+    one on the validation side, and that over one on the train side.
 
     Args:
         sides: TRAIN, VALIDATION or TEST of each row, int64 [rows].
@@ -66,7 +66,7 @@ def split_of(sides: Int64s, groups: Groups) -> Split:
 def deal(
     groups: Groups, label_ids: Int64s, texts: Sequence[str], test_share: float, validation_share: float, seed: int
 ) -> Int64s:
-    """The side of each row, int64 [rows]: as `split_by_group`, which says what it takes and raises."""
+    """The side of each row, int64 [rows]: as for `split_by_group`, which describes the arguments and the errors."""
     cards = _Cards(groups, label_ids, texts, seed)
     wanted = [(side, share) for side, share in ((TEST, test_share), (VALIDATION, validation_share)) if share]
     cards.spread = cards.groups_of_label > len(wanted)
@@ -113,11 +113,11 @@ def folds_by_group(groups: Groups, label_ids: Int64s, texts: Sequence[str], fold
 
 
 class _Cards:
-    """Groups of texts to be dealt: what each holds of each label, in the order of a digest, whatever the order of the rows.
+    """Groups of texts to be dealt: how many texts of each label each has, in the order of a digest, whatever the order of the rows.
 
-    Those of a chain of look-alikes come last: where one of them is on the test side, its neighbours in the chain are on none.
+    Those of a chain of look-alikes come last: where one of them is on the test side, its neighbours in the chain are on no side.
 
-    side: of each group; sizes: texts of each group; spread: the labels that have a group for each side.
+    side: that of each group; sizes: texts of each group; spread: the labels that have a group for each side.
     """
 
     def __init__(self, dealt: Groups, label_ids: Int64s, texts: Sequence[str], seed: int) -> None:
@@ -141,7 +141,7 @@ class _Cards:
         self.spread = np.ones(labels, dtype=bool)
 
     def of_label(self, label: int) -> tuple[Int64s, Int64s]:
-        """The groups that hold texts of a label, and how many each."""
+        """The groups that have texts of a label, and how many each has."""
         here = slice(self._label_at[label], self._label_at[label + 1])
         return self._group[here], self._count[here]
 
@@ -151,10 +151,10 @@ class _Cards:
         return self._label[here], self._rows[here]
 
     def fill(self, side: int, share: float, left_for_others: int) -> None:
-        """Groups from train to `side`, label by label, until it has `share` of the texts.
+        """Move groups from train to `side`, label by label, until it has `share` of the texts.
 
-        A group goes where it brings its labels nearer to their parts and is at most half of the side; a label that has
-        none then gives its smallest. `left_for_others` groups of every label stay.
+        A group moves if that brings its labels nearer to their shares and it is at most half of the side; a label that has
+        none by then gives its smallest group. `left_for_others` groups of every label stay.
         """
         free = np.array([(self.side[self.of_label(label)[0]] == TRAIN).sum() for label in range(len(self.spread))])
         kept = np.where(self.spread, left_for_others, 1)
@@ -174,7 +174,7 @@ class _Cards:
             missing[labels] = after
             return True
 
-        # What rare labels gave too much or too little, the frequent ones make up for.
+        # Frequent labels make up for what rare ones gave too much or too little.
         owed = 0.0
         for label in self.rarest_first[self.spread[self.rarest_first]]:
             most = MOST * share * self.rows_of_label[label] - goals[label]
@@ -191,7 +191,7 @@ class _Cards:
         self._give_back(side, share)
 
     def _give_back(self, side: int, share: float) -> None:
-        """Groups of many labels may bring more than was asked for: some go back that no label needs."""
+        """Groups of many labels may add more than was asked for: some that no label needs go back."""
         over = self.sizes[self.side == side].sum() - (share + SLACK) * self.sizes.sum()
         here = np.array([(self.side[self.of_label(label)[0]] == side).sum() for label in range(len(self.spread))])
         groups = np.flatnonzero(self.side == side)

@@ -18,7 +18,7 @@ SHORTEST = 4
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """A tree that somebody publishes. paths: of all its nodes; children: of each node, the empty path for the top."""
+    """A tree that somebody publishes. paths: those of all its nodes; children: those of each node, with the empty path for the top."""
 
     where: str
     paths: Collection[Path]
@@ -26,10 +26,10 @@ class Taxonomy:
 
 
 def read_taxonomy(file: str, separator: str) -> Taxonomy:
-    """A file of one path a line, in UTF-8; lines that begin with # and blank ones are passed over, numbers in front too.
+    """Read a file with one path per line, in UTF-8; lines that begin with # and blank ones are skipped, and so are numbers in front.
 
     Raises:
-        InputError: no such file, or none of paths.
+        InputError: no such file, or one without paths.
     """
     try:
         with open(file, encoding="utf-8-sig") as lines:
@@ -37,11 +37,11 @@ def read_taxonomy(file: str, separator: str) -> Taxonomy:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Expected a taxonomy in UTF-8 at {file}, found none ({error}); correct --taxonomy.") from None
     found = [path_of(NUMBER.sub("", line), separator) for line in written if line and not line.startswith("#")]
-    # A parent that has no line of its own is one all the same.
+    # A parent without its own line is a node all the same.
     paths = dict.fromkeys(path[:depth] for path in found for depth in range(1, len(path) + 1))
     if not any(len(path) > 1 for path in paths):
         raise InputError(
-            f"Expected paths such as 'A{separator}B' in {file}, one a line, found {len(paths):,} lines without {separator!r}; correct --taxonomy "
+            f"Expected paths such as 'A{separator}B' in {file}, one per line, found {len(paths):,} lines without {separator!r}; correct --taxonomy "
             "or --label-separator."
         )
     children: dict[Path, list[str]] = {}
@@ -51,12 +51,12 @@ def read_taxonomy(file: str, separator: str) -> Taxonomy:
 
 
 def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) -> None:
-    """Refuse labels that the taxonomy does not have: what is learned as a category of its own shall be one.
+    """Refuse labels that the taxonomy does not have: what is learned as a category must be one.
 
     Args:
         counts: label -> texts.
     Raises:
-        InputError: counts all of them, and names the first with what they may be meant as.
+        InputError: gives their number, and names the first with what they may be meant as.
     """
     unknown = {label: rows for label, rows in counts.items() if path_of(label, separator) not in taxonomy.paths}
     if not unknown:
@@ -69,14 +69,14 @@ def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) 
     ]
     near = sum(path is not None for path in meant.values())
     raise InputError(
-        f"Expected labels that are paths of {taxonomy.where}, found {len(ranked):,} of {len(counts):,} that are not, of {sum(unknown.values()):,} "
+        f"Expected labels that are paths of {taxonomy.where}, found {len(ranked):,} of {len(counts):,} that are not, with {sum(unknown.values()):,} "
         f"texts, {near:,} of them in other case or blanks than a path or one character off: {_first(named)}; correct the labels, or the "
         "taxonomy."
     )
 
 
 def nearest(path: Path, taxonomy: Taxonomy) -> Path | None:
-    """The path that one is a slip of, level by level; None where a level is like none."""
+    """The path that a misspelt one is meant as, level by level; None where a level is like none."""
     found: Path = ()
     for level in path:
         names = taxonomy.children.get(found, [])
@@ -88,14 +88,14 @@ def nearest(path: Path, taxonomy: Taxonomy) -> Path | None:
 
 
 def is_slip(one: str, other: str) -> bool:
-    """Whether two names of a level differ in case or blanks alone, or are one edit away that is none of a digit."""
+    """Whether two names of a level differ only in case or blanks, or by one edit that does not concern a digit."""
     plain, like = _plain(one), _plain(other)
     if plain == like:
         return True
     if abs(len(plain) - len(like)) > 1 or max(len(plain), len(like)) < SHORTEST:
         return False
     start = next((i for i, (a, b) in enumerate(zip(plain, like, strict=False)) if a != b), min(len(plain), len(like)))
-    # What is left behind the edited character: of a replacement, an insertion, a deletion.
+    # The rest after the edited character: for a replacement, an insertion, a deletion.
     rests = ((plain[start + 1 :], like[start + 1 :]), (plain[start:], like[start + 1 :]), (plain[start + 1 :], like[start:]))
     edited = plain[start : start + 1] + like[start : start + 1]
     return any(a == b for a, b in rests) and not any(character.isdigit() for character in edited)
@@ -106,7 +106,7 @@ def _plain(name: str) -> str:
 
 
 def slips(counts: Mapping[str, int], separator: str) -> Iterator[tuple[str, str]]:
-    """Pairs (rare, frequent) of nodes below one parent that `is_slip` takes for one; paths, of any depth.
+    """Pairs (rare, frequent) of nodes below one parent that `is_slip` considers one; paths, of any depth.
 
     Args:
         counts: label -> texts.
@@ -129,14 +129,14 @@ def slips(counts: Mapping[str, int], separator: str) -> Iterator[tuple[str, str]
 
 
 def _keys(name: str) -> Iterable[str]:
-    """What two names that are one edit apart have one of in common: the name, and it without each of its characters."""
+    """Keys of which two names that are one edit apart share one: the name, and the name without each of its characters."""
     return dict.fromkeys([name, *(name[:i] + name[i + 1 :] for i in range(len(name)))])
 
 
 def labels_above(counts: Mapping[str, int], least: int, separator: str) -> dict[str, str]:
-    """For each label of fewer than `least` texts the nearest one above it that has as many, with the texts that come to it so.
+    """For each label of fewer than `least` texts the nearest one above it that has as many, counting the texts that are added to it this way.
 
-    Those of which not even the top level has as many are not in it.
+    Labels of which not even the top level has as many are not included.
 
     Args:
         counts: label -> texts, its paths in one spelling.
@@ -166,11 +166,13 @@ def parents_among(labels: Iterable[str], separator: str) -> list[str]:
 def moved_text(moved: Mapping[str, str]) -> str:
     """A sentence on `labels_above`."""
     named = _first(f"{label!r} as {parent!r}" for label, parent in moved.items())
-    return f"{len(moved):,} labels are learned as one above them, of too few texts for --min-rows-per-label: {named}"
+    return (
+        f"{len(moved):,} labels are learned as one above them, since they have too few texts for --min-rows-per-label: {named}"
+    )
 
 
 def tree_remarks(labels: Sequence[str], similar: Sequence[tuple[str, str]], separator: str) -> list[str]:
-    """What whoever wrote the paths should know of them, a sentence each."""
+    """What the author of the paths should know about them, one sentence each."""
     parents, lines = parents_among(labels, separator), []
     if parents:
         lines.append(

@@ -1,4 +1,4 @@
-"""Labelled texts to a published bundle: split, model, evaluation as saved beside the baselines, promotion."""
+"""Labelled texts to a published bundle: split, model, evaluation of the saved bundle compared with the baselines, promotion."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network and what it was fitted by. recipe: the search's, where there was one; baselines: names of those to compare with."""
+    """A network and how it was fitted. recipe: that of the search, where there was one; baselines: names of those to compare with."""
 
     data: LabelledTexts
     groups: Groups
@@ -91,9 +91,9 @@ def train(
     """Train on `data` and publish the bundle.
 
     Args:
-        unlabelled: strings, texts to learn embeddings from beside those of the train side.
+        unlabelled: strings, texts to learn embeddings from in addition to those of the train side.
         elsewhere: labelled texts of another origin, for the evaluation only.
-        vectors: of words, that others made, to learn from beside.
+        vectors: pretrained word vectors to learn from as well.
     Raises:
         InputError: labels that cannot be split, a folder that cannot be written.
         CategorizerError: the fit failed; nothing was published.
@@ -123,7 +123,7 @@ def _fit(
     tensorboard: str | None,
     say: Callable[[str], None],
 ) -> Fitted:
-    """Search and folds, where they are asked for, then the network that is shipped and its thresholds."""
+    """Search and folds, if they are asked for, then the network that is shipped and its thresholds."""
     say(step("splitting"))
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
@@ -137,7 +137,7 @@ def _fit(
     validated = cross_validate(data, groups, recipe, unlabelled, baselines, say, vectors) if recipe.folds else None
     model = build_model(data, split, recipe, unlabelled, tensorboard, say, vectors=vectors)
     if validated and {len(one) for one in validated.factors} == {len(model.factors)}:
-        # One validation side is small; those of the folds together tell more about how sure this recipe makes a network.
+        # One validation side is small; those of the folds together show better how sure this recipe makes a network.
         model = model.with_factors([geometric_mean(of_part) for of_part in zip(model.factors, *validated.factors, strict=True)])
     thresholds = _thresholds(data, split, model, validated, recipe)
     factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(model.parts.names, model.factors, strict=True))
@@ -146,7 +146,7 @@ def _fit(
 
 
 def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) -> list[WrongLabel] | None:
-    """Labels that are probably wrong, told and written where that is asked for; None if none were looked for."""
+    """Labels that are probably wrong, reported and, if asked for, written; None if none were looked for."""
     if not _wrong_labels_asked_for(fitted.data, fitted.validated, fitted.recipe, say):
         return None
     say(step("doubting"))
@@ -162,12 +162,12 @@ def _publish(
     wrong: list[WrongLabel] | None,
     say: Callable[[str], None],
 ) -> tuple[Path, Mapping[str, Any], Evidence]:
-    """The bundle's folder, what it was measured at as it was saved, and what it was compared with."""
+    """The bundle's folder, its figures as saved, and what it was compared with."""
     with Staging(place.models, place.name) as staging:
         files = model_files(fitted.model)
         manifest = manifest_of(files, fitted.data, fitted.split, fitted.model, fitted.thresholds, fitted.recipe, place)
         manifest["training"]["search"] = fitted.searched.record if fitted.searched else None
-        # Written twice: to be loaded and evaluated as saved, then again with what that evaluation gave.
+        # Written twice: first to be loaded and evaluated as saved, then again with the results of that evaluation.
         write_bundle(staging.folder, manifest, files)
         say(step("evaluating"))
         bundle = load_bundle(str(staging.folder))
@@ -184,12 +184,12 @@ def _publish(
 def _evidence(
     bundle: Bundle, fitted: Fitted, metrics: Mapping[str, Any], elsewhere: Elsewhere | None, wrong: list[WrongLabel] | None
 ) -> Evidence:
-    """The bundle beside the baselines, which are fitted to the same texts."""
+    """The bundle compared with the baselines, which are fitted to the same texts."""
     data, split, validated = fitted.data, fitted.split, fitted.validated
     peers = fitted_baselines(data, split, fitted.recipe.text, fitted.baselines)
     over_folds = _over_folds(data, fitted.groups, validated, fitted.baselines) if validated else None
     compared = _on_test_side(bundle, data, split, fitted.groups, peers) if len(split.test) else over_folds
-    # Folds have more texts to judge on than a test side.
+    # Folds have more texts to evaluate on than a test side.
     judges = over_folds or compared
     return Evidence(
         {LSTM: headline(metrics), **(compared.figures() if compared else {})},
@@ -201,7 +201,7 @@ def _evidence(
 
 
 def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> list[str]:
-    """Names of the baselines to fit: without those that would take too long, which is said."""
+    """Names of the baselines to fit: without those that would take too long, with a message."""
     if not recipe.baselines:
         return []
     characters = characters_of(data)
@@ -215,7 +215,7 @@ def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str
 def _wrong_labels_asked_for(
     data: LabelledTexts, validated: CrossValidation | None, recipe: Recipe, say: Callable[[str], None]
 ) -> bool:
-    """The folds have doubted labels already; without them a linear model does, unless it would take too long, which is said."""
+    """With folds there are doubted labels already; without them a linear model finds them, unless it would take too long, with a message."""
     if validated or not recipe.baselines:
         return validated is not None
     characters = characters_of(data)
@@ -236,7 +236,7 @@ def _too_long(seconds: float, characters: int, labels: int) -> str:
 def _thresholds(
     data: LabelledTexts, split: Split, model: Model, validated: CrossValidation | None, recipe: Recipe
 ) -> Thresholds:
-    """Picked on the out-of-fold probabilities of all texts, where there are such: the validation side is small."""
+    """Picked on the out-of-fold probabilities of all texts, where there are any: the validation side is small."""
     probabilities, label_ids = model.held_out_probabilities(), data.label_ids[split.validation]
     if validated:
         probabilities, label_ids = validated.probabilities, data.label_ids
@@ -270,7 +270,7 @@ def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Plac
 
 
 def _metrics(bundle: Bundle, data: LabelledTexts, split: Split, validated: CrossValidation | None = None) -> dict[str, Any]:
-    """Of a bundle, this one or another, on the test side; without one, of its recipe over the folds."""
+    """The metrics of a bundle, this one or another, on the test side; without one, those of its recipe over the folds."""
     if validated and not len(split.test):
         lengths = bundle.tokenizer.ids_of(data.texts).lengths
         scores, unknown = validated.probabilities, validated.unknown_words
@@ -297,11 +297,11 @@ def _over_folds(data: LabelledTexts, groups: Groups, validated: CrossValidation,
 
 
 def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predictor]) -> list[dict[str, Any]]:
-    """For each origin and label the share of the texts that every model gives this label."""
+    """For each origin and label the share of the texts to which every model gives this label."""
     truth = np.array([bundle.labels.index(label) if label in bundle.labels else -2 for label in elsewhere.labels])
     right = {LSTM: predicted_by(bundle, elsewhere.texts) == truth}
     tokens = joined_tokens(elsewhere.texts, bundle.tokenizer.settings).to_pylist()
-    # The majority class is right for one label and wrong for all others, which tells nothing.
+    # The majority class is right for one label and wrong for all others, which says nothing.
     right |= {name: predict(tokens) == truth for name, predict in peers.items() if name != MAJORITY}
     pairs = np.array([f"{origin}\0{label}" for origin, label in zip(elsewhere.origins, elsewhere.labels, strict=True)])
     table = []

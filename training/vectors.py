@@ -1,4 +1,4 @@
-"""Word vectors that others made, from the text files of GloVe, fastText and word2vec: the wanted words' alone are kept."""
+"""Pretrained word vectors from the text files of GloVe, fastText and word2vec: only those of the wanted words are kept."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lib.errors import InputError
 from lib.model.arrays import Float32s
 from lib.model.text import TextSettings, tokens_of
 
-# A line of 1,000 numbers has some 12,000 bytes. A file without line ends is no text, and must not be read as one line.
+# A line of 1,000 numbers has some 12,000 bytes. A file without line ends is not text, and must not be read as one line.
 LONGEST_LINE = 1 << 20
 BLOCK_LINES = 10_000
 HASH_BYTES = 1 << 20
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
-# What stands for a sentence's end or an unknown word in such files; cleaned as a word it would be "s" or "unk".
+# The mark of a sentence's end or an unknown word in such files; cleaned as a word it would be "s" or "unk".
 SPECIAL = re.compile(r"<[^<> ]*>")
 NUMBER = re.compile(rb"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+)")
 
@@ -35,8 +35,8 @@ NUMBER = re.compile(rb"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+)")
 class WordVectors:
     """Vectors of words, in the order of their file, which is that of frequency in all such files.
 
-    words: as the tokenizer makes them, each once; values: float32 [words, width]; name, sha256, rows: of the file;
-    note: their origin and licence, as the user tells it.
+    words: as the tokenizer produces them, each once; values: float32 [words, width]; name, sha256, rows: of the file;
+    note: their origin and licence, as the user states them.
     """
 
     words: tuple[str, ...]
@@ -58,7 +58,7 @@ class WordVectors:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the file: its number, the word's bytes, and the numbers' bytes, parted by blanks."""
+    """A line of the file: its number, the word's bytes, and the numbers' bytes, separated by blanks."""
 
     number: int
     word: bytes
@@ -66,13 +66,13 @@ class _Line:
 
 
 def read_vectors(path: str, wanted: Container[str], others: int, settings: TextSettings, note: str = "") -> WordVectors:
-    """The vectors of the `wanted` words, and of the first `others` words of the file whatever they are.
+    """The vectors of the `wanted` words, and of the first `others` words of the file, whatever they are.
 
-    The file is read line by line. A word is cleaned as texts are; what gives no word or several is left out, and of words that
-    give the same one the first counts. Numbers are looked at where a word is kept, the width everywhere.
+    The file is read line by line. A word is cleaned as texts are; an entry that gives no word or several is left out, and of words that
+    give the same one the first counts. Numbers are checked only where a word is kept, the width everywhere.
 
     Raises:
-        InputError: no file, not one of these formats, a line of another width or with something that is no finite number, or
+        InputError: no file, not one of these formats, a line of another width or with something that is not a finite number, or
             no row at all.
     """
     kept, values, rows = [], [], 0
@@ -94,14 +94,14 @@ def read_vectors(path: str, wanted: Container[str], others: int, settings: TextS
 
 
 def _words(words: list[bytes], settings: TextSettings) -> list[str | None]:
-    """The word that a text of this word alone has; None for none, several, or bytes that are no word of any text."""
+    """The word of a text that consists only of this word; None for none, several, or bytes that are not a word of any text."""
     texts = [word.decode("utf-8", errors="ignore") for word in words]
     tokens = tokens_of(pa.array(["" if SPECIAL.fullmatch(text) else text for text in texts], pa.string()), settings)
     return [found[0] if found and len(found) == 1 else None for found in tokens.to_pylist()]
 
 
 def _lines(file: BinaryIO, path: str) -> Iterator[_Line]:
-    """The file's lines but for a header and blank ones; all have as many numbers as the first."""
+    """The file's lines without a header and blank ones; all have as many numbers as the first."""
     width = None
     number = 0
     while content := file.readline(LONGEST_LINE + 1):
@@ -122,7 +122,7 @@ def _lines(file: BinaryIO, path: str) -> Iterator[_Line]:
 
 
 def _line(number: int, parts: list[bytes], width: int, path: str) -> _Line:
-    # Some words of GloVe's have blanks in them; what looks like a vector's number is none of their parts.
+    # Some words of GloVe's contain blanks; what looks like a number of the vector is not part of the word.
     word, numbers = parts[:-width] if width else parts, parts[-width:] if width else []
     if not width or not word or (len(word) > 1 and NUMBER.fullmatch(word[-1])):
         expected = f"a word and {width:,} numbers" if width else "a word and numbers"
@@ -138,7 +138,7 @@ def _numbers(line: _Line, path: str) -> Float32s:
         values = np.full(1, np.nan, np.float32)
     if not np.isfinite(values).all():
         raise InputError(
-            f"Expected finite numbers behind the word in line {line.number:,} of {path}, found others; correct the file."
+            f"Expected finite numbers after the word in line {line.number:,} of {path}, found others; correct the file."
         )
     return values
 
@@ -148,7 +148,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
     """The file's text, unpacked if it is gzip.
 
     Raises:
-        InputError: nothing to read, a zip archive, or a gzip file that breaks off, then or while it is read.
+        InputError: nothing to read, a zip archive, or a gzip file that is cut off, at once or while it is read.
     """
     try:
         with open(path, "rb") as raw:

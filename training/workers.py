@@ -1,4 +1,4 @@
-"""Fits side by side, each in a process of its own with one thread: TensorFlow leaves most of a second core idle."""
+"""Fits at the same time, each in its own process with one thread: TensorFlow leaves most of a second core idle."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _lines: Any = None
 
 
 def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: int | None = None) -> list[Result]:
-    """The results of `tasks`, in their order; what they say is said here as it comes.
+    """The results of `tasks`, in their order; their messages are passed on as they come.
 
     Args:
-        tasks: functions of a module, or partial applications of such, to be called with a function that takes a line.
-        processes: at most so many at once; 1 runs them one after the other in this process. None: one for each core.
+        tasks: functions of a module, or partial applications of them, to be called with a function that takes a line.
+        processes: how many may run at once; 1 runs them one after another in this process. None: one for each core.
     Raises:
-        Whatever a task raises; those that have not begun are left out.
+        Whatever a task raises; tasks that have not begun are left out.
     """
     workers = workers_for(len(tasks), processes)
     if workers <= 1:
@@ -54,12 +54,12 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
 
 
 def workers_for(tasks: int, processes: int | None = None) -> int:
-    """How many of so many tasks run at once; processes: as in `run_together`."""
+    """How many of `tasks` run at once; processes: as in `run_together`."""
     return min(processes or usable_cores(), tasks)
 
 
 def silent(line: str) -> None:
-    """To be told what nobody is to hear."""
+    """Receives lines that nobody is to see."""
 
 
 def _speak(lines: Any, say: Say) -> None:
@@ -70,7 +70,7 @@ def _speak(lines: Any, say: Say) -> None:
 def _start(lines: Any) -> None:
     global _lines
     _lines = lines
-    # Ctrl-C reaches all of a terminal's processes; the parent says what becomes of them.
+    # Ctrl-C reaches all of a terminal's processes; the parent decides what happens to them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     tensorflow_with_one_thread()
@@ -86,7 +86,7 @@ def tensorflow_with_one_thread() -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its fits."""
+    """End this process with its parent: a parent that is killed cannot end its fits."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

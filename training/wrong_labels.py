@@ -17,7 +17,7 @@ from lib.model.arrays import Float32s, Int64s
 
 @dataclass(frozen=True)
 class WrongLabel:
-    """A text, by its row and by the hash that `categorized` knows it by, whose label a model that never saw it doubts."""
+    """A text, by its row and by its hash in `categorized`, whose label a model that never saw it doubts."""
 
     row: int
     text_hash: str
@@ -37,7 +37,7 @@ def probably_wrong_labels(
             was fitted without it.
     """
     with warnings.catch_warnings():
-        # It says of every label of few texts that none of these may be found.
+        # It warns about every label of few texts that wrong ones may be missed.
         warnings.filterwarnings("ignore", message="May not flag all label issues")
         suspects = find_label_issues(label_ids, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     found = []

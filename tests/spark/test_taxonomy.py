@@ -197,7 +197,7 @@ def test_train_from_levels_in_columns_against_a_taxonomy(tmp_path, capsys) -> No
     assert bundle.labels == tuple(sorted(f"{parent} > {label}" for label, parent in PARENTS.items()))
     assert bundle.level_thresholds == (0.5, 0.5)
     card = (tmp_path / "models" / "labels" / bundle.manifest["version"] / "README.md").read_text()
-    assert "Labels are paths, parted by ' > ': hierarchical precision" in card
+    assert "Labels are paths, separated by ' > ': hierarchical precision" in card
     assert "| 1 | 2 |" in card
 
 

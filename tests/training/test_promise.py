@@ -105,7 +105,7 @@ def test_too_few_texts_for_a_promise() -> None:
     kept = promised_threshold(confidence, np.ones(100, bool), "a", 0.95, 0.975)
     assert kept.is_kept
     assert promise_text(kept, 2).startswith(
-        "Of the rows above 0.000 that are given a at least 96.38% are right, at a confidence level of 97.5% (target 95.0%): 0 of the 100"
+        "Of the rows above 0.000 that get a at least 96.38% are right, at a confidence level of 97.5% (target 95.0%): 0 of the 100"
     )
     assert promised_threshold(confidence[:0], np.ones(0, bool), "ab", 0.98, 0.95).bound == 0
 

@@ -183,7 +183,10 @@ def test_labels_of_few_texts_are_left_out_or_not_judged_and_named(tmp_path: Path
     assert run(path, tmp_path / "models", "--folds", "3", "--target-precision", "0.9") == 0
     shown = capsys.readouterr().out
     assert "label of fewer than 2 texts 1" in shown
-    assert "1 labels are left out, of too few texts for --min-rows-per-label: 'Bookz' (1, perhaps meant as 'Books')" in shown
+    assert (
+        "1 labels are left out, since they have too few texts for --min-rows-per-label: 'Bookz' (1, perhaps meant as 'Books')"
+        in shown
+    )
     assert "1 of the 5 labels are learned and not judged, since their texts form too few groups" in shown
     assert "… 1 classes without a row" in shown
     bundle = load_bundle(str(tmp_path / "models" / "labels"))
@@ -197,8 +200,8 @@ def test_labels_of_few_texts_are_left_out_or_not_judged_and_named(tmp_path: Path
     assert metrics["f1_macro"] == pytest.approx(np.mean(judged))
     folder = tmp_path / "models" / "labels" / (tmp_path / "models" / "labels" / "current").read_text().strip()
     card = (folder / "README.md").read_text()
-    assert "It does not know these labels, of too few texts: 'Bookz' (1, perhaps meant as 'Books')." in card
-    assert "It was not judged on these labels, of too few groups of texts: 'Lamps' (2)." in card
+    assert "It does not know these labels, which have too few texts: 'Bookz' (1, perhaps meant as 'Books')." in card
+    assert "It was not judged on these labels, which have too few groups of texts: 'Lamps' (2)." in card
     assert "| Lamps | | | | 0 |" in card
 
 

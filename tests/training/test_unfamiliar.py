@@ -66,8 +66,8 @@ def test_the_bundle_says_on_how_many_texts_it_rests(tiny: Path) -> None:
     found = bundle.manifest["metrics"]["unfamiliar"]
     assert found["asked"] == 0.01
     card = (tiny / (tiny / "current").read_text().strip() / "README.md").read_text()
-    assert f"it rests on {bundle.unfamiliarity.texts:,} texts of the validation side" in card
-    assert f"{found['found']:.1%} lie above 0.99" in card
+    assert f"it is based on {bundle.unfamiliarity.texts:,} texts of the validation side" in card
+    assert f"{found['found']:.1%} are above 0.99" in card
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_label_with_few_texts_is_left_out_counted_and_named() -> None:
     assert data.dropped["duplicate text"] == 1
     assert len(data.texts) == len(data.label_ids) == 52
     assert remarks(data) == [
-        "2 labels are left out, of too few texts for --min-rows-per-label: 'Electonics' (1, perhaps meant as 'Electronics'), "
+        "2 labels are left out, since they have too few texts for --min-rows-per-label: 'Electonics' (1, perhaps meant as 'Electronics'), "
         "'c' (1)"
     ]
     strict = clean(frame(*rows), TextSettings(), "labels.csv", min_rows=5)
@@ -84,10 +84,10 @@ def test_a_label_with_few_texts_is_left_out_counted_and_named() -> None:
 def test_fewer_than_two_labels_of_enough_texts_are_refused() -> None:
     rows = [("Electronics", f"text number {i}") for i in range(40)] + [("Electonics", "one"), ("Electonics", "two")]
     with pytest.raises(
-        InputError, match=r"of 3 or more distinct texts in x, found only 'Electronics' beside 'Electonics' \(2, perh"
+        InputError, match=r"of 3 or more distinct texts in x, found only 'Electronics' besides 'Electonics' \(2, perh"
     ):
         clean(frame(*rows), TextSettings(), "x", min_rows=3)
-    with pytest.raises(InputError, match=r"of 3 or more distinct texts in x, found none beside 'a' \(1\), 'b' \(1\)"):
+    with pytest.raises(InputError, match=r"of 3 or more distinct texts in x, found none besides 'a' \(1\), 'b' \(1\)"):
         clean(frame(("a", "one"), ("b", "two")), TextSettings(), "x", min_rows=3)
 
 

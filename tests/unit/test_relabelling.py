@@ -242,7 +242,7 @@ def test_added_up() -> None:
         ("old,new\nBooks,\n", "Expected an old and a new label in line 2 of"),
         ("old,new\n", "Expected labels that change in"),
         ("old,new\nBooks,Books\n", "Expected labels that change in"),
-        ("old,new\nBooks,Novels\nBooks,Textbooks\n", "found only such as become several ('Books'), which a training"),
+        ("old,new\nBooks,Novels\nBooks,Textbooks\n", "found only those that become several ('Books'), which a training"),
         ("old,new\nBook,Media\n", "found 'Book' that it does not have"),
         ("old,new\nBooks,A\nHousehold,A\nElectronics,A\nClothing & Accessories,A\n", "Expected at least two labels to be left"),
     ],

@@ -42,7 +42,7 @@ def test_a_published_taxonomy_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "# only a comment\n", "Home\nMedia\n"])
 def test_a_file_without_paths_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(InputError, match=r"Expected paths such as 'A > B' in .*tree\.txt, one a line"):
+    with pytest.raises(InputError, match=r"Expected paths such as 'A > B' in .*tree\.txt, one per line"):
         taxonomy(tmp_path, content)
 
 
@@ -58,7 +58,7 @@ def test_labels_that_the_taxonomy_lacks_are_counted_and_named(tmp_path: Path) ->
     with pytest.raises(InputError) as refused:
         clean(rows, TextSettings(), "labels.csv", 1, SEPARATOR, taxonomy(tmp_path))
     assert str(refused.value) == (
-        f"Expected labels that are paths of {tmp_path}/tree.txt, found 3 of 5 that are not, of 9 texts, 2 of them in other case or blanks than "
+        f"Expected labels that are paths of {tmp_path}/tree.txt, found 3 of 5 that are not, with 9 texts, 2 of them in other case or blanks than "
         "a path or one character off: 'Garden > Hoses' (3), 'Home > Kitchen > Pot' (3, perhaps meant as 'Home > Kitchen > Pots'), "
         "'Home > kitchen > Pots' (3, perhaps meant as 'Home > Kitchen > Pots'); correct the labels, or the taxonomy."
     )
@@ -113,7 +113,7 @@ def test_labels_of_few_texts_are_learned_as_the_one_above_them() -> None:
     assert (data.moved_up, data.rare_labels) == (above, {"D": 1, "E > h": 1})
     assert len(data.texts) == sum(counts.values()) - 2
     assert (
-        "6 labels are learned as one above them, of too few texts for --min-rows-per-label: 'A > x' as 'A', 'A > y' as 'A', "
+        "6 labels are learned as one above them, since they have too few texts for --min-rows-per-label: 'A > x' as 'A', 'A > y' as 'A', "
         in " ".join(remarks(data))
     )
 
