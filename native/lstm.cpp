@@ -1,13 +1,13 @@
 // The LSTM classifier on whole batches of token ids: the engine `native` (lib/model/engines/native.py) calls it through ctypes.
 //
 // What makes it fast:
-// - embedding x kernel + bias is multiplied out beforehand to one row of 4 x units a word, so the input half of a step is
+// - embedding x kernel + bias is computed beforehand as one row of 4 x units per word, so the input half of a step is
 //   a look-up;
-// - a few texts of like length go side by side, and all their sums stay in registers over a whole matrix product;
-// - recurrent weights and states are int16 with int32 sums. The weights' scale, one a column, is such that no sum can
-//   overflow: the product is exact, on every processor the same, and the rounding before it is 1/32767 of a state.
-// - a text leaves the loop at its own end, and the backward direction begins there.
-// - many texts go through the last layer side by side, a block of labels at a time: its weights come from memory once for all of them.
+// - a few texts of similar length are processed together, and all their sums stay in registers during a whole matrix product;
+// - recurrent weights and states are int16 with int32 sums. The weights' scale, one per column, is such that no sum can
+//   overflow: the product is exact, the same on every processor, and the rounding before it is 1/32767 of a state.
+// - a text leaves the loop at its own end, and the backward direction begins there;
+// - many texts go through the last layer together, a block of labels at a time: its weights are read from memory once for all of them.
 #include "categorizer.h"
 
 #include <algorithm>
@@ -27,15 +27,15 @@
 namespace {
 
 constexpr int MOST_ROWS = 4;
-// A register of the widest instruction set: what is laid out for it is aligned to it.
+// A register of the widest instruction set: data that is laid out for it is aligned to it.
 constexpr size_t ALIGNMENT = 64;
-// Values of a bag's row that are summed at a time: a cache line, and a multiple of what fills the registers of any set.
+// Values of a bag's row that are summed at a time: a cache line, and a multiple of the register width of every instruction set.
 constexpr int64_t BAG_BLOCK = 64;
 constexpr float STATE_SCALE = 16383.0f;
-// Texts that go through the last layer together: of thousands of labels its weights are megabytes, which come from memory once
+// Texts that go through the last layer together: for thousands of labels its weights are megabytes, which are read from memory once
 // for all of them.
 constexpr size_t TEXTS_OF_LAST_LAYER = 256;
-// e^-x and e^-2x are powers of two.
+// e^-x and e^-2x as powers of two.
 constexpr float SIGMOID_EXPONENT = -1.4426950408889634f, TANH_EXPONENT = 2 * SIGMOID_EXPONENT;
 // See power_of_two in lstm_steps.inc.
 constexpr float LEAST_POWER = -120.0f, GREATEST_POWER = 30.0f, WHOLE = 12582912.0f;
@@ -52,7 +52,7 @@ template <class T> struct Aligned {
 };
 template <class T> using Buffer = std::vector<T, Aligned<T>>;
 
-// The weights of one direction. Units are filled up to a multiple of LANES with zeros, and lie in blocks of LANES.
+// The weights of one direction. Units are padded with zeros to a multiple of LANES, and stored in blocks of LANES.
 struct Direction {
     int padded_units;
     const float *inputs;      // [word][block][gate][LANES]
@@ -60,7 +60,7 @@ struct Direction {
     const float *scales;      // [block][gate][LANES]
 };
 
-// What the steps of one group of texts work on; each [row][padded units].
+// The state of the steps of one group of texts; each [row][padded units].
 struct Workspace {
     int16_t *states[2];
     float *cells;
@@ -79,13 +79,13 @@ struct InstructionSet {
     float (*softmax)(float *values, int64_t count, float *sum);
 };
 
-// A bag of features beside the LSTM (lib/model/bag.py): the rows of a text's features are summed, and go through a hidden layer of
-// their own.
+// A bag of features next to the LSTM (lib/model/bag.py): the rows of a text's features are summed, and go through their own hidden
+// layer.
 struct BagTable {
     int64_t features, width;
     const int8_t *table;   // [feature][width]
     const float *scales;   // [feature]
-    const float *slopes;   // [width]; of a sum below zero
+    const float *slopes;   // [width]; for a sum below zero
     const float *output;   // [width][label]
 };
 
@@ -156,10 +156,10 @@ namespace {
 namespace {
 
 #if defined(__x86_64__)
-// What every x86-64 has: SSE2.
+// SSE2, which every x86-64 has.
 #define MULTIPLY_PAIRS(sum, states, weights) sum += (Ints)_mm_madd_epi16((__m128i)(states), (__m128i)(weights))
 #define BOUNDED(x) (Floats) _mm_min_ps(_mm_max_ps(x, all(LEAST_POWER)), all(GREATEST_POWER))
-// A sum with WHOLE has no room for a fraction: it is rounded. Of a whole number the fraction may be 1.
+// A sum with WHOLE has no room for a fraction: it is rounded. The fraction of a whole number may be 1.
 #define FRACTION(x) (x) - (((x) - 0.5f + WHOLE) - WHOLE)
 #define SCALED(y, x, r) (Floats)((Ints)(y) + ((Ints)_mm_cvtps_epi32((x) - (r)) << 23))
 #define STORE_ROUNDED(to, x)                                                                                            \
@@ -176,14 +176,14 @@ INLINE __m128i four_bytes(const int8_t *from) {
 #else
 typedef int32_t FourInts __attribute__((vector_size(16)));
 
-// Each int32 holds two int16, the first in its lower half, as a little-endian processor stores them side by side.
+// Each int32 holds two int16, the first in its lower half, as a little-endian processor stores them.
 INLINE FourInts plain_pairs(FourInts states, FourInts weights) {
     return ((states << 16) >> 16) * ((weights << 16) >> 16) + (states >> 16) * (weights >> 16);
 }
 #define MULTIPLY_PAIRS(sum, states, weights) sum += plain_pairs(states, weights)
 #define BOUNDED(x) ((x) < LEAST_POWER ? all(LEAST_POWER) : (x) > GREATEST_POWER ? all(GREATEST_POWER) : (x))
 #define FRACTION(x) (x) - (((x) - 0.5f + WHOLE) - WHOLE)
-// The conversion cuts off: it wants a number above 0, and a half more.
+// The conversion truncates: it needs a number above 0, with a half added.
 #define SCALED(y, x, r) \
     (Floats)((Ints)(y) + ((__builtin_convertvector((x) - (r) - LEAST_POWER + 0.5f, Ints) + (int)LEAST_POWER) << 23))
 typedef int16_t FourShorts __attribute__((vector_size(8)));
@@ -232,7 +232,7 @@ class Network {
 
     bool has_bag() const { return bag_width_ > 0; }
 
-    // False if an id lies outside the vocabulary, or a feature outside the bag; nothing is written then.
+    // False if an id is outside the vocabulary, or a feature outside the bag; nothing is written then.
     bool probabilities(const int32_t *ids, const int64_t *offsets, int64_t rows, const Bags &bags, float *out,
                        float *evidence) const {
         if (!all_below(ids + offsets[0], ids + offsets[rows], vocabulary_)) return false;
@@ -248,7 +248,7 @@ class Network {
         Workspace space{{states.data(), states.data() + values}, cells.data(), outputs.data()};
         std::vector<const Text *> group;
         for (size_t i = 0; i < texts.size(); i++) {
-            // Texts of the same ids stand together; the first of them goes through the network.
+            // Texts with the same ids are next to each other; only the first of them goes through the network.
             if (i == 0 || !same(texts[i], texts[i - 1])) group.push_back(&texts[i]);
             if ((int)group.size() < set_.rows && i + 1 < texts.size()) continue;
             for (const Text *text : group) prefetch_bag(*text);
@@ -275,9 +275,9 @@ class Network {
     // inputs: [vocabulary][gate][units], recurrent: [units][gate][units]; gates in the order i, f, g, o.
     void add_direction(const float *inputs, const float *recurrent) {
         const int64_t padded = padded_units(), lanes = set_.lanes;
-        // Where unit u of a gate stands in a row of 4 x padded units.
+        // The position of unit u of a gate in a row of 4 x padded units.
         const auto place = [=](int64_t gate, int64_t u) { return u / lanes * 4 * lanes + gate * lanes + u % lanes; };
-        // The steps want exponents of two.
+        // The steps use exponents of two.
         const auto factor = [](int64_t gate) { return gate == 2 ? TANH_EXPONENT : SIGMOID_EXPONENT; };
         Buffer<float> rows(vocabulary_ * 4 * padded), scales(4 * padded);
         for (int64_t word = 0; word < vocabulary_; word++)
@@ -294,7 +294,7 @@ class Network {
                     sum += size;
                 }
                 if (sum == 0) continue;
-                // Neither a weight nor the greatest possible sum, of states that are all 32767, leaves its type.
+                // Neither a weight nor the greatest possible sum, with all states at 32767, exceeds its type.
                 const double room = 2147483647.0 / STATE_SCALE - 0.5 * (double)units_;
                 const double scale = std::min(32767.0 / greatest, room / sum);
                 for (int64_t k = 0; k < units_; k++) {
@@ -311,7 +311,7 @@ class Network {
 
     void add_bag(const BagTable &bag) {
         bag_features_ = bag.features;
-        // Filled up with zeros to whole blocks.
+        // Padded with zeros to whole blocks.
         bag_width_ = (bag.width + BAG_BLOCK - 1) / BAG_BLOCK * BAG_BLOCK;
         bag_table_.assign(bag.features * bag_width_, 0);
         for (int64_t row = 0; row < bag.features; row++)
@@ -352,7 +352,7 @@ class Network {
         return greatest < limit;
     }
 
-    // Texts of the same ids differ in the parts of their unknown words.
+    // Texts with the same ids differ in the parts of their unknown words.
     static bool same(const Text &a, const Text &b) {
         return a.length == b.length && a.hash == b.hash && a.feature_count == b.feature_count &&
                std::equal(a.ids, a.ids + a.length, b.ids) && std::equal(a.features, a.features + a.feature_count, b.features) &&
@@ -365,7 +365,7 @@ class Network {
         texts.reserve(rows);
         for (int64_t row = 0; row < rows; row++) {
             Text text{ids + offsets[row], offsets[row + 1] - offsets[row], 0, row, nullptr, nullptr, 0};
-            // Of a few ids: texts that are the same have to come together, others may.
+            // A hash of a few ids: the same texts must sort together, others may.
             for (int64_t at = 0; at < text.length; at += 1 + text.length / 16)
                 text.hash = (text.hash ^ (uint64_t)text.ids[at]) * 0x9E3779B97F4A7C15u;
             if (has_bag()) {
@@ -383,7 +383,7 @@ class Network {
         return texts;
     }
 
-    // A text's rows of the bag's table lie anywhere in megabytes: they come nearer while the LSTM runs.
+    // A text's rows of the bag's table are scattered over megabytes: they are prefetched while the LSTM runs.
     void prefetch_bag(const Text &text) const {
         for (int64_t i = 0; i < text.feature_count; i++)
             for (int64_t at = 0; at < bag_width_; at += BAG_BLOCK)
@@ -406,7 +406,7 @@ class Network {
         }
     }
 
-    // What the last layer reads of a text: the dense layer, then the bag.
+    // The input of the last layer for a text: the dense layer, then the bag.
     void hide(const float *states, const Text &text, float *hidden, Buffer<float> &weights) const {
         std::copy(dense_bias_.begin(), dense_bias_.end(), hidden);
         set_.add_product(states, (int64_t)inputs_.size() * units_, dense_weights_.data(), dense_, hidden);
@@ -420,8 +420,8 @@ class Network {
         for (int64_t j = 0; j < bag_width_; j++) bag[j] = bag[j] > 0.0f ? bag[j] : bag_slopes_[j] * bag[j];
     }
 
-    // Writes the probabilities of the texts that wait, and their evidence, the logarithm of the sum of the exponentials that these
-    // are shares of; none waits behind it.
+    // Writes the probabilities of the waiting texts, and their evidence, the logarithm of the sum of the exponentials that the probabilities
+    // are shares of; no text waits afterwards.
     void classify(const float *hidden, std::vector<int64_t> &waiting, float *out, float *evidence) const {
         std::vector<float *> to;
         for (const int64_t row : waiting) to.push_back(out + row * labels_);

@@ -1,11 +1,11 @@
 // Texts to token ids, and to the features of lib/model/bag.py: what lib/model/text.py does with pyarrow, for texts whose characters can be
-// looked at one by one. A table says what becomes of each character; a text with another one is left to pyarrow.
+// looked at one by one. A table says what each character becomes; a text with a character that is not in it is left to pyarrow.
 //
 // What makes it fast:
-// - a text is first translated, so that a byte of it is zero where words part: where words begin and end is then read from
+// - a text is first translated, so that its bytes between words are zero: where words begin and end is then read from
 //   a mask of 64 bytes;
-// - all words of a text are hashed before the first is looked up, so that the slots are on their way from memory;
-// - most pairs of words are no feature, which a small table of bits says of nearly all of them.
+// - all words of a text are hashed before the first is looked up, so that the slots are prefetched from memory;
+// - most pairs of words are not a feature, and a small table of bits rules out nearly all of those.
 #include "categorizer.h"
 
 #include <algorithm>
@@ -26,19 +26,19 @@
 
 namespace {
 
-// In the table of characters.
+// Entries of the table of characters.
 constexpr uint32_t SEPARATOR = 0;
 constexpr uint32_t FOREIGN = 0xFFFFFFFF;
 
 constexpr int32_t NOT_FOUND = -1;
-// In a pair: what stands before a text's first word and behind its last.
+// In a pair: the edge before a text's first word and after its last.
 constexpr int32_t EDGE = 0;
 
-// Words are hashed in chunks of eight bytes. What is behind a word's end has to be readable, and is masked.
+// Words are hashed in chunks of eight bytes. The bytes after a word's end have to be readable, and are masked.
 constexpr size_t CHUNK = 8;
-// Bytes whose mask is made at a time.
+// Bytes whose mask is computed at a time.
 constexpr size_t BLOCK = 64;
-// Texts that are turned into ids before they go through the network: what they need meanwhile stays in the cache.
+// Texts that are turned into ids before they go through the network: their data stays in the cache meanwhile.
 constexpr int64_t TEXTS_AT_A_TIME = 256;
 
 uint64_t chunk_of(const char *word, size_t length) {
@@ -110,7 +110,7 @@ class Vocabulary {
     }
 
   private:
-    // The first chunk stands here: most words are no longer, and are found by one look into memory.
+    // The first chunk is stored here: most words are no longer, and are found by one memory access.
     struct Slot {
         uint64_t chunk;
         uint32_t length;
@@ -122,14 +122,14 @@ class Vocabulary {
     size_t longest_ = 0;
 };
 
-// A word in a translated text. `hash`: of one that is short enough to be known.
+// A word in a translated text. `hash`: only of one that is short enough to be known.
 struct Word {
     const char *from;
     size_t length;
     uint64_t hash;
 };
 
-// The features of texts, one text behind the other, each with its weight.
+// The features of texts, one text after another, each with its weight.
 struct Features {
     std::vector<int32_t> features;
     std::vector<float> weights;
@@ -178,7 +178,7 @@ class Bag {
     };
 
   public:
-    // What one thread needs while it goes through texts of at most `most` words.
+    // The working memory of one thread while it goes through texts of at most `most` words.
     struct Work {
         Work(const Bag &bag, size_t most)
             : places(bag.first_subword_, 0), features(2 * most + 1), counts(2 * most + 1), candidates(most + 1),
@@ -199,7 +199,7 @@ class Bag {
         std::vector<uint32_t> ends;
     };
 
-    // Adds a text's features to `to` and gives their number. ids: of its words, which are `words`.
+    // Adds a text's features to `to` and returns their number. ids: those of its words, which are `words`.
     int64_t add(const Word *words, const int32_t *ids, int64_t count, int32_t unknown_id, Work &work, Features &to) const {
         work.size = 0;
         work.parts.clear();
@@ -236,14 +236,14 @@ class Bag {
   private:
     static constexpr uint64_t NO_PAIR = ~0ull;
 
-    // tf of a feature that a text has so often.
+    // tf of a feature that a text has `count` times.
     double often_of(int32_t count) const { return count < (int32_t)often_.size() ? often_[count] : 1.0 + std::log((double)count); }
 
-    // Without a branch: whether a text has had a word before is what no processor can foresee.
+    // Without a branch: no processor can predict whether a text has had a word before.
     static void add_one(Work &work, int32_t feature) {
         uint32_t *place = &work.places[feature];
         int32_t *features = work.features.data(), *counts = work.counts.data();
-        // A place that another text has left is this one's, or of another feature.
+        // A place that another text has left may belong to another feature.
         const size_t old = *place < work.size ? *place : 0;
         const bool seen = (old < work.size) & (features[old] == feature);
         const size_t at = seen ? old : work.size;
@@ -253,7 +253,7 @@ class Bag {
         work.size += !seen;
     }
 
-    // Of neighbours; a text's first and last word have EDGE beside them.
+    // The pairs of neighbours; a text's first and last word have EDGE next to them.
     void add_pairs(const int32_t *ids, int64_t count, int32_t unknown_id, Work &work) const {
         if (count == 0) return;
         const size_t last_slot = pairs_.size() - 1, last_bit = 64 * perhaps_.size() - 1;
@@ -316,7 +316,7 @@ class Bag {
         return key ^ key >> 32;
     }
 
-    // Fills `marked` and `ends`, and gives the number of characters, those of the marks included.
+    // Fills `marked` and `ends`, and returns the number of characters, including the marks.
     int64_t mark(Work &work, const Word &word) const {
         char *marked = work.marked.data();
         uint32_t *ends = work.ends.data(), size = 1;
@@ -337,7 +337,7 @@ class Bag {
         return characters;
     }
 
-    // Of each word's idf.
+    // The square of each word's idf.
     std::vector<float> squares_;
     std::array<double, 256> often_;
     double unknown_square_, unknown_idf_;
@@ -354,7 +354,7 @@ class Tokenizer {
     Tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
               int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id)
         : vocabulary_(words, offsets, count), characters_(characters, characters + known), most_characters_(most_characters),
-          // Words and what parts them take turns; so there is room for no more than a text can have.
+          // Words and what separates them alternate; so this is room for as many as a text can have.
           most_tokens_(std::min(most_tokens, (most_characters + 1) / 2)), first_id_(first_id), unknown_id_(unknown_id) {
         for (size_t i = 0; i < 0x80; i++)
             ascii_[i] = i < characters_.size() && characters_[i] < 0x80 ? (unsigned char)characters_[i] : UNUSUAL;
@@ -363,17 +363,17 @@ class Tokenizer {
 
     ~Tokenizer() { delete spare_.load(); }
 
-    // What one thread needs while it goes through texts.
+    // The working memory of one thread while it goes through texts.
     struct Work {
         explicit Work(const Tokenizer &of) : words(of.most_tokens_), bag(of.bag_ ? new Bag::Work(*of.bag_, of.most_tokens_) : nullptr) {}
         std::vector<Word> words;
-        // The translated text. Of its own size, since clearing it would take longer than filling it.
+        // The translated text. It keeps its own size, since clearing it would take longer than filling it.
         std::unique_ptr<char[]> plain;
         size_t room = 0;
         std::unique_ptr<Bag::Work> bag;
     };
 
-    // Work of this tokenizer, while it is alive; from the thread before, where none has it.
+    // Working memory of this tokenizer, while it is alive; that of an earlier thread, if no other uses it.
     class Borrowed {
       public:
         explicit Borrowed(const Tokenizer &of) : of_(of), work_(of.spare_.exchange(nullptr)) {
@@ -387,9 +387,9 @@ class Tokenizer {
         std::unique_ptr<Work> work_;
     };
 
-    // Writes at most most_tokens ids from `ids` on and gives their number, or -1 if a foreign character stands before the
+    // Writes at most most_tokens ids from `ids` on and returns their number, or -1 if a foreign character comes before the
     // end of the last of them. What follows it cannot change them. With a bag, the text's features are added to `features`;
-    // there are none of a foreign text.
+    // a foreign text has none.
     int64_t ids_of(const unsigned char *text, const unsigned char *end, Work &work, int32_t *ids, Features &features,
                    int64_t &feature_count) const {
         const int64_t count = words_of(text, cut(text, end), work);
@@ -405,7 +405,7 @@ class Tokenizer {
         return count;
     }
 
-    // Ids that a text of so many bytes can have: words and what parts them take turns.
+    // Ids that a text of that many bytes can have: words and what separates them alternate.
     int64_t most_ids(int64_t bytes) const { return std::min(most_tokens_, (bytes + 1) / 2); }
 
     int32_t unknown_id() const { return unknown_id_; }
@@ -428,9 +428,9 @@ class Tokenizer {
         bool foreign;
     };
 
-    // Fills work.words and gives their number; -1 for a foreign text.
+    // Fills work.words and returns their number; -1 for a foreign text.
     int64_t words_of(const unsigned char *text, const unsigned char *end, Work &work) const {
-        // A character of one byte becomes one of four at most. Whole blocks and chunks are read from any place on.
+        // A character of one byte becomes one of four at most. Whole blocks and chunks are read from any position on.
         const size_t room = 4 * (size_t)(end - text) + 2 * BLOCK;
         if (work.room < room) {
             work.plain.reset(new char[room]);
@@ -447,7 +447,7 @@ class Tokenizer {
             const uint64_t letters = mask_of(of.plain + done);
             uint64_t edges = letters ^ (letters << 1 | inside);
             inside = letters >> (BLOCK - 1);
-            // Where a foreign character stands no word ends.
+            // No word ends at a foreign character.
             if (of.foreign && fresh < BLOCK) edges &= ~(~0ull << fresh);
             for (; edges && count < most_tokens_; edges &= edges - 1) {
                 const size_t edge = done + (size_t)__builtin_ctzll(edges);
@@ -466,7 +466,7 @@ class Tokenizer {
         return count;
     }
 
-    // Goes on until there are `size` bytes, or the text ends.
+    // Continues until there are `size` bytes, or the text ends.
     void translate(Translation &of, size_t size) const {
         while (of.size < size && of.at < of.end) {
             uint64_t chunk = ~0ull;
@@ -503,7 +503,7 @@ class Tokenizer {
         return text;
     }
 
-    // A character of several bytes, checked; FOREIGN if it is not UTF-8. Moves `text` behind it.
+    // A character of several bytes, checked; FOREIGN if it is not UTF-8. Moves `text` past it.
     static uint32_t decode(const unsigned char *&text, const unsigned char *end) {
         const unsigned char lead = *text;
         if (lead < 0x80) return *text++;
