@@ -19,7 +19,7 @@ from tests.postgres import free_port
 from tests.waiting import until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Beside other tests a page takes as long as it takes. In milliseconds.
+# Next to other tests a page may take long. In milliseconds.
 PATIENCE = 300_000
 # What a browser would ask another server for, were it read as Markdown.
 HOSTILE_ID = "b1\n\n![x](http://127.0.0.1:9/id.png)\n\n# Big\n\n[click](http://127.0.0.1:9/)"
@@ -31,7 +31,7 @@ PRODUCTS = {
     "s1": "cotton shirt قميص",
     "n1": "!!!",
 }
-# Nine in ten of texts like the labelled ones go to review.
+# Nine in ten of the texts like the labelled ones go to review.
 IN_REVIEW = ("--unfamiliar", "0.9", "--carry", "title")
 # What a test sets for itself must not reach the process.
 OURS = ("PYTHONPATH", "SPARK_CONF_DIR", "SPARK_SUBMIT_OPTS", "PYSPARK_PYTHON", "PYSPARK_SUBMIT_ARGS")
@@ -53,7 +53,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def lake(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table with a night in it, nearly all of it in review."""
+    """A table with one run, nearly all of its rows in review."""
     folder = tmp_path_factory.mktemp("app")
     assert run(write_source(folder / "source.parquet", PRODUCTS), folder / "lake" / "categorized", *IN_REVIEW) == 0
     return folder / "lake" / "categorized"
@@ -61,7 +61,7 @@ def lake(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(browser: Browser, lake: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page's address. The process is told to end at the end, and has to do so without a fault."""
+    """The page's address. The process is told to stop at the end, and has to do so without an error."""
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     options = ["--target", lake, "--other", tiny, "--port", port]
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
@@ -90,7 +90,7 @@ def _said(folder: Path) -> str:
 
 @pytest.fixture
 def visit(browser: Browser, served: str) -> Iterator[Visit]:
-    """Opens a page by its name, in a window of its own; whatever the tests do there, it may speak to nobody but its server."""
+    """Opens a page by its name, in its own window; whatever the tests do there, it may connect only to its server."""
     contexts, hosts, faults = [], set(), []
 
     def opened(name: str, heading: str) -> Page:
@@ -107,6 +107,6 @@ def visit(browser: Browser, served: str) -> Iterator[Visit]:
     yield opened
     for context in contexts:
         context.close()
-    # What the page draws from its own memory asks nobody.
+    # What the page draws from its own memory needs no request.
     assert {host for host in hosts if not host.startswith(("data:", "blob:"))} == {served}
     assert faults == []

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it answers, shows and writes, that it is read by everybody, and that it speaks to nobody else."""
+"""The page in a real browser: what it answers, shows and writes, that everybody can read it, and that it connects to nobody else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = 'Stainless steel kettle <img src=x onerror="window.hit = 1"> & **bold*
 BACKGROUND = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
 PAGES = {"": "A product", "file": "A file", "compare": "Two bundles", "table": "The table", "review": "Review", "runs": "Runs"}
 KEY_2 = "body.dispatchEvent(new KeyboardEvent('keydown', {key: '2', code: 'Digit2', bubbles: true}));"
-# What is there once a page has drawn all of itself.
+# What is visible once a page is fully drawn.
 DRAWN = {
     "": "text=Type or paste a product.",
     "file": "text=CSV file in UTF-8 with a header",
@@ -109,12 +109,12 @@ def test_the_table_by_category_and_status(visit: Visit, spark, lake: Path) -> No
 
 
 def test_an_id_and_a_refused_file_are_text(visit: Visit) -> None:
-    """The window asks for nothing that they name (conftest.py)."""
+    """The window requests nothing that they name (conftest.py)."""
     page = visit("review", "Review")
     at = page.get_by_text("Row ").first
     seen = set()
     expect(at).to_contain_text("Row 1 of")
-    # Keys are heard once the buttons are there.
+    # Keys work once the buttons are there.
     page.locator(DRAWN["review"]).first.wait_for()
     page.get_by_role("button", name="Skip").wait_for()
     rows = int(at.inner_text().split(" of ")[1].split(":")[0])
@@ -198,7 +198,7 @@ def test_two_bundles_side_by_side(visit: Visit, tiny: Path) -> None:
 
 
 def upgraded(port: int, host: str) -> int:
-    """The status with which the server answers somebody who wants to speak to the page under a name."""
+    """The status with which the server answers somebody who connects to the page under a host name."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         lines = (
             "GET /_stcore/stream HTTP/1.1",

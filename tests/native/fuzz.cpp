@@ -109,7 +109,7 @@ static std::string bytes(int64_t most) {
     return text;
 }
 
-// A text alone gets the same probabilities as among others, and as many ids as the tokenizer gives.
+// A text alone gets the same probabilities as among others, and as many ids as the tokenizer returns.
 static void fuzz_score(const void *tokenizer, int64_t vocabulary, int64_t features, const std::vector<char> &texts,
                        const std::vector<int32_t> &starts, const std::vector<int64_t> &lengths) {
     const int64_t units = between(1, 20), labels = between(1, 5), dense = between(1, 8), width = features ? between(1, 10) : 0;

@@ -1,4 +1,4 @@
-"""What the tests of single nights share."""
+"""What the tests of single runs share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL_BOOKS = {str(i): "detective novel, paperback" for i in range(1, 6)}
 
 @pytest.fixture
 def lake(first_night: Path, tmp_path: Path) -> Path:
-    """A table with a night in it; `second.parquet` beside it is the next night's source."""
+    """A table with one run; `second.parquet` next to it is the next run's source."""
     write_source(tmp_path / "second.parquet", SECOND)
     return copy_of_first_night(first_night, tmp_path)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("spark")
 
 @pytest.fixture(scope="module")
 def night(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a night whose rows are nearly all in review, and its source."""
+    """A folder with a run whose rows are nearly all in review, and its source."""
     folder = tmp_path_factory.mktemp("night")
     source = write_source(folder / "first.parquet", FIRST)
     assert run(source, folder / "lake", "--unfamiliar", "0.9", "--carry", "title") == 0
@@ -92,7 +92,7 @@ def test_a_table_of_no_rows(spark, lake: Path) -> None:
 
 
 def test_corrections_are_written_before_the_end(spark, lake: Path) -> None:
-    """The later word of two counts; what is refused takes nothing else with it, and is told."""
+    """The later of two corrections counts; a refused one takes no other with it, and is reported."""
     asked = Lake(str(lake))
     corrections = Corrections(asked)
     corrections.add(Correction("1", "Electronics", "Ada"))

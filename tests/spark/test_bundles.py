@@ -1,4 +1,4 @@
-"""Bundles that lie where Hadoop's file systems reach; tests/faults/test_cluster.py reads one from a real HDFS."""
+"""Bundles on Hadoop's file systems; tests/faults/test_cluster.py reads one from a real HDFS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns carried along from night to night: they come, go and change their type with `--mode full`."""
+"""Columns carried along from run to run: they come, go and change their type with `--mode full`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     assert column("price") == {"1": "4", "2": "a lot", "3": "3"}
     assert run(catalogue(source, price=[5, 6]), lake, "--carry", "price", "--mode", "full") == 0
     assert column("price") == {"1": 5, "2": 6, "3": 3}
-    # Another column in its place, and products that are missing in the columns of today.
+    # Another column in its place, and missing products in today's columns.
     assert run(catalogue(source, stock=[7, 8]), lake, "--carry", "stock", "--mode", "full", "--missing", "mark") == 0
     assert column("price") == dict.fromkeys("123", "no column")
     described = {row["col_name"]: row["comment"] for row in spark.sql(f"DESCRIBE TABLE delta.`{lake}`").collect()}

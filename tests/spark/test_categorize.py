@@ -201,7 +201,7 @@ def test_scores_of_other_labels_score_all_rows_again_once(spark, lake, tmp_path,
 def test_other_scores_are_found_where_no_note_tells_of_them(spark, lake, tmp_path, clocks) -> None:
     source = write_csv(tmp_path / "in.csv", ROWS)
     assert run(source, lake, "--scores", "top:2") == 0
-    # Behind a change by another hand the last note says nothing of the rows.
+    # After a change by another writer the last metadata says nothing about the rows.
     spark.sql(f"UPDATE delta.`{lake}` SET scores = map('Books', 1.0F) WHERE product_id = '2'")
     assert run(source, lake, "--scores", "top:2") == 0
     assert [clock.texts for clock in clocks] == [4, 1]

@@ -46,7 +46,7 @@ WORDS = ["steel kettle", "garden chair", "usb cable", "detective novel", "cotton
 
 @pytest.fixture
 def selections(monkeypatch) -> list[Selection | None]:
-    """What the change feed gave to each night that asked it; None where it did not tell."""
+    """What the change feed returned to each run that read it; None where it was not enough."""
     seen = []
 
     def watched(*arguments):
@@ -63,7 +63,7 @@ def rows_of(spark, target) -> list[dict]:
 
 
 def told(spark, target) -> tuple[dict, dict]:
-    """What the newest run says of itself and of all rows of its source, without times and names: what is exact, and sums of fractions."""
+    """What the newest run records about itself and about all rows of its source, without times and names: what is exact, and sums of fractions."""
     note = read_state(spark, locate(spark, str(target))).last
     run, whole = dict(note["run"]), dict(note["whole"] or {})
     for name in ("run_id", "started_at", "ended_at", "rows_per_second", "seconds", "settings"):
@@ -79,7 +79,7 @@ def told(spark, target) -> tuple[dict, dict]:
 
 
 def change(spark, source, random) -> None:
-    """One commit on the source, of a kind that keeps one row an id, or seldom of one that does not."""
+    """One commit on the source, of a kind that keeps one row per id, or seldom of one that does not."""
     every = [row["product_id"] for row in spark.read.format("delta").load(str(source)).select("product_id").collect()]
     ids = sorted({one for one in every if one and every.count(one) == 1})
     if len(ids) < len(every):
@@ -114,7 +114,7 @@ def change(spark, source, random) -> None:
 def test_a_night_from_what_changed_is_as_one_that_compares_all_rows(
     spark, tmp_path, monkeypatch, selections, missing, kind
 ) -> None:
-    """Random changes of a source, two tables of it: one from what changed, one from all rows. Rows and what is told of them are equal."""
+    """Random changes of a source, two tables of it: one from what changed, one from all rows. Rows and what is recorded of them are equal."""
     random, source = Random(f"feed {missing}"), tmp_path / "catalogue"
     spark.sql(f"CREATE TABLE delta.`{source}` {kind}")
     first = [(f"p{i}", random.choice(WORDS), float(i)) for i in range(30)]
@@ -154,7 +154,7 @@ def test_a_night_from_the_feed_reads_what_came_and_went(spark, tmp_path, selecti
     assert (selection.census.rows, selection.unchanged.ids, clocks[-1].texts) == (50, 48, 2)
     assert selection.turnover == Turnover(came=1, gone=1, ids=50, aged=2)
     assert hashes_in(spark, lake) == titles_hash({**many, "p3": "garden chair", "new": "lamp"})
-    # A product that comes back is no copy; one that is there is.
+    # A product that comes back is not a copy; one that is still there is.
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('p4', 'steel kettle 4', 1)")
     assert run(source, lake) == 0
     assert (selections[-1].census.rows, selections[-1].unchanged.ids, clocks[-1].texts) == (51, 51, 0)
@@ -162,7 +162,7 @@ def test_a_night_from_the_feed_reads_what_came_and_went(spark, tmp_path, selecti
     assert run(source, lake) == 0
     assert selections[-1] is None
     assert ledger_row(spark, lake)["rows_rejected"] == 1
-    # An older night: the feed leads only forward, so all rows are compared.
+    # An older version: the feed leads only forward, so all rows are compared.
     asked = len(selections)
     spark.sql(f"RESTORE TABLE delta.`{source}` TO VERSION AS OF 1")
     assert run(source, lake) == 0

@@ -1,4 +1,4 @@
-"""A dry run tells what a night would do, and writes nothing."""
+"""A dry run reports what a run would do, and writes nothing."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_misses_unknown_labels_and_texts_without_words(spark, shipped) -> None:
     assert metrics["accuracy"] == 0.25
     assert metrics["unknown_labels"] == ["Garden"]
     assert metrics["rows_without_label"] == 1
-    # What has no words has no category, and no confidence to estimate from.
+    # A text without words has no category, and no confidence to estimate from.
     assert metrics["estimated_accuracy"]["rows"] == 3
     assert metrics["estimated_accuracy"]["measured"] == pytest.approx(1 / 3)
     assert metrics["per_class"]["Books"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}

@@ -1,4 +1,4 @@
-"""`categorize --dry-run --explain`: what a night would take, without scoring a row."""
+"""`categorize --dry-run --explain`: what a run would take, without scoring a row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_it_tells_what_would_be_scored_and_written_and_does_neither(spark, lake,
     assert told["why"] == "all rows are compared with the table's"
     assert (told["source_files"], told["source_bytes"]) == (1, (tmp_path / "second.parquet").stat().st_size)
     assert [told[f"rows_{name}"] for name in ("in", "rejected", "to_score", "unchanged", "gone")] == [5, 0, 3, 2, 1]
-    # Of the products that are scored one stands in the table.
+    # One of the products that are scored is in the table.
     assert (told["files"], told["files_with_changes"], told["runs"]) == (len(list(lake.glob("*.parquet"))), 1, 1)
     assert set(told["seconds"]) == {"counting", "scoring", "writing"}
     assert all(seconds > 0 for seconds in told["seconds"].values())

@@ -1,4 +1,4 @@
-"""What a notebook calls, on frames of Spark, beside those of pandas and the nightly run."""
+"""What a notebook calls, on frames of Spark, compared with those of pandas and the nightly run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def like_spark(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def assert_same(found: list[Row], expected: list[dict[str, object]]) -> None:
-    """The last bit of a probability hangs on the texts that it is computed beside, on some processors."""
+    """The last bit of a probability depends on the texts it is computed with, on some processors."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         same = {name: value for name, value in other.items() if name != "scores" and not isinstance(value, float)}
@@ -59,7 +59,7 @@ def test_texts_are_joined_as_in_spark(spark) -> None:
 
 
 def test_spark_and_pandas_say_the_same(spark, model) -> None:
-    """Also where the user's columns are called like those that a night makes on its way."""
+    """Also where the user's columns have the names of a run's intermediate ones."""
     rows = [(i, text, f"{i}", i) for i, text in enumerate(ODD_TEXTS)]
     names = ["a.b", "title", "text_hash", "row"]
     frame = spark.createDataFrame(rows, "`a.b` int, title string, text_hash string, row int")

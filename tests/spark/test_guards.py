@@ -1,4 +1,4 @@
-"""Guardrails look where the trouble is: at texts, ids and what would be removed, beside the median of the last good runs."""
+"""Guardrails look where the trouble is: at texts, ids and what would be removed, compared with the median of the last good runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_catalogue_that_went_wrong_is_held(spark, tmp_path: Path, capsys) -> N
     )
     held({f"q{i}": text for i, text in MANY.items()}, "of the ids are new", "of the last good run's ids are gone")
     held(dict.fromkeys(MANY, "kettle"), "the mean length of texts in title changed by -")
-    # Neither a small night that somebody let pass nor the way back to the empty table disarms them.
+    # Neither a small run that somebody released nor a rollback to the empty table disarms them.
     assert run(write_source(source, FIRST), lake, "--guard-rows", "inf", "--guard-ids", "inf", "--guard-drift", "inf") == 0
     held(empty, "the share of empty texts")
     assert run_command(RollbackSettings, rollback_main, "rollback", ["--target", str(lake), "--to", "0"]) == 0
@@ -81,7 +81,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: tuple[str, str]
 )
 @pytest.mark.parametrize("mode", ["incremental", "full"])
 def test_texts_under_the_wrong_ids_are_held(tmp_path: Path, capsys, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As of a catalogue of millions, of which only a sample is compared.
+    # As for a catalogue of millions, of which only a sample is compared.
     monkeypatch.setattr("lib.scoring.comparison.ENOUGH_TO_TELL", 300)
     kinds = ("steel kettle", "detective novel", "cotton shirt")
     texts = [f"{kinds[i % 3]} {i}" for i in range(1500)]

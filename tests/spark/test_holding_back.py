@@ -1,4 +1,4 @@
-"""A night that the guardrails hold back, and its release."""
+"""A run that the guardrails hold back, and its release."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_night_held_back_and_released(spark, lake, tmp_path, capsys) -> None:
     assert run("anything", lake, "--publish-anyway", held) == 0
     assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
     assert ledger(spark, lake)[1:] == [(held, "published")]
-    # Released is as good as published: the input is known, twice does nothing.
+    # Released counts as published: the input is known, and a second release does nothing.
     for again in ((odd, lake, *STRICT, "--missing", "delete"), ("anything", lake, "--publish-anyway", held)):
         capsys.readouterr()
         assert run(*again) == 0
@@ -53,7 +53,7 @@ def test_a_held_night_that_the_table_has_left_behind(spark, lake, tmp_path, caps
 
 
 def test_guardrails_look_at_the_whole_table(spark, lake, tmp_path) -> None:
-    """One changed row of four is all Books; among the scored rows alone that would be a drift."""
+    """One changed row of four is all Books; among only the scored rows that would be a drift."""
     one = write_source(tmp_path / "one.parquet", {**FIRST, "1": "electric kettle"})
     assert run(one, lake, *STRICT) == 0
     assert spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]["drift"] == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""What a night is compared with: whatever decides what is read, or how it is judged, makes another night."""
+"""What makes two runs the same: whatever decides what is read, or how it is judged, makes a different run."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_view_that_is_replaced_is_read_anew(spark, tmp_path: Path) -> None:
     "exit 3, table as it was",
 )
 def test_a_threshold_changed_under_the_same_name_is_refused(spark, tmp_path: Path, capsys) -> None:
-    """Also where the bundle has no seal, as those of older versions."""
+    """Also where the bundle has no seal, like those of older versions."""
     models, lake = tmp_path / "models", tmp_path / "lake"
     shutil.copytree(SHIPPED, models)
     source = write_source(tmp_path / "in.parquet", FIRST)

@@ -1,4 +1,4 @@
-"""Lines of JSON in place of what is said to people."""
+"""Lines of JSON in place of the text for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products that the source no longer holds: they stay, get missing_since, or go."""
+"""Products that the source no longer holds: they stay, get missing_since, or are removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_products_that_vanish(spark, lake, tmp_path, missing, mode) -> None:
         assert (rows["4"]["missing_since"] is not None) == (missing == "mark")
         assert rows["4"]["category"] == "Clothing & Accessories"
     since = rows["4"]["missing_since"] if missing == "mark" else None
-    # A third night: the mark stays as it is, and goes when the product is back.
+    # A third run: the mark stays as it is, and is removed when the product is back.
     assert run(write_source(tmp_path / "third.parquet", {**SECOND, "9": "lamp"}), lake, *options) == 0
     rows = {row["product_id"]: row for row in spark.read.format("delta").load(str(lake)).collect()}
     assert ("4" in rows) == (missing != "delete")

@@ -1,4 +1,4 @@
-"""What Spark itself says where a worker's Python does not start, as a sentence; tests/cluster asks a real cluster."""
+"""Spark's own message where a worker's Python does not start, as a sentence; tests/cluster asks a real cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table under a model whose labels were moved and merged."""
+"""A table whose model's labels were moved and merged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_nights_behind_a_relabelling(spark, models: Path, relabel, tmp_path: Pat
     source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
     assert run(source, lake, model=models) == 0
     before = rows_of(spark, lake)
-    # Every category of the last night is gone; the guardrails know under which names.
+    # Every category of the last run is gone; the guardrails know the new names.
     relabel("Household,Home", "Books,Media", "Electronics,Household", "Clothing & Accessories,Home")
     assert run(source, lake, model=models) == 0
     now = rows_of(spark, lake)
@@ -66,7 +66,7 @@ def test_nights_behind_a_relabelling(spark, models: Path, relabel, tmp_path: Pat
     assert record.rows_scored == len(MANY)
     assert record.drift == pytest.approx(0, abs=1e-6)
     assert sum(record.label_changes["Books"].values()) == record.label_changes["Books"]["Media"]
-    # The same night again is known, and the one behind it is measured by names of now, though two labels have changed places.
+    # The same run again is recognised, and the one after it is compared under today's names, though two labels have swapped.
     assert run(source, lake, model=models) == 0
     assert len(ledger(spark, lake)) == 2
     relabel("Home,Household", "Household,Home")
@@ -89,7 +89,7 @@ def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, 
     assert record.drift == pytest.approx(0, abs=1e-6)
     assert set(record.category_shares) == set(load_bundle(str(models)).labels)
     assert "does not know" not in capsys.readouterr().out
-    # What is lost all the same is seen, by the name of then.
+    # A category that is really lost is seen, under its old name.
     assert (
         run(
             write_source(tmp_path / "in.parquet", {i: text for i, text in MANY.items() if "novel" not in text}),
@@ -105,7 +105,7 @@ def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_
     source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
     assert run(source, lake, model=models) == 0
     relabel("Books,Media")
-    # As a training with other labels would leave it: nothing tells that they are the same.
+    # As a training with other labels would leave it: nothing shows that they are the same.
     folder = models / (models / "current").read_text().strip()
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "relabelled": []}))

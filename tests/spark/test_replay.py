@@ -1,4 +1,4 @@
-"""`replay`: a row derived anew from what the ledger names."""
+"""`replay`: a row derived again from what the ledger names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_row_of_today_is_the_same_and_one_changed_by_hand_is_not(spark, tmp_pa
     assert set(found["differs"]) == {"category", "confidence"}
     assert found["stands"]["category"] == "Books"
     assert found["derived"]["category"] == "Household"
-    # The night itself is still what it was.
+    # The run itself is still what it was.
     assert replayed(lake, "--id", "1", "--run", found["run_id"]) == 0
 
 
@@ -51,7 +51,7 @@ def test_an_older_night_is_derived_from_the_version_that_it_has_read(spark, tmp_
     new = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert old["derived"]["text_hash"] != new["derived"]["text_hash"]
     assert old["source_changed"] is None
-    # Without the files of that version it is said that today's rows are another thing.
+    # Without the files of that version a message says that today's rows are different.
     vacuum_all(spark, source)
     assert replayed(lake, "--id", "1", "--run", first) == 2
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Pages of a run and of all runs: what they tell is what the ledger and the table hold, and nothing else is asked for."""
+"""Pages of a run and of all runs: they show what the ledger and the table hold, and request nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(*arguments: object) -> int:
 
 @pytest.fixture
 def two_nights(spark, tmp_path: Path) -> Path:
-    """A good night with odd rows, and one that is held back since two fifths of its texts are empty."""
+    """A good run with odd rows, and one that is held back since two fifths of its texts are empty."""
     source, lake = tmp_path / "in.parquet", tmp_path / "lake"
     odd = {**MANY, "p0": "<script>alert('x')</script> kettle\u202e"}
     assert run(write_source(source, odd, (None, "no id"), ("p1", "a copy")), lake, "--carry", "title") == 0
@@ -46,7 +46,7 @@ def test_a_held_night_says_why(spark, two_nights: Path, tmp_path: Path) -> None:
     assert measured["share `unclassifiable`"][1:5] == ["0", "0.4", "0.4", "0.05"]
     assert measured["share `unclassifiable`"][-1] == "exceeded"
     assert (measured["rows in"][1], measured["rows in"][-1]) == ("1,202", "within")
-    # The nearest to its limit stands first.
+    # The nearest to its limit comes first.
     assert list(measured)[1] == "share `unclassifiable`"
     index = Page(out / "index.html")
     assert [row[:2] for row in index.tables["Newest first"][1:]] == [[held, "held"], [good, "published"]]
@@ -75,7 +75,7 @@ def test_a_good_night_tells_its_rows(spark, two_nights: Path, tmp_path: Path) ->
     for path in out.iterdir():
         content = path.read_text(encoding="utf-8")
         assert len(content) < 100_000
-        # Nothing runs, and nothing is asked of a network.
+        # No script runs, and no network is used.
         assert not re.search(r"<script|https?://|@import|url\(|src=", content)
         assert "\u202e" not in content
 

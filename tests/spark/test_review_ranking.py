@@ -14,11 +14,11 @@ from tests.faults.nights import run, write_source
 
 pytestmark = pytest.mark.usefixtures("spark")
 
-# Texts of one word or two, of which nearly all go to review.
+# Texts of one word or two, nearly all of which go to review.
 THINGS = ("kettle", "cable", "shirt", "novel", "lamp", "chair", "phone", "dress", "pan", "charger")
 COLOURS = ("red", "blue", "green")
 QUIET = {f"q{i}": f"{colour} {thing}" for i, (colour, thing) in enumerate((c, t) for c in COLOURS for t in THINGS)}
-# So many novels that the share of books more than doubles.
+# Enough novels to more than double the share of books.
 NOVELS = {f"n{i}": f"{word} novel" for i, word in enumerate(("war", "sea", "moon", "tale", "poem", "myth", "saga", "dream"), 1)}
 NOVELS |= {f"{name}-{i}": f"{text} {i}" for name, text in NOVELS.items() for i in range(3)}
 OPEN = ("--unfamiliar", "0.99", "--guard-rows", "inf", "--guard-drift", "inf", "--guard-ids", "inf", "--guard-review", "inf")
@@ -82,6 +82,6 @@ def test_a_drifting_category_is_asked_for_first(spark, tmp_path, capsys) -> None
 
 
 def shares(spark, lake: Path) -> list[dict[str, float]]:
-    """Of the newest run, and of the one before."""
+    """Those of the newest run, and of the one before."""
     runs = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at", ascending=False).toPandas()
     return [dict(one) for one in runs["category_shares"]]

@@ -79,7 +79,7 @@ def test_changed_rows_and_the_ids_that_stay(spark, source, labels: tuple[str, ..
 
 
 def test_of_ids_with_copies_the_newest_is_compared(spark, tmp_path) -> None:
-    """Also a null that moves from one carried column to the other is a change."""
+    """A null that moves from one carried column to the other is a change too."""
     columns = CatalogueColumns("product_id", ("text",), ("brand", "colour"), "night")
     schema = "product_id string, text string, brand string, colour string, night int"
     nights = [
@@ -108,7 +108,7 @@ def test_of_ids_with_copies_the_newest_is_compared(spark, tmp_path) -> None:
 
 
 def test_carried_columns_may_have_any_name(spark, tmp_path) -> None:
-    """Also those that a comparison would give its own columns, beside copies of an id."""
+    """Also those that a comparison would give its own columns, next to copies of an id."""
     columns = CatalogueColumns("product_id", ("text",), ("same", "known", "kind", "a.b"))
     schema = "product_id string, text string, same boolean, known string, kind int, `a.b` string"
     now = [("a", "lamp", True, "x", 7, "y"), ("a", "lamp", True, "x", 7, "y"), ("b", "tent", True, "x", 8, "y")]

@@ -1,4 +1,4 @@
-"""`--mode stream`: nights in a row over a source that comes in over the day."""
+"""`--mode stream`: run after run over a source that grows during the day."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BOTH = {"4": FIRST["4"], **SECOND}
 
 @pytest.fixture
 def streamed(monkeypatch, tmp_path: Path) -> Callable[..., int]:
-    """`streamed(source, options, between)` runs a stream and gives its exit code: each function of `between` runs where it would wait
-    for its next round, and behind the last one it is interrupted."""
+    """`streamed(source, options, between)` runs a stream and returns its exit code: each function of `between` runs where it would wait
+    for its next round, and after the last one it is interrupted."""
 
     def start(source: object, *options: str, between: list[Callable[[], object]], model: object = SHIPPED) -> int:
         left = [*between]
@@ -101,7 +101,7 @@ def test_a_night_over_the_same_source_meanwhile(spark, streamed, lake, tmp_path)
     assert streamed(tmp_path / "in.parquet", between=between) == 130
     assert hashes_in(spark, lake) == titles_hash(BOTH)
     runs = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()
-    # The first night, the stream's round, and the full night, which leaves it nothing to do; nor did it to the night before.
+    # The first run, the stream's round, and the full run, which leaves the stream nothing to do; the first run did not either.
     assert [(row["mode"], json.loads(row["settings"])["mode"]) for row in runs] == [
         ("incremental", "incremental"),
         ("incremental", "stream"),
@@ -186,7 +186,7 @@ def test_a_source_made_anew_while_a_round_scores_it(spark, streamed, lake, tmp_p
     source = tmp_path / "in.parquet"
     shutil.copy(tmp_path / "first.parquet", source)
     anew = [lambda: write_source(source, {"1": FIRST["1"], "7": "garden hose", "8": "cotton shirt"}), nothing]
-    # The first round reads what stands there.
+    # The first round reads what is there.
     with at("planned", lambda: anew.pop()(), times=2):
         assert streamed(source, between=[lambda: write_source(source, SECOND), nothing]) == 130
     said = capsys.readouterr()
@@ -204,13 +204,13 @@ def test_the_rounds_of_a_day_do_not_hide_the_nights_before(streamed, tmp_path, c
     assert streamed(source, *options, between=[smaller(90)]) == 130
     _add_rounds(lake, MOST_COMMITS)
     capsys.readouterr()
-    # Each is well beside the round before it.
+    # Each is fine compared with the round before it.
     assert streamed(source, *options, between=[smaller(60), smaller(40)]) == 4
     assert "from 100 to 40 (limit 50%)" in capsys.readouterr().err
 
 
 def _add_rounds(lake: Path, count: int) -> None:
-    """As so many rounds without a row to score leave them in the table's log."""
+    """As that many rounds without a row to score leave them in the table's log."""
     log = lake / "_delta_log"
     newest = max(int(file.stem) for file in log.glob("*.json"))
     told = json.loads((log / f"{newest:020d}.json").read_text().splitlines()[0])

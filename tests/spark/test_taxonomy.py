@@ -147,7 +147,7 @@ def test_evaluate_tells_each_level_from_one_column_or_several(tmp_path, tree, ca
     assert leaves["accuracy"] <= found[0]["hierarchy"]["hierarchical_f1"] <= top["accuracy"]
     assert top["published"] >= leaves["published"] > 0
     assert found[0]["rows_without_label"] == 1
-    # A frame tells the same.
+    # A frame gets the same.
     frame = cc.evaluate(rows, cc.load_bundle(tree), "text", "path")
     assert json.loads(json.dumps(frame.metrics["hierarchy"])) == found[0]["hierarchy"]
     assert "level 2: weighted F1" in repr(frame)
@@ -252,7 +252,7 @@ def test_the_queries_of_the_page(spark, tmp_path, tree) -> None:
     lake = tmp_path / "lake" / "categorized"
     assert night(SAMPLES / "catalog.csv", lake, tree) == 0
     known = [row for row in spark.read.format("delta").load(str(lake)).collect() if row["category"]]
-    # Of the newest corrections one is of a category that was relabelled since, one was taken back.
+    # One of the newest corrections has a category that was relabelled since, one was withdrawn.
     said = [("1", "Gone", 1), ("1", known[0]["category"], 2), ("2", "Gone", 1), ("3", "Gone", 1), ("3", None, 2)]
     rows = [(name, category, "ann", datetime(2026, 1, day), "shop/1") for name, category, day in said]
     corrections = spark.createDataFrame(
@@ -304,7 +304,7 @@ def test_a_branch_that_moves_below_another(spark, tmp_path, tree) -> None:
         now, goods = rows[1][name], before["category_path"][0] == "Goods"
         assert now["category_path"] == (["Shop", *before["category_path"]] if goods else ["Shop", "Books"])
         assert now["confidence"] == before["confidence"]
-        # All there is lies below one department now.
+        # Everything is below one department now.
         assert now["level_confidence"][0] == pytest.approx(1, abs=1e-5)
 
 
@@ -315,7 +315,7 @@ def test_a_branch_that_moves_below_another(spark, tmp_path, tree) -> None:
         ({"label_separator": ""}, "found '' and others"),
         (
             {"labels": ["Goods > Electronics", "Media > Books", "Goods > Household", "Goods > Clothing"]},
-            "those below one level side by side",
+            "those below one level next to each other",
         ),
         ({"thresholds": {"review_below": 0.5}}, "Expected a threshold from 0 to 1 for each of 2 levels"),
         ({"thresholds": {"review_below": 0.5, "by_level": [0.9]}}, r"found \[0.9\]"),

@@ -1,4 +1,4 @@
-"""`categorize --unfamiliar` and what `evaluate` says of it, on real tables."""
+"""`categorize --unfamiliar` and what `evaluate` reports of it, on real tables."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_bundle_without_the_number(spark, source, tmp_path, capsys, older) -> 
 
 @pytest.fixture
 def older(tiny: Path, tmp_path: Path) -> Path:
-    """A bundle as a format before 4 had it, without a seal."""
+    """A bundle of a format before 4, without a seal."""
     import json
     import shutil
 

@@ -48,7 +48,7 @@ def test_a_table_that_another_hand_has_changed_is_found(spark, tmp_path: Path, c
         f"UPDATE {table} SET text_hash = 'x' WHERE product_id = '8'",
     ):
         spark.sql(change)
-    # The night would mend what it sees; here nothing is written.
+    # The run would repair what it sees; here nothing is written.
     plan = Plan(CatalogueColumns("product_id", ("title",)), "incremental", "native", {})
     tables, read = tables_of(locate(spark, str(lake))), read_source(spark, locate(spark, str(source)))
     assert verify(spark, read, tables, load_bundle(str(SHIPPED)), plan, Outcome(None)).faults == {
@@ -69,11 +69,11 @@ def test_products_that_are_gone_are_as_missing_says(spark, tmp_path: Path, capsy
     assert run(source, lake, "--verify", "--missing", "mark") == 0
     spark.sql(f"UPDATE delta.`{lake}` SET missing_since = NULL WHERE product_id = '4'")
     capsys.readouterr()
-    # What has changed behind the last night is mended, or told.
+    # What has changed after the last run is repaired, or reported.
     assert run(source, lake, "--verify", "--missing", "mark") == 0
     assert run(source, lake, "--verify", "--missing", "delete") == 0
     assert "verified: 5 rows" in capsys.readouterr().out
-    # A category is not compared with the source, so a night passes over one that another hand has changed.
+    # A category is not compared with the source, so a run does not notice one that another writer has changed.
     spark.sql(f"UPDATE delta.`{lake}` SET category = 'Books' WHERE product_id = '1'")
     assert run(source, lake, "--verify", "--missing", "delete") == 4
     assert "1 rows have a category, status or confidence that does not follow from their scores" in capsys.readouterr().err

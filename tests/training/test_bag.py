@@ -40,13 +40,13 @@ def vocabulary_of(settings: BagSettings):
 
 def test_pairs_and_subwords_are_the_frequent_ones() -> None:
     vocabulary, pair_idf = vocabulary_of(BagSettings(min_texts_pair=2, min_count_subword=3, subwords=3))
-    # Words 2, 3 and 4 stand in 3, 3 and 2 of 4 texts.
+    # Words 2, 3 and 4 occur in 3, 3 and 2 of 4 texts.
     assert vocabulary.idf[2:].tolist() == pytest.approx([math.log(5 / 4) + 1] * 2 + [math.log(5 / 3) + 1])
     assert vocabulary.unknown_idf == pytest.approx(math.log(5) + 1)
     # "steel kettle", and what a text begins and ends with in two of them.
     assert vocabulary.pairs.tolist() == [[0, 2], [2, 3], [4, 0]]
     assert pair_idf.tolist() == pytest.approx([math.log(5 / 3) + 1] * 3)
-    # Every word stands there three times; ties are in alphabetical order.
+    # Every word occurs there three times; ties are in alphabetical order.
     assert vocabulary.subwords == ("<cu", "<cup", "<cup>")
     assert vocabulary_of(BagSettings(min_count_subword=4))[0].subwords == ()
 
@@ -82,7 +82,7 @@ def test_rounded_rows_are_small_integers_times_a_power_of_two() -> None:
     assert (np.log2(scales) == np.rint(np.log2(scales))).all()
     assert (np.abs(integers * scales[:, None] - table) <= scales[:, None] / 2).all()
     assert (np.abs(integers).max(axis=1)[[0, 1, 3]] > 63).all()
-    # What is on the grid stays where it is, so that ONNX and Keras hold the same numbers.
+    # Values on the grid stay as they are, so that ONNX and Keras have the same numbers.
     again, same = quantized(integers * scales[:, None])
     assert (again * same[:, None] == integers * scales[:, None]).all()
 
@@ -98,7 +98,7 @@ def test_many_labels_get_more_passes_of_the_lstm() -> None:
 
 
 def fitted(**settings):
-    """On 80 made-up words of two kinds, which end alike."""
+    """On 80 made-up words of two kinds with the same endings."""
     random = np.random.default_rng(5)
     stems = ["".join(random.choice(list("bdfgklmnprst"), 4)) for _ in range(80)]
     texts = [f"{stem}{'ouze' if i % 2 else 'iki'}" for i, stem in enumerate(stems)]

@@ -119,7 +119,7 @@ def test_a_network_with_bags_is_the_sum_of_its_parts() -> None:
             vocabulary, table * np.float32(size), output / np.float32(size), bias, np.full(width, slope, np.float32)
         )
 
-    # The second's weights lie in its output; a row's one scale has to do for both.
+    # The second's weights are in its output; a row's one scale has to do for both.
     bags, factors = [fitted(6, 0, 1), fitted(3, 1, 1e-3)], (0.4, 1.3, 0.7)
     bag = Bag(np.array([2, 5, 5, 8, 1], np.int32), random.random(5).astype(np.float32), np.array([0, 2, 2, 5]))
     logits = [np.log(network_probabilities(network, texts)), *(one.logits(bag) for one in bags)]

@@ -1,4 +1,4 @@
-"""The linear classifier beside the bag's network."""
+"""The linear classifier next to the bag's network."""
 
 from __future__ import annotations
 

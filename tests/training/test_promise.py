@@ -29,7 +29,7 @@ def confidences(random: np.random.Generator, rows: int) -> np.ndarray:
 
 
 def true_precisions(accuracy: Callable[[np.ndarray], np.ndarray]) -> Callable[[float], float]:
-    """Precision above a threshold, of so many rows that it is as good as the truth."""
+    """Precision above a threshold, over enough rows to be as good as the truth."""
     confidence = np.sort(confidences(np.random.default_rng(0), 1_000_000))[::-1]
     means = np.cumsum(accuracy(confidence).astype(float)) / np.arange(1, len(confidence) + 1)
     return lambda threshold: float(means[max(int((confidence >= threshold).sum()) - 1, 0)])
@@ -48,7 +48,7 @@ def test_a_promise_holds_as_often_as_its_level_says(kind: str, rows: int) -> Non
         found = promised_threshold(confidence, correct, "a", TARGET, LEVEL)
         kept += found.is_kept
         broken += found.is_kept and by_grid[found.confidence] < TARGET
-    # Three standard errors of so many simulations.
+    # Three standard errors of that many simulations.
     assert broken / SIDES <= 1 - LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / SIDES)
     if kind == "calibrated" and rows == 1500:
         assert kept == SIDES
@@ -80,7 +80,7 @@ def test_the_price_of_a_promise_is_small_where_there_are_many_texts() -> None:
 def test_lower_bounds() -> None:
     # The rule of three: without an error among n rows, about 3 / n may be wrong.
     assert lower_bound(300, 0, 0.95) == pytest.approx(1 - 3 / 300, abs=1e-4)
-    # Clopper and Pearson: with this share of right ones, so many or more are seen in 5 % of the samples.
+    # Clopper and Pearson: with this share of right ones, this many or more are seen in 5 % of the samples.
     from scipy.stats import binom
 
     share = float(lower_bound(200, 7, 0.95))
@@ -120,7 +120,7 @@ def test_too_many_errors_for_a_promise() -> None:
 
 
 def sides_by_label(*rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels a, b, c are given to so many rows; of b's below a confidence of 0.75 every second one is wrong."""
+    """Labels a, b, c are given to this many rows; of b's below a confidence of 0.75 every second one is wrong."""
     predicted = np.repeat([0, 1, 2], rows)
     confidence = np.concatenate([np.linspace(0.5, 0.9, count) for count in rows])
     probabilities = np.full((len(predicted), 3), 0.05, np.float32)

@@ -1,4 +1,4 @@
-"""Unlabelled texts that a first model is sure of, learned from under its labels."""
+"""Unlabelled texts that a first model is sure of, learned from with its labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.self_training import SCORED_FOR_EACH, with_sure_texts
 from training.split import Split
 
 KNOWN = {0: ["kettle", "pan", "cup", "lid"], 1: ["shirt", "sock", "coat", "belt"]}
-# In letters of their own: of words that share some ("sock", "socke") a model knows much without having seen them.
+# With letters of their own: about words that share some ("sock", "socke") a model knows much without having seen them.
 FOREIGN = {0: ["чайник", "кружка", "ложка"], 1: ["рубашка", "носок", "пальто"]}
 
 
@@ -95,7 +95,7 @@ def test_a_text_of_a_side_that_is_held_out_is_not_learned_from() -> None:
 
 
 def shouted(texts: pa.Array) -> pa.Array:
-    """The same texts as tokens see them."""
+    """The same texts as tokens."""
     return pa.array([text.upper() for text in texts.to_pylist()])
 
 

@@ -52,7 +52,7 @@ def test_other_column_names_and_many_labels(tmp_path: Path, spark, capsys) -> No
     options = ("--text-columns", "title,more", "--label-column", "kind", "--name", "twelve")
     assert run(tmp_path / "labels", tmp_path / "models", *options, "--min-count", "2") == 2
     assert "words that occur at least 2 times in the training texts, found none" in capsys.readouterr().err
-    # So few texts count every word by themselves.
+    # With so few texts every word counts by default.
     assert run(tmp_path / "labels", tmp_path / "models", *options) == 0
     bundle = load_bundle(str(tmp_path / "models" / "twelve"))
     assert len(bundle.labels) == 12

@@ -38,7 +38,7 @@ def test_a_bundle_is_complete(tiny: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "written for this project" in card
     assert f"weighted F1 {metrics['f1_weighted']:.4f}" in card
-    # No text of the data stands in the bundle: golden rows are made of random words.
+    # No text of the data is in the bundle: golden rows are made of random words.
     assert len(bundle.golden) == 16
 
 
@@ -234,7 +234,7 @@ def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert picture(["图书", "Küche"]).startswith(b"\x89PNG")
-        # Width and height stand in the header: hundreds of labels must not make a picture of hundreds of megapixels.
+        # Width and height are in the header: hundreds of labels must not make a picture of hundreds of megapixels.
         for many in (90, 3000):
             header = picture([f"Küche > {'Dinge > ' * 9} class {i}" for i in range(many)])[16:24]
             assert max(int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) < 3000

@@ -1,4 +1,4 @@
-"""The unfamiliarity from training to every engine, and what the jobs say of it."""
+"""The unfamiliarity from training to every engine, and what the jobs report of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word vectors that others made, from the fit to the bundle: what is learned of them is in the tables, and nowhere else."""
+"""Pretrained word vectors, from the fit to the bundle: what is learned from them is in the tables, and nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from training.training import train
 from training.vectors import WordVectors
 
 RANDOM = np.random.default_rng(11)
-# Words without a part in common, of two kinds that only their vectors tell apart.
+# Words without a part in common, of two kinds that only their vectors distinguish.
 WORDS = ["".join(RANDOM.choice(list("bdfgklmnprst"), 6)) for _ in range(120)]
 KINDS = np.arange(120) % 2
 VECTORS = WordVectors(
@@ -66,7 +66,7 @@ def test_the_folded_network_gives_what_the_fitted_one_gave(bidirectional: bool) 
     plain = folded(network, 3, settings)
     lengths = np.arange(1, 13)
     ids = np.where(np.arange(12) < lengths[:, None], random.integers(1, 40, (12, 12)), 0).astype(np.int32)
-    # Words of their own, words of a vector alone, and unknown ones.
+    # Words with their own row, words with only a vector, and unknown ones.
     assert (ids >= 30).any()
     assert (ids == 1).any()
     found, expected = plain.predict_on_batch(ids), network.predict_on_batch(ids)
@@ -97,7 +97,7 @@ def test_a_fitted_network_is_plain_and_its_vectors_stay_as_they_are(monkeypatch:
     np.testing.assert_array_equal(network.get_layer("vectors").get_weights()[0], vectors)
     assert np.abs(network.get_layer("projection").get_weights()[0]).max() > 0.05
     every = tokenizer.ids_of(pa.concat_arrays([TEXTS, UNSEEN]))
-    # Rounding to float16 is all that is between them.
+    # They differ only by rounding to float16.
     found, expected = network_probabilities(plain, every), network_probabilities(network, every)
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
 
@@ -118,12 +118,12 @@ def test_the_bag_s_table_gives_what_was_fitted() -> None:
         network.step(*batch, data.train_labels, texts[:, :122] @ data.vectors)
     projection = network.projection.numpy()
     assert np.abs(projection).max() > 1e-3
-    # As it is summed up while it is fitted: rows of words and of their parts, and the vectors' part beside them.
+    # As it is summed up while it is fitted: rows of words and of their parts, and the vectors' part next to them.
     summed = texts @ data.expand @ network.table.numpy() + texts[:, :122] @ data.vectors @ projection
     fitted = network.fitted(data)
     expected = np.maximum(summed, 0) @ fitted.output + fitted.bias
     np.testing.assert_allclose(fitted.logits(data.train), expected, rtol=0, atol=1e-5)
-    # A word that training never saw has nothing but its parts and its vector.
+    # A word that training never saw has only its parts and its vector.
     assert data.expand[SEEN + 1, SEEN + 1] > 0
     assert data.expand[SEEN + 2, SEEN + 2] == 0
 

@@ -1,4 +1,4 @@
-"""What the page is made of, without a browser: answers, files, and what is drawn of them."""
+"""The parts of the page, without a browser: answers, files, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_nothing_of_a_text_is_taken_for_html(model: Model) -> None:
     )
     assert "<script" not in drawn
     assert "<img" not in drawn
-    # Persian parts letters by a character that shows nothing; one that turns the line round is shown.
+    # Persian separates letters by an invisible character; one that reverses the line is shown.
     assert own("می\u200cخواهم") == '<bdi dir="auto">می\u200cخواهم</bdi>'
     assert own("\u202egnp.exe") == '<bdi dir="auto">\\u202egnp.exe</bdi>'
 

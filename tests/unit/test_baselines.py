@@ -141,7 +141,7 @@ def test_wrong_labels_are_found_by_models_that_did_not_see_them() -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     found = probably_wrong_labels(pa.array(texts), given, "abc", probabilities)
     rows = {one.row for one in found}
-    # cleanlab holds back: it names as many as it estimates to be wrong, the surest first.
+    # cleanlab is careful: it names as many as it estimates to be wrong, the surest first.
     assert len(rows & set(wrong.tolist())) >= 14
     assert len(rows - set(wrong.tolist())) <= 5
     assert all("abc"[given[one.row]] == one.label and one.suggested != one.label for one in found)

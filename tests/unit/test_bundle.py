@@ -22,7 +22,7 @@ def version(tmp_path: Path) -> Path:
 
 
 def change_manifest(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change it as a program could that knows of the seal."""
+    """Change it as a program that knows of the seal could."""
     manifest = json.loads((version / MANIFEST).read_text())
     change(manifest)
     (version / MANIFEST).write_text(json.dumps(manifest))

@@ -77,7 +77,7 @@ def test_a_label_with_few_texts_is_left_out_counted_and_named() -> None:
     strict = clean(frame(*rows), TextSettings(), "labels.csv", min_rows=5)
     assert strict.labels == ("Electronics", "a", "b")
     assert strict.rare_labels == {"pair": 2, "Electonics": 1, "c": 1}
-    # Its texts are part of the data no longer.
+    # Its texts are no longer part of the data.
     assert strict.fingerprint != data.fingerprint
 
 

@@ -19,7 +19,7 @@ def run(shares: dict[str, float], rows: int = 10_000, model: str = "shop/1") -> 
 def test_what_moved_most_comes_first() -> None:
     now = run({"Books": 0.40, "Clothing": 0.26, "Household": 0.34})
     found = drifting([now, run(BEFORE), run(BEFORE), run({"Books": 0.9, "Clothing": 0.05, "Household": 0.05})])
-    # The median of the nights before: one that was odd does not count.
+    # The median of the previous runs: a single odd one does not count.
     assert [str(one) for one in found] == [
         "Books rose from 25.0% to 40.0% of the rows",
         "Household fell from 50.0% to 34.0% of the rows",

@@ -63,7 +63,7 @@ def test_pairs_count_by_their_distance_and_never_across_texts(distance: int) -> 
 
 @pytest.mark.parametrize("seed", [51, 98, 101, 274])
 def test_texts_of_which_few_words_keep_company_have_embeddings_too(seed: int) -> None:
-    """Of these matrices ARPACK says that no shifts could be applied, or, rounding otherwise, misses one of equal values."""
+    """For these matrices ARPACK reports that no shifts could be applied, or, with other rounding, misses one of equal values."""
     random = np.random.default_rng(seed)
     words, pairs = int(random.integers(60, 400)), int(random.integers(10, 120))
     cells = np.ones(pairs), (random.integers(0, words, pairs), random.integers(0, words, pairs))
@@ -72,7 +72,7 @@ def test_texts_of_which_few_words_keep_company_have_embeddings_too(seed: int) ->
     left, singular = _largest_singular(matrix, 48, seed=1)
     np.testing.assert_allclose(left.T @ left, np.eye(48), atol=1e-6)
     best = np.square(np.linalg.svd(matrix.toarray(), compute_uv=False)[:48]).sum()
-    # ARPACK, where it ends well, may take the next smaller of several equal values: 3 % in the worst of 400 such matrices.
+    # ARPACK, when it succeeds, may return the next smaller of several equal values: 3 % in the worst of 400 such matrices.
     assert np.square(singular).sum() == pytest.approx(best, rel=0.05)
     assert np.square(matrix.T @ left).sum() == pytest.approx(best, rel=0.05)
 

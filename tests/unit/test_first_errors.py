@@ -1,4 +1,4 @@
-"""docs/first-errors.md quotes the sentences that lead to it as they are printed, with … for what differs."""
+"""docs/first-errors.md quotes the sentences that point to it as they are printed, with … for what varies."""
 
 from __future__ import annotations
 

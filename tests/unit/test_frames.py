@@ -186,7 +186,7 @@ def test_evaluation_of_odd_labels(model) -> None:
 
 
 def test_fields(model) -> None:
-    """Columns come in the order of the bundle's fields, each behind its marker."""
+    """Columns come in the order of the bundle's fields, each after its marker."""
     manifest = {**model.bundle.manifest, "text": {**model.bundle.manifest["text"], "fields": ["title", "description"]}}
     marked = cc.Model(type(model.bundle)(manifest, model.bundle.digest, model.bundle.files), model.engine)
     frame = pd.DataFrame({"d": ["wireless", None, "?", "usb"], "name": ["mouse", "mouse", "?", None]})

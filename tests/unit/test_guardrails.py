@@ -1,4 +1,4 @@
-"""Each guardrail holds by itself, at its limit and past it."""
+"""Each guardrail works on its own, at its limit and past it."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def test_what_cannot_be_compared_passes() -> None:
     assert breaches(odd, Yardstick(), Limits()) == []
     assert breaches(odd, measure(replace(GOOD, rows_in=999)), Limits()) == []
     assert breaches(odd, Yardstick(rows_in=10_000), replace(Limits(), rows=1.0, drift=10.0)) == []
-    # A few rows scored say nothing of the words of a catalogue.
+    # A few scored rows say nothing about the words of a catalogue.
     assert breaches(replace(GOOD, rows_scored=999, out_of_vocabulary_share=0.9), measure(GOOD), Limits()) == []
 
 
-# Per night: what else is guarded, and by what it is measured
+# Per run: what else is guarded, and by what it is measured
 
 GUARDED = {"unclassifiable": 0.01, "empty:title": 0.0, "length:title": 40.0}
 
@@ -114,7 +114,7 @@ def test_rounds_of_a_stream_count_as_one_run_a_day() -> None:
 
     rounds = [run(3, 10, "stream"), run(3, 20, "stream"), run(2, 5000, "stream"), run(2, 30, "stream")]
     assert yardstick([*rounds, run(1, 4000, "incremental")], Limits()).rows_in == 4000
-    # Two nights on one day are two.
+    # Two runs on one day are two.
     assert yardstick([run(3, 10, "full"), run(3, 20, "incremental"), run(3, 30, "stream")], Limits()).rows_in == 20
 
 
@@ -122,13 +122,13 @@ def test_the_category_that_fell_most() -> None:
     paths = {"A > x": ["A", "A > x"], "A > y": ["A", "A > y"], "B": ["B"]}
     before = {"A > x": 100.0, "A > y": 300.0, "B": 600.0}
     assert fallen({"A > x": 90.0, "A > y": 300.0, "B": 900.0}, before, paths) == {"fallen:A > x": pytest.approx(0.1)}
-    # Of a branch that is gone the branch is told.
+    # If a whole branch is gone, the branch is reported.
     assert fallen({"B": 600.0}, before, paths) == {"fallen:A": 1.0}
-    # Where all lose alike none has lost.
+    # Where all lose alike none counts as fallen.
     assert fallen({"A > x": 10.0, "A > y": 30.0, "B": 60.0}, before, paths) == {}
     assert fallen({"A > x": 5.0, "A > y": 30.0, "B": 65.0}, before, paths) == {"fallen:A > x": pytest.approx(0.5)}
     assert fallen(before, before, paths) == {}
-    # Without paths each category by itself; one of few rows may go.
+    # Without paths each category counts on its own; one with few rows may go.
     assert fallen({"B": 600.0, "A > y": 150.0}, {**before, "few": 9.0}, {}) == {"fallen:A > x": 1.0}
     assert fallen({"B": 10.0}, {}, {}) == {}
 

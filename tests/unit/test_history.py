@@ -1,4 +1,4 @@
-"""Whose rows a table holds, told from its commits alone."""
+"""Whose rows a table holds, as its commits alone show."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_record_is_a_row_of_the_ledger() -> None:
     assert {field.name for field in fields(RunRecord)} == set(RUNS.names)
     run = RunRecord("a", "published", rows_in=3, guarded={"unclassifiable": 0.5}, held_because=["x"])
     assert RunRecord.of(json.loads(json.dumps(run.values()))) == run
-    # Of older versions, and of newer ones.
+    # Records of older versions, and of newer ones.
     assert RunRecord.of({"run_id": "a", "status": "published", "rows_in": 3, "drift": None, "later": 1}) == RunRecord(
         "a", "published", rows_in=3
     )

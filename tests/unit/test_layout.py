@@ -1,4 +1,4 @@
-"""One home each: what must stand in one place only, so that a change is made once."""
+"""One home each: what must be in only one place, so that a change is made once."""
 
 from __future__ import annotations
 

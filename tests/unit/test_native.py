@@ -279,7 +279,7 @@ BAG = BagVocabulary(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(ANY_TEXT, st.none()), max_size=6), st.sampled_from([4, 30, 4096]), st.sampled_from([1, 3, 200]))
 @example(["kettle 1 kettle kettles 1 kettle", "k" * 40 + " " + "k" * 33 + "a " + "k" * 32, "дома дома домашний"], 4096, 200)
-# A text that is left to pyarrow, and others with the same features behind it.
+# A text that is left to pyarrow, and others with the same features after it.
 @example(["kettle 2 1 e\u0301", "1 kettle", "2"], 4096, 200)
 def test_bags_are_those_of_python(texts, most_characters, most_tokens) -> None:
     tokenizer = Tokenizer(WORDS, TextSettings(max_characters=most_characters, max_tokens=most_tokens), BAG)
@@ -290,7 +290,7 @@ def test_bags_are_those_of_python(texts, most_characters, most_tokens) -> None:
 
 
 def bags_of(texts: TokenIds) -> list[list[tuple[int, float]]]:
-    """The features of each text with their weights, in an order of their own."""
+    """The features of each text with their weights, in a fixed order."""
     bag = texts.bag
     pairs = list(zip(bag.features.tolist(), [float(f"{weight:.4g}") for weight in bag.weights], strict=True))
     return [sorted(pairs[a:b]) for a, b in zip(bag.offsets[:-1], bag.offsets[1:], strict=True)]

@@ -1,4 +1,4 @@
-"""The example notebook and the examples of its page, run as they stand."""
+"""The example notebook and the examples of its page, run as they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "notebook.md").read_t
 
 
 def run(code: str, folder: Path) -> str:
-    """What a program prints that runs in a folder, with the package at hand."""
+    """The output of a program that runs in a folder, with the package importable."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def test_it_holds_no_output_that_could_be_stale() -> None:
 
 
 def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
-    """Those for pandas and Polars, one after the other; those of Spark are run by tests/spark/test_frames.py."""
+    """Those for pandas and Polars, one after another; those of Spark are run by tests/spark/test_frames.py."""
     for name in ("models", "samples"):
         (tmp_path / name).symlink_to(ROOT / name)
     run("\n".join(one for one in PAGE if "spark" not in one), tmp_path)

@@ -1,4 +1,4 @@
-"""What is said of executors that lack something; tests/cluster asks real ones."""
+"""The messages about executors that lack something; tests/cluster asks real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a run while it is at work."""
+"""What is reported of a run while it is at work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def soon(monkeypatch) -> None:
-    """Looks often, and says each time what it sees."""
+    """Looks often, and reports each time what it sees."""
     monkeypatch.setattr(shown, "SECONDS_BETWEEN_LINES", 0)
     monkeypatch.setattr(looking, "LOOKS_A_SECOND", 100)
 
@@ -42,7 +42,7 @@ def test_lines_of_json(soon) -> None:
         until(lambda: "progress" in out.getvalue(), "a line about the rows")
     step, at_work, *_ = map(json.loads, out.getvalue().splitlines())
     assert (step["event"], step["step"], step["rows"]) == ("step", "scoring", 4_000)
-    # A task that ran twice has counted twice: no more are done than there are.
+    # A task that ran twice has counted twice: no more rows are shown as done than there are.
     assert (at_work["event"], at_work["rows_done"], at_work["seconds_left"]) == ("progress", 4_000, 0)
 
 
@@ -54,7 +54,7 @@ def test_the_live_line_of_a_terminal(soon) -> None:
         until(lambda: "500 of 2,000 rows" in out.getvalue(), "the rows on the line")
         told.step("publishing")
         assert "publishing" in out.getvalue()
-    # The line goes at its end, and the cursor comes back.
+    # The line is removed at the end, and the cursor is shown again.
     assert out.getvalue().rstrip().endswith("\x1b[2K")
     assert "\x1b[?25h" in out.getvalue()
 

@@ -1,4 +1,4 @@
-"""Staging folders of trainings: each its own, and what a killed one left goes."""
+"""Staging folders of trainings: each has its own, and what a killed one left is removed."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_what_killed_trainings_left_goes(tmp_path: Path) -> None:
     (left / OWNER).touch()
     os.utime(older, (0, 0))
     with Staging(str(tmp_path), "shop"):
-        # One without a lock may be in the making.
+        # One without a lock may be about to be locked.
         assert (left.exists(), older.exists(), fresh.exists()) == (False, False, True)

@@ -1,4 +1,4 @@
-"""Labels moved, merged and split: what the new version of a model gives is what the old one gave, under the new names."""
+"""Labels moved, merged and split: the new version of a model predicts what the old one did, under the new names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATHS = ("Home > Kitchen", "Home > Kitchen > Kettles", "Media > Books", "Media >
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """The shipped model in a folder of versions of its own."""
+    """The shipped model in its own folder of versions."""
     return Path(shutil.copytree(SHIPPED, tmp_path / "models" / "shop"))
 
 
@@ -80,7 +80,7 @@ def test_merged_labels(models: Path, relabel, shipped: Bundle, capsys, engine: s
     counts = np.array(shipped.manifest["metrics"]["confusion_matrix"])
     right = counts[[0, 0, 3, 3], [0, 3, 0, 3]].sum() + counts[1, 1] + counts[2, 2]
     assert bundle.manifest["metrics"]["accuracy"] == pytest.approx(right / counts.sum())
-    # What would have to be measured anew is not told.
+    # What would have to be measured again is left out.
     assert "calibration" not in bundle.manifest["metrics"]
     assert bundle.manifest["thresholds"]["promises"] == []
     assert bundle.review_below == (shipped.review_below[0],) * 3
@@ -93,12 +93,12 @@ def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
     bundle = load_bundle(str(models))
     assert bundle.labels == ("Electronics", "Clothing & Accessories", "Other")
     np.testing.assert_allclose(scores(bundle)[:, 0], scores(shipped)[:, [0, 3]].sum(axis=1), atol=1e-6)
-    # By what a label of an older version is called now: two of them have changed places since.
+    # By today's name of a label of an older version: two of them have swapped since.
     assert bundle.renames.name_of("Household", shipped.model_version) == "Electronics"
     assert bundle.renames.name_of("Electronics", shipped.model_version) == "Other"
     assert bundle.renames.name_of("Electronics", first) == "Other"
     assert bundle.renames.name_of("Electronics", bundle.model_version) == "Electronics"
-    # Of another training: names that stand for something today do so there too.
+    # From another training: names that mean something today do so there too.
     assert bundle.renames.name_of("Electronics", "another/1") == "Electronics"
     assert bundle.renames.name_of("Books", "another/1") == "Electronics"
 
@@ -113,7 +113,7 @@ def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, sh
     for bundle in (shipped, once, twice):
         assert renames_of(bundle, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
     assert renames_of(once, runs[:1]).name_of("Books", shipped.model_version) == "Media"
-    # Of another line than the bundle's.
+    # From another line of versions than the bundle's.
     other = [RunRecord("a", "published", settings=json.dumps({RELABELLED: [*steps[1:], *steps]}))]
     assert renames_of(once, other).name_of("Books", shipped.model_version) == "Media"
 
@@ -137,7 +137,7 @@ def test_current_stays_where_asked(models: Path, relabel) -> None:
 @pytest.mark.parametrize(
     ("changes", "labels", "split"),
     [
-        # A branch moves with all below it, and the nearest line counts.
+        # A branch moves with everything below it, and the most specific line counts.
         ([("Home", "House > Home")], ["House > Home > Kitchen", "House > Home > Kitchen > Kettles", *PATHS[2:]], []),
         ([("Home", "House"), ("Home > Kitchen > Kettles", "Kettles")], ["House > Kitchen", "Kettles", *PATHS[2:]], []),
         ([(" Media>Books", "Books")], None, None),
@@ -274,7 +274,7 @@ def test_outputs_that_do_not_fit(models: Path, relabel, outputs: list) -> None:
     folder = models / (models / "current").read_text().strip()
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "outputs": outputs}))
-    # Else it would be refused for having been changed.
+    # Otherwise it would be refused for having been changed.
     (folder / "manifest.sha256").unlink()
     with pytest.raises(BundleError, match=r"outputs? |labels in"):
         built(models)

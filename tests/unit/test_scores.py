@@ -1,4 +1,4 @@
-"""Of how many labels a row keeps the probability, and which these are."""
+"""How many labels' probabilities a row keeps, and which ones."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_labels_none_of_which_can_be_judged_are_refused() -> None:
 
 
 def chains(lengths: Sequence[int], others: int, seed: int = 0) -> list[str]:
-    """Chains of texts, each near to the few before it and nothing like those further off, and texts of all kinds."""
+    """Chains of texts, each near to the few before it and unlike those further away, and texts of all kinds."""
     random = np.random.default_rng(seed)
     texts = []
     for chain, length in enumerate(lengths):
@@ -110,7 +110,7 @@ def test_a_chain_of_look_alikes_does_not_fill_a_side() -> None:
     split = split_by_group(groups, labels, texts, 0.15, 0.1, seed=7)
     assert len(split.test) / 3000 == pytest.approx(0.15, abs=0.02)
     assert len(split.validation) / 3000 == pytest.approx(0.10, abs=0.02)
-    # Enough texts stand in no chain, so none has to be taken apart.
+    # Enough texts are in no chain, so none has to be split.
     assert split.left_out == 0
 
 
@@ -149,7 +149,7 @@ def test_a_group_of_more_than_half_a_side_is_on_the_train_side() -> None:
 
 
 def test_groups_that_are_given_stay_whole_and_what_is_alike_in_two_of_them_does_not_leak() -> None:
-    """Forty shops; every fifth text stands in another shop too, in another size."""
+    """Forty shops; every fifth text is in another shop too, in another size."""
     texts, shops = [], []
     for i, text in enumerate(chains((), 800)):
         texts.append(text)
@@ -234,7 +234,7 @@ def test_without_a_test_side_nothing_goes_there() -> None:
 def test_a_shop_that_alone_has_a_label_is_on_the_train_side() -> None:
     texts = chains((), 300)
     shops = np.arange(300) % 20
-    # Labels 1 to 8 are each in one shop only, beside a label that all have.
+    # Labels 1 to 8 are each in only one shop, next to a label that all have.
     labels = np.where((shops < 8) & (np.arange(300) % 3 == 0), shops + 1, 0)
     groups = near_duplicates(pa.array(texts), TextSettings(), pa.array([f"shop {i}" for i in shops]))
     for seed in range(10):

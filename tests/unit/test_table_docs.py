@@ -1,4 +1,4 @@
-"""docs/tables.md and the tables' own comments say of each column what it is."""
+"""docs/tables.md and the tables' own comments say the same about each column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def told(section: str) -> dict[str, str]:
-    """The columns that a section of docs/tables.md tells of, with their types; empty where it leaves a type out."""
+    """The columns that a section of docs/tables.md describes, with their types; empty where it leaves a type out."""
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     body = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
     found = {}

@@ -101,7 +101,7 @@ def test_wrong_text_settings_are_refused() -> None:
 
 
 def test_raw_texts_give_the_tokens_of_their_lower_cased_forms(real_data) -> None:
-    """Where the two differ only in case and punctuation; how the forms were made: data/README.md beside the data."""
+    """Where the two differ only in case and punctuation; how the forms were made: data/README.md next to the data."""
     import re
 
     import pandas as pd

@@ -1,4 +1,4 @@
-"""The page of a training tells what the manifest holds, of old and of new bundles, and nothing else is asked for."""
+"""The page of a training shows what the manifest holds, for old and new bundles, and requests nothing else."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_all_versions(tmp_path: Path, capsys) -> None:
     newer |= {"version": "newer", "created_at": "2999-01-01T00:00:00+00:00"}
     (models / "newer").mkdir()
     (models / "newer" / "manifest.json").write_text(json.dumps(newer))
-    # What is no manifest, and one of another model, is passed over.
+    # A file that is not a manifest, and one of another model, are skipped.
     for name, content in (("broken", "{"), ("another", json.dumps({**newer, "name": "another"}))):
         (models / name).mkdir()
         (models / name / "manifest.json").write_text(content)

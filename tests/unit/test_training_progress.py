@@ -1,4 +1,4 @@
-"""What a training tells of its steps, epochs and folds, and when it will be done."""
+"""What a training reports of its steps, epochs and folds, and when it will be done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def epoch(part: str, number: int, of: int, seconds: float = 1.0) -> Counted:
 
 
 class Seen(Lines):
-    """Keeps how far each step was when something was told."""
+    """Records how far each step was whenever something was reported."""
 
     def __init__(self) -> None:
         super().__init__(io.StringIO(), STEPS)
@@ -31,7 +31,7 @@ class Seen(Lines):
 
 
 def test_lines_that_count_are_lines_all_the_same() -> None:
-    """Also where they come from another process, behind the name of what they are about."""
+    """Also where they come from another process, after the name of what they are about."""
     said: list[str] = []
     of_first = prefixed(said.append, "first model, ")
     of_first(pickle.loads(pickle.dumps(step("fitting", fits={"LSTM": 3}))))
@@ -51,7 +51,7 @@ def test_how_far_the_fits_are_and_what_is_left() -> None:
     say(epoch("linear classifier", 1, 1, seconds=3))
     assert seen.short == "linear classifier 1/1 loss 0.500"
     assert seen.far == [
-        # Nothing is known of the LSTM yet: (10 - 1) x 0.5 on two processes.
+        # Nothing is known about the LSTM yet: (10 - 1) x 0.5 on two processes.
         "1 of 19 epochs, 2 s left",
         # (3 + 4) x 10 more: an epoch of all texts takes about as long.
         "2 of 19 epochs, 37 s left",

@@ -21,7 +21,7 @@ def drawn(rows: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("rows", [2_000, 20_000])
 def test_so_many_of_other_texts_of_the_kind_are_above(share: float, rows: int) -> None:
     found = is_above(fitted_unfamiliarity(drawn(rows, 1)).of(drawn(100_000, 2)), share).mean()
-    # Four standard deviations of a quantile from so many texts.
+    # Four standard deviations of a quantile of this many texts.
     assert abs(found - share) < 4 * np.sqrt(share * (1 - share) / rows)
 
 

@@ -1,4 +1,4 @@
-"""Word vectors that others made, as their files come."""
+"""Pretrained word vectors, as their files come."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_formats(tmp_path: Path, content: str | bytes) -> None:
 
 def test_a_row_of_one_number_is_no_header(tmp_path: Path) -> None:
     assert found_in(file_of(tmp_path, "kettle 2\ncup 3\n")) == {"kettle": [2], "cup": [3]}
-    # A number is a word too, behind the first line.
+    # A number is a word too, after the first line.
     assert found_in(file_of(tmp_path, "2 1\n7 3\n")) == {"7": [3]}
 
 
