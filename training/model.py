@@ -186,7 +186,7 @@ def _with_sure_texts(
     processes: int | None,
     vectors: WordVectors | None,
 ) -> tuple[LabelledTexts, Split]:
-    """With the unlabelled texts that a first model, fitted to the train side, is sure of."""
+    """`data` with the unlabelled texts added that a first model, fitted to the train side, is sure of."""
     more = _unlabelled(data, sides, recipe, unlabelled)
     if more is None:
         return data, sides
@@ -283,7 +283,7 @@ def logits_of_part(plan: Plan, recipe: Recipe, part: str, texts: Sequence[pa.Arr
 
 
 def _tasks(plan: Plan, recipe: Recipe, tensorboard: str | None) -> dict[str, Callable[[Say], FittedWeights | FittedBag]]:
-    """By part, the fit of each that the recipe asks for."""
+    """The fits that the recipe asks for, by part."""
     which = _which(plan)
     tasks: dict[str, Callable[[Say], FittedWeights | FittedBag]] = {
         LSTM: partial(_fit_lstm, plan.data, recipe.network, recipe.fit, tensorboard, f"{which}{TOLD_AS[LSTM]} ")

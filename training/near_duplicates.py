@@ -210,7 +210,7 @@ def _pairs_by_band(signatures: UInt32s, rank: UInt64s) -> Iterator[Int64s]:
         key = columns[:, 0]
         for i in range(1, ROWS):
             key = _mixed(key) + columns[:, i]
-        # By a digest within a band, so that who is compared with whom does not depend on the order of the rows.
+        # Ordered by a digest within a band, so that the pairs that are compared do not depend on the order of the rows.
         order = np.lexsort((rank, key)).astype(np.int64)
         key = key[order]
         found = []

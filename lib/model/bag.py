@@ -6,7 +6,7 @@ are numbered in this order:
 - pairs of words that follow each other; the first and the last word also make one with the text's edge (id EDGE);
 - subwords: the character n-grams of a word between "<" and ">" (Bojanowski et al. 2017, "Enriching Word Vectors with
   Subword Information"). Those of a known word are added to its own row when a bundle is written, so that only an unknown
-  word has to be taken apart.
+  word has to be split.
 
 With idf(word) = ln((1 + texts) / (1 + texts with it)) + 1, tf(feature) = 1 + ln(its count in the text), and norm = the
 square root of the sum of (tf x idf)² over the text's distinct words, known or not, a word and a pair have the weight
@@ -30,7 +30,7 @@ from lib.model.arrays import Float32s, Float64s, Int32s, Int64s
 
 # Lengths of subwords in characters, with the marks of a word's ends.
 SHORTEST, LONGEST = 3, 5
-# Of a longer word only its beginning is taken apart, without the mark of its end.
+# Only the beginning of a longer word is split, without the mark of its end.
 WORD_CHARACTERS = 32
 # In a pair: the edge before a text's first word and after its last. No word has this id.
 EDGE = 0

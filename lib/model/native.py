@@ -194,7 +194,7 @@ class NativeNetwork:
         return self.probabilities_and_evidence(ids, offsets, bag)[0]
 
     def probabilities_and_evidence(self, ids: Int32s, offsets: Int64s, bag: Bag | None = None) -> tuple[Float32s, Float32s]:
-        """Of texts in the flat form of lib.model.text.TokenIds; NaN for a text without ids.
+        """Probabilities and evidence of texts in the flat form of lib.model.text.TokenIds; NaN for a text without ids.
 
         Returns:
             the probability of each label, float32 [rows, labels], and the logarithm of the sum of the exponentials of a text's

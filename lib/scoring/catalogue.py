@@ -375,7 +375,7 @@ def _newest_first(copies: DataFrame, name: str, compared_as: str | None) -> list
 
 
 def _order_value(source: DataFrame, name: str, compared_as: str | None) -> Column:
-    """What copies are compared by; null, which comes last, for what is no value."""
+    """The value that copies are compared by; null, which comes last, for a missing value."""
     kind = source.schema[name].dataType
     if isinstance(kind, StringType):
         text = _order_text(name)

@@ -13,7 +13,7 @@ from lib.errors import CategorizerError
 from lib.model.bundle import Bundle
 from lib.scoring.udf import broadcast_payload, scorer_for
 
-# What Spark says of a worker that died instead of failing.
+# Spark's message about a worker that died instead of failing.
 WORKER_DIED = "Python worker exited unexpectedly"
 MOST_NAMED = 5
 # The most texts of a run that are rejected for it; with more of them the engine is at fault, not the texts.
