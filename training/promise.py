@@ -23,7 +23,7 @@ FIRST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Promise:
-    """Of the rows that get one of `labels` with at least `confidence`, a share of `bound` are right, at the confidence level `level`.
+    """Of the rows that get one of `labels` with at least `confidence`, a share of `bound` is right, at the confidence level `level`.
 
     texts, errors: how many labelled texts above the threshold it is based on, and how many of these are wrong. of: texts that
     got one of the labels, at any confidence. texts_needed: how many, all of them right, are enough for `target`.
