@@ -121,7 +121,8 @@ def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
     if not pc.any(foreign).as_py():
         return texts
     # Not by Arrow, which composes nothing before version 26: NFC of "é" gave two characters.
-    changed = pa.array([unicodedata.normalize(settings.normal_form, text) for text in texts.filter(foreign).to_pylist()], texts.type)
+    form: Any = settings.normal_form
+    changed = pa.array([unicodedata.normalize(form, text) for text in texts.filter(foreign).to_pylist()], texts.type)
     if settings.one_character_words:
         changed = pc.replace_substring_regex(changed, f"({settings.one_character_words})", r" \1 ")
     return pc.replace_with_mask(texts, foreign, changed)
