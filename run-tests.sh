@@ -3,6 +3,7 @@
 # The tests run in two processes; --numprocesses 0 runs them in one.
 # With --cluster also the tests on a real HDFS and YARN, whose jars (51 MB) it fetches once, and the long ones on S3 and a standalone
 # cluster; without options these run if a file that only they exercise has changed since they passed (tests/cluster_rule.py).
+# With --deploy also those of deploy/ that the schedulers themselves run (500 MB, installed once).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 prepare test
@@ -16,6 +17,7 @@ if [ $# = 0 ] && ! PYTHONPATH=$ROOT "$PYTHON" -m tests.cluster_rule; then
     set -- --cluster
 fi
 case " $* " in *" --cluster "*) prepare_cluster ;; esac
+case " $* " in *" --deploy "*) prepare_schedulers ;; esac
 cd "$ROOT"
 export PATH=$VENV/bin:$PATH
 # The tests start some hundred JVMs, each sooner from the archive of Java's classes that the first run of the samples leaves in build/.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the lock files anew: five from setup.py, those of dbt, the documentation, MLflow and moto from NAME.in, and those of older pairs of
-# Spark and Delta. Needs uv (pip install uv).
+# Writes the lock files anew: five from setup.py, those of dbt, the documentation, MLflow, moto and the schedulers from NAME.in, and those of
+# older pairs of Spark and Delta. Needs uv (pip install uv).
 # One resolution (test) pins everything; the smaller files are its subsets, so that versions never differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,7 @@ compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
 compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock
 compile requirements/docs.in -o requirements/docs.lock
 compile requirements/moto.in -o requirements/moto.lock
+compile requirements/schedulers.in -o requirements/schedulers.lock
 # Scores with the same packages as the jobs do.
 compile setup.py requirements/mlflow.in -c requirements/test.lock -o requirements/mlflow.lock
 # Older pairs of Spark and Delta: all else in the versions of the default one. The tests' tools on them go into the same environments.

@@ -194,6 +194,9 @@ prepare_moto() { separate_environment moto "moto (140 MB)"; }
 # For `register`: MLflow's client and the packages that score a frame. They do not get in the way of other jobs.
 prepare_mlflow() { separate_environment mlflow "MLflow (570 MB)"; }
 
+# For the tests of deploy/, which run and validate it: Airflow, Dagster, Databricks' classes for bundles, the AWS CLI.
+prepare_schedulers() { separate_environment schedulers "the schedulers (500 MB)"; }
+
 # The tools that make a site of docs/ (scripts/docs.sh).
 prepare_docs() { separate_environment docs "the documentation's tools (60 MB)"; }
 

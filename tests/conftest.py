@@ -91,6 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests on a real HDFS and YARN too, and the long ones on S3 and a cluster",
     )
+    parser.addoption("--deploy", action="store_true", help="run what stands in deploy/ by Airflow, Dagster and their like too")
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
 
 
