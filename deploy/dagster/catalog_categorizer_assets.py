@@ -66,14 +66,16 @@ def figures(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checks(ended: Ended) -> Iterator[dg.AssetCheckResult]:
-    """What a night that came to its guardrails tells of them, and of its rows once it was published."""
-    if ended.held_run or ended.exit_code == 0:
-        held = {"run_id": ended.held_run, "held_because": ended.error} if ended.held_run else {}
-        yield dg.AssetCheckResult(check_name=GUARDRAILS, passed=not held, metadata=held)
-    if ended.run:
-        parts = {name: ended.run[name] for name in ("rows_scored", "rows_unchanged", "rows_rejected")}
-        figures = {"rows_in": ended.run["rows_in"], **parts}
-        yield dg.AssetCheckResult(check_name=ADDS_UP, passed=figures["rows_in"] == sum(parts.values()), metadata=figures)
+    """What a night that came to its guardrails tells of them, and of its rows if it was published; one with nothing to do has none."""
+    if ended.held_run:
+        told = {"run_id": ended.held_run, "held_because": ended.error}
+        yield dg.AssetCheckResult(check_name=GUARDRAILS, passed=False, metadata=told)
+    elif ended.exit_code == 0:
+        run = ended.run or {}
+        yield dg.AssetCheckResult(check_name=GUARDRAILS, passed=True)
+        parts = {name: run.get(name, 0) for name in ("rows_scored", "rows_unchanged", "rows_rejected")}
+        rows = {"rows_in": run.get("rows_in", 0), **parts}
+        yield dg.AssetCheckResult(check_name=ADDS_UP, passed=rows["rows_in"] == sum(parts.values()), metadata=rows)
 
 
 @dg.asset(
