@@ -255,7 +255,7 @@ def source_of(folder: Path, name: str, rows: Mapping[str, str | None]) -> str:
 TITLE = ["--text-columns", "title", "--guard-from-rows", "1"]
 
 
-def test_airflow_runs_the_samples(spark, airflow: dict[str, str], tmp_path: Path) -> None:
+def test_airflow_runs_the_samples(airflow: dict[str, str], spark, tmp_path: Path) -> None:
     ended = DagRun(airflow, target=str(tmp_path / "lake"), reports=str(tmp_path / "reports")).end()
     assert ended["run"] == "success", ended["said"]
     state, tried, told = ended["tasks"]["categorize"]
@@ -267,7 +267,7 @@ def test_airflow_runs_the_samples(spark, airflow: dict[str, str], tmp_path: Path
     assert (tmp_path / "reports" / f"{row['run_id']}.html").is_file()
 
 
-def test_airflow_does_not_try_wrong_input_again(spark, airflow: dict[str, str], tmp_path: Path) -> None:
+def test_airflow_does_not_try_wrong_input_again(airflow: dict[str, str], spark, tmp_path: Path) -> None:
     ended = DagRun(
         airflow, target=str(tmp_path / "lake"), reports=str(tmp_path / "reports"), options=["--text-columns", "nowhere"]
     ).end()
@@ -277,7 +277,7 @@ def test_airflow_does_not_try_wrong_input_again(spark, airflow: dict[str, str], 
     assert not (tmp_path / "lake").exists()
 
 
-def test_airflow_tells_of_a_night_held_back(spark, airflow: dict[str, str], first_lake: Path) -> None:
+def test_airflow_tells_of_a_night_held_back(airflow: dict[str, str], spark, first_lake: Path) -> None:
     folder = first_lake.parent
     parameters = {
         "source": source_of(folder, "half.parquet", {"1": FIRST["1"]}),
@@ -294,7 +294,7 @@ def test_airflow_tells_of_a_night_held_back(spark, airflow: dict[str, str], firs
     assert ledger(spark, first_lake)[1:] == [(held, "held")]
 
 
-def test_airflow_tries_again_when_spark_was_killed(spark, airflow: dict[str, str], first_lake: Path) -> None:
+def test_airflow_tries_again_when_spark_was_killed(airflow: dict[str, str], spark, first_lake: Path) -> None:
     folder = first_lake.parent
     rows = {**FIRST, "1": "wooden chair"}
     night = DagRun(
@@ -348,7 +348,7 @@ def test_dagster_reads_the_definitions(tools: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_dagster_materializes_the_samples(spark, tools: Path, tmp_path: Path) -> None:
+def test_dagster_materializes_the_samples(tools: Path, spark, tmp_path: Path) -> None:
     told = materialized(target=str(tmp_path / "lake"))
     assert told["success"], told
     figures = told["metadata"]
@@ -366,7 +366,7 @@ def test_dagster_fails_once_on_wrong_input(tools: Path, tmp_path: Path) -> None:
     assert "categorize ended with exit code 2: Expected the column nowhere in" in told["failure"][0]
 
 
-def test_dagster_fails_a_check_for_a_night_held_back(spark, tools: Path, first_lake: Path) -> None:
+def test_dagster_fails_a_check_for_a_night_held_back(tools: Path, spark, first_lake: Path) -> None:
     half = source_of(first_lake.parent, "half.parquet", {"1": FIRST["1"]})
     told = materialized(source=half, target=str(first_lake), options=TITLE)
     passed, figures = told["checks"]["guardrails"]
