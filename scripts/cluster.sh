@@ -32,7 +32,7 @@ add_to() {
 ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
-    case $master in spark://* | yarn | yarn-*) ;; *) return 0 ;; esac
+    case $master in spark://* | yarn | yarn-* | k8s://*) ;; *) return 0 ;; esac
     if [ "$job $mode" = "train cluster" ]; then
         fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2
     fi
@@ -42,6 +42,7 @@ ship_environment() {
     if [ "$mode" != cluster ] && [ -n "$(setting "" spark.pyspark.python)" ] && [ -z "$(setting "" spark.pyspark.driver.python)" ]; then
         spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
     fi
+    case $master in k8s://*) use_image "$mode"; return 0 ;; esac
     case "$job $mode" in categorize* | evaluate* | replay* | *" cluster") ;; *) return 0 ;; esac
     if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
     # Two jobs that start at the same time pack only once.
@@ -53,6 +54,21 @@ ship_environment() {
     case $master in spark://*) add_to --archives spark.archives "$archive#environment" ;; *) add_to --archives spark.yarn.dist.archives "$archive#environment" ;; esac
     export PYSPARK_PYTHON=./environment/bin/python
     if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
+}
+
+# Where deploy/kubernetes/Dockerfile puts the project.
+IMAGE_ROOT=/opt/catalog-categorizer
+
+# use_image MODE: the executors' pods run the Python of our image, which may lie elsewhere than the one here. In cluster mode the driver
+# would be made of files that are here, which Kubernetes has no place for.
+use_image() {
+    if [ "$1" = cluster ]; then
+        fail "Expected --deploy-mode client on Kubernetes, found cluster; run this command in a pod (deploy/kubernetes/cronjob.yaml), or let the Spark operator start the driver. See docs/kubernetes.md." 2
+    fi
+    if [ -z "$(setting "" spark.kubernetes.container.image)$(setting "" spark.kubernetes.executor.container.image)" ]; then
+        fail "Expected the executors' image in --conf spark.kubernetes.container.image=…, found none; build it with deploy/kubernetes/Dockerfile, and name it before the job. See docs/kubernetes.md." 2
+    fi
+    if [ -z "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then export PYSPARK_PYTHON=$IMAGE_ROOT/.venv/bin/python; fi
 }
 
 # needs_s3 JOB OPTIONS: whether a location is one of s3a://, on the command line or in a settings file.
@@ -73,7 +89,6 @@ has_s3() {
         *hadoop-aws* | *hadoop-cloud* | *hadoop/tools/*) return 0 ;;
     esac
     case $(setting --master spark.master) in
-        k8s*) return 0 ;;
         yarn*) [ -n "$(setting "" spark.yarn.jars)$(setting "" spark.yarn.archive)" ] ;;
         *) return 1 ;;
     esac

@@ -33,6 +33,11 @@ NEEDED_BY_ENGINE = {
 }
 SECONDS_BETWEEN_LINES = 30
 REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
+# There, only the code travels.
+REMEDY_ON_KUBERNETES = (
+    "build the executors' image with deploy/kubernetes/Dockerfile from the same version of the project, or leave out PYSPARK_PYTHON, "
+    "which names a Python in it"
+)
 # Spark's message where a worker's Python does not start, and what to tell the user instead.
 NO_PYTHON = (
     (r'Cannot run program "?([^"\s]+)', "Expected Python at {0} on every executor, found none; {remedy}."),
@@ -88,17 +93,18 @@ def ask_executors(context: SparkContext, engine: str) -> None:
     Raises:
         InputError: an executor lacks something.
     """
+    remedy = REMEDY_ON_KUBERNETES if _on_kubernetes(context) else REMEDY
     slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
     try:
         found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
     except Exception as error:
-        sentence = sentence_of(str(error))
+        sentence = sentence_of(str(error), remedy)
         if sentence is None:
             raise
         raise InputError(sentence) from None
     faults = faults_in(found, engine)
     if faults:
-        raise InputError(f"Expected executors that can score with the engine {engine}, found {_listed(faults)}; {REMEDY}.")
+        raise InputError(f"Expected executors that can score with the engine {engine}, found {_listed(faults)}; {remedy}.")
 
 
 def facts_here(engine: str) -> Iterator[Facts]:
@@ -122,12 +128,12 @@ def faults_in(found: Sequence[Facts], engine: str) -> dict[str, list[str]]:
     return faults
 
 
-def sentence_of(error: str) -> str | None:
+def sentence_of(error: str, remedy: str = REMEDY) -> str | None:
     """A sentence for an error of Spark about the executors' Python; None if it is about something else."""
     for pattern, sentence in NO_PYTHON:
         match = re.search(pattern, error)
         if match:
-            return sentence.format(*match.groups(), remedy=REMEDY)
+            return sentence.format(*match.groups(), remedy=remedy)
     return None
 
 
@@ -195,10 +201,21 @@ def _wait_for_an_executor(context: Any, say: Callable[[str], None]) -> None:
         if (waited := time.monotonic() - began) >= told:
             say(
                 f"no executor after {waited:.0f} s: the cluster {context.master} has no room for one of "
-                f"{context.getConf().get('spark.executor.memory', '1g')}, or it does not start (see the cluster's own pages)"
+                f"{context.getConf().get('spark.executor.memory', '1g')}, or it does not start ({_where_to_look(context)})"
             )
             told += SECONDS_BETWEEN_LINES
         time.sleep(0.1)
+
+
+def _where_to_look(context: Any) -> str:
+    if not _on_kubernetes(context):
+        return "see the cluster's own pages"
+    namespace = context.getConf().get("spark.kubernetes.namespace", "default")
+    return f"see kubectl describe pods --namespace {namespace} --selector spark-app-selector={context.applicationId}"
+
+
+def _on_kubernetes(context: Any) -> bool:
+    return str(context.master).startswith("k8s://")
 
 
 def _say(text: str) -> None:

@@ -64,7 +64,7 @@ WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.j
         (["--conf", "spark.delta.logStore.s3a.impl=theirs"], "--source s3a://lake/catalog.csv", "jars"),
         (["--conf", "spark.delta.logStore.class=theirs"], "--source s3a://lake/catalog.csv", "jars"),
         (["--packages", "org.apache.hadoop:hadoop-aws:3.4.2"], "--source s3a://lake/catalog.csv", "nothing"),
-        (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "nothing"),
+        (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "jars and store"),
         (["--master", "yarn"], "--source s3a://lake/catalog.csv", "jars and store"),
         (["--master", "yarn", "--conf", "spark.yarn.jars=hdfs:///spark"], "--source s3a://lake/catalog.csv", "nothing"),
     ],
@@ -77,3 +77,41 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
     store = "--conf spark.delta.logStore.s3a.impl=ours"
     told = {"nothing": "", "jars": f"--jars {jars}", "jars and store": f"--jars {jars} {store}"}
     assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
+
+
+# What spark-submit.sh and environment.sh bring.
+ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+given=${#spark_options[@]}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${spark_options[@]:given}" """
+IMAGE = ["--conf", "spark.kubernetes.container.image=registry.example.com/ours:1"]
+OF_THE_IMAGE = "/opt/catalog-categorizer/.venv/bin/python"
+
+
+@pytest.mark.parametrize(
+    ("options", "no_pack", "pythons"),
+    [
+        (IMAGE, "", f"{OF_THE_IMAGE} ours"),
+        (["--conf=spark.kubernetes.executor.container.image=theirs:1"], "", f"{OF_THE_IMAGE} ours"),
+        (IMAGE, "yes", "ours ours"),
+        ([*IMAGE, "--conf", "spark.pyspark.python=/theirs"], "", "ours ours --conf spark.pyspark.driver.python=ours"),
+    ],
+)
+def test_on_kubernetes_executors_run_the_python_of_the_image(
+    tmp_path: Path, options: list[str], no_pack: str, pythons: str
+) -> None:
+    call = ON_KUBERNETES.replace("$NO_PACK", no_pack)
+    assert asked(tmp_path, ["--master", "k8s://https://host:6443", *options], call) == pythons
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "Expected the executors' image in --conf spark.kubernetes.container.image=…, found none;"),
+        ([*IMAGE, "--deploy-mode", "cluster"], "Expected --deploy-mode client on Kubernetes, found cluster;"),
+        ([*IMAGE, "--conf=spark.submit.deployMode=cluster"], "Expected --deploy-mode client on Kubernetes, found cluster;"),
+    ],
+)
+def test_what_kubernetes_cannot_start_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
+    call = f"({ON_KUBERNETES.replace('$NO_PACK', '')}) || echo exit $?"
+    said = asked(tmp_path, ["--master", "k8s://https://host:6443", *options], call).splitlines()
+    assert said[0].startswith(told)
+    assert said[1:] == ["exit 2"]
