@@ -14,7 +14,7 @@ from typing import Any
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from lib.errors import InputError
+from lib.errors import CategorizerError, InputError
 from lib.pairs.supported import check_pair
 
 DELTA = {
@@ -97,6 +97,10 @@ ALWAYS = {
 # Memory of a Python worker with a model, outside the JVM; a cluster manager kills containers that take more than they asked for.
 WORKER_MB = 250
 WAREHOUSE = "spark.sql.warehouse.dir"
+NO_EXECUTOR_STAYS = (
+    "Expected executors that stay, found one after the other ending on {master} before any was ready; read their logs, which on Kubernetes "
+    "are kept by --conf spark.kubernetes.executor.deleteOnTermination=false, mend what they say, and run again."
+)
 
 
 @contextmanager
@@ -117,7 +121,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     if folder:
         builder = builder.config(WAREHOUSE, f"file:{folder.name}")
     on_interrupt = signal.getsignal(signal.SIGINT)
-    spark = builder.getOrCreate()
+    spark = _started(builder, str(submitted.get("spark.master", "")))
     # Delta numbers the files of its log in the digits of Java's locale, and finds only those in ASCII digits. Not ROOT, whose name is
     # empty: Derby, the metastore that Spark ships, creates no database under such a locale.
     locale: Any = getattr(spark._jvm, "java.util.Locale")
@@ -134,6 +138,17 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that no longer exists; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
+
+
+def _started(builder: Any, master: str) -> SparkSession:
+    try:
+        spark: SparkSession = builder.getOrCreate()
+    except Exception as error:
+        # After a few of them Spark ends itself, with an exit code of its own (11).
+        if "stopped while waiting for backend" in str(error):
+            raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
+        raise
+    return spark
 
 
 def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
