@@ -31,7 +31,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ASSEMBLE = """set -e
 mount -t tmpfs layers {folder}; mkdir {folder}/upper {folder}/work {folder}/root
 mount -t overlay root -o lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work {folder}/root
-cd {folder}/root; mkdir -p proc dev sys etc; touch etc/hosts
+cd {folder}/root; mkdir -p proc dev sys
 mount --rbind /dev dev; mount --rbind /sys sys; mount -t proc proc proc
 {mounts}
 mount -o remount,ro {folder}/root
@@ -304,10 +304,11 @@ def _expanded(text: str, environment: dict[str, str]) -> str:
 
 
 def _mount(place: Path, target: str, writable: bool) -> str:
-    there = shlex.quote(target.lstrip("/"))
-    point = "" if place.is_file() else f"mkdir -p {there}; "
-    bound = f"{point}mount --rbind {shlex.quote(str(place))} {there}"
-    return bound if writable else f"{bound}; mount -o remount,bind,ro {there}"
+    # Links are the container's: an image's /var/run leads to its own /run.
+    made = "touch" if place.is_file() else "mkdir -p"
+    found = f"""there=.$(chroot . /bin/sh -c '{made} "$1"; readlink -f "$1"' - {shlex.quote(target)})"""
+    bound = f'{found}; mount --rbind {shlex.quote(str(place))} "$there"'
+    return bound if writable else f'{bound}; mount -o remount,bind,ro "$there"'
 
 
 def _now() -> str:
