@@ -26,6 +26,8 @@ from lib.model.native import FOREIGN, SEPARATOR, NativeTokenizer, library
 PAD_ID = 0
 OOV_ID = 1
 FIRST_WORD_ID = 2
+# What Arrow and Python raise for bytes that are not UTF-8.
+NOT_UTF8 = (pa.ArrowInvalid, UnicodeDecodeError)
 NORMAL_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 
@@ -89,7 +91,7 @@ def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     """
     try:
         return _split(texts, settings)
-    except pa.ArrowInvalid:
+    except NOT_UTF8:
         # Parquet and Delta hold the bytes that were put there, such as a text that was cut in the middle of a character.
         return _split(pa.concat_arrays([_in_utf8(texts.slice(i, 1), settings) for i in range(len(texts))]), settings)
 
@@ -99,7 +101,7 @@ def _in_utf8(text: pa.Array, settings: TextSettings) -> pa.Array:
     try:
         _split(text, settings)
         return text
-    except pa.ArrowInvalid:
+    except NOT_UTF8:
         return pa.array([text.cast(pa.binary())[0].as_py().decode("utf-8", "replace")], text.type)
 
 

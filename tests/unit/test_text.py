@@ -46,9 +46,11 @@ def test_scripts_without_blanks_between_words_give_a_token_a_character() -> None
 def test_bytes_that_are_no_text_part_tokens() -> None:
     values = [b"steel \xff kettle", b"cup \xe6\x97", b"\x80", "日本".encode() + b"\xe6", b"plain cup"]
     texts = pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
-    alone = [tokens_of(texts.slice(i, 1), TextSettings()).to_pylist()[0] for i in range(len(values))]
-    assert alone == [["steel", "kettle"], ["cup"], None, ["日", "本"], ["plain", "cup"]]
-    assert tokens_of(texts, TextSettings()).to_pylist() == alone
+    # Without lower case nothing looks at the bytes before the normal form does.
+    for settings in (TextSettings(), TextSettings(lowercase=False)):
+        alone = [tokens_of(texts.slice(i, 1), settings).to_pylist()[0] for i in range(len(values))]
+        assert alone == [["steel", "kettle"], ["cup"], None, ["日", "本"], ["plain", "cup"]]
+        assert tokens_of(texts, settings).to_pylist() == alone
 
 
 def test_texts_without_words_have_no_tokens() -> None:
