@@ -1,7 +1,7 @@
-"""A job of ./spark-submit.sh as a scheduler sees it: what it says, what it tells in JSON, and whether another try makes sense.
+"""A job of ./spark-submit.sh as a scheduler sees it: what it prints, what it reports in JSON, and whether a retry makes sense.
 
-The DAG for Airflow and the asset for Dagster stand on it. It needs the standard library alone, since it runs in the scheduler's Python;
-the job has an environment of its own.
+The DAG for Airflow and the asset for Dagster use it. It needs only the standard library, since it runs in the scheduler's Python;
+the job has its own environment.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 CLONE = Path(__file__).resolve().parent.parent
-# docs/operating.md#exit-codes. Wrong input, a refused bundle and a night held back stay as they are until somebody has done something;
-# whatever else went wrong (1, or a signal) may go well the next time.
+# docs/operating.md#exit-codes. Wrong input, a refused bundle and a run that was held back need a person to do something first;
+# anything else that went wrong (1, or a signal) may work the next time.
 WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK = 2, 3, 4
 NEEDS_A_PERSON = (WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK)
-# What the sentence of a night held back says of its run.
+# How the sentence of a run that was held back names that run.
 PUBLISH_ANYWAY = re.compile(r"--publish-anyway ([\w-]+)")
 # From SIGTERM to SIGKILL.
 SECONDS_TO_END = 60
 
 
 def night_options(source: str, target: str, model: str, more: Sequence[str] = ()) -> list[str]:
-    """The options of `categorize` for one night, told in JSON."""
+    """The options of `categorize` for one run that reports in JSON."""
     return ["--source", source, "--target", target, "--model", model, *more, "--log-format", "json"]
 
 
@@ -41,7 +41,7 @@ def report_options(target: str, output: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended. events: the last one of each kind that it told in JSON; error: its sentence, empty if it said none."""
+    """How a job ended. events: the last one of each kind that it reported in JSON; error: its sentence, empty if it printed none."""
 
     job: str
     exit_code: int
@@ -50,12 +50,12 @@ class Ended:
 
     @property
     def run(self) -> Mapping[str, Any] | None:
-        """The ledger's row of the run that was published (docs/tables.md#runs), but for its settings; None if none was."""
+        """The ledger's row of the run that was published (docs/tables.md#runs), without its settings; None if none was."""
         return self.events.get("run")
 
     @property
     def held_run(self) -> str | None:
-        """The id of the run that the guardrails have held back; None if none was (rows that do not add up end with 4 as well)."""
+        """The id of the run that the guardrails held back; None if none was (rows that do not add up also end with 4)."""
         found = PUBLISH_ANYWAY.search(self.error) if self.exit_code == HELD_BACK else None
         return found and found[1]
 
@@ -64,17 +64,17 @@ class Ended:
         return self.exit_code not in (0, *NEEDS_A_PERSON)
 
     def sentence(self, target: str) -> str:
-        """What a person has to know of a job that failed. target: the table of the night."""
+        """What a person has to know about a job that failed. target: the table of the run."""
         if self.held_run:
             return f"A night was held back. {self.error} See `report --target {target} --run {self.held_run}`."
         return f"{self.job} ended with exit code {self.exit_code}: {self.error or 'it said no more; see its log'}"
 
 
 class Job:
-    """One call of ./spark-submit.sh, with all processes that it starts in a session of their own.
+    """One call of ./spark-submit.sh, with all processes that it starts in their own session.
 
     Args:
-        spark_options: what stands before the job's name, such as --master yarn.
+        spark_options: what comes before the job's name, such as --master yarn.
     """
 
     def __init__(self, name: str, options: Sequence[str], spark_options: Sequence[str] = (), clone: Path = CLONE) -> None:
@@ -83,10 +83,10 @@ class Job:
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, say: Callable[[str], object]) -> Ended:
-        """Run to the end; relative paths are those of the clone. Whatever ends the wait, an interrupt too, ends the job.
+        """Run to the end; relative paths are relative to the clone. Whatever ends the wait, even an interrupt, ends the job.
 
         Args:
-            say: takes each line that the job prints.
+            say: is called with each line that the job prints.
         """
         said = _Said(say)
         self._process = subprocess.Popen(
@@ -108,18 +108,18 @@ class Job:
             code = self._process.wait()
         finally:
             self._end()
-        # As a shell tells a signal.
+        # A signal as a shell reports it.
         return Ended(self.name, code if code >= 0 else 128 - code, said.events, said.error)
 
     def terminate(self) -> None:
-        """Ask all of the job's processes to end, and see that they do. Returns at once: it may be called by a signal's handler."""
+        """Ask all of the job's processes to end, and make sure that they do. Returns at once: a signal handler may call it."""
         self._signal(signal.SIGTERM)
         killer = threading.Timer(SECONDS_TO_END, self._signal, (signal.SIGKILL,))
         killer.daemon = True
         killer.start()
 
     def _end_what_is_left(self, heard: threading.Event) -> None:
-        """Once the job's first process has ended: another one that keeps its output open would keep the scheduler waiting."""
+        """After the job's first process has ended, kill the others: one that keeps the output open would keep the scheduler waiting."""
         process = self._process
         if process is not None:
             process.wait()
@@ -127,7 +127,7 @@ class Job:
             self._signal(signal.SIGKILL)
 
     def _end(self) -> None:
-        """Nothing of the job lives behind this."""
+        """End all processes of the job; none is alive afterwards."""
         process = self._process
         if process is None:
             return
@@ -137,11 +137,11 @@ class Job:
                 process.wait(SECONDS_TO_END)
         self._signal(signal.SIGKILL)
         process.wait()
-        # Its number may soon be another's.
+        # Its process id may soon be reused.
         self._process = None
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the whole group, which may outlive its first process."""
+        """Signal the whole group, which may outlive its first process."""
         process = self._process
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -149,7 +149,7 @@ class Job:
 
 
 class _Said:
-    """What a job has printed, as far as a scheduler needs it."""
+    """What a job has printed that a scheduler needs."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
@@ -165,7 +165,7 @@ class _Said:
         event = _event(line)
         if event:
             self.events[event["event"]] = event
-        # Before a job knows its options it speaks to people.
+        # Before a job has read its options, it prints plain text.
         if line.startswith("error: "):
             self.error = line.removeprefix("error: ")
         elif event and event["event"] == "error":
@@ -173,7 +173,7 @@ class _Said:
 
 
 def _event(line: str) -> Mapping[str, Any] | None:
-    """None for a line of another hand: Spark's and Java's stand in between."""
+    """None for a line from something else: Spark and Java print in between."""
     try:
         found = json.loads(line)
     except ValueError:

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# scripts/kubernetes.sh [PYTEST OPTIONS]   the tests of deploy/kubernetes, with nights on Kubernetes' own API server and controllers, and
-# under the Spark operator. These are compiled once into build/kubernetes, which needs Go and takes some twenty minutes on two cores; the nights
-# need root, for the containers. CATALOG_IMAGE_ROOT names a folder with an unpacked image, which the containers then have as their root in place of
+# scripts/kubernetes.sh [PYTEST OPTIONS]   the tests of deploy/kubernetes, with runs on Kubernetes' own API server and controllers, and
+# under the Spark operator. These are compiled once into build/kubernetes, which needs Go and takes some twenty minutes on two cores; the runs
+# need root, for the containers. CATALOG_IMAGE_ROOT names a folder with an unpacked image, which the containers then use as their root instead of
 # this machine.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# compiled NAME FOLDER PACKAGE: build/kubernetes/NAME from the Go module in FOLDER, whose go.sum has the digests of all that it is made of.
+# compiled NAME FOLDER PACKAGE: build/kubernetes/NAME from the Go module in FOLDER, whose go.sum has the digests of all its dependencies.
 compiled() {
     local record=$ROOT/build/kubernetes/$1.from
     if cat "$2"/* | cmp -s - "$record"; then return; fi
@@ -22,7 +22,7 @@ mkdir -p "$ROOT/build/kubernetes"
 tests=$ROOT/tests/deploy/kubernetes
 compiled control-plane "$tests/control-plane" .
 compiled operator "$tests/operator" github.com/kubeflow/spark-operator/v2/cmd/operator
-# The operator's definitions of its objects come with its source.
+# The operator's resource definitions are in its source.
 source_of_operator=$(cd "$tests/operator" && go list -m -f '{{.Dir}}' github.com/kubeflow/spark-operator/v2)
 cp -f "$source_of_operator/config/crd/bases/sparkoperator.k8s.io_sparkapplications.yaml" "$ROOT/build/kubernetes/"
 cp -f "$source_of_operator/config/crd/bases/sparkoperator.k8s.io_scheduledsparkapplications.yaml" "$ROOT/build/kubernetes/"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# scripts/matrix.sh [PAIR[/PYTHON] ...] [PYTEST OPTIONS]   the jobs on pairs of Spark and Delta (4.1, 4.0, 3.5) and on Pythons, such as
-# 3.5 or 4.1/3.13; by default the older two pairs on this machine's python3. A Python is found on the PATH, or where pyenv keeps them.
-# In an environment for each (build/spark-PAIR[-python-PYTHON], made once from requirements/spark-PAIR.lock and jars-PAIR.xml) it runs the
-# README's first run, the same night again, and the core tests, which tests/matrix.txt lists. Exit 1 if one fails.
+# scripts/matrix.sh [PAIR[/PYTHON] ...] [PYTEST OPTIONS]   runs the jobs on pairs of Spark and Delta (4.1, 4.0, 3.5) and on Pythons, such as
+# 3.5 or 4.1/3.13; by default the older two pairs on this machine's python3. A Python must be on the PATH, or where pyenv installs them.
+# In a separate environment for each (build/spark-PAIR[-python-PYTHON], made once from requirements/spark-PAIR.lock and jars-PAIR.xml) it executes
+# the README's first run, the same run again, and the core tests, which tests/matrix.txt lists. Exit 1 if one fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# In a process of its own, since the set-up is of one pair: on_pair PAIR[/PYTHON] [PYTEST OPTIONS]
+# In a separate process, since the set-up is for one pair: on_pair PAIR[/PYTHON] [PYTEST OPTIONS]
 on_pair() {
     export CATALOG_SPARK=${1%/*}
     case $1 in */*) on_python "${1#*/}" ;; esac
@@ -29,7 +29,7 @@ on_pair() {
     "$PYTHON" -m pytest --numprocesses 2 --dist worksteal @tests/matrix.txt "$@"
 }
 
-# on_python VERSION: makes the environment with that Python. pyenv's shims are there also where they start nothing.
+# on_python VERSION: makes the environment with that Python. Tried by starting it, since pyenv's shims also exist for versions that they cannot start.
 on_python() {
     export PYTHON3 CATALOG_VENV=$PWD/build/spark-$CATALOG_SPARK-python-$1
     for PYTHON3 in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do

@@ -1,6 +1,6 @@
-"""The catalogue, categorized each night: a DAG for Airflow 3 (docs/deploy.md#airflow).
+"""Categorize the catalogue each night: a DAG for Airflow 3 (docs/deploy.md#airflow).
 
-A link to this file in Airflow's folder of DAGs is enough, or CATALOG_CATEGORIZER names the clone whose ./spark-submit.sh is run.
+Link this file into Airflow's folder of DAGs, or set CATALOG_CATEGORIZER to the clone whose ./spark-submit.sh is to run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from scheduled_job import Job, night_options, report_options  # noqa: E402
 
 
 class SparkSubmit(BaseOperator):
-    """A job of the project. Its exit code decides: what a person has to look at fails at once, all else is tried again.
+    """A job of the project. Its exit code decides: what a person has to look at fails at once, everything else is retried.
 
     Args:
-        options: of the job, from the parameters of the DAG's run.
+        options: returns the job's options for the parameters of a DAG run.
     """
 
     def __init__(self, *, job: str, options: Callable[[Mapping[str, Any]], list[str]], **rest: Any) -> None:
@@ -34,7 +34,7 @@ class SparkSubmit(BaseOperator):
         self._running: Job | None = None
 
     def execute(self, context: Any) -> dict[str, Any] | None:
-        """The run's row in the ledger, or what the job said instead (`nothing to do`): it becomes the task's XCom."""
+        """The run's row in the ledger, or what the job reported instead (`nothing to do`). It becomes the task's XCom."""
         params = context["params"]
         self._running = Job(self.job, self.options(params), params["spark_options"], CLONE)
         ended = self._running.run(self.log.info)
@@ -47,7 +47,7 @@ class SparkSubmit(BaseOperator):
         raise (AirflowException if ended.may_be_retried else AirflowFailException)(ended.sentence(params["target"]))
 
     def on_kill(self) -> None:
-        """Airflow ends the task: so must the driver, and Spark."""
+        """Airflow ends the task, so the driver and Spark must end too."""
         if self._running:
             self._running.terminate()
 
@@ -64,11 +64,11 @@ with DAG(
     dag_id="catalog_categorizer",
     schedule="0 3 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
-    # A night scores what is there now: nights that were missed need not be made up for.
+    # A run scores what is in the source now, so missed runs need not be caught up on.
     catchup=False,
-    # Two at once are safe, and one of them for nothing.
+    # Two at once are safe, but one of them is wasted.
     max_active_runs=1,
-    # Those here run the samples; relative paths are those of the clone.
+    # These defaults run the samples; relative paths are relative to the clone.
     params={
         "source": Param("samples/catalog.csv", type="string", description="the catalogue: path or table"),
         "target": Param("lake/categorized", type="string", description="the table to keep: path or name"),
@@ -89,6 +89,6 @@ with DAG(
     categorize = SparkSubmit(
         task_id="categorize", job="categorize", options=night, retries=2, retry_delay=timedelta(minutes=10)
     )
-    # As a teardown: it runs whatever the night came to, and does not make a success of it.
+    # As a teardown it runs whatever the result of the run, and does not turn a failure into a success.
     report = SparkSubmit(task_id="report", job="report", options=page).as_teardown()
     categorize >> report

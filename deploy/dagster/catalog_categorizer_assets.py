@@ -1,4 +1,4 @@
-"""The catalogue, categorized each night: an asset for Dagster with its checks and its schedule (docs/deploy.md#dagster).
+"""Categorize the catalogue each night: an asset for Dagster with its checks and its schedule (docs/deploy.md#dagster).
 
 dagster dev -f deploy/dagster/catalog_categorizer_assets.py
 """
@@ -19,7 +19,7 @@ from scheduled_job import Ended, Job, night_options  # noqa: E402
 
 ASSET = "categorized"
 GUARDRAILS, ADDS_UP = "guardrails", "rows_add_up"
-# Of the ledger's row, as they stand there.
+# From the ledger's row, unchanged.
 FIGURES = (
     "rows_in",
     "rows_scored",
@@ -38,7 +38,7 @@ FIGURES = (
 
 
 class Catalogue(dg.ConfigurableResource):
-    """What a night is run with. Those here run the samples; relative paths are those of the clone."""
+    """The settings of a run. These defaults run the samples; relative paths are relative to the clone."""
 
     source: str = Field(default="samples/catalog.csv", description="the catalogue: path or table")
     target: str = Field(default="lake/categorized", description="the table to keep: path or name")
@@ -51,7 +51,7 @@ class Catalogue(dg.ConfigurableResource):
 
 
 def figures(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a run, from its row in the ledger: what is a number is drawn over the nights."""
+    """The metadata of a run, from its row in the ledger. Dagster plots the numbers over time."""
     shares = {f"share/{category}": share for category, share in run.get("category_shares", {}).items()}
     told = {name: run[name] for name in FIGURES if name in run}
     return {
@@ -66,7 +66,7 @@ def figures(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checks(ended: Ended) -> Iterator[dg.AssetCheckResult]:
-    """What a night that came to its guardrails tells of them, and of its rows if it was published; one with nothing to do has none."""
+    """The checks of a run: only the guardrails if it was held back, both if it was published or had nothing to do, none if it failed."""
     if ended.held_run:
         told = {"run_id": ended.held_run, "held_because": ended.error}
         yield dg.AssetCheckResult(check_name=GUARDRAILS, passed=False, metadata=told)
@@ -86,7 +86,7 @@ def checks(ended: Ended) -> Iterator[dg.AssetCheckResult]:
         dg.AssetCheckSpec(ADDS_UP, asset=ASSET, description="rows in = scored + unchanged + rejected"),
     ],
     retry_policy=dg.RetryPolicy(max_retries=2, delay=600),
-    # Of one run at a time, where the instance says so: concurrency.pools.default_limit: 1 in dagster.yaml.
+    # Allows one run at a time if the instance limits it: concurrency.pools.default_limit: 1 in dagster.yaml.
     pool="catalog_categorizer",
 )
 def categorized(context: dg.AssetExecutionContext, catalogue: Catalogue) -> Iterator[Any]:

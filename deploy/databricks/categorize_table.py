@@ -2,7 +2,7 @@
 
     categorize_table.py --source main.shop.products --target main.shop.products_categorized --model /Volumes/main/shop/models/ecommerce
 
-Each run scores all rows and writes the whole target, in one commit where tables are Delta's.
+Each run scores all rows and writes the whole target, in one commit if it is a Delta table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     spark = SparkSession.builder.getOrCreate()
     rows = cc.categorize(spark.read.table(given.source), model, fields or given.text_columns, unfamiliar=given.unfamiliar)
     stamped = rows.withColumns({"model_version": F.lit(model.version), "scored_at": F.current_timestamp()})
-    # Columns may come and go with the source.
+    # The source's columns may change.
     stamped.write.mode("overwrite").option("overwriteSchema", "true").saveAsTable(given.target)
     print(f"{given.target}: {spark.read.table(given.target).count():,} rows of {given.source} under {model.version}")
 
@@ -52,5 +52,5 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # It ends by an error or by itself: an exit code, also 0, counts as a failure there.
+    # It ends with an exception or normally: on Databricks calling sys.exit, even with 0, counts as a failure.
     main(sys.argv[1:])

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # bootstrap.sh s3://BUCKET/catalog-categorizer.tar.gz
 #
-# A bootstrap action for EMR 7 (Amazon Linux 2023): the clone into the home of the user `hadoop` on the primary node, with the Python and the packages
-# that the step in steps.json runs with. The archive is what `git archive --prefix=catalog-categorizer/ -o catalog-categorizer.tar.gz HEAD` makes.
+# A bootstrap action for EMR 7 (Amazon Linux 2023): it unpacks the clone in the home of the user `hadoop` on the primary node and installs the Python and
+# the packages that the step in steps.json needs. Make the archive with `git archive --prefix=catalog-categorizer/ -o catalog-categorizer.tar.gz HEAD`.
 set -euo pipefail
 [ $# = 1 ] || { echo "error: Expected the address of the archive, found $# arguments; see deploy/emr/bootstrap.sh." >&2; exit 2; }
 
@@ -10,10 +10,10 @@ set -euo pipefail
 grep -Eq '"isMaster": *true' /mnt/var/lib/info/instance.json || exit 0
 
 sudo dnf install -y -q python3.11 python3.11-pip
-# What the kernel is compiled with; without it ONNX Runtime scores, and the job says so.
+# The kernel is compiled with this; without it ONNX Runtime scores, and the job says so.
 sudo dnf install -y -q gcc-c++ libstdc++-static || echo "no C++ compiler: ONNX Runtime will score" >&2
 
 cd "$HOME"
 aws s3 cp "$1" - | tar -xz
-# Java comes with Spark's jars later: the first step fetches Delta's, and those for s3a://.
+# This installs the packages only: the first step fetches Delta's jars and those for s3a://.
 PYTHON3=python3.11 catalog-categorizer/spark-submit.sh categorize --help >/dev/null
