@@ -1,4 +1,4 @@
-"""One materialization of the asset by Dagster itself, told as JSON: run by the Python of build/schedulers, not by ours.
+"""One materialization of the asset by Dagster itself, reported as JSON: run by the Python of build/schedulers, not by ours.
 
 python materialize.py DEFINITIONS_FILE RESOURCE     {"success": …, "metadata": …, "checks": …, "failure": …, "tries": …}
 """

@@ -1,4 +1,4 @@
-"""One run of the DAG by Airflow itself, told as JSON: run by the Python of build/schedulers, not by ours, with AIRFLOW_HOME in the environment.
+"""One run of the DAG by Airflow itself, as JSON: run by the Python of build/schedulers, not by ours, with AIRFLOW_HOME in the environment.
 
 python run_dag.py DAG_FILE PARAMETERS     {"run": state, "tasks": {id: [state, try, XComs by key]}}
 """
@@ -29,7 +29,7 @@ def dag_in(path: str) -> DAG:
 def main(path: str, parameters: str) -> None:
     dag = dag_in(path)
     for task in dag.tasks:
-        # Whether there is another try is what is asked here, not when.
+        # The tests ask whether there is another try, not when.
         task.retry_delay = timedelta(0)
     run = dag.test(run_conf=json.loads(parameters))
     with create_session() as session:

@@ -1,4 +1,4 @@
-"""What deploy/ gives schedulers: every option is one of its job, every file is what its tool reads; with --deploy the tools run it."""
+"""What deploy/ gives schedulers: every option exists in its job, every file is valid for its tool; with --deploy the tools run it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.waiting import until
 
 DEPLOY, HERE = ROOT / "deploy", Path(__file__).parent
 TOOLS = ROOT / "build" / "schedulers" / "bin"
-# Of spark-submit, in front of the job's name.
+# Options of spark-submit, before the job's name.
 SPARK_OPTIONS = {"--master", "--num-executors", "--executor-memory", "--conf", "--deploy-mode"}
 DAG, ASSETS = DEPLOY / "airflow" / "catalog_categorizer_dag.py", DEPLOY / "dagster" / "catalog_categorizer_assets.py"
 BUNDLE, STEPS = DEPLOY / "databricks" / "databricks.yml", DEPLOY / "emr" / "steps.json"
 
 
-# What needs no scheduler.
+# Tests that need no scheduler.
 
 
 def flags(kind: type[Any]) -> set[str]:
@@ -79,7 +79,7 @@ def test_a_night_held_back_is_told_from_rows_that_do_not_add_up() -> None:
 
 
 def test_a_job_that_speaks_to_people_before_it_knows_its_options() -> None:
-    """The real command, as far as it goes without Spark."""
+    """The real command, as far as it works without Spark."""
     said: list[str] = []
     ended = Job("predict", ["--nowhere"]).run(said.append)
     assert (ended.exit_code, ended.run, ended.may_be_retried) == (2, None, False)
@@ -100,7 +100,7 @@ def test_the_bundle_for_databricks_gives_its_script_what_it_takes() -> None:
 
 
 class Watched:
-    """Spark's JVM (py4j), which notes who of ours asks it for something."""
+    """Spark's JVM (py4j), which records calls from our modules."""
 
     def __init__(self, jvm: object, seen: list[str]) -> None:
         self._jvm, self._seen = jvm, seen
@@ -113,14 +113,14 @@ class Watched:
 
 
 def test_a_table_is_scored_into_another_without_a_word_to_the_jvm(spark, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """As Databricks Runtime needs it, where Delta's classes are others."""
+    """As Databricks Runtime requires, where Delta's classes differ."""
     from pyspark import SparkContext
 
     seen: list[str] = []
     watched = Watched(SparkContext._jvm, seen)
     for holder in (SparkContext, spark):
         monkeypatch.setattr(holder, "_jvm", watched)
-    # The watch is awake.
+    # The watch works.
     eval(compile("spark._jvm.java", str(ROOT / "lib" / "asking.py"), "eval"), {"spark": spark})
     assert len(seen) == 1
     seen.clear()
@@ -141,7 +141,7 @@ def test_a_table_is_scored_into_another_without_a_word_to_the_jvm(spark, monkeyp
 
 
 def emr_step() -> tuple[Mapping[str, Any], list[str], list[str]]:
-    """The step, what stands before the name of its job, and the job's options."""
+    """The step, the words before the name of its job, and the job's options."""
     (step,) = json.loads(STEPS.read_text(encoding="utf-8"))
     place = step["Args"].index("categorize")
     return step, step["Args"][:place], step["Args"][place + 1 :]
@@ -158,7 +158,7 @@ def test_the_step_for_emr_runs_a_job_with_options_that_it_has() -> None:
     assert step["ActionOnFailure"] == "CONTINUE"
 
 
-# As the AWS CLI makes the API's step of it.
+# Builds the API's step as the AWS CLI does.
 VALIDATED = """
 import json, sys
 from botocore.session import Session
@@ -199,13 +199,13 @@ def last_json(output: str) -> Any:
     return json.loads(output.strip().splitlines()[-1])
 
 
-# What the tests have set for Spark in this process is none of a scheduler's business.
+# Without what the tests have set for Spark in this process: a scheduler would not have it.
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYSPARK", "SPARK"))}
 
 
 @pytest.fixture(scope="module")
 def airflow(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of an Airflow of its own, in SQLite, with a link to the DAG."""
+    """The environment of a new Airflow on SQLite, with a link to the DAG."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
     (home / "dags" / DAG.name).symlink_to(DAG)
@@ -215,7 +215,7 @@ def airflow(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 class DagRun:
-    """A run of the DAG by Airflow, in a process of its own."""
+    """A run of the DAG by Airflow, in a separate process."""
 
     def __init__(self, environment: Mapping[str, str], **parameters: Any) -> None:
         link = Path(environment["AIRFLOW_HOME"], "dags", DAG.name)
@@ -227,7 +227,7 @@ class DagRun:
         self._reader.start()
 
     def of_night(self) -> list[int]:
-        """The driver, and the JVM above it."""
+        """The process ids of the driver and of the JVM that started it."""
         return processes(lambda command, _: "jobs/categorize.py" in command and self.target in command)
 
     def wait_for_step(self, step: str) -> None:
@@ -271,7 +271,7 @@ def test_airflow_does_not_try_wrong_input_again(airflow: dict[str, str], spark, 
     ended = DagRun(
         airflow, target=str(tmp_path / "lake"), reports=str(tmp_path / "reports"), options=["--text-columns", "nowhere"]
     ).end()
-    # The report behind it has nothing to tell of, and does not hide what the night came to.
+    # The report after it has nothing to show, and does not hide the result of the run.
     assert (ended["run"], ended["tasks"]["categorize"][:2]) == ("failed", ["failed", 1]), ended["said"]
     assert "categorize ended with exit code 2: Expected the column nowhere in" in ended["said"]
     assert not (tmp_path / "lake").exists()
@@ -326,7 +326,7 @@ def test_a_task_that_airflow_ends_takes_the_driver_with_it(airflow: dict[str, st
 
 @pytest.fixture
 def first_lake(first_night: Path, tmp_path: Path) -> Path:
-    """A table with a night in it."""
+    """A table with one run in it."""
     from tests.faults.nights import copy_of_first_night
 
     return copy_of_first_night(first_night, tmp_path)
@@ -395,7 +395,7 @@ def test_databricks_own_classes_take_the_job(tools: Path) -> None:
 
 @pytest.fixture(scope="module")
 def amazon(tools: Path) -> Iterator[Sequence[str]]:
-    """The AWS CLI's command, to a server that speaks EMR's interface."""
+    """The AWS CLI's command, for a server with EMR's API."""
     server = S3()
     yield (str(tools / "aws"), "--endpoint-url", server.endpoint, "--region", "us-east-1", "--output", "json", "emr")
     server.stop()

@@ -1,4 +1,4 @@
-"""A Kubernetes of the session's own. It takes minutes, and needs Go once to be compiled, and root for the containers' namespaces."""
+"""A Kubernetes for the test session. It takes minutes, needs Go once to compile it, and root for the containers' namespaces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNT = "catalog-categorizer"
 
 @dataclass
 class Kubernetes:
-    """folder: the only one that containers and this machine share, as the claim `lake` in the namespace."""
+    """folder: the only one that the containers share with this machine, as the claim `lake` in the namespace."""
 
     cluster: ControlPlane
     node: Kubelet
@@ -42,7 +42,7 @@ def control_plane(takes_minutes: None, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def kubernetes(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
-    """With what deploy/kubernetes has in it, and a node."""
+    """With the resources of deploy/kubernetes applied, and a node."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode != 0:
         pytest.skip("containers take root and Linux' namespaces")
     for resource in resources():
@@ -70,7 +70,7 @@ def _share(cluster: ControlPlane, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def on_one_machine(spark: object, takes_minutes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table that a night over the samples makes on one machine."""
+    """The table that a run over the samples makes on one machine."""
     table = tmp_path_factory.mktemp("local") / "table"
     assert run_command(CategorizeSettings, main, "categorize", night(table)) == 0
     return table

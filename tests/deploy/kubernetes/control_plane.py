@@ -1,4 +1,4 @@
-"""Kubernetes without nodes, in processes of the tests' own: etcd, the API server and the controllers (control-plane/main.go), and a client."""
+"""Kubernetes without nodes, in the tests' own processes: etcd, the API server and the controllers (control-plane/main.go), and a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 PROGRAM = ROOT / "build" / "kubernetes" / "control-plane"
 CONTROLLERS = ("cronjob", "garbage-collector", "job", "namespace", "root-ca-certificate-publisher", "serviceaccount")
-# Who has it may do everything.
+# Its bearer may do everything.
 TOKEN = "of-the-tests"
 SERVICE = "kubernetes.default.svc"
 AUDIT = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}
@@ -25,7 +25,7 @@ MERGE = "application/merge-patch+json"
 
 
 class Refused(Exception):
-    """What the API server does not do, with its code and its sentence."""
+    """A request that the API server refused, with its status code and message."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class ControlPlane:
-    """Started by the constructor on addresses of its own, 127.N.….…; `stop` ends it. Its files lie in `folder`."""
+    """Started by the constructor on its own addresses, 127.N.….…; `stop` ends it. Its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,10 +60,10 @@ class ControlPlane:
             process.wait()
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
-        """What the API server answers.
+        """The API server's response.
 
         Raises:
-            Refused: with its reason.
+            Refused: if the API server refused the request, with its reason.
         """
         connection = http.client.HTTPSConnection(
             self.address, 443, timeout=30, context=ssl.create_default_context(cafile=self.ca)
@@ -80,7 +80,7 @@ class ControlPlane:
         return json.loads(said) if said.startswith("{") else said
 
     def create(self, resource: dict[str, Any]) -> Any:
-        """With every field checked: one that Kubernetes does not know is refused."""
+        """Create the object with every field checked: unknown ones are refused."""
         return self.call("POST", f"{_place(resource)}?fieldValidation=Strict", resource)
 
     def exists(self, path: str) -> bool:
@@ -96,7 +96,7 @@ class ControlPlane:
         return self.call("PATCH", path, change, MERGE)
 
     def token(self, namespace: str, account: str) -> str:
-        """One with which a pod of this service account, or a person in its place, speaks to the API server."""
+        """A token with which a pod of this service account, or a person in its place, calls the API server."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         answer = self.call(
             "POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
@@ -104,7 +104,7 @@ class ControlPlane:
         return str(answer["status"]["token"])
 
     def kubeconfig(self, token: str) -> Path:
-        """A file for kubectl and its like."""
+        """A configuration file for kubectl and similar clients."""
         file = self.folder / f"kubeconfig-{uuid.uuid4().hex}"
         cluster = {"name": "tests", "cluster": {"server": self.url, "certificate-authority": str(self.ca)}}
         context = {"name": "tests", "context": {"cluster": "tests", "user": "tests"}}
@@ -114,7 +114,7 @@ class ControlPlane:
         return file
 
     def refused(self, account: str) -> set[tuple[str, str]]:
-        """What the role of a service account did not allow, as verb and resource."""
+        """The requests that the role of a service account did not allow, as verb and resource."""
         found = set()
         for line in self.audit.read_text().splitlines():
             event = json.loads(line)
@@ -139,7 +139,7 @@ class ControlPlane:
         tokens.write_text(f"{TOKEN},tests,tests,system:masters\n")
         policy.write_text(json.dumps(AUDIT))
         options: dict[str, object] = {"etcd-servers": f"http://{self.address}:2379", "cert-dir": self.ca.parent}
-        # What it advertises may not be a loopback address; nobody asks for it.
+        # The advertised address must not be a loopback address; nobody uses it.
         options |= {"bind-address": self.address, "secure-port": 443, "advertise-address": "192.0.2.1"}
         options |= {"endpoint-reconciler-type": "none", "service-cluster-ip-range": "10.96.0.0/24"}
         options |= {"authorization-mode": "RBAC", "token-auth-file": tokens, "service-account-issuer": f"https://{SERVICE}"}
@@ -159,7 +159,7 @@ class ControlPlane:
 
 
 def _place(resource: dict[str, Any]) -> str:
-    """The address of the collection that an object belongs to."""
+    """The path of the collection that an object belongs to."""
     version, kind = resource["apiVersion"], resource["kind"].lower()
     plural = f"{kind}s" if not kind.endswith("y") else f"{kind[:-1]}ies"
     namespace = resource["metadata"].get("namespace")

@@ -1,8 +1,8 @@
 """A stand-in for Kubernetes' kubelet: a node whose containers are processes of this machine.
 
-Each container has mounts, process ids and a host name of its own (Linux' namespaces): over a root that is read only, which is this
-machine's with the project where the image has it, or that of an image, stand the pod's volumes. It has no network and no
-memory limits of its own. What a kubelet does beside that is done as one does it: environment, arguments, tokens, states and exit codes.
+Each container has its own mounts, process ids and host name (Linux namespaces). The pod's volumes are mounted on a read-only root: that of
+an image, or this machine's with the project at its path in the image. A container has no network and no memory limits of its own.
+The rest is as a kubelet does it: environment, arguments, tokens, states and exit codes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.waiting import until
 
 NODE = "here"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Mounts over a root that is put together of a lower layer, which stays as it is, and an upper one in memory.
+# Mounts on a root that is assembled from a lower layer, which is not changed, and an upper one in memory.
 ASSEMBLE = """set -e
 mount -t tmpfs layers {folder}; mkdir {folder}/upper {folder}/work {folder}/root
 mount -t overlay root -o lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work {folder}/root
@@ -69,10 +69,10 @@ class Container:
 
 
 class Kubelet:
-    """Started by the constructor; `stop` ends it with all its containers.
+    """Started by the constructor; `stop` ends it and all its containers.
 
     Args:
-        images: names that it can pull; root: of an image, or None for this machine with the project in it.
+        images: names that it can pull; root: that of an unpacked image, or None for this machine with the project in it.
     """
 
     def __init__(self, cluster: ControlPlane, folder: Path, images: set[str], root: Path | None = None) -> None:
@@ -94,19 +94,19 @@ class Kubelet:
         assert self._fault is None, self._fault
 
     def pods(self, wanted: Callable[[dict[str, Any]], bool]) -> list[Container]:
-        """Those that there are or were, by their metadata, oldest first."""
+        """Present and past containers whose pod's metadata match, oldest first."""
         assert self._fault is None, self._fault
         return [container for container in list(self.containers.values()) if wanted(container.pod["metadata"])]
 
     def kill(self, container: Container) -> None:
-        """SIGKILL to all its processes, as the kernel does for want of memory."""
+        """Send SIGKILL to all its processes, as the kernel does for lack of memory."""
         assert container.process
         container.process.kill()
         until(lambda: container.ended is not None, f"the end of {container.name}")
 
     def _run(self) -> None:
         try:
-            # There is nothing to wait for but time: a watch would tell of changes, not of processes that end.
+            # Polling is necessary: a watch would report changes of pods, but not processes that end.
             while not self._over.wait(0.1):
                 for pod in self._cluster.call("GET", "/api/v1/pods")["items"]:
                     self._look_at(pod)
@@ -142,7 +142,7 @@ class Kubelet:
                 return
             self._start(container)
         except Refused as refused:
-            # Removed, or a volume of it is not there yet: a later look finds out.
+            # The pod was removed, or a volume does not exist yet: a later look finds out.
             if refused.code not in (404, 409):
                 raise
             self.containers.pop(pod["metadata"]["uid"], None)
@@ -197,16 +197,16 @@ class Kubelet:
         spec, environment = container.spec, self._environment(container)
         mounts = self._mounts(container)
         image = self._root is not None
-        # A machine that is no image may lack what starts the entry point there.
+        # Without an image, this machine may lack the program that starts the entry point (tini).
         entry = ENTRYPOINT if image or Path(ENTRYPOINT[0]).exists() else ENTRYPOINT[ENTRYPOINT.index("--") + 1 :]
         words = [*spec.get("command", entry), *(_expanded(word, environment) for word in spec.get("args", ()))]
         return ASSEMBLE.format(
             folder=shlex.quote(str(container.folder / "layers")),
             lower=shlex.quote(str(self._root or "/")),
-            # One may lie within another.
+            # A mount may be inside another.
             mounts="\n".join(_mount(*mount) for mount in sorted(mounts, key=lambda mount: mount[1])),
             name=shlex.quote(container.name[:63]),
-            # This machine's Python may be another user's alone.
+            # Without an image: other users may not be able to read this machine's Python.
             user=f"--userspec={USER}:{USER}" if image else "",
             cwd=shlex.quote(spec.get("workingDir", "/work" if image else "/tmp")),
             environment=shlex.join(f"{name}={value}" for name, value in environment.items()),
@@ -240,7 +240,7 @@ class Kubelet:
         return {name: base64.b64decode(value).decode() for name, value in found["data"].items()}
 
     def _mounts(self, container: Container) -> list[tuple[Path, str, bool]]:
-        """Each mount's place on this machine, where the container has it, and whether it may write there."""
+        """Each mount's place on this machine, its path in the container, and whether it is writable."""
         hosts = container.folder / "hosts"
         hosts.write_text("\n".join(f"{address} {name}" for address, name in self._names(container)) + "\n")
         found = [(hosts, "/etc/hosts", True)]
@@ -253,7 +253,7 @@ class Kubelet:
         return found
 
     def _names(self, container: Container) -> Iterator[tuple[str, str]]:
-        """What a cluster's name server would answer, as far as it is asked here: services without an address of their own."""
+        """What a cluster's DNS would answer, as far as it is needed here: headless services."""
         yield from (("127.0.0.1", "localhost"), (self._cluster.address, SERVICE), (container.ip, container.name[:63]))
         namespace = container.pod["metadata"]["namespace"]
         for service in self._cluster.call("GET", f"/api/v1/namespaces/{namespace}/services")["items"]:
@@ -299,12 +299,12 @@ class Kubelet:
 
 
 def _expanded(text: str, environment: dict[str, str]) -> str:
-    """$(NAME) as Kubernetes replaces it: what is not known stays as it is."""
+    """Replace $(NAME) as Kubernetes does: unknown names stay unchanged."""
     return re.sub(r"\$\((\w+)\)", lambda found: environment.get(found[1], found[0]), text)
 
 
 def _mount(place: Path, target: str, writable: bool) -> str:
-    # Links are the container's: an image's /var/run leads to its own /run.
+    # Follow links inside the container: an image's /var/run leads to its own /run.
     made = "touch" if place.is_file() else "mkdir -p"
     found = f"""there=.$(chroot . /bin/sh -c '{made} "$1"; readlink -f "$1"' - {shlex.quote(target)})"""
     bound = f'{found}; mount --rbind {shlex.quote(str(place))} "$there"'

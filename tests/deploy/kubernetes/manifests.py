@@ -1,4 +1,4 @@
-"""deploy/kubernetes as a cluster gets it: the objects of its kustomization, and what the Dockerfile says of the image."""
+"""deploy/kubernetes as a cluster gets it: the objects of its kustomization, and what the Dockerfile says about the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
-# Where the image has the project.
+# The project's folder in the image.
 HOME = re.findall(r"^WORKDIR (/opt/\S+)$", DOCKERFILE, re.MULTILINE)[0]
 USER = int(re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)[0])
 ENTRYPOINT: list[str] = json.loads(re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[0])
@@ -27,7 +27,7 @@ def read(name: str) -> list[Resource]:
 
 
 def resources() -> list[Resource]:
-    """What `kubectl apply -k` sends, as far as this kustomization goes: the files' objects, ConfigMaps of files, one namespace for all."""
+    """What `kubectl apply -k` sends, for the features this kustomization uses: the files' objects, ConfigMaps of files, one namespace for all."""
     (kustomization,) = read("kustomization.yaml")
     found = [resource for name in kustomization["resources"] for resource in read(name)]
     for generated in kustomization["configMapGenerator"]:
@@ -42,14 +42,14 @@ def resources() -> list[Resource]:
 
 
 def driver_pod() -> Resource:
-    """The pod of a night, as the CronJob makes it."""
+    """The driver's pod of a run, as the CronJob makes it."""
     (cron,) = read("cronjob.yaml")
     pod: Resource = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return pod
 
 
 def submitted(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """A command line of ./spark-submit.sh: Spark's settings by name, and what follows: the job and its options."""
+    """The parts of a command line of ./spark-submit.sh: Spark's settings by name, then the job and its options."""
     settings: dict[str, str] = {}
     for i, word in enumerate(arguments):
         if not word.startswith("--"):
@@ -61,5 +61,5 @@ def submitted(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def files_named(text: str) -> list[Path]:
-    """The project's files that a text names by where the image has them."""
+    """The project's files that a text names by their paths in the image."""
     return [ROOT / path.rstrip("/") for path in re.findall(rf"{HOME}/([\w./-]+)", text)]

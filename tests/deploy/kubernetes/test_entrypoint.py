@@ -1,4 +1,4 @@
-"""What a container of the image runs, by the words and variables that Spark on Kubernetes gives it."""
+"""What a container of the image runs, given the arguments and variables of Spark on Kubernetes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spark_home() -> Path:
 
 
 def started(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """With a `java` that prints what it is given, a word a line."""
+    """Run the entry point with a `java` that prints its arguments, one per line."""
     java = folder / "bin" / "java"
     java.parent.mkdir(exist_ok=True)
     java.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
@@ -40,7 +40,7 @@ def started(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 
 
 def test_an_executor_is_sparks_own(tmp_path: Path) -> None:
-    # Options may hold spaces; there may be more than ten of them.
+    # Options may contain spaces; there may be more than ten of them.
     options = {f"SPARK_JAVA_OPT_{i}": f"-Dnumber={i} of them" for i in range(11)}
     done = started(tmp_path, "executor", **EXECUTOR, **options, SPARK_CLASSPATH="/opt/catalog-categorizer/build/s3/*")
     assert done.returncode == 0, done.stderr
@@ -65,7 +65,7 @@ def test_a_driver_of_cluster_mode_is_spark_submit_in_client_mode(tmp_path: Path)
     words = ["--properties-file", "/opt/spark/conf/spark.properties", "--class", "org.apache.spark.deploy.PythonRunner"]
     file = "local:///opt/catalog-categorizer/jobs/categorize.py"
     done = started(tmp_path, "driver", *words, file, "--config=nightly.toml", SPARK_DRIVER_BIND_ADDRESS="10.0.0.1")
-    # The launcher is the first Java that spark-submit starts: it gets the words of the command.
+    # The launcher is the first Java that spark-submit starts: it gets the arguments of the command.
     said = done.stdout.splitlines()
     assert said[said.index("org.apache.spark.deploy.SparkSubmit") + 1 :] == [
         *("--deploy-mode", "client", "--conf", "spark.driver.bindAddress=10.0.0.1"),
@@ -90,8 +90,8 @@ def test_anything_else_is_a_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
 def test_a_user_without_a_name_is_told() -> None:
-    """As where a platform gives each pod a number of its own: Hadoop ends with a NullPointerException there."""
-    # That user may not be let into the project's folder.
+    """As on a platform that gives each pod its own user id: Hadoop ends with a NullPointerException there."""
+    # That user may have no access to the project's folder.
     command = ["bash", "-c", f"exec 3<'{ENTRYPOINT}'; exec setpriv --reuid 4711 --clear-groups bash /dev/fd/3 executor"]
     done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, cwd="/")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""deploy/kubernetes held against the project: what it names is there, what it asks for is understood, and one thing is said in one way."""
+"""deploy/kubernetes compared with the project: what it names exists, its options and settings are known, and its files agree."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def application() -> dict[str, Any]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """The spec of each pod that is described here."""
+    """The spec of each pod in deploy/kubernetes."""
     (executor,) = read("executor.yaml")
     operated = application()
     templates = {f"operator's {role}": operated[role]["template"]["spec"] for role in ("driver", "executor")}
@@ -48,7 +48,7 @@ def pods() -> dict[str, dict[str, Any]]:
 
 
 def test_the_jobs_options_are_options_of_the_job() -> None:
-    """Read by the job's own parser, from the file that both ways of starting it name."""
+    """Read by the job's own parser, from the file that both manifests name."""
     _, job = submitted(driver_pod()["containers"][0]["args"])
     assert job == ["categorize", f"--config={CONFIGURATION}/nightly.toml"]
     assert application()["arguments"] == job[1:]
@@ -92,7 +92,7 @@ def test_wrong_input_is_not_tried_again() -> None:
     assert (rule["action"], rule["onExitCodes"]["operator"]) == ("FailJob", "In")
     assert rule["onExitCodes"]["values"] == [kind.exit_code for kind in (InputError, BundleError, GuardrailError)]
     assert rule["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
-    # Kubernetes takes the policy of pods that it does not start again by itself alone.
+    # Kubernetes accepts the policy only for pods whose containers are not restarted.
     assert job["template"]["spec"]["restartPolicy"] == "Never"
 
 
@@ -102,7 +102,7 @@ def test_pods_may_do_as_little_as_they_can(name: str) -> None:
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsUser"] == USER
     assert container["securityContext"]["readOnlyRootFilesystem"]
-    # What is written to the working folder goes into a volume.
+    # The working folder is a volume, so that it is writable.
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
     assert "emptyDir" in mounts[container["workingDir"]]
@@ -119,9 +119,9 @@ def test_the_operators_executors_are_those_of_the_cronjob() -> None:
 
 
 def test_sparks_settings_are_settings_of_spark(spark) -> None:
-    """Asked of Spark's own list; those that end in a name of the user's are known by their beginning."""
+    """Looked up in Spark's own registry. Settings that end in a name chosen by the user are found by their prefix."""
     jvm = spark._jvm
-    # Their entries are known once they have been asked for.
+    # Settings are registered once these objects are loaded.
     jvm.java.lang.Class.forName("org.apache.spark.deploy.k8s.Config$").getField("MODULE$").get(None)
     jvm.java.lang.Class.forName("org.apache.spark.internal.config.package$").getField("MODULE$").get(None)
     entry = jvm.org.apache.spark.internal.config.ConfigEntry
@@ -152,7 +152,7 @@ def test_what_the_image_is_made_of_is_there_and_is_let_in() -> None:
         "."
     }
     assert [name for name in copied if not any(name == one or name.startswith(f"{one}/") for one in let_in)] == []
-    # The code that goes to executors, and what a job imports.
+    # The code that is shipped to executors, and what a job imports.
     assert {"jobs", "lib", "schemas", "training", "conf", "scripts", "spark-submit.sh"} <= set(let_in)
     assert ENTRYPOINT[-1].removeprefix(f"{HOME}/") in let_in
 

@@ -1,4 +1,4 @@
-"""Nights on Kubernetes: its own API server and controllers, with a stand-in for the kubelet that runs what the pods ask for."""
+"""Runs on Kubernetes: its own API server and controllers, with a stand-in for the kubelet that starts the pods' containers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE = driver_pod()["containers"][0]["image"]
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 CLAIM = "spark.kubernetes.executor.volumes.persistentVolumeClaim.lake"
-# Two small executors that compile little, as the tests on other clusters have them.
+# Two small executors that compile little, as in the tests on other clusters.
 SMALL = {
     "spark.executor.instances": "2",
     "spark.executor.cores": "1",
@@ -47,7 +47,7 @@ def options(settings: dict[str, str]) -> list[str]:
 
 
 def source_in(kubernetes: Kubernetes, name: str) -> Path:
-    """A folder of a night's own that the containers have too, with the samples as its source."""
+    """A new folder for one run, which the containers see too, with the samples as the source."""
     folder = kubernetes.folder / name
     folder.mkdir()
     folder.chmod(0o777)
@@ -56,7 +56,7 @@ def source_in(kubernetes: Kubernetes, name: str) -> Path:
 
 
 class FromOutside:
-    """`./spark-submit.sh --master k8s://…` on this machine, as a person of the driver's service account."""
+    """`./spark-submit.sh --master k8s://…` on this machine, as a person with the driver's service account."""
 
     def __init__(self, kubernetes: Kubernetes, folder: Path, image: str = IMAGE, **more: str) -> None:
         self._mark = folder.name
@@ -89,7 +89,7 @@ class FromOutside:
 
 
 def test_an_api_server_checks_every_field(control_plane: ControlPlane) -> None:
-    """So what it takes below has no field that Kubernetes does not know."""
+    """So the manifests that it accepts below have no field that Kubernetes does not know."""
     wrong = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "wrong"}, "spec": {"finalisers": []}}
     with pytest.raises(Refused, match="unknown field"):
         control_plane.create(wrong)
@@ -158,7 +158,7 @@ def job_of(kubernetes: Kubernetes, folder: Path, *more: str) -> dict[str, Any]:
 
 @contextmanager
 def running_job(kubernetes: Kubernetes, folder: Path, *more: str) -> Iterator[str]:
-    """The Job's address; it is removed behind."""
+    """The Job's path; the Job is deleted afterwards."""
     kubernetes.cluster.create(job_of(kubernetes, folder, *more))
     path = f"{JOBS}/{folder.name}"
     yield path
@@ -182,7 +182,7 @@ def drivers(kubernetes: Kubernetes, folder: Path) -> list[Container]:
 
 
 def executors_of(kubernetes: Kubernetes, driver: Container) -> list[Container]:
-    """Those that Kubernetes removes with it."""
+    """The executors that Kubernetes removes with the driver."""
     owner = driver.pod["metadata"]["uid"]
     return kubernetes.node.pods(lambda metadata: any(one["uid"] == owner for one in metadata.get("ownerReferences", ())))
 
@@ -193,7 +193,7 @@ def test_a_night_in_a_pod_gives_the_same_table(spark, kubernetes: Kubernetes, on
         told = ended(kubernetes, path)
         (driver,) = drivers(kubernetes, folder)
         assert told["type"] == "Complete", driver.said()
-    # The file in the ConfigMap asks for lines of JSON.
+    # The file in the ConfigMap sets log_format to json.
     assert '"event": "run"' in driver.said()
     assert '"rows_in": 209' in driver.said()
     assert_same(spark, folder / "table", on_one_machine)
@@ -240,7 +240,7 @@ def test_a_killed_driver_is_started_again(spark, kubernetes: Kubernetes, on_one_
 
 
 def _has_python(container: Container) -> bool:
-    """Whether a Python worker runs in it: its processes are those below the one that made its namespaces."""
+    """Whether a Python worker runs in it: its processes descend from the one that made its namespaces."""
     if container.process is None or container.ended is not None:
         return False
     return any("pyspark.daemon" in command for command in _commands_below(container.process.pid))

@@ -1,4 +1,4 @@
-"""A night under the Spark operator, as it is released: it starts the driver in cluster mode, from the image alone."""
+"""A run under the released Spark operator, which starts the driver in cluster mode, from the image only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def definitions(control_plane: ControlPlane) -> None:
 
 @pytest.fixture(scope="module")
 def operator(definitions: None, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Its log."""
+    """The operator's log."""
     cluster = kubernetes.cluster
     log = tmp_path_factory.mktemp("operator") / "log"
     environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "KUBECONFIG": str(cluster.kubeconfig(TOKEN))}
@@ -52,13 +52,13 @@ def operator(definitions: None, kubernetes: Kubernetes, tmp_path_factory: pytest
 
 
 def application(folder: Path, *more: str) -> dict[str, Any]:
-    """The manifest's, with the samples as source and small executors."""
+    """The manifest's application, with the samples as the source and small executors."""
     (found,) = read("spark-application.yaml")
     found["metadata"] = {"name": folder.name, "namespace": NAMESPACE}
     spec = found["spec"]
     place = f"/lake/{folder.name}"
     spec["arguments"] += [*night(f"{place}/table", f"{place}/catalog.csv", f"{HOME}/models/ecommerce"), *more]
-    # What the operator has fields for it takes from these.
+    # The operator takes other settings from its own fields.
     spec["sparkConf"] |= {
         name: value
         for name, value in SMALL.items()
@@ -106,7 +106,7 @@ def test_the_operators_own_definition_knows_every_field(
 
 @pytest.mark.parametrize("role", ["driver", "executor"])
 def test_its_pods_are_pods_that_the_namespace_takes(control_plane: ControlPlane, kubernetes: Kubernetes, role: str) -> None:
-    """The definition lets every field of a template through: Kubernetes itself is asked."""
+    """The operator's definition accepts any field in a template, so Kubernetes itself checks the pods."""
     (manifest,) = read("spark-application.yaml")
     spec = manifest["spec"][role]["template"]["spec"]
     spec["containers"][0]["image"] = manifest["spec"]["image"]
