@@ -79,7 +79,7 @@ class Kubelet:
         self._cluster, self._folder, self._images, self._root = cluster, folder, images, root
         self.containers: dict[str, Container] = {}
         self._over = threading.Event()
-        self._fault: BaseException | None = None
+        self._error: BaseException | None = None
         cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -91,11 +91,11 @@ class Kubelet:
             if container.process and container.process.poll() is None:
                 container.process.kill()
                 container.process.wait()
-        assert self._fault is None, self._fault
+        assert self._error is None, self._error
 
     def pods(self, wanted: Callable[[dict[str, Any]], bool]) -> list[Container]:
         """Present and past containers whose pod's metadata match, oldest first."""
-        assert self._fault is None, self._fault
+        assert self._error is None, self._error
         return [container for container in list(self.containers.values()) if wanted(container.pod["metadata"])]
 
     def kill(self, container: Container) -> None:
@@ -110,8 +110,8 @@ class Kubelet:
             while not self._over.wait(0.1):
                 for pod in self._cluster.call("GET", "/api/v1/pods")["items"]:
                     self._look_at(pod)
-        except BaseException as fault:
-            self._fault = fault
+        except BaseException as error:
+            self._error = error
 
     def _look_at(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
