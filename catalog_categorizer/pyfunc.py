@@ -55,7 +55,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Pr
     Args:
         path: the bundle's folder inside the model.
         model_config: text_columns, as `register --text-columns` was given; load_model(…, model_config=…) may name fewer of them. Others
-            do not come here: MLflow hands on the columns of the signature alone.
+            do not arrive here: MLflow passes on only the columns of the signature.
     """
     model = load_bundle(path)
     columns = (model_config or {}).get("text_columns") or model.fields or ("text",)

@@ -71,12 +71,12 @@ PROMISED = {
     "spark.sql.legacy.charVarcharAsString": "false",
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
 }
-# Of these settings, too, some values lose what is written; the first of those that do not is taken in their place.
+# Some values of these settings would lose what is written, too. In place of such a value the job sets the first of those listed.
 WHOLE = {
     # A carried time keeps its microseconds.
     "spark.sql.parquet.outputTimestampType": ("INT96", "TIMESTAMP_MICROS"),
 }
-# Behind a number that it has seen Delta passes over a write: that of the rejects, and of the ledger.
+# Delta skips a write whose number is not above one that it has seen: it would skip the rejects, and the row in the ledger.
 NEVER = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
 ALWAYS = {
     # Counts by label and status are kept in memory up to this many groups, instead of being sorted.
@@ -144,7 +144,7 @@ def _started(builder: Any, master: str) -> SparkSession:
     try:
         spark: SparkSession = builder.getOrCreate()
     except Exception as error:
-        # After a few of them Spark ends itself, with an exit code of its own (11).
+        # After a few executors that ended Spark ends itself, with a special exit code (11).
         if "stopped while waiting for backend" in str(error):
             raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
         raise

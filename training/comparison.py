@@ -78,7 +78,7 @@ class Compared:
         return dict(zip(names, f1[1:] - f1[0], strict=True))
 
     def _counts(self, predicted: Int64s, groups: Int64s) -> Any:
-        """The counts behind weighted F1, sparse [3 x labels, groups]: for each label the texts that have it, get it, and get it rightly."""
+        """The counts for weighted F1, sparse [3 x labels, groups]: for each label the texts that have it, get it, and get it correctly."""
         labels, given, right = len(self.labels), predicted >= 0, predicted == self.truth
         rows = np.concatenate([self.truth, labels + predicted[given], 2 * labels + self.truth[right]])
         columns = np.concatenate([groups, groups[given], groups[right]])

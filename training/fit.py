@@ -210,7 +210,7 @@ class FitData:
 
     @property
     def own(self) -> int:
-        """How many word ids have an embedding of their own that is learned."""
+        """How many word ids have their own, learned embedding."""
         return self.vocabulary_size if self.own_words is None else self.own_words
 
     def batches(self, settings: FitSettings, training: bool) -> LengthSortedBatches:

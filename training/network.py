@@ -107,7 +107,7 @@ def round_embeddings(network: keras.Model) -> None:
 
 
 class OwnIds(keras.layers.Layer):  # type: ignore[misc]
-    """Ids, where those of words without an embedding of their own, from `own` on, become that of unknown words."""
+    """Ids; those of words without their own embedding, from `own` on, become the id of unknown words."""
 
     def __init__(self, own: int) -> None:
         super().__init__(name="own_ids")

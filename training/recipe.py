@@ -75,8 +75,8 @@ class BagSettings:
         if self.width:
             return self.width
         whole = 64 if labels <= 16 else 128 if labels <= 64 else 256
-        beside = labels if self.linear and labels <= 64 else 0
-        return (whole - beside) // self.networks * self.networks
+        linear = labels if self.linear and labels <= 64 else 0
+        return (whole - linear) // self.networks * self.networks
 
 
 @dataclass(frozen=True)

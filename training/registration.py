@@ -31,9 +31,9 @@ ADDED = {
     **dict.fromkeys(("category", "runner_up", "status", "reason"), "string"),
     **dict.fromkeys(("confidence", "runner_up_confidence", "unfamiliarity"), "double"),
 }
-# MLflow refuses longer ones; a bundle's longest are lists.
+# MLflow refuses longer values; the longest ones of a bundle are lists.
 LONGEST_VALUE, MOST_AT_ONCE = 500, 100
-# What it says of an address that is none of its own, such as a host without a scheme, which it takes for a folder.
+# What MLflow reports for an address that it does not support, such as a host without a scheme, which it takes for a folder.
 NO_ADDRESS = ("unsupported URI", "filesystem tracking backend")
 METRICS, CURVES = "evaluation/metrics.json", "evaluation/learning_curves.json"
 
@@ -137,10 +137,10 @@ def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
 
 def _version_of(client: Any, bundle: Bundle, text_columns: Names, name: str) -> str | None:
     """The version of the registered model that is this bundle, for frames with these columns; None if none is."""
-    # Its filters know no escapes, and two kinds of quotes.
+    # MLflow's filters have no escapes, but two kinds of quotes.
     quote = '"' if "'" in name else "'"
     for version in client.search_model_versions(f"name={quote}{name}{quote}"):
-        # Those of older versions of this job do not tell their columns.
+        # Versions that an older release of this job registered do not record their columns.
         columns = version.tags.get(COLUMNS, _listed(text_columns))
         if version.tags.get(DIGEST) == bundle.digest and columns == _listed(text_columns):
             return str(version.version)

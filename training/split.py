@@ -14,7 +14,7 @@ from lib.model.arrays import Int64s
 from training.near_duplicates import Groups
 
 TRAIN, VALIDATION, TEST = range(3)
-# How the sides are dealt, for the manifest: a bundle's test side can only be reproduced in the same way.
+# How groups are assigned to the sides, for the manifest: a bundle's test side can only be reproduced in the same way.
 METHOD = "groups dealt by label, at most two points off the shares"
 # To make up for labels that give too little or too much, a label gives at most MOST times its share, or SPARED of it less.
 MOST, SPARED = 2.0, 0.25
@@ -113,7 +113,7 @@ def folds_by_group(groups: Groups, label_ids: Int64s, texts: Sequence[str], fold
 
 
 class _Cards:
-    """Groups of texts to be dealt: how many texts of each label each has, in the order of a digest, whatever the order of the rows.
+    """Groups of texts to be assigned to sides: how many texts of each label each has, in the order of a digest, whatever the order of the rows.
 
     Those of a chain of look-alikes come last: where one of them is on the test side, its neighbours in the chain are on no side.
 

@@ -97,7 +97,7 @@ def tokens_of(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
 
 
 def _in_utf8(text: pa.Array, settings: TextSettings) -> pa.Array:
-    """One text, with U+FFFD for bytes that Arrow does not take for UTF-8: of each by itself, whatever stands beside it."""
+    """One text, with U+FFFD for bytes that Arrow does not take for UTF-8, whatever the texts next to it are."""
     try:
         _split(text, settings)
         return text

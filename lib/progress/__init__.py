@@ -1,1 +1,1 @@
-"""What a job says while it is at work."""
+"""What a job reports while it runs."""

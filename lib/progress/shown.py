@@ -102,16 +102,16 @@ class Lines(Watched):
 
 
 class JsonLines(Lines):
-    """The same, each as an object on a line of its own."""
+    """The same, each as an object on its own line."""
 
     def _write(self, text: str, event: Mapping[str, Any]) -> None:
         print(json_line(**event), file=self._out, flush=True)
 
 
 def watched(log_format: str, steps: Mapping[str, str]) -> Told:
-    """Who tells what a job does, begun with its first step.
+    """The reporter of what a job does, started with its first step.
 
-    Lines go to the standard output, as all that a job says; the other stream is for its error alone.
+    Lines go to standard output, like everything that a job prints; standard error is only for its error.
     """
     told = _watched(log_format, steps)
     told.step(next(iter(steps)))
@@ -128,9 +128,9 @@ def _watched(log_format: str, steps: Mapping[str, str]) -> Told:
 
 
 def _terminal() -> Console | None:
-    """The terminal that somebody looks at, None where there is none.
+    """The terminal that the user looks at; None if there is none.
 
-    Under spark-submit this process speaks to the JVM, through pipes; spark-submit.sh says what it has found before.
+    Under spark-submit the streams of this process are pipes to the JVM; spark-submit.sh has looked before, and passes on what it found.
     """
     if sys.stderr and sys.stderr.isatty():
         return Console(stderr=True)

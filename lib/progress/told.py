@@ -1,4 +1,4 @@
-"""Who is told what a job does, step by step; here, those whom nobody watches, and what all have in common that somebody does."""
+"""Reports what a job does, step by step. Here: the one for a job that nobody watches, and what all others have in common."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Step:
     began: float = field(default_factory=time.monotonic)
 
     def figures(self) -> tuple[int, float, float | None]:
-        """Done, done a second, and the seconds left; None as long as nobody can tell. A task that runs again counts again."""
+        """Done, done per second, and the seconds left; None as long as they are unknown. A task that runs again counts again."""
         done, seconds = min(self.done(), self.rows), time.monotonic() - self.began
         rate = done / max(seconds, 1e-9)
         if self.left:
@@ -41,7 +41,7 @@ class Step:
 
 
 class Told(AbstractContextManager["Told"]):
-    """Tells nobody; what a job has that nobody watches. Its end, as a context, is its close."""
+    """Reports nothing: for a job that nobody watches. As a context manager it closes at the end."""
 
     def step(
         self,
@@ -66,18 +66,18 @@ class Told(AbstractContextManager["Told"]):
         """Something that the step has come to: for people as a text, short where there is little room, for programs as an event."""
 
     def say(self, text: str) -> None:
-        """What a person should know beside the steps."""
+        """What a person should know in addition to the steps."""
         print(text, flush=True)
 
     def close(self) -> None:
-        """Nothing more is told; said twice it is as if said once."""
+        """Report nothing more; a second call changes nothing."""
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
 class Watched(Told):
-    """Asks the running step, from a thread of its own, how far it is, and tells it. steps: the name of each to its text."""
+    """Asks the running step, from a separate thread, how far it is, and reports it. steps: name -> text."""
 
     def __init__(self, steps: Mapping[str, str]) -> None:
         self._lock, self._ended = threading.Lock(), threading.Event()
@@ -111,7 +111,7 @@ class Watched(Told):
                 self._safely(self._look)
 
     def _safely(self, tell: Callable[[], None]) -> None:
-        """Where the terminal or the stream is gone nobody wants to be told; the run goes on."""
+        """Once the terminal or the stream is gone, nothing more is reported; the run goes on."""
         if not self._silent:
             try:
                 tell()

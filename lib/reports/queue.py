@@ -22,9 +22,9 @@ from schemas.tables import REVIEW
 # Columns of the table that a person decides by.
 SHOWN = ("category", "confidence", "runner_up", "runner_up_confidence", "reason")
 SIMILAR, BECAUSE = "similar_products", "asked_because"
-# Beside text columns of any name.
+# In one frame with text columns of any name.
 DOUBT, WORDS = "doubt\n", "words\n"
-# Beside the columns of a source, of which none is called so.
+# In one frame with the columns of a source, none of which is called so.
 ASKED = "id in review\n"
 
 
@@ -65,22 +65,22 @@ def review_queue(
     corrected = standing(spark, target)
     if corrected is not None:
         there = there.join(corrected, "product_id", "left_anti")
-    # Of copies of an id the one that the run has scored: another may be another product.
+    # Of several copies of an id only the one that the run has scored: another copy may be another product.
     asked = source.frame.join(there.select(F.col("product_id").alias(ASKED)), usable_id(columns) == F.col(ASKED), "left_semi")
     texts = one_of_each_id(asked, columns).select(usable_id(columns).alias("product_id"), *map(column, columns.text))
     texts = texts.withColumn(WORDS, _words(columns.text))
     rows = there.select("product_id", *SHOWN, _doubt(drifts).alias(DOUBT)).join(texts, "product_id")
     shown = ("product_id", *columns.text, *SHOWN)
     most_doubtful = F.min_by(F.struct(*map(column, shown), DOUBT), F.struct(-F.col(DOUBT), "confidence", "product_id"))
-    groups = rows.groupBy(WORDS).agg(most_doubtful.alias("row"), F.count("*").alias(SIMILAR), F.sum(DOUBT).alias("to_mend"))
-    first = groups.orderBy(F.col("to_mend").desc(), "row.product_id").limit(most)
+    groups = rows.groupBy(WORDS).agg(most_doubtful.alias("row"), F.count("*").alias(SIMILAR), F.sum(DOUBT).alias("to_fix"))
+    first = groups.orderBy(F.col("to_fix").desc(), "row.product_id").limit(most)
     empty = [F.lit(None).cast("string").alias(name) for name in (CORRECT, WHY, BY)]
     told = [F.col("row").getField(name).alias(name) for name in shown]
     return first.select(*told, SIMILAR, _because(drifts).alias(BECAUSE), *empty)
 
 
 def order_of_last_night(spark: SparkSession, tables: Tables, source: Location) -> str | None:
-    """The column by which the newest night took the newest copy of an id, if it has read this source; None if by none."""
+    """The column by which the newest run chose the newest copy of an id, if it has read this source; None if it used none."""
     runs = published_runs(spark, tables, 1)
     read_it = runs and runs[0].source == redacted(source.uri)
     return runs[0].options.get("order_by") if read_it else None
@@ -101,7 +101,7 @@ def _because(drifts: Sequence[Drift]) -> Column:
     row, alike = F.col("row"), F.col(SIMILAR)
     parts = [
         F.format_string("%.0f%% likely wrong", 100 * row.getField(DOUBT)),
-        F.when(alike > 1, F.format_string("stands for %d alike, %.1f of them likely wrong", alike, F.col("to_mend"))),
+        F.when(alike > 1, F.format_string("stands for %d alike, %.1f of them likely wrong", alike, F.col("to_fix"))),
     ]
     # More rows than before suggest that some belong to other categories; fewer, that some of its own went to others.
     for name, rose in (("category", True), ("runner_up", False)):

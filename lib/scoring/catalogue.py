@@ -29,7 +29,7 @@ NOTHING_VISIBLE = r"^[\p{Z}\p{Cc}\p{Cf}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u18
 SKETCH_SIZE = 10
 # An id as it is shuffled (`hashes_of`).
 KEY = ("hash", "more")
-# Of JSON that Spark writes, whatever a setting says: which of equal copies is kept hangs on it.
+# For JSON that Spark writes, whatever a setting says: which of several equally new copies is kept depends on it.
 _WITHOUT_NULLS = {"ignoreNullFields": "true"}
 # A text order column is compared as the first of these that all of its values are.
 ORDER_TYPES = {"numbers": "decimal(38,9)", "times": "timestamp"}
@@ -53,7 +53,7 @@ class CatalogueColumns:
 
     @property
     def carried(self) -> tuple[str, ...]:
-        """The columns to carry but for the id, which is not to be another's in UTF-8."""
+        """The columns to carry without the id, which must not become another product's when it is made valid UTF-8."""
         return tuple(name for name in self.carry if name != self.id)
 
 
@@ -94,7 +94,7 @@ class Census:
     """What the source holds, counted in one pass.
 
     sketch: of the set of the ids' hashes, to estimate the share that two sets have in common (HyperLogLog).
-    order_type: Spark's type as which the texts of the order column are compared; None where it has a type of its own.
+    order_type: Spark's type as which the texts of the order column are compared; None where it has its own type.
     """
 
     rows: int
@@ -342,7 +342,7 @@ def newest_copies(copies: DataFrame, columns: CatalogueColumns, compared_as: str
 
 
 def one_of_each_id(rows: DataFrame, columns: CatalogueColumns) -> DataFrame:
-    """Of rows with usable ids those that a run would keep, one an id.
+    """The rows that a run would keep of rows with usable ids: one per id.
 
     Raises:
         InputError: copies of an id whose order column holds texts that are neither numbers nor times.

@@ -16,14 +16,14 @@ from lib.scoring.udf import broadcast_payload, scorer_for
 # Spark's message about a worker that died instead of failing.
 WORKER_DIED = "Python worker exited unexpectedly"
 MOST_NAMED = 5
-# The most texts of a run that are rejected for it; with more of them the engine is at fault, not the texts.
+# The most texts of a run that are rejected because the engine died on them; with more, the engine is to blame, not the texts.
 MOST_FATAL = 10
 
 Score = Callable[[pa.Array], object]
 
 
 class EngineDied(CategorizerError):
-    """The engine's compiled code died on more texts than are rejected for it."""
+    """The engine's compiled code died on more texts than may be rejected because of it."""
 
 
 class FatalTexts(Exception):

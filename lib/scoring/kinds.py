@@ -19,7 +19,7 @@ GONE, WITHOUT_ID, COPIES, SAME, CHANGED = range(5)
 
 
 def code() -> Column:
-    """A number by which rows of the table are counted; the few texts that it stands for are looked up."""
+    """A number by which rows of the table are counted; the few texts that it represents are looked up."""
     return F.xxhash64("category", "status")
 
 

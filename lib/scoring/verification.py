@@ -152,11 +152,11 @@ def _scored_again(fresh: DataFrame, chosen: DataFrame, table: DataFrame, bundle:
     texts = fresh.join(chosen.hint("broadcast"), ["product_id", "text_hash"], "left_semi").select(
         "product_id", "text", "text_hash"
     )
-    anew = with_category(with_scores(texts, bundle, plan.engine, kept=0), bundle, bundle.review_below, plan.unfamiliar)
-    stands = table.join(chosen.hint("broadcast"), "product_id", "left_semi")
+    again = with_category(with_scores(texts, bundle, plan.engine, kept=0), bundle, bundle.review_below, plan.unfamiliar)
+    stored = table.join(chosen.hint("broadcast"), "product_id", "left_semi")
     names = ("category", "confidence", "runner_up_confidence")
-    return anew.select("product_id", F.struct(*names).alias("fresh")).join(
-        stands.select("product_id", F.struct(*names).alias("row")), "product_id"
+    return again.select("product_id", F.struct(*names).alias("fresh")).join(
+        stored.select("product_id", F.struct(*names).alias("row")), "product_id"
     )
 
 

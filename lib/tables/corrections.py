@@ -89,7 +89,7 @@ def read_corrections(source: Source, text_columns: Sequence[str], by: str | None
         require_text(frame, where, [CORRECT], flag="corrections")
     if text_columns:
         require_text(frame, where, text_columns)
-    # In whatever case a person has left the header.
+    # A person may have changed the case of the header.
     there = {name.lower() for name in frame.columns}
     texts = [part for name in text_columns for part in (F.lit(name), column(name).cast("string"))]
     rows = frame.select(

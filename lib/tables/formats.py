@@ -57,7 +57,7 @@ class ReadOptions:
         encoding: of CSV and JSON files.
         wanted: the columns that the job asks for, the id or the label first. Each file has to have them, in whatever order and
             case; of JSON lines, which leave out what has no value, each file has to have the first and one of the others.
-        carried: of these, the ones that are kept as they are read: in UTF-8, since no reader of a table takes other texts.
+        carried: those of them that are stored as they are read, but in UTF-8: no reader of a table accepts other texts.
     """
 
     format: str | None = None
@@ -69,7 +69,7 @@ class ReadOptions:
 
     @classmethod
     def of_run(cls, settings: Mapping[str, Any], wanted: tuple[str, ...], carried: tuple[str, ...] = ()) -> ReadOptions:
-        """As a run was told to read its source. settings: of its record; what older versions did not know is as it is by default."""
+        """How a run read its source. settings: of its record; an option that an older version did not have gets its default."""
         told = (
             settings.get(name, default)
             for name, default in (("format", None), ("columns", ()), ("delimiter", ","), ("encoding", UTF_8))

@@ -56,8 +56,8 @@ def published_runs(spark: SparkSession, tables: Tables, most: int, before: str |
     # The same as RunRecord.is_round.
     is_round = F.coalesce(F.get_json_object("settings", "$.mode") == "stream", F.lit(False))
     day = Window.partitionBy(F.to_date("started_at"), is_round).orderBy(F.col("started_at").desc())
-    nights = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
-    return _newest_first(nights, most)
+    chosen = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
+    return _newest_first(chosen, most)
 
 
 def _newest_first(rows: DataFrame, most: int | None = None) -> list[RunRecord]:

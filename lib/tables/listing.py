@@ -20,10 +20,10 @@ from lib.tables.locations import Location, file_system
 LITERAL_PATHS = {"__globPaths__": "false"}
 # Entries of a folder whose files are read through their own log; without the log old rows would be read too.
 LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
-# At the path itself Spark goes by a stream's log of its own accord; and that may be a folder of Hudi's, which are marked.
+# At the path itself Spark follows a stream's log without being asked. The path may also be a partition of a Hudi table, which is marked.
 LOGS_AT_ROOT = {**LOGS, ".hoodie_partition_metadata": "a part of a Hudi table"}
 LOGS_INSIDE = {**LOGS, "_spark_metadata": "the output of a stream of Spark"}
-# Spark's indexes of files that were listed once, for as long as a frame lives: by the store, or by the log of a stream that wrote them.
+# Spark's indexes that list the files once for as long as a frame lives: from the store, or from the log of the stream that wrote them.
 LISTED = ("InMemoryFileIndex", "MetadataLogFileIndex")
 # How Hadoop's FileStatus shows itself: all files of a listing come over from Java in one text.
 _STATUS = re.compile(r"path=(.*); isDirectory=false; length=(\d+);.*? modification_time=(\d+);", re.DOTALL)
@@ -189,7 +189,7 @@ def is_partitioned(spark: SparkSession, files: Sequence[File], location: Locatio
             f"Expected data files in folders named by the same key=value, or in none, at {location.given}, found "
             f"{_named(one)} next to {_named(other)}; deliver them in one layout, or give the path of one kind."
         )
-    # Folders that are columns are of one kind, and may be thousands: the first and the last tell.
+    # Folders named key=value are all of one kind, and there may be thousands: looking into the first and the last is enough.
     looked_into = folders if plain else sorted(folders)[:: max(len(folders) - 1, 1)]
     check_no_log(spark, root, sorted({outer for folder in looked_into for outer in (folder, *folder.parents)}), location.given)
     return bool(keys) and not plain
@@ -200,7 +200,7 @@ def _named(folder: PurePosixPath) -> str:
 
 
 def check_no_log(spark: SparkSession, root: str, folders: Iterable[PurePosixPath], where: str) -> None:
-    """Refuse folders, told from `root`, that hold a table: by their files alone the rows of its older versions would be read too.
+    """Refuse folders, relative to `root`, that hold a table: reading just their files would include the rows of its older versions.
 
     Raises:
         InputError: names the folder.
@@ -225,7 +225,7 @@ def _check_not_in_iceberg(spark: SparkSession, root: str, where: str) -> None:
 
 
 def _holds_metadata(spark: SparkSession, folder: str) -> bool:
-    """Whether a folder beside the files' holds an Iceberg table's metadata. Who may not look there is not refused for it."""
+    """Whether a folder next to that of the files holds an Iceberg table's metadata. False if it cannot be read."""
     try:
         system, path = file_system(spark, folder)
         return bool(system.exists(path)) and any(

@@ -39,7 +39,7 @@ from lib.tables.parquet_checks import check_columns_of_files
 UNVERSIONED = "unversioned"
 # The prefix of a pinned version of a Delta table.
 DELTA = "delta:"
-# Spark's classes that read Parquet, the second Delta's; and how it calls others.
+# The classes that read Parquet, Spark's and Delta's; and the names of the formats that Spark's other classes read.
 PARQUET_FORMATS = ("ParquetFileFormat", "DeltaParquetFileFormat")
 OTHER_FORMATS = {"OrcFileFormat": "ORC", "CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
 # A table that Hive's own classes read, at the leaf of a plan.
@@ -133,7 +133,7 @@ def _roots(relation: Any) -> list[str]:
 def _check_no_logs(spark: SparkSession, frame: DataFrame, files: Sequence[File], location: Location) -> None:
     paths = {file.path for file in files}
     for relation in relations_of(frame):
-        # Delta's own reading is of another class.
+        # Delta reads with another class.
         if relation.fileFormat().getClass().getSimpleName() == "ParquetFileFormat":
             for root in _roots(relation):
                 if plain_path(root) not in paths:
@@ -170,7 +170,7 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
             frame = read_csv(found)
         else:
             frame = read_json(found)
-    # The latter of a decimal of more digits than Spark has.
+    # The latter for a decimal of more digits than Spark supports.
     except (AnalysisException, ArithmeticException) as error:
         first = str(error).splitlines()[0]
         raise InputError(
@@ -182,7 +182,7 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
 
 
 def _reading(options: ReadOptions, frame: DataFrame, *more: str) -> str:
-    # What is carried belongs to the columns of a run, and was not told here by older versions.
+    # The carried columns are recorded with a run's columns; older versions did not pass them here.
     options_then = {name: value for name, value in asdict(options).items() if name != "carried"}
     parts = [options_then, frame.schema.jsonValue(), *more]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -21,9 +21,9 @@ from lib.warehouse.lines import holdable, json_of
 # The separator of a row's parts; a part that is a user's text has its length in front.
 PART, NULL = "\x1f", "-"
 IDS_AND_DIGESTS = "product_id string, digest string"
-# Another hand may have written an infinite one, of which there is no number.
+# Another writer may have stored an infinite time, for which there is no number.
 _TIME_IN_POSTGRESQL = "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint::text ELSE {0}::text END"
-# How PostgreSQL tells a value, as numbers where texts of both sides would differ.
+# How PostgreSQL writes a value: as a number where the texts of the two sides would differ.
 IN_POSTGRESQL = {
     TEXT: "octet_length({0}) || ':' || {0}",
     JSON: "{0}::text",

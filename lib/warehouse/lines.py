@@ -104,7 +104,7 @@ class Stream:
     """Lines in pieces for COPY. altered: how many of the rows passed on had characters that PostgreSQL cannot store."""
 
     def __init__(self, made: DataFrame, many: bool) -> None:
-        """many: they are known to be more than FEW."""
+        """many: there are certainly more than FEW."""
         self._lines, self._many = made, many
         self.altered = 0
 

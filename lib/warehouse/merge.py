@@ -93,7 +93,7 @@ def _put(connection: Connection, columns: Sequence[Column], names: dict[str, sql
 
 
 def _values(columns: Sequence[Column], of: str, told: Mapping[str, str]) -> sql.Composable:
-    """The columns of a row. told: by their kinds, as what else than themselves."""
+    """The columns of a row. told: for some kinds, the SQL that replaces the column."""
     names = (sql.SQL(f"{of}.{{}}").format(column.identifier) for column in columns)
     texts = (sql.SQL(told.get(column.kind, "{0}")) for column in columns)  # type: ignore[arg-type]
     return sql.SQL(", ").join(text.format(name) for text, name in zip(texts, names, strict=True))

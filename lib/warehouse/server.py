@@ -61,7 +61,7 @@ class Name:
         return Name(self.schema, self.table + CORRECTIONS_SUFFIX)
 
     def quoted(self, connection: Connection) -> str:
-        """As a text that PostgreSQL reads as this very name."""
+        """As a text that PostgreSQL reads as exactly this name."""
         return self.sql.as_string(connection)
 
     def __str__(self) -> str:

@@ -61,7 +61,7 @@ class KerasEngine(Engine):
 
     def _score(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Float32s:
         # Padding is masked by id, so the filled-up rows (length 1, nothing but padding) are never looked at.
-        # A network of one input wants it bare.
+        # A network with one input takes the array, not a dictionary.
         feed = {name: inputs[name] for name in self._inputs} if len(self._inputs) > 1 else inputs["ids"]
         probabilities, hidden = self._with_hidden.predict_on_batch(feed)
         # Keras has the softmax inside the layer, so the logits are computed separately.
