@@ -91,7 +91,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests on a real HDFS and YARN too, and the long ones on S3 and a cluster",
     )
-    parser.addoption("--deploy", action="store_true", help="run what stands in deploy/ by Airflow, Dagster and their like too")
+    parser.addoption(
+        "--deploy", action="store_true", help="also run what is in deploy/, with Airflow, Dagster and other schedulers"
+    )
     parser.addoption("--fault-table", metavar="FILE", help="write what the fault tests have seen")
 
 

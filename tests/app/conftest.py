@@ -1,4 +1,4 @@
-"""The page as a user starts it, and a real browser before it."""
+"""The page as a user starts it, and a real browser that shows it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.waiting import until
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Next to other tests a page may take long. In milliseconds.
 PATIENCE = 300_000
-# What a browser would ask another server for, were it read as Markdown.
+# Texts for which a browser would ask another server if they were read as Markdown.
 HOSTILE_ID = "b1\n\n![x](http://127.0.0.1:9/id.png)\n\n# Big\n\n[click](http://127.0.0.1:9/)"
 PRODUCTS = {
     "k1": "Steel kettle, 1.7 litres",

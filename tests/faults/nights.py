@@ -116,7 +116,7 @@ def hashes_in(spark: object, target: object) -> dict[str, str]:
 def ledger(spark: object, target: object) -> list[tuple[str, str]]:
     """(run id, status) of every row, oldest first."""
     rows = spark.read.format("delta").load(f"{target}_runs").orderBy("started_at").collect()
-    assert len({row["run_id"] for row in rows}) == len(rows), "a run stands in the ledger twice"
+    assert len({row["run_id"] for row in rows}) == len(rows), "a run is in the ledger twice"
     return [(row["run_id"], row["status"]) for row in rows]
 
 

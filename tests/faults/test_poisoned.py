@@ -170,7 +170,7 @@ def test_lone_surrogates(spark, lake: Path, tmp_path: Path, fault: Callable[[str
 
 
 def of_bytes(*texts: bytes) -> pa.Array:
-    """Strings of Arrow that nobody has looked at."""
+    """Arrow strings whose bytes nothing has checked."""
     return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
 
 
@@ -198,7 +198,7 @@ def test_bytes_that_are_no_text(spark, tmp_path: Path, fault: Callable[[str, str
     ]
     rejected = spark.read.format("delta").load(f"{lake}_rejected").select("product_id", "reason").collect()
     assert [tuple(row) for row in rejected] == [("id \ufffd", ID_OF_BYTES)] * 2
-    # With the carried texts that stand there nothing is new.
+    # Compared with the carried texts in the table, nothing is new.
     os.utime(source) if kind == "parquet" else spark.sql(f"UPDATE delta.`{source}` SET title = title WHERE product_id = '1'")
     assert run(source, lake, "--carry", "title", "--verify") == 0
     assert RunRecord.of(last_row(spark, lake)).rows_scored == 0

@@ -90,7 +90,7 @@ def test_two_publishers_at_once(spark, second_night, tmp_path, database, capsys)
     first.wait_for("staged")
     third = {**SECOND, "9": "table lamp"}
     assert run(write_source(tmp_path / "in.parquet", third), second_night) == 0
-    # Released only when the other is known to wait.
+    # Released only once the other is waiting.
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     with psycopg.connect(database, autocommit=True) as watching:
         import threading

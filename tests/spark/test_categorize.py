@@ -362,7 +362,7 @@ def test_an_empty_source(lake, tmp_path, capsys) -> None:
 
 
 def test_an_order_column_without_an_order(spark, lake, tmp_path, capsys) -> None:
-    # Also on a night without copies, which would not look at it.
+    # Also in a run without copies, which would not use it.
     spark.sql("SELECT '1' AS product_id, 'lamp' AS title, parse_json('1') AS at").write.parquet(str(tmp_path / "in"))
     refused(capsys, "Expected the column at to be string or numeric", tmp_path / "in", lake, "--order-by", "at")
     assert not list(tmp_path.glob("lake*"))

@@ -174,7 +174,7 @@ def test_the_queue_shows_the_copy_that_was_scored(lake, tmp_path) -> None:
     for order, kept in ((frame, newer), (frame[::-1], newer), (frame.assign(at=-frame["at"]), older)):
         order.to_parquet(source)
         assert run(source, target, *IN_REVIEW, "--order-by", "at", "--mode", "full", "--guard-ids", "inf") == 0
-        # As the night did; and as one that has read another source is told.
+        # By the column that the run used; for another source, by the one that is given.
         assert review(target) == 0
         queue = pd.read_csv(tmp_path / "review.csv")
         assert dict(zip(queue["product_id"], queue["title"], strict=True)).items() <= kept.items()

@@ -1,4 +1,4 @@
-"""No reader guesses: what a source holds arrives as it is, file by file, or the night ends with the file's name."""
+"""No reader guesses: what a source holds arrives as it is, file by file, or the run ends with the file's name."""
 
 from __future__ import annotations
 
@@ -370,7 +370,7 @@ def test_carried_names_that_cannot_be(carry: str) -> None:
         check_carried_names(carry.split(","))
 
 
-# What the promises stand on
+# What the promises depend on
 
 
 @pytest.mark.fault(
@@ -394,7 +394,7 @@ def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> No
     assert "ignoreMissingFiles" not in said
 
 
-# Ids that another hand has written twice
+# Ids that another writer has stored twice
 
 
 @pytest.mark.fault(

@@ -1,4 +1,4 @@
-"""The order of the review queue: unsure rows, those that stand for many, and those of categories that drift, each with its reason."""
+"""The order of the review queue: unsure rows, those that represent many, and those of categories that drift, each with its reason."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def by_hand(rows: pd.DataFrame, weights: dict[str, float]) -> pd.DataFrame:
     other = second * rows["runner_up"].map(weights).fillna(1) + (1 - rows["confidence"] - second).clip(lower=0)
     words = rows["title"].map(lambda title: " ".join(sorted({word for word in title.split() if not word.isdigit()})))
     doubts = rows.assign(doubt=1 - right / (right + other), words=words)
-    groups = doubts.groupby("words").agg(to_mend=("doubt", "sum"), alike=("doubt", "size"), doubt=("doubt", "max"))
-    return groups.sort_values("to_mend", ascending=False)
+    groups = doubts.groupby("words").agg(to_fix=("doubt", "sum"), alike=("doubt", "size"), doubt=("doubt", "max"))
+    return groups.sort_values("to_fix", ascending=False)
 
 
 def in_review(spark, folder: Path, titles: dict[str, str]) -> pd.DataFrame:
@@ -51,11 +51,11 @@ def in_review(spark, folder: Path, titles: dict[str, str]) -> pd.DataFrame:
 def assert_ranked(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
     words = found["title"].map(lambda title: " ".join(sorted({word for word in title.split() if not word.isdigit()})))
     assert sorted(words) == sorted(wanted.index)
-    assert list(wanted.loc[words, "to_mend"]) == pytest.approx(list(wanted["to_mend"]), abs=1e-5)
+    assert list(wanted.loc[words, "to_fix"]) == pytest.approx(list(wanted["to_fix"]), abs=1e-5)
     for word, because in zip(words, found["asked_because"], strict=True):
         group = wanted.loc[word]
         assert because.startswith(f"{100 * group['doubt']:.0f}% likely wrong")
-        alike = f"; stands for {group['alike']:.0f} alike, {group['to_mend']:.1f} of them likely wrong"
+        alike = f"; stands for {group['alike']:.0f} alike, {group['to_fix']:.1f} of them likely wrong"
         assert (alike in because) == (group["alike"] > 1), because
 
 

@@ -105,7 +105,7 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
     assert "it differs in 1 row (such as '2', in category, confidence)" in said
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "1 inserted, 1 updated, 1 deleted; all rows, since --reload asks for it" in capsys.readouterr().out
-    # The next run notices a missing row by itself.
+    # The next run notices a missing row without an option.
     ask(database, f"DELETE FROM {TABLE} WHERE product_id = '4'")
     assert run(tmp_path / "second.parquet", lake) == 0
     assert publish(lake, database) == 0
@@ -124,12 +124,12 @@ def test_what_postgresql_takes_for_equal_is_written_too(spark, lake, database, c
     assert "it has otherwise 2 rows (such as '1', in price)" in capsys.readouterr().err
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "0 inserted, 2 updated, 0 deleted" in capsys.readouterr().out
-    # Of what is infinite there is no number to compare.
+    # For an infinite time there is no number to compare.
     ask(database, f"UPDATE {TABLE} SET scored_at = 'infinity' WHERE product_id = '4'")
     assert publish(lake, database, "--verify") == 4
     assert "it has otherwise 1 row (such as '4', in scored_at)" in capsys.readouterr().err
     assert publish(lake, database, "--verify", "--reload") == 0
-    # So does what another hand has changed in the lake.
+    # A change by another writer in the lake is published too.
     spark.sql(f"UPDATE delta.`{lake}` SET price = -0.0D WHERE product_id = '3'")
     assert publish(lake, database, "--verify") == 0
     assert "0 inserted, 1 updated, 0 deleted" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from training.self_training import SCORED_FOR_EACH, with_sure_texts
 from training.split import Split
 
 KNOWN = {0: ["kettle", "pan", "cup", "lid"], 1: ["shirt", "sock", "coat", "belt"]}
-# With letters of their own: about words that share some ("sock", "socke") a model knows much without having seen them.
+# Words in other letters: about words that share some ("sock", "socke") a model knows much without having seen them.
 FOREIGN = {0: ["чайник", "кружка", "ложка"], 1: ["рубашка", "носок", "пальто"]}
 
 
