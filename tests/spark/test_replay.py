@@ -55,7 +55,7 @@ def test_an_older_night_is_derived_from_the_version_that_it_has_read(spark, tmp_
     vacuum_all(spark, source)
     assert replayed(lake, "--id", "1", "--run", first) == 2
     said = capsys.readouterr()
-    assert "derived from what stands there now" in said.out
+    assert "derived from what is there now" in said.out
     assert "it does not show whether the row is right" in said.err
     vacuum_all(spark, lake)
     assert replayed(lake, "--id", "1", "--run", first) == 2

@@ -121,13 +121,13 @@ def test_what_postgresql_takes_for_equal_is_written_too(spark, lake, database, c
     ask(database, f"UPDATE {TABLE} SET weight = 0, sizes = '[1.0]' WHERE product_id = '2'")
     capsys.readouterr()
     assert publish(lake, database, "--verify") == 4
-    assert "it has otherwise 2 rows (such as '1', in price)" in capsys.readouterr().err
+    assert "it differs in 2 rows (such as '1', in price)" in capsys.readouterr().err
     assert publish(lake, database, "--verify", "--reload") == 0
     assert "0 inserted, 2 updated, 0 deleted" in capsys.readouterr().out
     # For an infinite time there is no number to compare.
     ask(database, f"UPDATE {TABLE} SET scored_at = 'infinity' WHERE product_id = '4'")
     assert publish(lake, database, "--verify") == 4
-    assert "it has otherwise 1 row (such as '4', in scored_at)" in capsys.readouterr().err
+    assert "it differs in 1 row (such as '4', in scored_at)" in capsys.readouterr().err
     assert publish(lake, database, "--verify", "--reload") == 0
     # A change by another writer in the lake is published too.
     spark.sql(f"UPDATE delta.`{lake}` SET price = -0.0D WHERE product_id = '3'")
@@ -148,7 +148,7 @@ def test_a_table_that_another_hand_has_altered(lake, database, capsys, altered, 
     ask(database, f"ALTER TABLE {TABLE} {altered}")
     capsys.readouterr()
     assert publish(lake, database, "--reload", "--verify") == 2
-    assert f"Expected catalog.products as publish has made it, found it altered ({found}" in capsys.readouterr().err
+    assert f"Expected catalog.products as publish created it, found it altered ({found}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
