@@ -40,8 +40,8 @@ class TextSettings:
     (King’s) does in much data, and both forms should give the same tokens. Leaving single blanks out of the
     pattern makes the replacement five times as fast.
 
-    A character that `one_character_words` (an RE2 pattern of one character; empty for none) matches is a token of its own: Chinese and
-    Japanese set no blanks between words, and a whole phrase as one token is a word that no other text has.
+    A character that `one_character_words` (an RE2 pattern of one character; empty for none) matches is a separate token: Chinese and
+    Japanese put no spaces between words, and a whole phrase as one token is a word that no other text has.
     """
 
     normal_form: str = "NFKC"

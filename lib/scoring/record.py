@@ -95,7 +95,7 @@ def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
 
 
 def labels_text(good: Yardstick, bundle: Bundle) -> str:
-    """Which categories of the last runs a bundle does not know, and which of its own no row had; empty where they are the same."""
+    """Which categories of the last runs a bundle does not know, and which of the bundle's no row had; empty if they are the same."""
     before = good.category_shares or {}
     labels = list(dict.fromkeys(good.renames.name_of(label, bundle.model_version) for label in bundle.labels))
     known = set(labels)

@@ -1,7 +1,7 @@
-"""Faults of Python workers, as CATALOG_FAULT says: what no input of ours brings about, a worker that hangs or dies.
+"""Faults of Python workers, chosen by CATALOG_FAULT: a worker that hangs or dies, which no input of ours causes.
 
 hold:FOLDER writes FOLDER/scoring with the process id and waits for FOLDER/scoring.go; hang:FOLDER the same, once, for good;
-crash:WORD dies of SIGSEGV at a text that holds the word, as a fault in compiled code would.
+crash:WORD dies of SIGSEGV at a text that contains the word, as a bug in compiled code would.
 """
 
 import os
