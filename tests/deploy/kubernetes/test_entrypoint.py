@@ -85,7 +85,7 @@ def test_anything_else_is_a_command_line(tmp_path: Path) -> None:
     assert done.stdout.startswith("usage: ./spark-submit.sh")
     done = started(tmp_path, "categorise")
     assert done.returncode == 2
-    assert "Expected a job out of" in done.stderr
+    assert "Expected one of the jobs" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user takes root")
