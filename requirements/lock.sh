@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the lock files anew: five from setup.py, those of dbt, the documentation, MLflow, moto and the schedulers from NAME.in, and those of
+# Regenerates the lock files: five from setup.py, those of dbt, the documentation, MLflow, moto and the schedulers from NAME.in, and those of
 # older pairs of Spark and Delta. Needs uv (pip install uv).
 # One resolution (test) pins everything; the smaller files are its subsets, so that versions never differ.
 set -euo pipefail
@@ -13,7 +13,7 @@ compile setup.py --extra bench -c requirements/test.lock -o requirements/bench.l
 compile setup.py --extra training -c requirements/test.lock -o requirements/training.lock
 compile setup.py --extra app -c requirements/test.lock -o requirements/app.lock
 compile setup.py --extra jobs -c requirements/test.lock -o requirements/run.lock
-# Environments of their own; pip wants the extras told (mashumaro[msgpack]).
+# For separate environments. pip needs the extras to be written (mashumaro[msgpack]).
 compile requirements/dbt.in --no-strip-extras -o requirements/dbt.lock
 compile requirements/docs.in -o requirements/docs.lock
 compile requirements/moto.in -o requirements/moto.lock
