@@ -38,19 +38,19 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
     lines = context.SimpleQueue()
     speaker = Thread(target=_speak, args=(lines, say), daemon=True)
     speaker.start()
-    try:
-        with ProcessPoolExecutor(workers, context, _start, (lines,)) as pool:
-            waiting = [pool.submit(_called, task) for task in tasks]
-            try:
-                return [one.result() for one in waiting]
-            except BaseException:
-                # An interrupt, or a fit that failed: the others would go on for minutes.
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    finally:
-        lines.put(None)
-        speaker.join()
+    with ProcessPoolExecutor(workers, context, _start, (lines,)) as pool:
+        waiting = [pool.submit(_called, task) for task in tasks]
+        try:
+            results = [one.result() for one in waiting]
+        except BaseException:
+            # An interrupt, or a fit that failed: the others would go on for minutes. The thread is left alone: a process that is
+            # ended while it passes on a message keeps the queue locked.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    lines.put(None)
+    speaker.join()
+    return results
 
 
 def workers_for(tasks: int, processes: int | None = None) -> int:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import training.workers
 from lib.errors import CategorizerError
 from lib.model.bag import marked
 from lib.model.bundle import load_bundle
@@ -197,10 +199,17 @@ def is_gone(process: int) -> bool:
         return True
 
 
-def test_one_task_s_error_ends_the_others(tmp_path: Path) -> None:
+def endless_while_it_speaks(path: str, say: Say) -> None:
+    """As a process that passes on a message when it is ended."""
+    with training.workers._lines._wlock:
+        endless(path, say)
+
+
+@pytest.mark.parametrize("task", [endless, endless_while_it_speaks])
+def test_one_task_s_error_ends_the_others(tmp_path: Path, task: Callable[[str, Say], None]) -> None:
     path = str(tmp_path / "process")
     with pytest.raises(CategorizerError, match="Expected another end"):
-        run_together([partial(failing_once_it_is_there, path), partial(endless, path)], print, 2)
+        run_together([partial(failing_once_it_is_there, path), partial(task, path)], print, 2)
     assert is_gone(int(Path(path).read_text()))
 
 

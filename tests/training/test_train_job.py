@@ -148,7 +148,7 @@ def test_wrong_use_writes_nothing(tmp_path: Path, capsys, change, because) -> No
     ("rows", "because"),
     [
         ([("a", f"text {i}") for i in range(9)], "Expected at least two labels"),
-        ([*[("a", f"text {i}") for i in range(9)], ("b", "one")], "found only 'a' beside 'b' (1)"),
+        ([*[("a", f"text {i}") for i in range(9)], ("b", "one")], "found only 'a' besides 'b' (1)"),
         (
             [
                 (label, f"the same long description of one {label} with many words in size {i}")
