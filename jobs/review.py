@@ -9,8 +9,6 @@ import csv
 import sys
 from dataclasses import dataclass
 
-from pyspark.sql.types import AtomicType
-
 from lib.command import run_command
 from lib.reports.drifting import drifting_in
 from lib.reports.files import check_writable, write_whole
@@ -18,7 +16,7 @@ from lib.reports.queue import SIMILAR, check_text_names, order_of_last_night, re
 from lib.scoring.catalogue import CatalogueColumns
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, at_least, option
-from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.corrections import CORRECT
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
@@ -57,8 +55,7 @@ def main(settings: ReviewSettings) -> int:
         columns = CatalogueColumns(s.id_column, s.text_columns, order_by=order_by)
         source = read_source(spark, place, ReadOptions(s.format, s.columns, s.delimiter, s.encoding, columns.all))
         require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
-        if order_by:
-            require_columns(source.frame, source.location.given, order_by=([order_by], (AtomicType,)))
+        require_order(source.frame, source.location.given, order_by)
         require_text(source.frame, source.location.given, columns.text)
         drifts = drifting_in(spark, tables_of(target))
         rows = review_queue(spark, target, source, columns, s.rows, drifts).toPandas()

@@ -8,7 +8,6 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType
 
 from lib.errors import InputError
 from lib.identifiers import column
@@ -19,7 +18,7 @@ from lib.reports.pages import night_page
 from lib.reports.queue import check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns, usable_id
 from lib.settings import Names
-from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.corrections import BY, corrections_of, standing
 from lib.tables.formats import ReadOptions
 from lib.tables.ledger import all_runs, published_runs
@@ -179,8 +178,7 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
     source = read_source(spark, locate(spark, runs[0].source), reading)
     require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, source.location.given, columns.text)
-    if columns.order_by:
-        require_columns(source.frame, source.location.given, order_by=([columns.order_by], (AtomicType,)))
+    require_order(source.frame, source.location.given, columns.order_by)
     return Catalogue(source, columns)
 
 

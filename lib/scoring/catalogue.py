@@ -13,7 +13,7 @@ from pyspark.sql.types import DoubleType, FloatType, StringType
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.pairs.offered import frame_of, in_utf8, is_utf8, tried_cast
-from lib.tables.columns import ID_TYPES, ORDERED_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.sources import Source
 from schemas.tables import ID_OF_BYTES, LONG_ID, NO_ID, OLDER_COPY
 
@@ -288,8 +288,7 @@ def text_of_id(source: Source, columns: CatalogueColumns, product_id: str, max_c
     where = source.location.given
     require_columns(source.frame, where, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, where, columns.text)
-    if columns.order_by:
-        require_columns(source.frame, where, order_by=([columns.order_by], ORDERED_TYPES))
+    require_order(source.frame, where, columns.order_by)
     rows = source.frame.filter(usable_id(columns) == product_id)
     found = catalogue_rows(rows, columns, max_characters, take_census(rows, columns)).select("text").collect()
     if not found:

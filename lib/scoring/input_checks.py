@@ -10,7 +10,7 @@ from pyspark.sql.types import StructField
 from lib.errors import InputError
 from lib.scoring.catalogue import LENGTHS
 from lib.scoring.plan import Plan
-from lib.tables.columns import CARRIED_TYPES, ID_TYPES, ORDERED_TYPES, require_columns, require_text
+from lib.tables.columns import CARRIED_TYPES, ID_TYPES, require_columns, require_order, require_text
 from lib.tables.locations import check_place, storage_uri
 from lib.tables.publish import VANISHED
 from lib.tables.sources import Source
@@ -25,8 +25,7 @@ def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan)
     check_carried_names(columns.carry)
     require_columns(frame, where, id_column=([columns.id], ID_TYPES), carry=(columns.carry, CARRIED_TYPES))
     require_text(frame, where, columns.text)
-    if columns.order_by:
-        require_columns(frame, where, order_by=([columns.order_by], ORDERED_TYPES))
+    require_order(frame, where, columns.order_by)
     ours = {storage_uri(spark, location) for location in (tables.categorized, tables.rejected, tables.runs)}
     if storage_uri(spark, source.location) in ours:
         raise InputError(f"Expected a target apart from the source, found {where} as both; choose another --target.")

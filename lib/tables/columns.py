@@ -70,3 +70,13 @@ def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str =
     if not names:
         raise InputError(f"Expected at least one text column, found none; give --{flag.replace('_', '-')}.")
     require_columns(frame, where, **{flag: (names, TEXT_TYPES)})
+
+
+def require_order(frame: DataFrame, where: str, name: str | None) -> None:
+    """Check that the column that decides the newest copy of an id, if one is named, has values with an order.
+
+    Raises:
+        InputError: as `require_columns`.
+    """
+    if name:
+        require_columns(frame, where, order_by=([name], ORDERED_TYPES))
