@@ -75,27 +75,42 @@ class ClusterRule:
         self._root = root
         # Before the tests run: they have not seen what is edited meanwhile.
         self._digest = digest(root)
-        self._passed: set[tuple[str, str]] = set()
+        self._passed: set[str] = set()
+        self._collected: set[str] = set()
         self._failed = False
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._collected |= {item.nodeid for item in session.items}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        # Of several processes the one that gathers the reports collects nothing itself.
+        self._collected |= set(ids)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        file, _, test = report.nodeid.partition("::")
-        if Path(file) in TESTS:
+        if _is_watched(report.nodeid):
             self._failed |= report.failed
             if report.when == "call" and report.passed:
-                self._passed.add((file, test.partition("[")[0]))
+                self._passed.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         # Of several processes only the one that gathers the reports.
         if hasattr(session.config, "workerinput") or self._failed:
             return
+        # Each with all of its parameters: a session may have been interrupted.
+        if not self._passed >= set(filter(_is_watched, self._collected)):
+            return
         every = {
-            (str(file), test)
+            f"{file}::{test}"
             for file in TESTS
             for test in re.findall(r"^def (test_\w+)", (self._root / file).read_text(), re.MULTILINE)
         }
-        if self._passed >= every:
+        if {test.partition("[")[0] for test in self._passed} >= every:
             (self._root / RECORD).write_text(f"{self._digest}\n")
+
+
+def _is_watched(nodeid: str) -> bool:
+    return Path(nodeid.partition("::")[0]) in TESTS
 
 
 if __name__ == "__main__":

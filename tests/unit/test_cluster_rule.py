@@ -20,8 +20,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def session_of(rule: ClusterRule, *outcomes: tuple[str, str]) -> None:
-    """A session in which each of their files has had these outcomes."""
+    """A session in which each of their files has had these outcomes; `not run`: it ended before that."""
+    rule.pytest_xdist_node_collection_finished([f"{file}::{test}" for file, (test, _) in product(TESTS, outcomes)])
     for file, (test, outcome) in product(TESTS, outcomes):
+        if outcome == "not run":
+            continue
         report = SimpleNamespace(
             nodeid=f"{file}::{test}",
             when="call",
@@ -49,6 +52,7 @@ def test_all_passed(root: Path) -> None:
         [("test_one", "passed")],
         [("test_one", "passed"), ("test_other", "skipped")],
         [("test_one[a]", "passed"), ("test_one[b]", "failed"), ("test_other", "passed")],
+        [("test_one[a]", "passed"), ("test_one[b]", "not run"), ("test_other", "passed")],
     ],
 )
 def test_not_all_passed(root: Path, outcomes: list[tuple[str, str]]) -> None:
