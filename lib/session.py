@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pyspark import SparkConf, SparkContext
@@ -97,6 +98,24 @@ ALWAYS = {
 # Memory of a Python worker with a model, outside the JVM; a cluster manager kills containers that take more than they asked for.
 WORKER_MB = 250
 WAREHOUSE = "spark.sql.warehouse.dir"
+# What runs seldom and for a short time: Java's class loading and serialization, and Spark's parsing, planning and generation of code. Its
+# optimizing compiler (C2) would take a third of a run's processor time for these. None of them handles rows: a method named here is not inlined
+# into others either.
+QUICKLY_COMPILED = (
+    *("java/io/Object*.*", "java/lang/ClassLoader*.*", "java/lang/invoke/InnerClass*.*", "java/lang/invoke/InvokerBytecode*.*"),
+    *("java/lang/invoke/MethodHandleNatives*.*", "java/net/*.*", "java/util/jar/*.*", "java/util/zip/Zip*.*"),
+    *("jdk/internal/jimage/*.*", "jdk/internal/loader/*.*", "jdk/internal/module/*.*", "jdk/internal/org/objectweb/*.*"),
+    *("jdk/internal/reflect/*.*", "sun/invoke/*.*", "sun/net/*.*", "sun/nio/fs/*.*"),
+    *("org/antlr/*.*", "org/apache/hadoop/conf/*.*", "org/apache/hadoop/shaded/com/ctc/*.*", "org/apache/xbean/*.*"),
+    *("org/codehaus/commons/*.*", "org/codehaus/janino/*.*", "py4j/*.*"),
+    *("scala/reflect/api/*.*", "scala/reflect/internal/*.*", "scala/reflect/runtime/*.*"),
+    *("org/apache/spark/internal/config/*.*", "org/apache/spark/sql/internal/*.*"),
+    *(
+        f"org/apache/spark/sql/catalyst/{name}/*.*"
+        for name in ("analysis", "optimizer", "parser", "planning", "plans", "rules", "trees")
+    ),
+    *(f"org/apache/spark/sql/catalyst/expressions/codegen/{name}*.*" for name in ("Block", "Code", "Expr")),
+)
 NO_EXECUTOR_STAYS = (
     "Expected executors that stay, found one after the other ending on {master} before any was ready; read their logs, which on Kubernetes "
     "are kept by --conf spark.kubernetes.executor.deleteOnTermination=false, mend what they say, and run again."
@@ -126,6 +145,7 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     # empty: Derby, the metastore that Spark ships, creates no database under such a locale.
     locale: Any = getattr(spark._jvm, "java.util.Locale")
     locale.setDefault(locale.ENGLISH)
+    tell_the_compiler(spark)
     spark.sparkContext.setLogLevel("WARN" if debug else "OFF")
     configure(spark)
     try:
@@ -149,6 +169,41 @@ def _started(builder: Any, master: str) -> SparkSession:
             raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
         raise
     return spark
+
+
+def tell_the_compiler(spark: SparkSession) -> None:
+    """Have Java's optimizing compiler pass over QUICKLY_COMPILED, in the driver's JVM; on one machine that is the only one."""
+    jvm: Any = spark._jvm
+    # A JVM outlives its sessions.
+    if jvm.java.lang.System.setProperty("catalog-categorizer.compiler", "told") is not None:
+        return
+    # Only for speed, and not every JVM has such directives.
+    with suppress(Exception), tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump([{"match": QUICKLY_COMPILED, "c2": {"Exclude": True}}], file)
+        file.flush()
+        diagnosed(spark, "compilerDirectivesAdd", file.name)
+
+
+def diagnosed(spark: SparkSession, command: str, *arguments: str) -> str:
+    """What a command of `jcmd` answers, here under the name that Java gives it inside the JVM. As an option of the JVM it would print to the job's output."""
+    jvm: Any = spark._jvm
+    gateway: Any = SparkContext._gateway
+
+    def array(kind: Any, *values: Any) -> Any:
+        found = gateway.new_array(kind, len(values))
+        for i, value in enumerate(values):
+            found[i] = value
+        return found
+
+    name = jvm.javax.management.ObjectName("com.sun.management:type=DiagnosticCommand")
+    text, anything = jvm.java.lang.String, jvm.java.lang.Object
+    kinds = array(text, "[Ljava.lang.String;") if arguments else array(text)
+    values = array(anything, array(text, *arguments)) if arguments else array(anything)
+    # Called by its interface: py4j does not reach the class of the server.
+    methods = jvm.java.lang.Class.forName("javax.management.MBeanServer").getMethods()
+    invoke = next(method for method in methods if method.getName() == "invoke")
+    server = jvm.java.lang.management.ManagementFactory.getPlatformMBeanServer()
+    return str(invoke.invoke(server, array(anything, name, command, values, kinds)))
 
 
 def memory_beside_the_jvm(submitted: SparkConf) -> dict[str, str]:
