@@ -122,6 +122,11 @@ class CategorizeSettings(JobSettings):
         default=MOST_FATAL,
         within=at_least(0),
     )
+    trust_files: str = option(
+        "whether a file of the source with the same path, size and time as in the last run is not read again: yes; no reads every file",
+        default="yes",
+        choices=("yes", "no"),
+    )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
@@ -206,6 +211,7 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
         settings.fatal_texts,
         settings.explain,
         settings.scores,
+        settings.trust_files == "yes",
     )
     return bundle, plan
 

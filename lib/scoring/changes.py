@@ -1,4 +1,5 @@
-"""A run from the change feed of its source: of a Delta table that records which rows came and went, only these are read.
+"""A run from what came and went in its source since the previous one: of a Delta table by its change feed or its files, of files by
+lib.scoring.fresh_files. Only these rows are read.
 
 The counts of all other rows are known from the metadata of the previous run's commit (lib.scoring.whole); the ids that changed are looked up in the table.
 Wherever that does not lead to one row for each id of the source, the run compares all rows instead (lib.scoring.comparison).
@@ -24,6 +25,7 @@ from lib.tables.transactions import MOST_IDS_TO_BROADCAST
 
 # The share of the ids that may come and go before all of them are compared again: the guardrails' sketch is from the run that compared them all.
 MOST_AGED = 0.1
+TEXT_FORMATS = ("csv", "json")
 # What became of an id: the table holds its row as it is; its row is to be scored; it is gone; it came and went in between; the feed
 # does not lead from one row or none to one or none.
 SAME, CHANGED, GONE, NOTHING, BROKEN = "same", "changed", "gone", "nothing", "broken"
@@ -64,10 +66,56 @@ def select_changes(
     parts = _counted(ids, len(columns.text))
     if any(part.kind == BROKEN for part in parts) or not _are_as_told(source, columns, ids, parts):
         return None
-    stays, came, went = _what_stays(before, parts), _came(parts), _ids_in(parts, GONE)
+    return _selection(source, feed, ids, parts, before, before, present, may_stay)
+
+
+def select_came(
+    source: Source,
+    columns: CatalogueColumns,
+    came: DataFrame,
+    gone: IdCount,
+    before: Whole,
+    left: Whole,
+    present: DataFrame,
+    may_stay: Column,
+    scratch: Scratch,
+) -> Selection | None:
+    """The rows that came and that the table does not hold, where all that went is `gone` and every one of these ids came again.
+
+    None where that does not hold, or some id came twice or is unusable.
+
+    Args:
+        came: as lib.scoring.catalogue.catalogue_columns has them, measured. before: what the previous run has left; left: the same without the measures
+            of the texts that went.
+        present, may_stay, scratch: as in lib.scoring.comparison.compare.
+    """
+    feed = came.withColumns({VERSION: F.lit(0), CAME: F.lit(True)})
+    ids = scratch.keep(_ids(_events(feed, columns), _held(present, feed, may_stay, columns)))
+    parts = _counted(ids, len(columns.text))
+    # An id that the table holds has either come in the place of its row that went, or it is a copy of one that is still there.
+    if any(part.kind == BROKEN for part in parts) or _sum([part for part in parts if part.doubtful]) != gone:
+        return None
+    parts = [replace(part, before=part.doubtful, doubtful=False) for part in parts]
+    return _selection(source, feed, ids, parts, before, left, present, may_stay)
+
+
+def _selection(
+    source: Source,
+    feed: DataFrame,
+    ids: DataFrame,
+    parts: Sequence[_Part],
+    before: Whole,
+    left: Whole,
+    present: DataFrame,
+    may_stay: Column,
+) -> Selection | None:
+    """None where the ids do not add up to the source's rows, or too many have come and gone. left: as in `select_came`."""
+    stays, came, went = _what_stays(left, parts), _came(parts), _ids_in(parts, GONE)
     now = _less(before.ids, went) + came
-    # Delta counts the rows from its log.
-    if stays.aged > MOST_AGED * now.ids or any(group.rows < 0 for group in stays.groups) or source.frame.count() != now.ids:
+    if stays.aged > MOST_AGED * now.ids or any(group.rows < 0 for group in stays.groups):
+        return None
+    # Delta counts the rows from its log, Parquet from the footers of its files; other files would be read for it.
+    if source.format not in TEXT_FORMATS and source.frame.count() != now.ids:
         return None
     changed = ids.filter(F.col("kind") == CHANGED).select("product_id", F.col("last")[VERSION].alias(VERSION))
     rows = feed.filter(F.col(CAME)).join(changed.hint("broadcast"), ["product_id", VERSION], "left_semi").drop(VERSION, CAME)

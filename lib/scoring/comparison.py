@@ -28,6 +28,7 @@ from lib.scoring.catalogue import (
 )
 from lib.scoring.counts import count_groups
 from lib.scoring.kinds import CHANGED, COPIES, GONE, KindCounts, code, count_kinds, kind
+from lib.scoring.known_files import FILE, Known, can_tell_files, count_files, file_hash, known
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, in_even_tasks, select_all
 from lib.tables.sources import Source
@@ -63,12 +64,13 @@ def compare(
     fields, texts = catalogue_columns(columns, max_characters, measured=True), len(columns.text)
     measured = {f"{LENGTH}{i}": length for i, length in enumerate(lengths_of(columns, max_characters))}
     content = content_of(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
-    known = {
+    stored = {
         "known": F.when(may_stay, content_of(F.col("text_hash"), columns.carry)),
         "code": code(),
         "sure": F.col("confidence"),
     }
-    every = scratch.keep(_side_by_side(source.frame, columns, {"content": content, **measured}, present, known))
+    fresh = {"content": content, **measured, **({FILE: file_hash()} if can_tell_files(source) else {})}
+    every = scratch.keep(_side_by_side(source.frame, columns, fresh, present, stored))
     counts = count_kinds(every, [*measured], labels)
     census, unchanged, count = counts.census, counts.unchanged, counts.rows(CHANGED)
     groups = counts.groups(present)
@@ -85,7 +87,12 @@ def compare(
         changed = changed.unionByName(newest.filter(~F.col(STAYS)).select(*map(column, changed.columns)))
         count = census.ids - unchanged.ids
     gone, stood = _gone(every, counts, present), stood_of(present.filter(may_stay), census.ids + counts.rows(GONE))
-    return Selection(in_even_tasks(changed, count), census, unchanged, groups, gone, counts.rows(GONE), stood)
+    files = _files(source, every, [*measured]) if FILE in fresh and not census.rows_rejected else None
+    return Selection(in_even_tasks(changed, count), census, unchanged, groups, gone, counts.rows(GONE), stood, files=files)
+
+
+def _files(source: Source, every: DataFrame, lengths: Sequence[str]) -> Sequence[Known]:
+    return known(count_files(source, every.filter("copies > 0"), [F.col(name) for name in lengths]))
 
 
 def compare_ids(

@@ -26,7 +26,7 @@ class Plan:
     what would be read and scored. unfamiliar: share of the texts
     that go to review for being the most unlike the training texts; None for none. fatal_texts: how many texts at which the engine's
     compiled code dies are rejected; more of them end the run. scores: the labels whose probabilities a row keeps
-    (lib.scoring.scores).
+    (lib.scoring.scores). trust_files: whether a file of the source with the path, size and time of one that an earlier run has read is that file.
     """
 
     columns: CatalogueColumns
@@ -41,6 +41,7 @@ class Plan:
     fatal_texts: int = MOST_FATAL
     explain: bool = False
     scores: str | None = None
+    trust_files: bool = True
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,11 @@ from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.forecast import Forecast, forecast
+from lib.scoring.fresh_files import select_fresh
 from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, fallen, nights_of, yardstick
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
+from lib.scoring.known_files import FILES, can_tell_files, packed, unpacked
 from lib.scoring.load import append_rejects, hold_back, load
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
@@ -164,7 +166,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     has_rejects = is_delta(run.spark, run.tables.rejected)
     recovered = None if run.plan.dry_run else recover(run.spark, run.tables, state.runs)
     identity = identity_of(run.source, run.bundle, run.plan)
-    if run.plan.mode == "incremental" and has_rejects and state.last and state.last.get("identity") == identity:
+    if has_rejects and _is_done(run, state, identity):
         return Outcome(None, recovered, run.plan.dry_run)
     found = _look(run, state, fatal)
     selection = _select(run, found, scratch)
@@ -190,6 +192,12 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     if faults:
         raise hold_back(candidate, run.tables, faults, good.runs)
     return Outcome(load(candidate, run.tables, told=run.told), recovered)
+
+
+def _is_done(run: Run, state: TableState, identity: str) -> bool:
+    """Whether the table holds what this run would give it."""
+    asks = run.plan.mode == "incremental" and (run.plan.trust_files or not run.source.files)
+    return asks and state.last is not None and state.last.get("identity") == identity
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
@@ -301,8 +309,8 @@ def _is_last_model(bundle: Bundle, state: TableState) -> bool:
 
 
 def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Selection | None:
-    """What changed since the last run, where the source records it and the table holds that run's rows; None where all are to be compared."""
-    source, last, columns = found.source, found.state.last or {}, run.plan.columns
+    """What changed since the last run, where that is known and the table holds that run's rows; None where all are to be compared."""
+    source, last = found.source, found.state.last or {}
     record, before = RunRecord.of(last.get("run")), Whole.of(last.get(WHOLE))
     if found.present is None or record is None or before is None or record.source != redacted(source.location.uri):
         return None
@@ -312,8 +320,16 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
         or last.get("basis") != basis_of(source, run.bundle, run.plan)
     ):
         return None
-    changes = changed_rows(source, record.source_version)
-    if changes is None:
+    if source.format == "delta":
+        return _by_log(run, found, before, record.source_version, may_stay, scratch)
+    return _by_files(run, found, before, may_stay, scratch)
+
+
+def _by_log(run: Run, found: Found, before: Whole, since: str, may_stay: Column, scratch: Scratch) -> Selection | None:
+    """since: the version of the Delta source that the last run has read."""
+    source, columns = found.source, run.plan.columns
+    changes = changed_rows(source, since)
+    if found.present is None or changes is None:
         return None
     try:
         feed = read_feed(changes, columns, run.bundle.tokenizer.settings.max_characters, scratch)
@@ -324,6 +340,14 @@ def _changes(run: Run, found: Found, may_stay: Column, scratch: Scratch) -> Sele
         )
         return None
     return None if feed is None else select_changes(source, columns, feed, before, found.present, may_stay, scratch)
+
+
+def _by_files(run: Run, found: Found, before: Whole, may_stay: Column, scratch: Scratch) -> Selection | None:
+    source, files = found.source, unpacked((found.state.last or {}).get(FILES))
+    if found.present is None or not files or not run.plan.trust_files or not can_tell_files(source):
+        return None
+    most = run.bundle.tokenizer.settings.max_characters
+    return select_fresh(source, run.plan.columns, most, files, before, found.present, may_stay, scratch)
 
 
 def _forecast(run: Run, found: Found, selection: Selection) -> Forecast:
@@ -339,6 +363,8 @@ def _why(run: Run, found: Found, selection: Selection) -> str:
         return "all rows are scored: the table holds none"
     if run.plan.mode != "incremental":
         return f"all rows are scored: --mode {run.plan.mode}"
+    if selection.turnover and selection.files is not None:
+        return "only the files that are not as the last run has read them are read"
     if selection.turnover:
         return "only what came and went since the last run is read, as the source's log tells"
     if _may_stay(run, found) is None:
@@ -546,7 +572,8 @@ def _for_the_next(found: Found, selection: Selection, scored: Scored, plan: Plan
     whole = whole_of(census, [*scored.groups, *selection.groups], plan.missing, turnover.aged if turnover else 0)
     sketch = base64.b64encode(census.sketch).decode() if census.sketch else None
     # Where only some ids were looked at, the sketch stays that of the run that looked at all of them.
-    return {SKETCH: found.state.sketch if turnover else sketch, WHOLE: whole and whole.noted()}
+    files = packed(selection.files) if whole and selection.files else None
+    return {SKETCH: found.state.sketch if turnover else sketch, WHOLE: whole and whole.noted(), FILES: files}
 
 
 def _vanished(gone: DataFrame, plan: Plan) -> DataFrame:

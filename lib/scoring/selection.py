@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from lib.scoring.catalogue import CatalogueColumns, Census, IdCount, catalogue_rows
 from lib.scoring.counts import Group
+from lib.scoring.known_files import Known
 from lib.tables.sources import Source
 
 # A task's size: large enough that its start costs nothing in comparison, small enough that the others do not wait long for the last one.
@@ -46,7 +47,7 @@ class Selection:
 
     census: of all rows of the source; groups: the counts of the rows that stay, for the ledger and the guardrails (lib.scoring.counts);
     gone: the rows of the table whose products the source lacks, gone_ids of them; stood: what the scored rows may be compared with;
-    None where the table holds no rows. turnover: None where all ids were compared.
+    None where the table holds no rows. turnover: None where all ids were compared. files: what is known of each file of the source; None where nothing is.
     """
 
     rows: DataFrame
@@ -57,6 +58,7 @@ class Selection:
     gone_ids: int = 0
     stood: Stood | None = None
     turnover: Turnover | None = None
+    files: Sequence[Known] | None = None
 
 
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:

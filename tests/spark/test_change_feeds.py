@@ -13,6 +13,7 @@ from lib.scoring.selection import Selection, Turnover
 from lib.tables.commits import read_state
 from lib.tables.locations import delta_table, locate
 from tests.faults.nights import FIRST, hashes_in, run, titles_hash
+from tests.spark.both_ways import are_equal
 
 
 def ledger_row(spark, target) -> dict:
@@ -55,27 +56,6 @@ def selections(monkeypatch) -> list[Selection | None]:
 
     monkeypatch.setattr("lib.scoring.run.select_changes", watched)
     return seen
-
-
-def rows_of(spark, target) -> list[dict]:
-    rows = spark.read.format("delta").load(str(target)).drop("run_id", "scored_at").orderBy("product_id").collect()
-    return [{**row.asDict(), "missing_since": row["missing_since"] is not None} for row in rows]
-
-
-def told(spark, target) -> tuple[dict, dict]:
-    """What the newest run records about itself and about all rows of its source, without times and names: what is exact, and sums of fractions."""
-    note = read_state(spark, locate(spark, str(target))).last
-    run, whole = dict(note["run"]), dict(note["whole"] or {})
-    for name in ("run_id", "started_at", "ended_at", "rows_per_second", "seconds", "settings"):
-        run.pop(name)
-    whole.pop("aged", None)
-    groups = whole.pop("groups", [])
-    whole["rows"] = {f"{category} {status}": rows for category, status, rows, _ in groups}
-    fractions = {f"{category} {status}": confidence for category, status, _, confidence in groups}
-    fractions |= run.pop("category_shares") or {}
-    fractions |= {name: value for name, value in (run.pop("guarded") or {}).items() if "ids" not in name}
-    fractions |= {name: run.pop(name) for name in ("mean_confidence", "drift", "estimated_precision")}
-    return {**run, **whole}, fractions
 
 
 def change(spark, source, random) -> None:
@@ -129,10 +109,7 @@ def test_a_night_from_what_changed_is_as_one_that_compares_all_rows(
                 if lake == "plain":
                     patch.setattr("lib.scoring.run._changes", lambda *_: None)
                 assert run(source, tmp_path / lake, *options) == 0
-        assert rows_of(spark, tmp_path / "fed") == rows_of(spark, tmp_path / "plain")
-        (exact, fractions), (expected, expected_fractions) = (told(spark, tmp_path / lake) for lake in ("fed", "plain"))
-        assert exact == expected
-        assert fractions == pytest.approx(expected_fractions)
+        are_equal(spark, tmp_path / "fed", tmp_path / "plain")
         for _ in range(random.randrange(1, 5)):
             change(spark, source, random)
     assert sum(selection is not None for selection in selections) >= 2
