@@ -27,7 +27,8 @@ FILES = "source_files"
 MOST_FILES = 2000
 # A column of a row: hash of the file that it comes from. No column of a source has this name.
 FILE = "file of the row\n"
-_PATH = "_metadata.file_path"
+_METADATA = "_metadata"
+_PATH = f"{_METADATA}.file_path"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def key_of(file: File) -> str:
 
 
 def can_tell_files(source: Source) -> bool:
-    """Whether the source is a listing of files, each of which has its rows to itself."""
-    return 0 < len(source.files) <= MOST_FILES and source.version != UNVERSIONED
+    """Whether the source is a listing of files, each of which has its rows to itself, and none of its columns hides the name of a row's file."""
+    hidden = any(name.lower() == _METADATA for name in source.frame.columns)
+    return 0 < len(source.files) <= MOST_FILES and source.version != UNVERSIONED and not hidden
 
 
 def file_hash() -> Column:

@@ -107,7 +107,7 @@ def test_a_run_from_the_files_that_changed_is_as_one_that_compares_all_rows(
     files = {f"f{i}": [(f"p{i}{j}", random.choice(WORDS), float(j)) for j in range(8)] for i in range(5)}
     for name, rows in files.items():
         write(source, name, rows, kind)
-    options = ("--missing", missing, "--carry", "price", "--guard-removed", "inf", "--guard-rows", "inf")
+    options = ("--missing", missing, "--carry", "price,title", "--guard-removed", "inf", "--guard-rows", "inf")
     for _ in range(4):
         for lake, trust in (("trusting", "yes"), ("reading", "no")):
             assert run(source, tmp_path / lake, *options, "--trust-files", trust) == 0
@@ -194,3 +194,15 @@ def test_where_ids_do_not_come_in_the_place_of_those_that_went_all_rows_are_comp
     found = {row["product_id"]: row["missing_since"] for row in spark.read.format("delta").load(str(lake)).collect()}
     gone = {"gone": {"b8"}, "copy": set(), "moved to a file that is not read": {"b0"}}[kind]
     assert {name for name, since in found.items() if since is not None} == gone
+
+
+def test_a_column_may_have_the_name_of_spark_s_own(spark, tmp_path, selections) -> None:
+    source, lake = tmp_path / "catalogue", tmp_path / "lake"
+    source.mkdir()
+    for name in "abcd":
+        rows = {"product_id": [f"{name}{i}" for i in range(9)], "title": ["lamp"] * 9, "_metadata": [{"file_path": name}] * 9}
+        pq.write_table(pa.table(rows), source / f"{name}.parquet")
+    for _ in range(3):
+        assert run(source, lake) == 0
+        write_again(source / "a.parquet")
+    assert selections == []
