@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
+from lib.model.changes import Changes, read_changes
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
@@ -35,6 +36,10 @@ class EvaluateSettings(JobSettings):
     label_column: Names = option(
         "column with the label; several, the top level first, for a bundle whose labels are paths", default=("label",)
     )
+    relabel: str | None = option(
+        "CSV file with the header old,new, as for the job relabel: rows with an old label are judged by the new one",
+        default=None,
+    )
     json: str | None = option("file to write the metrics to", default=None)
     engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
@@ -45,6 +50,7 @@ class EvaluateSettings(JobSettings):
 
 def main(settings: EvaluateSettings) -> int:
     output = None if settings.json is None else check_writable(settings.json, "--json")
+    changes = Changes(read_changes(settings.relabel, "--relabel"), settings.relabel) if settings.relabel else None
     bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
@@ -52,7 +58,9 @@ def main(settings: EvaluateSettings) -> int:
         wanted = (*settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
         reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)
-        metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine)
+        metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine, changes)
+    for line in metrics["renamed"]["remarks"] if changes else ():
+        print(line)
     print(evaluation_text(metrics))
     if output:
         write_whole(output, json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", "--json")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from lib.command import run_command
 from lib.errors import BundleError
 from lib.model.bundle import load_bundle, move_current, resolve_bundle
+from lib.model.changes import read_changes
 from lib.settings import JobSettings, option
 from training.publication import Staging, write_bundle
-from training.relabelling import read_changes, relabelled_files, relabelling
+from training.relabelling import relabelled_files, relabelling
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
+from lib.model.changes import Changes, read_changes
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
@@ -28,10 +29,12 @@ from lib.tables.sources import check_unchanged, read_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyspark.sql import SparkSession
 
-    from training.dataset import Elsewhere, LabelledTexts
+    from training.dataset import Elsewhere, LabelledTexts, Limits
     from training.progress import Telling
     from training.recipe import BagSettings, Recipe
+    from training.taxonomy import Taxonomy
     from training.training import Trained
 
 
@@ -50,6 +53,10 @@ class TrainSettings(JobSettings):
     )
     label_separator: str | None = option(
         "separator of the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
+        default=None,
+    )
+    relabel: str | None = option(
+        "CSV file with the header old,new, as for the job relabel: texts under old labels are learned under the new ones",
         default=None,
     )
     taxonomy: str | None = option("file of the allowed paths, one per line: any other label ends the training", default=None)
@@ -286,35 +293,15 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
 
 def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts, pa.Array | None, Elsewhere | None]:
     """The labelled texts, the unlabelled ones, and those of another origin; the last two are None if they are not requested."""
-    from training.dataset import Limits, read_corrected_texts, read_elsewhere, read_labelled_texts, read_unlabelled_texts
+    from training.dataset import read_elsewhere, read_unlabelled_texts
     from training.taxonomy import read_taxonomy
 
-    limits = Limits(s.max_rows, s.max_bytes)
+    limits = limits_of(s)
     taxonomy = read_taxonomy(s.taxonomy, s.separator) if s.taxonomy and s.separator else None
+    changes = Changes(read_changes(s.relabel, "--relabel"), s.relabel) if s.relabel else None
     unlabelled = elsewhere = None
     with spark_session("train", s.debug) as spark:
-        wanted = tuple(filter(None, (*s.label_column, s.group_column, *s.text_columns)))
-        source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
-        corrected = None
-        if s.corrections:
-            named = columns_and_markers(s.corrections_columns or s.text_columns, recipe.text.fields)
-            rows = standing(spark, locate(spark, s.corrections))
-            corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
-            say(f"{len(corrected):,} corrections read")
-        data = read_labelled_texts(
-            source,
-            s.text_columns,
-            s.label_column,
-            recipe.text,
-            limits,
-            s.min_rows_per_label,
-            s.group_column,
-            corrected,
-            s.separator,
-            taxonomy,
-        )
-        check_unchanged(source)
-        check_thresholds(recipe, data.labels)
+        data = _read_labels(spark, s, recipe, taxonomy, changes, say)
         if s.unlabelled:
             named = columns_and_markers(s.unlabelled_columns, recipe.text.fields)
             more = read_source(spark, locate(spark, s.unlabelled), ReadOptions(wanted=named[0]))
@@ -322,8 +309,46 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
         if s.elsewhere:
             named = columns_and_markers(s.elsewhere_columns or s.text_columns, recipe.text.fields)
             judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
-            elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator)
+            elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes)
     return data, unlabelled, elsewhere
+
+
+def _read_labels(
+    spark: SparkSession, s: TrainSettings, recipe: Recipe, taxonomy: Taxonomy | None, changes: Changes | None, say: Telling
+) -> LabelledTexts:
+    """The labelled texts, and people's corrections if they are requested."""
+    from training.dataset import read_corrected_texts, read_labelled_texts
+
+    wanted = tuple(filter(None, (*s.label_column, s.group_column, *s.text_columns)))
+    source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
+    corrected = None
+    if s.corrections:
+        named = columns_and_markers(s.corrections_columns or s.text_columns, recipe.text.fields)
+        rows = standing(spark, locate(spark, s.corrections))
+        corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
+        say(f"{len(corrected):,} corrections read")
+    data = read_labelled_texts(
+        source,
+        s.text_columns,
+        s.label_column,
+        recipe.text,
+        limits_of(s),
+        s.min_rows_per_label,
+        s.group_column,
+        corrected,
+        s.separator,
+        taxonomy,
+        changes,
+    )
+    check_unchanged(source)
+    check_thresholds(recipe, data.labels)
+    return data
+
+
+def limits_of(s: TrainSettings) -> Limits:
+    from training.dataset import Limits
+
+    return Limits(s.max_rows, s.max_bytes)
 
 
 def recipe_of(s: TrainSettings) -> Recipe:

@@ -345,6 +345,12 @@ def _labels(data: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"- It does not know these labels, which have too few texts: {listed(data['rare_labels'], data['look_alikes'])}."
         )
+    # Manifests of older versions do not have it.
+    if renamed := data.get("renamed"):
+        lines.append(
+            f"- {renamed['rows']:,} of the texts were labelled before the taxonomy changed; they were learned under today's names of their "
+            f"{len(renamed['labels']):,} labels."
+        )
     if data["moved_up"]:
         lines.append(f"- {moved_text(data['moved_up'])}.")
     if data["split"]["train_only"]:

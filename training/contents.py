@@ -184,6 +184,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "look_alikes": [list(pair) for pair in data.look_alikes],
         "rare_labels": dict(data.rare_labels),
         "moved_up": dict(data.moved_up),
+        "renamed": data.renamed.record() if data.renamed else None,
         "split": {
             "method": METHOD,
             "group_column": data.group_column,

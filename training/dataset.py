@@ -18,9 +18,10 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.model.changes import Changes, Renaming, plain, renaming
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
-from lib.model.tree import in_tree_order, path_of
+from lib.model.tree import in_tree_order
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
@@ -46,7 +47,8 @@ class LabelledTexts:
     of the rows; `look_alikes`: pairs of labels that may be one, misspelt or in another case; `rare_labels`: those left out, with
     their texts; `groups`: strings [rows], the group of a text in `group_column`, null for none; `separator`: separates the levels
     of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
-    parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts.
+    parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts; `renamed`: what
+    was renamed by a file of changes, None without one.
     """
 
     texts: pa.Array
@@ -61,6 +63,7 @@ class LabelledTexts:
     group_column: str | None = None
     separator: str | None = None
     moved_up: Mapping[str, str] = field(default_factory=dict)
+    renamed: Renaming | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def read_labelled_texts(
     corrections: pd.DataFrame | None = None,
     separator: str | None = None,
     taxonomy: Taxonomy | None = None,
+    changes: Changes | None = None,
 ) -> LabelledTexts:
     """Read, check against the driver's limits, and clean.
 
@@ -90,7 +94,7 @@ def read_labelled_texts(
         min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
         corrections: as `read_corrected_texts` returns them.
         label_columns, separator: as in lib.scoring.labels.label_of.
-        taxonomy: contains every label; None where none is known.
+        taxonomy: contains every label; None where none is known. changes: renames labels, those of corrections too, before anything else.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
@@ -105,12 +109,29 @@ def read_labelled_texts(
         group = [F.trim(column(group_column).cast("string")).alias("group")]
     pairs = source.frame.select(label_of(label_columns, separator).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
-    rows, overruled = pairs.toPandas(), {}
+    rows, before, renamed = pairs.toPandas(), {}, None
     if corrections is not None:
-        rows, overruled["corrected label"] = with_corrections(rows, corrections, settings)
+        rows, before["corrected label"] = with_corrections(rows, corrections, settings)
+    if changes:
+        rows, renamed = with_new_labels(rows, changes, separator)
+        renamed.check()
+        before["label that became several"] = sum(renamed.left_out.values())
     data = clean(rows, settings, where, min_rows, separator, taxonomy)
-    rows_read = data.rows_read + sum(overruled.values())
-    return replace(data, group_column=group_column, rows_read=rows_read, dropped={**overruled, **data.dropped})
+    rows_read = data.rows_read + sum(before.values())
+    return replace(data, group_column=group_column, rows_read=rows_read, dropped={**before, **data.dropped}, renamed=renamed)
+
+
+def with_new_labels(rows: pd.DataFrame, changes: Changes, separator: str | None) -> tuple[pd.DataFrame, Renaming]:
+    """Labelled rows under the new names of their labels, without those whose label became several.
+
+    Args:
+        rows: with the column label, and an index of distinct values.
+    """
+    spelt = _plain_labels(rows["label"], separator)
+    counts = {str(label): int(count) for label, count in spelt.value_counts().items() if label}
+    found = renaming(counts, separator, changes)
+    rows = rows.assign(label=spelt.map(lambda label: found.names.get(label, label), na_action="ignore"))
+    return rows[~spelt.isin(list(found.left_out))], found
 
 
 def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:
@@ -189,11 +210,12 @@ def read_elsewhere(
     settings: TextSettings,
     limits: Limits,
     separator: str | None = None,
+    changes: Changes | None = None,
 ) -> Elsewhere:
     """Labelled texts of another origin, from the columns `label`, `origin` and `text_columns`.
 
     Args:
-        separator: separates the levels of labels that are paths.
+        separator: separates the levels of labels that are paths. changes: renames their labels, where they have old ones.
     Raises:
         InputError: columns missing, or too much for the driver.
     """
@@ -205,6 +227,8 @@ def read_elsewhere(
     rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
+    if changes:
+        found = with_new_labels(found, changes, separator)[0]
     return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]))
 
 
@@ -277,7 +301,7 @@ def clean(
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
     """The pairs with their tokens added, paths in one spelling, and one group for copies in several groups."""
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
-    labelled = _canonical(pairs["label"], separator) if separator else pairs["label"]
+    labelled = _plain_labels(pairs["label"], separator) if separator else pairs["label"]
     rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
     if "group" in pairs:
         named = (pairs["group"].fillna("") != "").to_numpy()
@@ -296,18 +320,22 @@ def _fingerprint(rows: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _canonical(labels: pd.Series[str], separator: str) -> pd.Series[str]:
-    """Paths in one spelling, without empty levels and blanks around a level."""
-    spelt = {label: separator.join(path_of(label, separator)) for label in labels.dropna().unique()}
+def _plain_labels(labels: pd.Series[str], separator: str | None) -> pd.Series[str]:
+    """Labels in one spelling: without blanks around them, and paths without empty levels and blanks around a level."""
+    spelt = {label: plain(label, separator) for label in labels.dropna().unique()}
     return labels.map(spelt)
 
 
 def remarks(data: LabelledTexts) -> list[str]:
     """What the author of the labels should know about them, one sentence each."""
     kept = [pair for pair in data.look_alikes if pair[0] not in data.rare_labels]
-    lines = [f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept]
+    lines = data.renamed.lines() if data.renamed else []
     if data.separator:
-        lines = tree_remarks(data.labels, kept, data.separator)
+        lines += tree_remarks(data.labels, kept, data.separator)
+    else:
+        lines += [
+            f"labels that may be meant as one: {rare!r} and {frequent!r}; they are learned as two" for rare, frequent in kept
+        ]
     if data.moved_up:
         lines.append(moved_text(data.moved_up))
     if data.rare_labels:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import accumulate, takewhile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,151 +23,43 @@ from lib.model.bundle import (
     read_evidence,
     sha256_of,
 )
+from lib.model.changes import MOST_NAMED, Change, Relabelling, applied, named
 from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
-from lib.model.tree import Tree, in_tree_order, path_of
+from lib.model.tree import in_tree_order, path_of
 
-HEADER = ["old", "new"]
-MOST_NAMED = 5
 # Files that are copied in addition to those that scoring needs.
 CURVES = "evaluation/learning_curves.json"
 
 
-@dataclass(frozen=True)
-class Change:
-    """old is called new from now on; where labels are paths both may be the start of one, and everything below it moves."""
-
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
-class Relabelling:
-    """What each label of a bundle becomes.
-
-    Args:
-        labels: for every label the one that it becomes. split: labels that stay as they are, since they become several, and which those are.
-        starts: for every label that becomes another, how many levels the renamed start of it has; 1 where labels are not paths.
-    """
-
-    labels: Mapping[str, str]
-    split: Mapping[str, Sequence[str]]
-    starts: Mapping[str, int]
-
-    @property
-    def moved(self) -> dict[str, str]:
-        return {old: new for old, new in self.labels.items() if old != new}
-
-    @property
-    def merged(self) -> dict[str, list[str]]:
-        """Labels that several others become, and those others."""
-        counts = Counter(self.labels.values())
-        return {new: [old for old, becomes in self.labels.items() if becomes == new] for new in counts if counts[new] > 1}
-
-
-def read_changes(path: str) -> list[Change]:
-    """From a CSV file in UTF-8 with the header old,new.
-
-    Raises:
-        InputError: no such file, another header, or a line that does not have two names.
-    """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
-        raise InputError(
-            f"Expected a CSV file with the header old,new at {path}, found none ({reason}); correct --changes."
-        ) from None
-    rows = _rows(text, path)
-    if not rows or [name.strip() for name in rows[0][1]] != HEADER:
-        raise InputError(
-            f"Expected the header old,new in {path}, found {','.join(rows[0][1]) if rows else 'nothing'!s:.100}; correct it."
-        )
-    for number, row in rows[1:]:
-        if len(row) != 2 or not all(name.strip() for name in row):
-            raise InputError(
-                f"Expected an old and a new label in line {number} of {path}, found {','.join(row)!r:.200}; correct it."
-            )
-    return [Change(*row) for _, row in rows[1:]]
-
-
-def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV file that are not empty, and the line that each ends in."""
-    # With its line ends, so that a name in quotes is read as it is written; strict, since otherwise a quote that is never closed takes in everything after it.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise InputError(
-            f"Expected a CSV file in {path}, found a field in line {reader.line_num} that cannot be read ({error}); correct its quotes."
-        ) from None
-
-
 def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
-    """What each label becomes. All changes apply at once, so that two labels may swap names.
+    """What each label of a bundle becomes, as `lib.model.changes.applied` says.
 
-    Args:
-        separator: that of labels that are paths, None for others. where: the file of the changes, for messages.
     Raises:
         InputError: an old label that the bundle does not have, nothing that changes, or fewer than two labels left.
     """
-    becomes: dict[str, list[str]] = {}
-    for change in changes:
-        old, new = _plain(change.old, separator), _plain(change.new, separator)
-        if not new:
-            raise InputError(f"Expected a path as new label in {where}, found {change.new!r}, which has no level; correct it.")
-        if new not in becomes.setdefault(old, []):
-            becomes[old].append(new)
-    found: dict[str, str] = {}
-    split: dict[str, Sequence[str]] = {}
-    starts: dict[str, int] = {}
-    used: set[str] = set()
-    above = Tree(tuple(labels), separator).ancestors if separator else {label: [label] for label in labels}
-    for label in labels:
-        # The most specific change counts.
-        start = next((start for start in reversed(above[label]) if start in becomes), "")
-        found[label] = label
-        if start:
-            used.add(start)
-            if len(becomes[start]) == 1:
-                found[label] = becomes[start][0] + above[label][-1][len(start) :]
-                starts[label] = above[label].index(start) + 1
-            else:
-                split[label] = becomes[start]
-    _check_used(used, becomes, labels, where)
-    made = Relabelling(found, split, starts)
+    made = applied(labels, separator, changes, where)
+    if made.unused:
+        raise InputError(
+            f"Expected labels of the bundle as old ones in {where}, found {named(made.unused)} that it does not have, or whose every label has a line "
+            f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
+        )
     if not made.moved:
-        raise InputError(_nothing_moves(split, where))
-    if len(set(found.values())) < 2:
+        raise InputError(_nothing_moves(made.split, where))
+    if len(set(made.labels.values())) < 2:
         raise InputError(f"Expected at least two labels to be left, found all merged into one by {where}; correct it.")
     return made
 
 
 def _nothing_moves(split: Iterable[str], where: str) -> str:
-    named = ", ".join(map(repr, [*split][:MOST_NAMED]))
-    if not named:
+    several = ", ".join(map(repr, [*split][:MOST_NAMED]))
+    if not several:
         return f"Expected labels that change in {where}, found none; correct it."
     return (
-        f"Expected labels that get another name in {where}, found only those that become several ({named}), which a training on the new "
+        f"Expected labels that get another name in {where}, found only those that become several ({several}), which a training on the new "
         f"labels can tell apart; train a model on these."
     )
-
-
-def _check_used(used: set[str], becomes: Iterable[str], labels: Sequence[str], where: str) -> None:
-    unknown = [old for old in becomes if old not in used]
-    if unknown:
-        named = ", ".join(map(repr, unknown[:MOST_NAMED]))
-        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
-        raise InputError(
-            f"Expected labels of the bundle as old ones in {where}, found {named}{more} that it does not have, or whose every label has a line "
-            f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
-        )
-
-
-def _plain(label: str, separator: str | None) -> str:
-    """A label in one spelling."""
-    return separator.join(path_of(label, separator)) if separator else label.strip()
 
 
 def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dict[str, Any], dict[str, bytes]]:

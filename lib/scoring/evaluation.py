@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -10,6 +12,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
+from lib.model.changes import Changes, Renaming, renaming
 from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
@@ -21,17 +24,43 @@ from lib.tables.sources import Source, check_unchanged
 
 
 def evaluate(
-    source: Source, bundle: Bundle, text_columns: tuple[str, ...], label_columns: tuple[str, ...], engine: str
+    source: Source,
+    bundle: Bundle,
+    text_columns: tuple[str, ...],
+    label_columns: tuple[str, ...],
+    engine: str,
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """The metrics of a source's labelled rows, as lib.model.evaluation.metrics_of returns them.
 
+    Args:
+        changes: renames the rows' labels; those whose label became several are left out. The metrics then have `renamed`, Renaming.record().
     Raises:
-        InputError: columns missing, no labelled row, or the source has changed meanwhile.
+        InputError: columns missing, no labelled row, no row that the changes rename, or the source has changed meanwhile.
     """
     where = source.location.given
     counts = label_counts(source.frame, where, bundle, text_columns, label_columns, engine)
     check_unchanged(source)
-    return metrics_of(counts, bundle, where)
+    if not changes:
+        return metrics_of(counts, bundle, where)
+    counts, renamed = with_new_labels(counts, changes, bundle.tree.separator if bundle.tree else None)
+    renamed.check()
+    return {**metrics_of(counts, bundle, where), "renamed": {**renamed.record(), "remarks": renamed.lines()}}
+
+
+def with_new_labels(counts: Sequence[LabelCount], changes: Changes, separator: str | None) -> tuple[list[LabelCount], Renaming]:
+    """Rows under the new names of their labels, without those whose label became several.
+
+    Args:
+        separator: of the levels of labels that are paths; None for a flat list.
+    """
+    rows: Counter[str] = Counter()
+    for count in counts:
+        if count.label:
+            rows[count.label] += count.rows
+    found = renaming(rows, separator, changes)
+    kept = [count for count in counts if count.label not in found.left_out]
+    return [replace(count, label=found.names.get(count.label or "", count.label)) for count in kept], found
 
 
 def label_counts(

@@ -225,6 +225,73 @@ def test_what_train_refuses(tmp_path, capsys, options, sentence) -> None:
     assert not (tmp_path / "models").exists()
 
 
+CHANGES = "old,new\nGoods,Shop > Goods\nMedia > Books,Shop > Novels\nMedia > Books,Shop > Textbooks\nFilms,Cinema\n"
+
+
+def test_texts_from_before_and_after_a_change_of_the_taxonomy(tmp_path, capsys) -> None:
+    old = pd.read_csv(write_labels(tmp_path / "labels.csv"))
+    books = int((old["path"] == "Media > Books").sum())
+    renamed = old.assign(path=("Shop > " + old["path"]).where(old["path"] != "Media > Books"))
+    # Every third row has its new label already.
+    old.assign(path=old["path"].where(old.index % 3 > 0, renamed["path"].fillna(old["path"]))).to_csv(tmp_path / "labels.csv")
+    renamed.dropna().to_csv(tmp_path / "new.csv")
+    (tmp_path / "changes.csv").write_text(CHANGES)
+    as_paths = ("--text-columns", "text", "--label-column", "path")
+    words = ("--labels", str(tmp_path / "labels.csv"), *as_paths, "--relabel", str(tmp_path / "changes.csv"))
+    once = ("--label-separator", " > ", "--models", str(tmp_path), "--name", "shop", "--epochs", "1", "--no-baselines")
+    assert run_command(TrainSettings, train_job, "train", [*words, *once, "--bag-epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    moved = int((old["path"] != "Media > Books").where(old.index % 3 > 0, False).sum())
+    assert f"{moved:,} rows of 3 labels have their new label of {tmp_path}/changes.csv" in said
+    assert f"{books:,} rows of 1 labels are left out, since each of these became several" in said
+    assert f"1 old labels of {tmp_path}/changes.csv are those of no row: 'Films'" in said
+    bundle = load_bundle(str(tmp_path / "shop"))
+    assert bundle.labels == tuple(sorted(set(renamed["path"].dropna())))
+    data = bundle.manifest["data"]
+    assert data["dropped"]["label that became several"] == data["renamed"]["left_out"]["Media > Books"] == books
+    assert data["rows_read"] == len(old)
+    card = (tmp_path / "shop" / bundle.manifest["version"] / "README.md").read_text()
+    assert f"- {moved:,} of the texts were labelled before the taxonomy changed" in card
+    # The same texts under their new labels are judged alike.
+    found = []
+    for judged in (words, ("--labels", str(tmp_path / "new.csv"), *as_paths)):
+        output = ("--model", str(tmp_path / "shop"), "--json", str(tmp_path / "out"))
+        assert run_command(EvaluateSettings, evaluate, "evaluate", [*judged, *output]) == 0
+        found.append(json.loads((tmp_path / "out").read_text()))
+    assert f"{books:,} rows of 1 labels are left out" in capsys.readouterr().out
+    assert found[0].pop("renamed")["rows"] == moved
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (None, "nowhere.csv, found none (No such file or directory); correct --relabel."),
+        ("Good,Goods", "Expected labelled rows with an old label of CHANGES, found none ('Good'); correct the file, or leave"),
+        # What the taxonomy lacks is judged by the new name.
+        (
+            "Media > Books,Media > Bookz",
+            "found 1 of 4 that are not, with 50 texts, 1 of them in other case or blanks than a path or",
+        ),
+    ],
+)
+def test_changes_that_train_and_evaluate_refuse(tmp_path, tree, capsys, changes, sentence) -> None:
+    (tmp_path / "changes.csv").write_text(f"old,new\n{changes}\n")
+    (tmp_path / "tree.txt").write_text("".join(f"{parent} > {label}\n" for label, parent in PARENTS.items()))
+    file = tmp_path / ("changes.csv" if changes else "nowhere.csv")
+    options = ("--label-column", "path", "--label-separator", " > ", "--taxonomy", str(tmp_path / "tree.txt"))
+    assert trained(tmp_path, *options, "--relabel", str(file)) == 2
+    assert sentence.replace("CHANGES", str(file)) in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+    words = ["--model", str(tree), "--labels", str(tmp_path / "labels.csv"), "--label-column", "path", "--relabel", str(file)]
+    known = bool(changes) and changes.startswith("Media")
+    assert run_command(EvaluateSettings, evaluate, "evaluate", words) == (0 if known else 2)
+    if known:
+        assert "Media > Bookz" in capsys.readouterr().out
+    else:
+        assert sentence.replace("CHANGES", str(file)) in capsys.readouterr().err
+
+
 def test_several_label_columns_for_a_flat_list_are_refused(tmp_path, capsys) -> None:
     words = ["--model", str(SHIPPED), "--labels", write_labels(tmp_path / "in.csv"), "--label-column", "top,label"]
     assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 2

@@ -18,11 +18,12 @@ from jobs.relabel import main as relabel_main
 from lib.command import run_command
 from lib.errors import BundleError, InputError
 from lib.model.bundle import Bundle, load_bundle
+from lib.model.changes import Change, read_changes
 from lib.model.engines import build_engine, check_golden_rows
 from lib.scoring.record import renames_of
 from lib.tables.run_record import RELABELLED, RunRecord
 from tests.conftest import SHIPPED
-from training.relabelling import Change, added_up, read_changes, relabelled_files, relabelling
+from training.relabelling import added_up, relabelled_files, relabelling
 
 TEXTS = pa.array(
     ["steel kettle", "usb cable for phones", "detective novel, paperback", "", "cotton shirt with a book pocket", None]
