@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import shutil
 import tempfile
@@ -12,22 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import InputError
-from lib.model.bundle import CURRENT, MANIFEST, SEAL, Bundle, load_bundle, sha256_of
+from lib.model.bundle import CURRENT, MANIFEST, ONNX_MODEL, PACKED_SUFFIX, PACKED_VERSION, SEAL, Bundle, load_bundle, sha256_of
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 
 STAGING_PREFIX = ".staging-"
 # The file that a training keeps locked in its staging folder, and the age from which a folder without one belongs to nobody.
 OWNER = ".owner"
 OLD_SECONDS = 86_400
+# A larger model.onnx is compressed: that of 400 labels to less than half. Smaller ones stay readable for older programs and for other tools.
+MOST_UNPACKED = 16 << 20
 
 
-def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write files and manifest into an empty folder; the manifest lists every file's digest, and the manifest's own digest is in a file next to it."""
+def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes], unpacked: int = MOST_UNPACKED) -> None:
+    """Write files and manifest into a folder; the manifest lists every file's digest, and the manifest's own digest is in a file next to it.
+
+    Args:
+        unpacked: the most bytes of a model.onnx that is not compressed.
+    """
+    packed = [name for name in (ONNX_MODEL,) if len(files[name]) > unpacked]
     for name, content in files.items():
-        path = folder / name
+        path = folder / (name + PACKED_SUFFIX if name in packed else name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        # Without a time, so that the same model gives the same bytes.
+        path.write_bytes(gzip.compress(content, 6, mtime=0) if name in packed else content)
     listed = {**manifest, "files": {name: sha256_of(content) for name, content in sorted(files.items())}}
+    listed.pop("packed", None)
+    if packed:
+        listed |= {"format_version": PACKED_VERSION, "packed": packed}
     content = (json.dumps(listed, ensure_ascii=False, indent=1) + "\n").encode()
     (folder / MANIFEST).write_bytes(content)
     (folder / SEAL).write_text(sha256_of(content) + "\n", encoding="utf-8")

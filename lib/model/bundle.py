@@ -6,9 +6,11 @@ reading and its verification; `training.publication` writes it.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -25,9 +27,10 @@ from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
 
 # 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would ignore them,
 # so it must refuse. Format 3, with bags that counted a word once per text, was never released. 5: labels that are paths, with a
-# threshold for each level; 6: labels that were moved or merged. Other bundles keep a format that older programs can read.
-FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION = 4, 5, 6
-READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION)
+# threshold for each level; 6: labels that were moved or merged; 7: a large file is compressed. Other bundles keep a format that
+# older programs can read.
+FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION, PACKED_VERSION = 4, 5, 6, 7
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION, PATHS_VERSION, RELABELLED_VERSION, PACKED_VERSION)
 MANIFEST = "manifest.json"
 # Next to the manifest, its SHA-256: a manifest changed by hand is not what training has evaluated. Bundles of older versions lack this file.
 SEAL = "manifest.sha256"
@@ -36,6 +39,8 @@ ONNX_MODEL = "model.onnx"
 KERAS_MODEL = "model.keras"
 REQUIRED_FILES = (KERAS_MODEL, ONNX_MODEL, TOKENIZER)
 CURRENT = "current"
+# After the name of a file that is stored compressed; the manifest lists it under its own name, by the digest of what it contains.
+PACKED_SUFFIX = ".gz"
 MAX_FILE_BYTES = 1 << 30
 
 
@@ -257,7 +262,8 @@ def _loaded(folder: Path) -> Bundle:
     raw = (folder / MANIFEST).read_bytes()
     manifest = _parsed(raw, MANIFEST, folder)
     _check_manifest(manifest, folder)
-    contents = {name: _verified_file(folder, name, digest) for name, digest in manifest["files"].items()}
+    packed = manifest.get("packed", [])
+    contents = {name: _verified_file(folder, name, digest, name in packed) for name, digest in manifest["files"].items()}
     bundle = Bundle(manifest, sha256_of(raw), {name: contents[name] for name in REQUIRED_FILES})
     _check_parts(bundle, folder)
     _check_seal(raw, folder)
@@ -381,22 +387,37 @@ def _is_plain_name(name: str) -> bool:
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
-def _verified_file(folder: Path, name: str, digest: str) -> bytes:
-    parts = PurePosixPath(name).parts
+def _verified_file(folder: Path, name: str, digest: str, packed: bool = False) -> bytes:
+    parts = PurePosixPath(name + PACKED_SUFFIX if packed else name).parts
     path = folder.joinpath(*parts)
     if not all(map(_is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
         raise BundleError(f"Expected file names inside {folder} in its {MANIFEST}, found {name!r}; do not use this bundle.")
     if not path.is_file():
-        raise BundleError(f"Expected the file {name} in the bundle {folder}, found none; copy the bundle again, or retrain it.")
+        raise BundleError(
+            f"Expected the file {'/'.join(parts)} in the bundle {folder}, found none; copy the bundle again, or retrain it."
+        )
     if path.stat().st_size > MAX_FILE_BYTES:
         raise BundleError(
             f"Expected at most {MAX_FILE_BYTES} bytes in {path}, found {path.stat().st_size}; do not use this bundle."
         )
-    content = path.read_bytes()
+    content = _unpacked(path) if packed else path.read_bytes()
     if sha256_of(content) != digest:
         raise BundleError(
             f"Expected SHA-256 {str(digest)[:12]}… of {path}, found {sha256_of(content)[:12]}…; copy the bundle again, or retrain it."
         )
+    return content
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise BundleError(
+            f"Expected a file compressed by gzip at {path}, found another or a damaged one ({error}); copy the bundle again, or retrain it."
+        ) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise BundleError(f"Expected at most {MAX_FILE_BYTES} bytes in {path}, unpacked, found more; do not use this bundle.")
     return content
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from lib.errors import BundleError
-from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, load_bundle, resolve_bundle, sha256_of, text_settings
+from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, Bundle, load_bundle, resolve_bundle, sha256_of, text_settings
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 from tests.conftest import SHIPPED
+from training.publication import write_bundle
 
 
 @pytest.fixture
@@ -88,6 +90,54 @@ def test_wrong_checksum(version: Path) -> None:
         file.seek(1000)
         file.write(b"\xff\xfe")
     refused(version, because="Expected SHA-256")
+
+
+@pytest.fixture
+def packed(tmp_path: Path, shipped: Bundle) -> Path:
+    """The shipped bundle as one with a large model.onnx is written."""
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    write_bundle(folder, shipped.manifest, shipped.files, unpacked=1 << 20)
+    return folder
+
+
+def test_a_large_model_is_compressed(packed: Path, shipped: Bundle) -> None:
+    bundle = load_bundle(str(packed))
+    assert bundle.files == shipped.files
+    assert bundle.decisions == shipped.decisions
+    assert (bundle.manifest["format_version"], bundle.manifest["packed"]) == (7, ["model.onnx"])
+    assert not (packed / "model.onnx").exists()
+    assert (packed / "model.onnx.gz").stat().st_size < len(shipped.files["model.onnx"]) * 0.95
+    load_and_check(packed)
+    # Written again in the other way, as a relabelled one may be.
+    (packed / "model.onnx.gz").unlink()
+    write_bundle(packed, bundle.manifest, bundle.files)
+    assert "packed" not in load_bundle(str(packed)).manifest
+
+
+@pytest.mark.parametrize(
+    ("content", "because"),
+    [
+        (b"plain", r"Expected a file compressed by gzip at .*model\.onnx\.gz, found another"),
+        (gzip.compress(b"another model"), "Expected SHA-256"),
+        (gzip.compress(b"another model")[:-9], "found another or a damaged one"),
+        (b"\x1f\x8b\x08" + bytes(20), "found another or a damaged one"),
+        (None, r"Expected the file model\.onnx\.gz in the bundle"),
+    ],
+)
+def test_a_damaged_compressed_model(packed: Path, content: bytes | None, because: str) -> None:
+    (packed / "model.onnx.gz").unlink()
+    if content is not None:
+        (packed / "model.onnx.gz").write_bytes(content)
+    refused(packed, because=because)
+
+
+def test_a_file_that_unpacks_to_more_than_is_read(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.model.bundle.MAX_FILE_BYTES", 1000)
+    (packed / "model.onnx.gz").write_bytes(gzip.compress(bytes(5000)))
+    # The first one that is read.
+    change_manifest(packed, lambda m: m.update(files={"model.onnx": "", **m["files"]}))
+    refused(packed, because=r"Expected at most 1000 bytes in .*model\.onnx\.gz, unpacked, found more")
 
 
 def test_newer_format(version: Path) -> None:
