@@ -12,6 +12,10 @@ from training.card import LSTM, mean_and_spread
 
 # The size that means all texts to fit to, not a sample.
 ALL = "all"
+# The tables' titles and their figures; the last is only for labels that are paths.
+HIERARCHICAL = "Hierarchical F1"
+FLAT = {"Weighted F1": "f1_weighted", "Macro F1": "f1_macro"}
+METRICS = {**FLAT, HIERARCHICAL: "f1_hierarchical"}
 # For each data set, by size: a record for each fold (benchmarks/suite.py, judge).
 Results = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
@@ -32,16 +36,27 @@ def models_of(results: Results) -> list[str]:
     return [LSTM, *(model for model in every if model != LSTM)]
 
 
-def best_other(folds: Sequence[Mapping[str, Any]]) -> str:
-    """The model other than the LSTM with the highest mean of the weighted F1."""
-    others = [model for model in folds[0]["models"] if model != LSTM and values(folds, model, "f1_weighted")]
-    return max(others, key=lambda model: float(np.mean(values(folds, model, "f1_weighted"))), default="")
+def best_other(folds: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The model other than the LSTM with the highest mean of the metric; empty if there is none."""
+    others = [model for model in folds[0]["models"] if model != LSTM and values(folds, model, metric)]
+    return max(others, key=lambda model: float(np.mean(values(folds, model, metric))), default="")
 
 
 def ahead(folds: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float] | None:
     """Mean and spread, over the folds, of the LSTM's lead over the best other model on the same fold."""
-    best, ours = best_other(folds), values(folds, LSTM, metric)
+    best, ours = best_other(folds, metric), values(folds, LSTM, metric)
     return spread(np.subtract(ours, values(folds, best, metric)).tolist()) if best and ours else None
+
+
+def behind(whole: Mapping[str, Any]) -> list[str]:
+    """Where another model is better than the LSTM, a sentence; empty if it is nowhere."""
+    found = [
+        f"{name} ({title[0].lower()}{title[1:]}, by {-lead['mean']:.4f} ± {lead['spread']:.4f}: {best_other(folds, metric)})"
+        for title, metric in METRICS.items()
+        for name, folds in whole.items()
+        if (lead := ahead(folds, metric)) and lead["mean"] < 0
+    ]
+    return [f"The LSTM is behind the best of the others on {', '.join(found)}.", ""] if found else []
 
 
 def page(results: Results) -> str:
@@ -54,10 +69,10 @@ def page(results: Results) -> str:
         "",
         "Every model with its defaults, fitted to the same texts of the same folds, which near-duplicates do not cross; mean ± spread "
         "(standard deviation) over the folds. “LSTM ahead by” is the mean ± spread of the difference, fold by fold, between the LSTM and the "
-        "best of the others on that data set, which is chosen on the same folds. An empty cell was not measured.",
+        "best of the others on that data set by the table's figure, which is chosen on the same folds. An empty cell was not measured.",
         "",
-        *table("Weighted F1", "f1_weighted", whole, models),
-        *table("Macro F1", "f1_macro", whole, models),
+        *behind(whole),
+        *(line for title, metric in FLAT.items() for line in table(title, metric, whole, models)),
         *hierarchical_table(whole, models),
         *time_table(whole, models),
         *curve_tables(results, models),
@@ -90,7 +105,7 @@ def hierarchical_table(whole: Mapping[str, Any], models: Sequence[str]) -> list[
     """Of the data sets whose labels are paths."""
     trees = {name: folds for name, folds in whole.items() if DATA_SETS[name].separator}
     note = "For labels that are paths: the F1 over the nodes that predicted and true paths share (Kosmopoulos et al. 2015)."
-    title, *lines = table("Hierarchical F1", "f1_hierarchical", trees, models) if trees else [""]
+    title, *lines = table(HIERARCHICAL, METRICS[HIERARCHICAL], trees, models) if trees else [""]
     return [title, "", note, *lines] if trees else []
 
 
