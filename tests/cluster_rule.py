@@ -34,6 +34,7 @@ SEEN_ONLY_THERE = (
     "lib/scoring/preflight.py",
     "lib/session.py",
     "lib/tables/locations.py",
+    "lib/tables/remote.py",
     "lib/tables/stores.py",
     "lib/tables/transactions.py",
     "requirements/cluster.*",

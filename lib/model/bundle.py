@@ -24,6 +24,7 @@ from lib.model.renames import Renames
 from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
 from lib.model.tree import Tree
 from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
+from lib.redaction import redacted
 
 # 2: thresholds by label, fields of a text. 4: a bag of features, unfamiliarity. An older program would ignore them,
 # so it must refuse. Format 3, with bags that counted a word once per text, was never released. 5: labels that are paths, with a
@@ -165,6 +166,11 @@ def resolve_bundle(path: str) -> Path:
         BundleError: there is no bundle at `path`.
     """
     folder = Path(path)
+    if "://" in path and not folder.exists():
+        raise BundleError(
+            f"Expected the path of a bundle on this machine's disk, found the address {redacted(path)}, which is not read here; copy the bundle to "
+            f"a folder first."
+        )
     if folder.name == CURRENT and not folder.is_dir():
         folder = folder.parent
     if (folder / MANIFEST).is_file():
@@ -177,7 +183,7 @@ def resolve_bundle(path: str) -> Path:
             see="no-model",
         )
     version = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if not _is_plain_name(version) or not (folder / version / MANIFEST).is_file():
+    if not is_plain_name(version) or not (folder / version / MANIFEST).is_file():
         raise BundleError(
             f"Expected {pointer} to name a version next to it, found {version[:100]!r}; write the name of a complete version into it."
         )
@@ -193,7 +199,7 @@ def move_current(models: str, version: str) -> str | None:
         BundleError: no such version, or one that does not verify.
     """
     pointer = Path(models) / CURRENT
-    if not _is_plain_name(version) or not (pointer.parent / version / MANIFEST).is_file():
+    if not is_plain_name(version) or not (pointer.parent / version / MANIFEST).is_file():
         there = ", ".join(sorted(path.parent.name for path in pointer.parent.glob(f"*/{MANIFEST}"))) or "none"
         raise BundleError(f"Expected a version of {models}, found {version[:100]!r}; name one that exists ({there}).")
     load_bundle(str(pointer.parent / version))
@@ -383,14 +389,14 @@ def _is_probability(number: object) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= 1
 
 
-def _is_plain_name(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
 def _verified_file(folder: Path, name: str, digest: str, packed: bool = False) -> bytes:
     parts = PurePosixPath(name + PACKED_SUFFIX if packed else name).parts
     path = folder.joinpath(*parts)
-    if not all(map(_is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
+    if not all(map(is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
         raise BundleError(f"Expected file names inside {folder} in its {MANIFEST}, found {name!r}; do not use this bundle.")
     if not path.is_file():
         raise BundleError(

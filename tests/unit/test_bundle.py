@@ -290,3 +290,10 @@ def test_a_keras_model_that_would_run_code_is_refused(version: Path, tmp_path: P
     with pytest.raises(BundleError, match="found one that does not load"):
         build_engine("keras", bundle, 1)
     assert not witness.exists()
+
+
+def test_an_address_where_only_the_disk_is_read() -> None:
+    with pytest.raises(
+        BundleError, match=r"on this machine's disk, found the address s3a://lake/models, which is not read here"
+    ):
+        load_bundle("s3a://lake/models")
