@@ -60,7 +60,9 @@ class TrainSettings(JobSettings):
         default=None,
     )
     taxonomy: str | None = option("file of the allowed paths, one per line: any other label ends the training", default=None)
-    models: str = option("folder of bundles", default="models")
+    models: str = option(
+        "folder of bundles: a path, or an address such as s3a://bucket/models or hdfs:///models", default="models"
+    )
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
     format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
@@ -259,7 +261,7 @@ def main(settings: TrainSettings) -> int:
     with watched(settings.log_format, STEPS) as told:
         trained = _train(settings, Telling(told, answers=not speaks_json(settings)))
     if speaks_json(settings):
-        said = {"bundle": str(trained.folder), "promoted": trained.promoted, "verdict": trained.verdict}
+        said = {"bundle": trained.place, "promoted": trained.promoted, "verdict": trained.verdict}
         figures = ("judged_on", "rows", "accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
         print(json_line("trained", **said, **{name: trained.metrics[name] for name in figures}), flush=True)
     return 0
@@ -274,6 +276,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     from training.progress import step
     from training.recipe import Place
     from training.training import train
+    from training.upload import check_may_write
 
     recipe = recipe_of(s)
     say(step("reading"))
@@ -282,6 +285,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     say(f"{data.rows_read:,} labelled rows read; dropped: {dropped}")
     for line in remarks(data):
         say(line)
+    check_may_write(s.models, s.bundle_name)
     vectors = None
     if s.vectors:
         texts = [data.texts, *([] if unlabelled is None else [unlabelled])]

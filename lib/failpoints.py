@@ -10,6 +10,8 @@ PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording
 WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
 # Of `publish` to files: the changes are written, all rows are, the manifest exists, and files that no manifest names are removed.
 FILES_PHASES = ("writing", "written", "listed", "tidied")
+# Of a bundle that is written elsewhere than to this machine's disk: its place is claimed, all files but the manifest are there, and it is whole.
+BUNDLE_PHASES = ("claimed", "uploaded", "completed")
 
 observers: list[Callable[[str], None]] = []
 

@@ -1,4 +1,4 @@
-"""Writes a bundle to disk, whole or not at all, and the pointer `current`."""
+"""Writes a bundle to a folder of versions, whole or not at all: on this machine's disk; training.upload does elsewhere."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import Any
 from lib.errors import InputError
 from lib.model.bundle import CURRENT, MANIFEST, ONNX_MODEL, PACKED_SUFFIX, PACKED_VERSION, SEAL, Bundle, load_bundle, sha256_of
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
+from lib.scoring.bundles import bundle_at
+from lib.tables.locations import local_path
+from lib.tables.remote import RemoteFolder, explained, is_remote
 
 STAGING_PREFIX = ".staging-"
 # The file that a training keeps locked in its staging folder, and the age from which a folder without one belongs to nobody.
@@ -62,7 +65,7 @@ class Staging:
     """A folder next to the versions that becomes one by a single rename, or is removed."""
 
     def __init__(self, models: str, name: str) -> None:
-        self.parent = Path(models) / name
+        self.parent = Path(local_path(models)) / name
         try:
             self.parent.mkdir(parents=True, exist_ok=True)
             for left in self.parent.glob(STAGING_PREFIX + "*"):
@@ -83,21 +86,37 @@ class Staging:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._owned.close()
 
-    def publish(self, version: str) -> Path:
-        """Make the folder the version `version`.
+    def has(self, version: str) -> bool:
+        """Whether there is a version of that name."""
+        return (self.parent / version).exists()
+
+    def publish(self, version: str) -> str:
+        """Make the folder the version `version`, and return its path.
 
         Raises:
             BundleError: the bundle as written does not verify, in any engine.
         """
-        bundle = load_bundle(str(self.folder))
-        for engine in usable_engines():
-            check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
+        check_as_written(self.folder)
         final = self.parent / version
+        if (final / MANIFEST).is_file():
+            # A version's name says how it decides: an earlier training has made this one.
+            return str(final)
         (self.folder / OWNER).unlink()
         # mkdtemp made it readable for this user only; others read bundles too.
         self.folder.chmod(0o755)
         self.folder.rename(final)
-        return final
+        return str(final)
+
+
+def check_as_written(folder: Path) -> None:
+    """Load a bundle and compare its golden rows in each engine.
+
+    Raises:
+        BundleError: it does not verify.
+    """
+    bundle = load_bundle(str(folder))
+    for engine in usable_engines():
+        check_golden_rows(build_engine(engine, bundle, threads=1), bundle)
 
 
 def current_bundle(models: str, name: str) -> Bundle | None:
@@ -106,5 +125,10 @@ def current_bundle(models: str, name: str) -> Bundle | None:
     Raises:
         BundleError: there is one, and it does not verify.
     """
-    folder = Path(models) / name
-    return load_bundle(str(folder)) if (folder / CURRENT).is_file() else None
+    if not is_remote(models):
+        folder = Path(local_path(models)) / name
+        return load_bundle(str(folder)) if (folder / CURRENT).is_file() else None
+    versions = RemoteFolder(f"{models.rstrip('/')}/{name}")
+    with explained(versions.place):
+        there = versions.exists(CURRENT)
+    return bundle_at(versions.place) if there else None

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from lib.errors import InputError
-from lib.model.bundle import Bundle, load_bundle, move_current
+from lib.model.bundle import Bundle, load_bundle
 from lib.model.metrics import metrics_table
 from lib.model.tree import Tree
+from lib.scoring.bundles import gap_said, move_current_at
 from training.baselines import (
     BASELINES,
     MAJORITY,
@@ -39,11 +40,12 @@ from training.near_duplicates import Groups, near_duplicates
 from training.progress import SECONDS, Outcome, step
 from training.promise import promise_text
 from training.promotion import promotion
-from training.publication import Staging, current_bundle, write_bundle
+from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.search import Searched, search
 from training.sides import split_data
 from training.split import Split, folds_by_group
+from training.upload import staging_in
 from training.vectors import WordVectors
 from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
 
@@ -55,12 +57,17 @@ SHOWN_CHARACTERS = 100
 
 @dataclass(frozen=True)
 class Trained:
-    """A published bundle, its metrics, and whether `current` names it now."""
+    """A published bundle, its metrics, and whether `current` names it now. place: the version's folder, a path or an address."""
 
-    folder: Path
+    place: str
     metrics: Mapping[str, Any]
     promoted: bool
     verdict: str
+
+    @property
+    def folder(self) -> Path:
+        """Of a bundle on this machine's disk."""
+        return Path(self.place)
 
 
 @dataclass(frozen=True)
@@ -101,18 +108,21 @@ def train(
     fitted = _fit(data, recipe, unlabelled, vectors, tensorboard, say)
     wrong = _doubted_labels(fitted, place, say)
     present = current_bundle(place.models, place.name)
-    folder, metrics, evidence = _publish(fitted, place, elsewhere, wrong, say)
+    made_at, metrics, evidence = _publish(fitted, place, elsewhere, wrong, say)
     comparison, confidence = _comparison_text(evidence), _confidence_text(metrics)
-    say(Outcome(f"\n{metrics_table(metrics)}\n\n{comparison}{confidence}\n\nbundle {folder}"))
+    say(Outcome(f"\n{metrics_table(metrics)}\n\n{comparison}{confidence}\n\nbundle {made_at}"))
     better = better_text(evidence.better_baselines)
     if better:
         say(Outcome(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}."))
     judged = (lambda other: _metrics(other, data, fitted.split)) if len(fitted.split.test) else None
     promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
     if promoted:
-        move_current(str(folder.parent), folder.name)
+        versions, _, version = made_at.rpartition("/")
+        if gap := gap_said(versions):
+            say(gap)
+        move_current_at(versions, version)
     say(Outcome(verdict))
-    return Trained(folder, metrics, promoted, verdict)
+    return Trained(made_at, metrics, promoted, verdict)
 
 
 def _fit(
@@ -161,9 +171,9 @@ def _publish(
     elsewhere: Elsewhere | None,
     wrong: list[WrongLabel] | None,
     say: Callable[[str], None],
-) -> tuple[Path, Mapping[str, Any], Evidence]:
-    """The bundle's folder, its figures as saved, and what it was compared with."""
-    with Staging(place.models, place.name) as staging:
+) -> tuple[str, Mapping[str, Any], Evidence]:
+    """The place of the bundle, its figures as saved, and what it was compared with."""
+    with staging_in(place.models, place.name) as staging:
         files = model_files(fitted.model)
         manifest = manifest_of(files, fitted.data, fitted.split, fitted.model, fitted.thresholds, fitted.recipe, place)
         manifest["training"]["search"] = fitted.searched.record if fitted.searched else None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
+from lib.model.bundle import CURRENT, MANIFEST
+from tests.conftest import SHIPPED
 from training.publication import OWNER, Staging
 
 
@@ -25,3 +28,15 @@ def test_what_killed_trainings_left_goes(tmp_path: Path) -> None:
     with Staging(str(tmp_path), "shop"):
         # One without a lock may be about to be locked.
         assert (left.exists(), older.exists(), fresh.exists()) == (False, False, True)
+
+
+def test_a_version_that_is_there_already_stays(tmp_path: Path) -> None:
+    version = (SHIPPED / CURRENT).read_text().strip()
+    for made_at in ("2026-11-01", "2026-11-02"):
+        with Staging(str(tmp_path), "shop") as staging:
+            shutil.copytree(SHIPPED / version, staging.folder, dirs_exist_ok=True)
+            (staging.folder / "note").write_text(made_at)
+            assert staging.publish(version) == str(tmp_path / "shop" / version)
+    assert [path.name for path in (tmp_path / "shop").iterdir()] == [version]
+    assert (tmp_path / "shop" / version / MANIFEST).is_file()
+    assert (tmp_path / "shop" / version / "note").read_text() == "2026-11-01"
