@@ -96,14 +96,17 @@ for argument in "$@"; do
 done
 
 case $job in
-    predict | relabel) without_spark run "$@" ;;
+    predict) without_spark run "$@" ;;
+    # A model in a folder needs no Spark; Hadoop's client for one elsewhere is in Spark's JVM.
+    relabel) if mentions :// "$@"; then prepare run; else without_spark run "$@"; fi ;;
     register) prepare run "without Java"; prepare_mlflow; PYTHONPATH=$ROOT exec "$ROOT/build/mlflow/bin/python" "$ROOT/jobs/register.py" "$@" ;;
     # Without a table there is nothing to ask Spark.
     app) case " $* " in *" --target"* | *" --config"*) prepare app ;; *) without_spark app "$@" ;; esac ;;
     # A row of a catalogue is read with Spark; a text on the command line needs none.
     explain) case " $* " in *" --source"* | *" --config"* | *://*) prepare run ;; *) without_spark run "$@" ;; esac ;;
     # A model's `current` is a file, and its report needs only the bundle.
-    rollback | report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark run "$@" ;; esac ;;
+    rollback) case " $* " in *" --target"* | *" --config"* | *://*) prepare run ;; *) without_spark run "$@" ;; esac ;;
+    report) case " $* " in *" --target"* | *" --config"*) prepare run ;; *) without_spark run "$@" ;; esac ;;
     train) prepare training ;;
     *) prepare run ;;
 esac

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lib.command import run_command
 from lib.errors import BundleError
-from lib.model.bundle import load_bundle, move_current, resolve_bundle
-from lib.model.changes import read_changes
+from lib.model.bundle import Bundle
+from lib.model.changes import Relabelling, read_changes
+from lib.scoring.bundles import Version, gap_said, move_current_at, version_at
 from lib.settings import JobSettings, option
-from training.publication import Staging, write_bundle
+from training.publication import write_bundle
 from training.relabelling import relabelled_files, relabelling
+from training.upload import staging_in
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,36 @@ class RelabelSettings(JobSettings):
 
 
 def main(settings: RelabelSettings) -> int:
-    bundle = load_bundle(settings.model)
+    with version_at(settings.model) as version:
+        return _relabelled(version, settings)
+
+
+def _relabelled(version: Version, settings: RelabelSettings) -> int:
+    bundle, versions = version.bundle, version.versions
     made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), read_changes(settings.changes), settings.changes)
-    manifest, files = relabelled_files(bundle, settings.model, made)
-    folder = resolve_bundle(settings.model).parent
-    if (folder / manifest["version"]).exists():
-        raise BundleError(
-            f"Expected a new version in {folder}, found {manifest['version']}, which has these labels already; use it."
-        )
-    with Staging(str(folder.parent), folder.name) as staging:
+    manifest, files = relabelled_files(bundle, str(version.folder), made)
+    models, _, name = versions.rpartition("/")
+    with staging_in(models, name) as staging:
+        if staging.has(manifest["version"]):
+            raise BundleError(
+                f"Expected a new version in {versions}, found {manifest['version']}, which has these labels already; use it."
+            )
         write_bundle(staging.folder, manifest, files)
         made_at = staging.publish(manifest["version"])
+    _tell(bundle, made, manifest)
+    print(f"{made_at}: {len(made.moved):,} of {len(bundle.labels):,} labels moved, {len(manifest['labels']):,} now")
+    if settings.promote:
+        if gap := gap_said(versions):
+            print(gap)
+        version_before = move_current_at(versions, manifest["version"])
+        print(
+            f"{versions}/current names {manifest['version']} (before: {version_before}); the next run gives every row its label, in one commit"
+        )
+    return 0
+
+
+def _tell(bundle: Bundle, made: Relabelling, manifest: Mapping[str, Any]) -> None:
+    """Print what was merged, what is still to be split, and thresholds of levels that have changed."""
     for new, olds in made.merged.items():
         print(f"merged into {new!r}: {', '.join(map(repr, olds))}")
     for label, news in made.split.items():
@@ -48,13 +70,6 @@ def main(settings: RelabelSettings) -> int:
     )
     if now[: len(before)] != before[: len(now)]:
         print(f"levels are published from {_listed(now)} on (before: {_listed(before)}), since nodes have moved up")
-    print(f"{made_at}: {len(made.moved):,} of {len(bundle.labels):,} labels moved, {len(manifest['labels']):,} now")
-    if settings.promote:
-        version_before = move_current(str(folder), manifest["version"])
-        print(
-            f"{folder}/current names {manifest['version']} (before: {version_before}); the next run gives every row its label, in one commit"
-        )
-    return 0
 
 
 def _listed(thresholds: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lib.command import run_command
 from lib.errors import InputError
-from lib.model.bundle import move_current
+from lib.scoring.bundles import gap_said, move_current_at
 from lib.session import spark_session
 from lib.settings import JobSettings, option
 from lib.tables.locations import locate_to_write
@@ -30,7 +30,9 @@ def main(settings: RollbackSettings) -> int:
     if bool(settings.target) == bool(settings.model):
         raise InputError("Expected one of --target and --model, found both or neither; give one.")
     if settings.model:
-        before = move_current(settings.model, settings.to)
+        if gap := gap_said(settings.model):
+            print(gap)
+        before = move_current_at(settings.model, settings.to)
         print(
             f"{settings.model}/current names {settings.to} (before: {before}); the next run scores the rows that another version has made"
         )

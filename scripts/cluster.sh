@@ -71,12 +71,13 @@ use_image() {
     if [ -z "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then export PYSPARK_PYTHON=$IMAGE_ROOT/.venv/bin/python; fi
 }
 
-# needs_s3 JOB OPTIONS: whether a location is one of s3a://, on the command line or in a settings file.
-needs_s3() {
-    local word before=
-    for word in "${spark_options[@]}" "$@"; do
-        case $word in *s3a://*) return 0 ;; --config=*) before=--config word=${word#*=} ;; esac
-        if [ "$before" = --config ] && [ -r "$word" ] && grep -q 's3a://' "$word"; then return 0; fi
+# mentions TEXT OPTIONS: whether it is on the command line or in a settings file, as s3a:// is in a location.
+mentions() {
+    local text=$1 word before=
+    shift
+    for word in "$@"; do
+        case $word in *"$text"*) return 0 ;; --config=*) before=--config word=${word#*=} ;; esac
+        if [ "$before" = --config ] && [ -r "$word" ] && grep -qF -e "$text" "$word"; then return 0; fi
         before=$word
     done
     return 1
@@ -96,7 +97,7 @@ has_s3() {
 
 # Ships the client for s3a:// with a job that needs it, and a log store with which two drivers cannot both make one commit of a table.
 ship_s3() {
-    needs_s3 "$@" || return 0
+    mentions s3a:// "${spark_options[@]}" "$@" || return 0
     has_s3 && return 0
     prepare_s3
     add_to --jars spark.jars "$(printf '%s,' "$S3_JARS"/*.jar | sed 's/,$//')"

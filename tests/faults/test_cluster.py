@@ -15,9 +15,12 @@ import pytest
 
 from jobs.categorize import CategorizeSettings, main
 from lib.command import run_command
+from lib.tables.remote import RemoteFolder
 from tests.cluster.samples import assert_same, night
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.fault_table import Fault
+from tests.faults.models import OLD as OLD_MODEL
+from tests.faults.models import chosen, new_version, relabel
 from tests.faults.nights import (
     FIRST,
     SECOND,
@@ -32,6 +35,7 @@ from tests.faults.nights import (
     workers_pythons,
     write_source,
 )
+from tests.s3 import put
 from tests.waiting import until
 
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
@@ -241,3 +245,21 @@ def test_a_quota_on_hdfs(spark, cluster: Cluster, lake: str, tmp_path: Path, fau
     assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == NEW
     told.saw("exit 1 and a sentence, table as it was, rerun published")
+
+
+@pytest.mark.fault(
+    "a model on HDFS: the quota is used up while a new version is written",
+    "exit 1 and a sentence; `current` as it was, and moved in one step once there is room",
+    "exit 1 and a sentence, old version chosen, then the new one",
+)
+def test_a_model_on_hdfs(spark, cluster: Cluster, tmp_path: Path, capsys) -> None:
+    models = RemoteFolder(put(spark, SHIPPED, f"{cluster.uri}/{tmp_path.name}/models/shop"))
+    folder = cluster.java.org.apache.hadoop.fs.Path(models.place)
+    used = cluster.files().getContentSummary(folder).getSpaceConsumed()
+    with at("claimed", lambda: cluster.files().setQuota(folder, 2**63 - 1, used + 1)):
+        assert relabel(models, tmp_path) == 1
+    assert f"Expected a folder to write bundles into at {models.place}, found The DiskSpace quota" in capsys.readouterr().err
+    assert chosen(models) == OLD_MODEL
+    cluster.files().setQuota(folder, -1, -1)
+    assert relabel(models, tmp_path) == 0
+    assert chosen(models) == new_version(models)
