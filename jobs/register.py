@@ -14,7 +14,7 @@ from lib.errors import InputError
 from lib.model.bundle import load_bundle, resolve_bundle
 from lib.redaction import redacted
 from lib.settings import JobSettings, Names, option
-from training.registration import Registry, register
+from training.registration import Registered, Registry, register
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def main(settings: RegisterSettings) -> int:
     to = Registry(s.mlflow, s.experiment or own, s.name or own)
     columns = s.text_columns or bundle.tokenizer.settings.fields or ("text",)
     made = register(bundle, resolve_bundle(s.model), columns, to)
+    _tell_of_others(made, to)
     if made.run_id is None:
         print(f"{bundle.model_version} is version {made.version} of {to.name} already; nothing to do")
         return 0
@@ -55,6 +56,16 @@ def main(settings: RegisterSettings) -> int:
         f"  mlflow.pyfunc.load_model('models:/{to.name}/{made.version}').predict(frame), where catalog_categorizer is installed"
     )
     return 0
+
+
+def _tell_of_others(made: Registered, to: Registry) -> None:
+    for run in made.closed:
+        print(f"run {run} of {to.experiment}, of another register of this bundle, was still open; it is closed as KILLED")
+    if made.copies:
+        numbers = ", ".join(made.copies)
+        print(
+            f"{to.name} has the same bundle again, registered at the same time, as version {numbers}; delete that in MLflow if nothing uses it"
+        )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
 FILES_PHASES = ("writing", "written", "listed", "tidied")
 # Of a bundle that is written elsewhere than to this machine's disk: its place is claimed, all files but the manifest are there, and it is whole.
 BUNDLE_PHASES = ("claimed", "uploaded", "completed")
+# Of `register`: the run and the model are in MLflow, and so is the version.
+REGISTER_PHASES = ("logged", "registered")
 
 observers: list[Callable[[str], None]] = []
 

@@ -19,14 +19,15 @@ from types import ModuleType
 from typing import Any
 
 from lib.errors import CategorizerError, InputError
+from lib.failpoints import reached
 from lib.model.bundle import Bundle, read_evidence
 from lib.model.fields import columns_and_markers
 from lib.redaction import redacted
 from lib.settings import Names
+from training.versions import close_runs, marks_of, versions_of, withdraw
 
 # The module that MLflow imports to load the model. It is named, not imported: it belongs to the package that is installed where the model is loaded.
 LOADER, PACKAGE = "catalog_categorizer.pyfunc", "catalog-categorizer"
-DIGEST, VERSION, COLUMNS = "bundle_digest", "bundle_version", "text_columns"
 ADDED = {
     **dict.fromkeys(("category", "runner_up", "status", "reason"), "string"),
     **dict.fromkeys(("confidence", "runner_up_confidence", "unfamiliarity"), "double"),
@@ -49,10 +50,15 @@ class Registry:
 
 @dataclass(frozen=True)
 class Registered:
-    """version: that of the registered model. run_id: None where the bundle was registered before."""
+    """version: that of the registered model. run_id: None where another job registered the bundle, before or at the same time.
+
+    copies: other versions with the same bundle, which should not be there. closed: runs that an interrupted job had left RUNNING.
+    """
 
     version: str
     run_id: str | None
+    copies: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
 
 def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) -> Registered:
@@ -66,28 +72,46 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
         CategorizerError: the store or the server does not answer, or refuses.
     """
     columns, _ = columns_and_markers(text_columns, bundle.tokenizer.settings.fields)
-    mlflow = _mlflow()
+    mlflow, marks = _mlflow(), marks_of(bundle, text_columns)
     with _in_one_sentence(mlflow, to.uri):
         mlflow.set_tracking_uri(to.uri)
         client = mlflow.MlflowClient()
-        known = _version_of(client, bundle, text_columns, to.name)
-        if known is not None:
-            return Registered(known, None)
-        mlflow.set_experiment(to.experiment)
-        with mlflow.start_run(run_name=bundle.model_version, tags=_tags(bundle)) as run:
-            _log(client, run.info.run_id, bundle, folder)
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                loader_module=LOADER,
-                data_path=str(folder),
-                pip_requirements=[PACKAGE],
-                signature=_signature(bundle, columns),
-                model_config={"text_columns": list(text_columns)},
-            )
-            # Its messages are not errors.
-            with redirect_stderr(sys.stdout):
-                made = mlflow.register_model(logged.model_uri, to.name, tags={**_tags(bundle), COLUMNS: _listed(text_columns)})
-        return Registered(str(made.version), run.info.run_id)
+        run_id, copies = None, versions_of(client, to.name, marks)
+        if not copies:
+            # By its id: MLflow leaves it inactive if another job creates it at the same moment.
+            experiment = mlflow.set_experiment(to.experiment).experiment_id
+            with mlflow.start_run(experiment_id=experiment, run_name=bundle.model_version, tags=marks) as run:
+                _log(client, run.info.run_id, bundle, folder)
+                logged = _log_model(mlflow, bundle, folder, text_columns, columns)
+                reached("logged")
+                # Its messages are not errors.
+                with redirect_stderr(sys.stdout):
+                    made = mlflow.register_model(logged.model_uri, to.name, tags=marks)
+                reached("registered")
+            run_id, copies = _kept(client, made, run.info.run_id, logged.model_id, versions_of(client, to.name, marks))
+        first = copies[0]
+        closed = close_runs(client, to.experiment, marks, first.run_id)
+        return Registered(str(first.version), run_id, tuple(str(one.version) for one in copies[1:]), closed)
+
+
+def _kept(client: Any, made: Any, run_id: str, model_id: str, found: list[Any]) -> tuple[str | None, list[Any]]:
+    """The run, if this job was the first to register the bundle, and the versions that stay."""
+    first = found[0] if found else made
+    if int(made.version) <= int(first.version):
+        # Larger numbers belong to jobs that are about to withdraw them.
+        return run_id, [made]
+    return None, [first] if withdraw(client, made, run_id, model_id) else [first, made]
+
+
+def _log_model(mlflow: ModuleType, bundle: Bundle, folder: Path, text_columns: Names, columns: Names) -> Any:
+    return mlflow.pyfunc.log_model(
+        name="model",
+        loader_module=LOADER,
+        data_path=str(folder),
+        pip_requirements=[PACKAGE],
+        signature=_signature(bundle, columns),
+        model_config={"text_columns": list(text_columns)},
+    )
 
 
 def _mlflow() -> ModuleType:
@@ -133,26 +157,6 @@ def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
             f"Expected MLflow at {redacted(uri)} to take the bundle, found {type(error).__name__}: {said}; fix that and run again: "
             "the bundle is as it was."
         ) from error
-
-
-def _version_of(client: Any, bundle: Bundle, text_columns: Names, name: str) -> str | None:
-    """The version of the registered model that is this bundle, for frames with these columns; None if none is."""
-    # MLflow's filters have no escapes, but two kinds of quotes.
-    quote = '"' if "'" in name else "'"
-    for version in client.search_model_versions(f"name={quote}{name}{quote}"):
-        # Versions that an older release of this job registered do not record their columns.
-        columns = version.tags.get(COLUMNS, _listed(text_columns))
-        if version.tags.get(DIGEST) == bundle.digest and columns == _listed(text_columns):
-            return str(version.version)
-    return None
-
-
-def _listed(text_columns: Names) -> str:
-    return ",".join(text_columns)
-
-
-def _tags(bundle: Bundle) -> dict[str, str]:
-    return {VERSION: bundle.model_version, DIGEST: bundle.digest}
 
 
 def _log(client: Any, run_id: str, bundle: Bundle, folder: Path) -> None:

@@ -144,6 +144,8 @@ class Night:
         conf: tuple[str, ...] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
         name: str = "categorize",
+        python: str = sys.executable,
+        working_folder: Path | None = None,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,8 +158,9 @@ class Night:
         self.output = folder / "output"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(FAULTS / "driver.py"), str(folder), stops, name, *job],
+                [python, str(FAULTS / "driver.py"), str(folder), stops, name, *job],
                 env=environment,
+                cwd=working_folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
