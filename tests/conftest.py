@@ -7,6 +7,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -223,3 +224,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, sample_data: object) -> Path:
     models = tmp_path_factory.mktemp("models")
     train(sample_data, tiny_recipe(), tiny_place(models), say=lambda line: None)
     return models / "tiny"
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of versions with one tiny bundle whose labels are paths (PARENTS in tests/recipes.py)."""
+    import pandas as pd
+
+    from lib.model.text import TextSettings
+    from tests.recipes import tiny_place, tiny_recipe, with_paths
+    from training.dataset import clean
+    from training.training import train
+
+    rows = pd.read_csv(SAMPLES / "labels.csv")
+    data = clean(rows.assign(label=with_paths(rows["label"])), TextSettings(), "labels", separator=" > ")
+    recipe = tiny_recipe()
+    recipe = replace(recipe, review=replace(recipe.review, target_precision=0.8, precision_confidence=0.6))
+    models = tmp_path_factory.mktemp("models")
+    train(data, recipe, tiny_place(models, name="tree"), say=lambda line: None)
+    return models / "tree"

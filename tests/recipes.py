@@ -6,10 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lib.model.text import TextSettings
 from training.fit import FitSettings
 from training.network import NetworkSettings
 from training.recipe import BagSettings, Place, Recipe
+
+# Above each label of the samples, where a test has paths.
+PARENTS = {"Books": "Media", "Electronics": "Goods", "Household": "Goods", "Clothing & Accessories": "Goods"}
+
+
+def with_paths(labels: pd.Series[str]) -> pd.Series[str]:
+    return labels.map(lambda label: f"{PARENTS[label]} > {label}")
 
 
 def tiny_recipe(**fit: Any) -> Recipe:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,17 @@ def lake(spark: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(browser: Browser, lake: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("served"), "--target", lake, "--other", tiny) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, *options: object) -> Iterator[str]:
     """The page's address. The process is told to stop at the end, and has to do so without an error."""
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
-    options = ["--target", lake, "--other", tiny, "--port", port]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     with (folder / "said").open("wb") as said:
-        command = [str(ROOT / "spark-submit.sh"), "app", *map(str, options)]
+        command = [str(ROOT / "spark-submit.sh"), "app", *map(str, options), "--port", str(port)]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
     try:
         until(lambda: _answers(port) or process.poll() is not None, "a page")
@@ -90,6 +96,12 @@ def _said(folder: Path) -> str:
 
 @pytest.fixture
 def visit(browser: Browser, served: str) -> Iterator[Visit]:
+    with visiting(browser, served) as opened:
+        yield opened
+
+
+@contextmanager
+def visiting(browser: Browser, served: str) -> Iterator[Visit]:
     """Opens a page by its name, in its own window; whatever the tests do there, it may connect only to its server."""
     contexts, hosts, faults = [], set(), []
 

@@ -31,32 +31,10 @@ from lib.model.bundle import load_bundle
 from lib.model.decisions import decided
 from lib.model.engines import build_engine, checked_engine
 from lib.model.explanation import explain, explanation_text
-from lib.model.text import TextSettings
 from tests.conftest import ROOT, SAMPLES, SHIPPED
-from tests.recipes import tiny_place, tiny_recipe
+from tests.recipes import PARENTS, with_paths
 
 pytestmark = pytest.mark.usefixtures("spark")
-
-PARENTS = {"Books": "Media", "Electronics": "Goods", "Household": "Goods", "Clothing & Accessories": "Goods"}
-
-
-def with_paths(labels: pd.Series) -> pd.Series:
-    return labels.map(lambda label: f"{PARENTS[label]} > {label}")
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory) -> Path:
-    """A folder of versions with one bundle whose labels are paths."""
-    from training.dataset import clean
-    from training.training import train
-
-    rows = pd.read_csv(SAMPLES / "labels.csv")
-    data = clean(rows.assign(label=with_paths(rows["label"])), TextSettings(), "labels", separator=" > ")
-    recipe = tiny_recipe()
-    recipe = replace(recipe, review=replace(recipe.review, target_precision=0.8, precision_confidence=0.6))
-    models = tmp_path_factory.mktemp("models")
-    train(data, recipe, replace(tiny_place(models), name="tree"), say=lambda line: None)
-    return models / "tree"
 
 
 def night(source: Path, lake: Path, model: Path, *more: str) -> int:
