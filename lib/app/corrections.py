@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -44,8 +44,9 @@ class Written:
 class Corrections:
     """Corrections on their way. While one commit is written the next ones gather, and are written to the table together."""
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    def __init__(self, lake: Lake, labels: Collection[str] = ()) -> None:
+        """labels: those of the page's bundle, which no row of the table may have yet."""
+        self._lake, self._labels = lake, frozenset(labels)
         self._lock = Lock()
         self._waiting: dict[str, Correction] = {}
         self._in_hand: dict[str, Correction] = {}
@@ -72,27 +73,28 @@ class Corrections:
             together = list(self._in_hand.values())
         if not together:
             return
-        refused = _refused(together, self._lake.target, spark, tables)
+        refused = self._refused(together, spark, tables)
         with self._lock:
             self._in_hand = {}
             self._done.refused += refused
             self._done.written += len(together) - len(refused)
 
+    def _refused(self, together: Sequence[Correction], spark: SparkSession, tables: Tables) -> list[tuple[Correction, str]]:
+        """Write them, together if possible: one that is refused must not take the others with it. Returns the refused ones, and why."""
+        try:
+            written(together, spark, tables, new_categories=all(one.category in self._labels for one in together))
+        except Exception as error:  # Spark's own too: the person at the page has to know what was not written
+            if len(together) > 1:
+                return [fault for one in together for fault in self._refused([one], spark, tables)]
+            return [(together[0], sentence_of(error, self._lake.target)[0])]
+        return []
 
-def _refused(together: Sequence[Correction], target: str, spark: SparkSession, tables: Tables) -> list[tuple[Correction, str]]:
-    """Write them, together if possible: one that is refused must not take the others with it. Returns the refused ones, and why."""
-    try:
-        written(together, spark, tables)
-    except Exception as error:  # Spark's own too: the person at the page has to know what was not written
-        if len(together) > 1:
-            return [fault for one in together for fault in _refused([one], target, spark, tables)]
-        return [(together[0], sentence_of(error, target)[0])]
-    return []
 
-
-def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tables) -> None:
+def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tables, new_categories: bool) -> None:
     """Add corrections in one commit, as the job `correct` does from a file.
 
+    Args:
+        new_categories: accept those that the table does not know.
     Raises:
         InputError: a product or a category that the table does not know; nothing was written.
     """
@@ -110,4 +112,4 @@ def written(corrections: Sequence[Correction], spark: SparkSession, tables: Tabl
     # Through Arrow: for plain Python rows Spark would start Python workers.
     frame = frame_of(spark, pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()}))
     source = Source(HERE, frame, UNVERSIONED, "page")
-    add_corrections(spark, tables.categorized, read_corrections(source, names, None, False), new_categories=False)
+    add_corrections(spark, tables.categorized, read_corrections(source, names, None, False), new_categories)

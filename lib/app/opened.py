@@ -55,7 +55,7 @@ def opened(model: str, other: str | None, target: str | None, host: str, debug: 
     lake = Lake(target, debug) if target else None
     # Somebody at another machine is another person.
     person = (user_here() or "") if host in THIS_MACHINE else ""
-    return Opened(first, bundles, lake, person, corrections=Corrections(lake) if lake else None)
+    return Opened(first, bundles, lake, person, corrections=Corrections(lake, first.bundle.labels) if lake else None)
 
 
 def _check_folder(target: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lib.app.paths import nodes_of, separator_in, sure_only_of
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.fields import columns_and_markers
@@ -22,7 +24,7 @@ from lib.tables.columns import ID_TYPES, require_columns, require_order, require
 from lib.tables.corrections import BY, corrections_of, standing
 from lib.tables.formats import ReadOptions
 from lib.tables.ledger import all_runs, published_runs
-from lib.tables.locations import Location, is_delta, locate, newest_snapshot, rows_at
+from lib.tables.locations import Location, delta_table, is_delta, locate, newest_snapshot, rows_at
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, check_categorized, with_added_columns
@@ -41,10 +43,14 @@ MOST_KEPT = 8
 
 @dataclass(frozen=True)
 class Shown:
-    """Which rows are asked for. None: all of them. versions: of the table and of its corrections, as in the overview."""
+    """Which rows are asked for. None: all of them. versions: of the table and of its corrections, as in the overview.
+
+    separator: where categories are paths, that of their levels; `category` then stands for all below it too.
+    """
 
     versions: tuple[int, int | None]
     category: str | None = None
+    separator: str | None = None
     without_category: bool = False
     status: str | None = None
     id_holds: str = ""
@@ -56,13 +62,27 @@ class Shown:
 class Overview:
     """counts: products by category, None for none, and status; those that the source no longer holds are left out.
 
-    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show.
+    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show;
+    model: the bundle that scored last; separator: that of the levels of categories that are paths, None for a flat list.
     """
 
     versions: tuple[int, int | None]
     counts: Sequence[tuple[str | None, str, int]]
     carried: Names
     labels: Names
+    model: str
+    separator: str | None
+
+    @property
+    def by_category(self) -> Mapping[str | None, int]:
+        """Products by category, None for none, in the order of `counts`; of paths, in the tree's order, those at and below each node."""
+        counts: Counter[str | None] = Counter()
+        for label, _, count in self.counts:
+            for node in nodes_of(label, self.separator) if label is not None else [None]:
+                counts[node] += count
+        if self.separator is None:
+            return counts
+        return {name: counts[name] for name in sorted(counts, key=lambda name: (name or "").split(self.separator))}
 
 
 class Browser:
@@ -97,13 +117,23 @@ def _version(spark: SparkSession, location: Location) -> int:
 
 def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> Overview:
     rows = _as_corrected(spark, tables, versions)
-    counted = rows.groupBy("category", "status").count().orderBy(F.desc("count"), "category", "status").collect()
+    aggregates = [
+        F.count("*").alias("count"),
+        F.first("category_path", True).alias("path"),
+        F.max(F.struct("scored_at", "model_version")).alias("last"),
+    ]
+    grouped = rows.groupBy("category", "status").agg(*aggregates)
+    counted = grouped.orderBy(F.desc("count"), "category", "status").collect()
+    # A person's category has the path of the model's.
+    of_model = [row for row in counted if row["path"] and row["status"] != CORRECTED]
+    separator = next(filter(None, (separator_in(row["category"], row["path"]) for row in of_model)), None)
+    model = max((row["last"] for row in counted), default=("", ""))[1]
     counts = [(row["category"], row["status"], row["count"]) for row in counted]
     table = rows_at(spark, tables.categorized, versions[0])
     carried = tuple(name for name in table.columns if name not in CATEGORIZED.names)[:MOST_CARRIED]
     some = table.filter("scores IS NOT NULL").select(F.map_keys("scores").alias("labels")).limit(1000).distinct().collect()
     labels = {label for row in some for label in row["labels"]} | {row["category"] for row in counted if row["category"]}
-    return Overview(versions, counts, carried, tuple(sorted(labels)))
+    return Overview(versions, counts, carried, tuple(sorted(labels)), model, separator)
 
 
 def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> DataFrame:
@@ -129,7 +159,7 @@ def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables:
     """ROWS_ON_A_PAGE products, the least confident first: product_id, the carried columns as text, and what was decided."""
     rows = _as_corrected(spark, tables, asked.versions)
     if asked.category is not None:
-        rows = rows.filter(F.col("category") == asked.category)
+        rows = rows.filter(_is_or_is_below(asked.category, asked.separator))
     if asked.without_category:
         rows = rows.filter("category IS NULL")
     if asked.status is not None:
@@ -138,9 +168,24 @@ def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables:
         rows = rows.filter(F.contains(F.lower("product_id"), F.lit(asked.id_holds.lower())))
     confidence = F.col("confidence")
     order = confidence.desc_nulls_last() if asked.surest_first else confidence.asc_nulls_first()
-    decided = ("category", "confidence", "runner_up", "status", "reason", "model_category", BY)
+    decided = (
+        "category",
+        "confidence",
+        "runner_up",
+        "status",
+        "reason",
+        "category_path",
+        "published_path",
+        "model_category",
+        BY,
+    )
     page = rows.orderBy(order, "product_id").offset(asked.first).limit(ROWS_ON_A_PAGE)
     return [row.asDict() for row in page.select("product_id", *map(_as_text, carried), *decided).collect()]
+
+
+def _is_or_is_below(node: str, separator: str | None) -> Column:
+    at = F.col("category") == node
+    return at if separator is None else at | F.startswith("category", F.lit(f"{node}{separator}"))
 
 
 def _as_text(name: str) -> Column:
@@ -196,6 +241,13 @@ def queue_of(fields: Sequence[str], spark: SparkSession, tables: Tables) -> Queu
     drifts = drifting_in(spark, tables)
     rows = review_queue(spark, tables.categorized, catalogue.source, catalogue.columns, MOST_IN_QUEUE, drifts)
     return Queue([row.asDict() for row in rows.collect()], catalogue.columns.text)
+
+
+def sure_only(ids: Sequence[str], spark: SparkSession, tables: Tables) -> dict[str, str]:
+    """How far down products are sure whose categories are paths, by id; those that are sure to the end are left out."""
+    rows = with_added_columns(delta_table(spark, tables.categorized).toDF()).filter(F.col("product_id").isin(list(ids)))
+    found = rows.select("product_id", "category", "category_path", "published_path").collect()
+    return {row[0]: said for row in found if (said := sure_only_of(*row[1:])) is not None}
 
 
 def texts_of(most: int, fields: Sequence[str], spark: SparkSession, tables: Tables) -> tuple[Names, list[list[str | None]]]:

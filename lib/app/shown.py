@@ -10,6 +10,7 @@ from string import punctuation
 from typing import Any
 
 from lib.app.model import Answer, Level
+from lib.app.paths import sure_only_of
 from lib.model.explanation import WORDS_OF_A_LEVEL, WordEffect
 from lib.reports.html import Cell, table, text
 from schemas.statuses import CATEGORIZED_STATUS, REVIEW
@@ -26,7 +27,8 @@ STYLE = """<style>
   border: 0; border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); font-weight: 400; color: inherit; }
 .scroll thead th { font-weight: 600; }
 .scroll td.number, .scroll th.number { text-align: right; white-space: nowrap; min-width: 0; }
-.scroll td.wide { width: 45%; min-width: 7rem; } .scroll tbody th { min-width: 6rem; }
+.scroll td.wide { width: 45%; min-width: 7rem; } .scroll tbody th { min-width: 6rem; } .scroll td.label { min-width: 11rem; }
+@media (max-width: 640px) { .scroll td.wide { width: 25%; min-width: 4rem; } }
 .cc-track { position: relative; display: block; height: .8rem; margin-top: .35rem; border-radius: 3px;
   background: color-mix(in srgb, currentColor 12%, transparent); }
 .cc-fill { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: #2f7fd0; }
@@ -37,6 +39,7 @@ STYLE = """<style>
 .cc-text { white-space: pre-wrap; max-height: 16rem; overflow-y: auto; }
 .cc-soft { opacity: .8; font-size: .92rem; }
 .cc-fault { border-left: 4px solid #d0342c; padding: .6rem .9rem; background: color-mix(in srgb, #d0342c 9%, transparent); }
+.stButton button p { white-space: normal !important; overflow-wrap: anywhere; text-align: left; }
 textarea, .stTextInput input { unicode-bidi: plaintext; }
 .cc code { background: color-mix(in srgb, currentColor 9%, transparent); color: inherit; padding: 0 .25rem; border-radius: 4px; overflow-wrap: anywhere; }
 kbd { border: 1px solid currentColor; border-radius: 4px; padding: 0 .35rem; font-size: .9em; background: transparent; color: inherit; }
@@ -132,16 +135,21 @@ def levels(found: Sequence[Level]) -> str:
         return ""
     rows = [
         [
-            Cell(own(level.name)),
+            Cell(own(level.name) + _moved(level)),
             Cell(f"{level.confidence:.3f}", "number"),
             Cell(f"{level.threshold:.3f}", "number"),
             "yes" if level.is_published else "not sure enough",
-            Cell(own(", ".join(f"{word.word} {word.effect:+.2f}" for word in level.moved[:WORDS_OF_A_LEVEL]), 200)),
         ]
         for level in found
     ]
-    head = ("level", Cell("confidence", "number"), Cell("threshold", "number"), "published", "moved most by")
+    head = ("level", Cell("confidence", "number"), Cell("threshold", "number"), "published")
     return block(table("Levels of the path, the top first", head, rows))
+
+
+def _moved(level: Level) -> str:
+    """A line below a level with the words that moved it most."""
+    said = ", ".join(f"{word.word} {word.effect:+.2f}" for word in level.moved[:WORDS_OF_A_LEVEL])
+    return f'<br><span class="cc-soft">moved most by {own(said, 200)}</span>' if said else ""
 
 
 def words(answer: Answer) -> str:
@@ -152,7 +160,7 @@ def words(answer: Answer) -> str:
     most = max((abs(word.effect) for word in why.words), default=1.0) or 1.0
     rows = [_word(word, most) for word in why.words[:WORDS]]
     head = ("word", "against | for", Cell("log-odds", "number"), Cell("without it", "number"))
-    parts = [table(f"Words that speak for {text(why.category)[:80]}, or against", head, rows)]
+    parts = [table(f"Words that speak for {why.category[:300]}, or against", head, rows)]
     remarks = []
     if why.unknown:
         shown = ", ".join(why.unknown[:WORDS])
@@ -195,12 +203,18 @@ def _product(row: Mapping[str, Any], carried: Sequence[str]) -> list[object]:
     return [
         Cell(own(row["product_id"], SHORT)),
         *[Cell(own(row[name] or "", SHORT)) for name in carried],
-        Cell(own(row["category"] or "none") + instead),
+        Cell(own(row["category"] or "none") + (instead or _sure_only(row)), "label"),
         Cell(confidence, "number"),
-        Cell(own(row["runner_up"] or "")),
+        Cell(own(row["runner_up"] or ""), "label"),
         row["status"],
         row["reason"] or "",
     ]
+
+
+def _sure_only(row: Mapping[str, Any]) -> str:
+    """A line below a category that is a path and not published down to its end."""
+    said = sure_only_of(row["category"], row.get("category_path"), row.get("published_path"))
+    return f'<br><span class="cc-soft">{own(said)}</span>' if said else ""
 
 
 def texts(values: Iterable[tuple[str, str | None]]) -> str:

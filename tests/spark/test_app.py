@@ -110,6 +110,16 @@ def test_corrections_are_written_before_the_end(spark, lake: Path) -> None:
     }
 
 
+def test_a_label_of_the_page_s_bundle_is_written_though_no_row_has_it(spark, lake: Path) -> None:
+    asked = Lake(str(lake))
+    corrections = Corrections(asked, ["Kettles"])
+    corrections.add(Correction("1", "Kettles", "Ada"))
+    corrections.add(Correction("4", "No such category", "Ada"))
+    asked.close()
+    assert said(spark, lake) == {"1": ("Kettles", "Ada", None)}
+    assert [one.product_id for one, _ in corrections.state().refused] == ["4"]
+
+
 def test_a_table_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     asked = Lake(str(tmp_path / "nothing"))
     with pytest.raises(InputError, match=r"Expected a table at .*nothing, found none; correct --target"):

@@ -11,6 +11,8 @@ import pytest
 from jobs.app import AppSettings
 from jobs.app import main as app_main
 from lib.app.model import Answer, Level, Model, answer_of, decided_rows, opened_model
+from lib.app.paths import nodes_of, separator_in, sure_only_of
+from lib.app.rows import Overview
 from lib.app.server import options
 from lib.app.shown import fault, headline, levels, markdown, own, probabilities, product_id, products, words
 from lib.app.table_file import added_names, likely_columns, read_table_file, written
@@ -109,10 +111,44 @@ def test_levels_say_which_are_published() -> None:
         drawn.index("Home")
         < drawn.index("yes")
         < drawn.index("Kettles")
-        < drawn.index("not sure enough")
         < drawn.index("steel +2.00")
+        < drawn.index("not sure enough")
     )
     assert levels([]) == ""
+
+
+def test_a_caption_names_the_category_once_escaped(model: Model) -> None:
+    answer = answer_of(model, {"text": KETTLE})
+    assert answer.why is not None
+    drawn = words(replace(answer, why=replace(answer.why, category="Food > Tea & Coffee")))
+    assert "Words that speak for Food &gt; Tea &amp; Coffee, or against" in drawn
+
+
+def test_how_far_down_a_path_is_sure() -> None:
+    path = ["Home", "Kitchen", "Kettles"]
+    for separator in (" > ", "/"):
+        category = separator.join(path)
+        assert separator_in(category, path) == separator
+        assert nodes_of(category, separator) == [separator.join(path[:depth]) for depth in (1, 2, 3)]
+        assert sure_only_of(category, path, path[:2]) == f"sure only of Home{separator}Kitchen"
+    assert sure_only_of("Home", ["Home"], []) == "sure of no level"
+    assert [sure_only_of("Home", ["Home"], ["Home"]), sure_only_of("Home", None, None), sure_only_of(None, None, None)] == [
+        None
+    ] * 3
+    assert (separator_in("Home", ["Home"]), nodes_of("Home > Kitchen", None)) == ("", ["Home > Kitchen"])
+
+
+def test_products_are_counted_at_each_level() -> None:
+    counts = [
+        ("b/x", "review", 3),
+        ("a", "categorized", 2),
+        ("b/y", "review", 1),
+        ("b/x", "categorized", 1),
+        (None, "unclassifiable", 5),
+    ]
+    flat = Overview((0, None), counts, (), (), "m/1", None)
+    assert list(flat.by_category.items()) == [("b/x", 4), ("a", 2), ("b/y", 1), (None, 5)]
+    assert list(replace(flat, separator="/").by_category.items()) == [(None, 5), ("a", 2), ("b", 5), ("b/x", 4), ("b/y", 1)]
 
 
 def test_nothing_of_a_text_is_taken_for_html(model: Model) -> None:

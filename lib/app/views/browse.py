@@ -31,19 +31,22 @@ def page() -> None:
 
 
 def _filters(overview: Overview) -> Shown:
-    categories: Counter[str] = Counter()
+    categories = {NONE if name is None else name: count for name, count in overview.by_category.items()}
     statuses: Counter[str] = Counter()
-    for label, said, count in overview.counts:
-        categories[label if label is not None else NONE] += count
+    for _, said, count in overview.counts:
         statuses[said] += count
+    total = statuses.total()
     left, middle, right, last = st.columns([3, 2, 2, 2])
-    category = left.selectbox("Category", [EVERY, *categories], format_func=lambda one: _counted(one, categories))
-    status = middle.selectbox("Status", [EVERY, *statuses], format_func=lambda one: _counted(one, statuses))
+    category = left.selectbox(
+        "Category", [EVERY, *categories], format_func=lambda one: _counted(one, categories.get(one, total))
+    )
+    status = middle.selectbox("Status", [EVERY, *statuses], format_func=lambda one: _counted(one, statuses.get(one, total)))
     holds = right.text_input("Product id contains", "")
     order = last.selectbox("Order", [LEAST, MOST])
     return Shown(
         overview.versions,
         None if category in (EVERY, NONE) else category,
+        overview.separator,
         category == NONE,
         None if status == EVERY else status,
         (holds or "").strip(),
@@ -51,8 +54,8 @@ def _filters(overview: Overview) -> Shown:
     )
 
 
-def _counted(name: str, counts: Counter[str]) -> str:
-    return f"{name.lstrip(chr(0))} ({sum(counts.values()) if name == EVERY else counts[name]:,})"
+def _counted(name: str, count: int) -> str:
+    return f"{name.lstrip(chr(0))} ({count:,})"
 
 
 def _rows(overview: Overview, wanted: Shown) -> None:

@@ -56,7 +56,7 @@ def _one(first: Model, second: Model) -> None:
             if answer.category is None:
                 st.info(answer.reason or "")
             else:
-                st.html(shown.probabilities(answer) + shown.levels(answer.levels) + shown.words(answer))
+                st.html(shown.levels(answer.levels) + shown.probabilities(answer) + shown.words(answer))
 
 
 def _file(first: Model, second: Model) -> None:
@@ -126,7 +126,11 @@ def _products(
         [
             Cell(shown.own(ids[i] if ids else i + 1, shown.SHORT)),
             *[Cell(shown.own(column[i].as_py() or "", shown.SHORT)) for column in texts],
-            *[cell for row in (left[i], right[i]) for cell in (Cell(shown.own(row["category"] or "none")), _sure(row))],
+            *[
+                cell
+                for row in (left[i], right[i])
+                for cell in (Cell(shown.own(row["category"] or "none"), "label"), _sure(row))
+            ],
         ]
         for i in some
     ]

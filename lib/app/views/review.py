@@ -11,7 +11,7 @@ import streamlit as st
 from lib.app import shown
 from lib.app.corrections import Correction, Corrections
 from lib.app.opened import the_page
-from lib.app.rows import Queue, queue_of
+from lib.app.rows import Overview, Queue, queue_of, sure_only
 from lib.app.views.parts import asked, faults_told
 from lib.reports.queue import BECAUSE, SIMILAR
 
@@ -46,8 +46,16 @@ def _load() -> None:
     queue = asked(partial(queue_of, the_page().model.bundle.tokenizer.settings.fields))
     on_the_way = _corrections().on_the_way()
     st.session_state[QUEUE] = Queue([row for row in queue.rows if row["product_id"] not in on_the_way], queue.text_columns)
-    st.session_state["review labels"] = overview.labels
+    st.session_state["review labels"] = _labels(overview)
+    ids = [row["product_id"] for row in queue.rows]
+    st.session_state["review sure"] = asked(partial(sure_only, ids)) if overview.separator else {}
     st.session_state[PLACE], st.session_state[SAID], st.session_state[WHY], st.session_state[REASON] = 0, {}, {}, ""
+
+
+def _labels(overview: Overview) -> Sequence[str]:
+    """What a product may be corrected to: with the bundle that scored the table also labels that no row shows."""
+    bundle = the_page().model
+    return sorted({*overview.labels, *(bundle.bundle.labels if bundle.version == overview.model else ())})
 
 
 def _row(queue: Queue, place: int) -> None:
@@ -59,11 +67,13 @@ def _row(queue: Queue, place: int) -> None:
         st.html(shown.texts((name, row[name]) for name in queue.text_columns))
     sure = "" if row["confidence"] is None else f" {row['confidence']:.3f}"
     second = f", then {shown.own(row['runner_up'])} {row['runner_up_confidence']:.3f}" if row["runner_up"] else ""
+    sure_of = st.session_state["review sure"].get(row["product_id"])
+    levels = f"; {shown.own(sure_of)}" if sure_of else ""
     said = st.session_state[SAID].get(row["product_id"])
     already = f" You said {shown.own(said)}." if said else ""
     st.html(
         shown.block(
-            f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {shown.own(row['reason'] or '')}.{already}</p>"
+            f"<p>The model: <b>{shown.own(row['category'] or 'none')}</b>{sure}{second}; {shown.own(row['reason'] or '')}{levels}.{already}</p>"
             f'<p class="cc-soft">Asked because: {shown.own(row[BECAUSE])}</p>'
         )
     )

@@ -29,8 +29,10 @@ def _show(answer: Answer, asked: str) -> None:
     if answer.category is None:
         st.info(f"{answer.reason}: such a row is unclassifiable.")
         return
+    if answer.levels:
+        st.html(shown.levels(answer.levels))
     left, right = st.columns(2, gap="large")
     with left:
-        st.html(shown.probabilities(answer) + shown.levels(answer.levels))
+        st.html(shown.probabilities(answer))
     with right:
         st.html(shown.words(answer))
