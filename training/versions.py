@@ -29,9 +29,21 @@ def versions_of(client: Any, name: str, marks: Mapping[str, str]) -> list[Any]:
     # MLflow's filters have no escapes, but two kinds of quotes.
     quote = '"' if "'" in name else "'"
     listed = _all(partial(client.search_model_versions, f"name={quote}{name}{quote}"))
-    # Unity Catalog lists versions without their tags.
-    versions = (one if one.tags else client.get_model_version(name, str(one.version)) for one in listed)
-    return sorted((one for one in versions if one.status == READY and _has(one.tags, marks)), key=lambda one: int(one.version))
+    versions = (one if one.tags else _with_tags(client, one) for one in listed)
+    same = [one for one in versions if one and one.status == READY and _has(one.tags, marks)]
+    return sorted(same, key=lambda one: int(one.version))
+
+
+def _with_tags(client: Any, version: Any) -> Any | None:
+    """A version again: Unity Catalog lists them without their tags. None if another job has withdrawn it meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(version.name, str(version.version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def close_runs(client: Any, experiment: str, marks: Mapping[str, str], registered: str | None) -> tuple[str, ...]:
@@ -51,10 +63,22 @@ def close_runs(client: Any, experiment: str, marks: Mapping[str, str], registere
         if run.info.status != RUNNING or not _has(run.data.tags, marks):
             continue
         status = FINISHED if run.info.run_id == registered else KILLED
-        client.set_terminated(run.info.run_id, status)
-        if status == KILLED:
+        if _ended(client, run.info.run_id, status) and status == KILLED:
             closed.append(run.info.run_id)
     return tuple(closed)
+
+
+def _ended(client: Any, run_id: str, status: str) -> bool:
+    """End a run; False if another job has withdrawn it meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_terminated(run_id, status)
+    except MlflowException:
+        if client.get_run(run_id).info.lifecycle_stage != "deleted":
+            raise
+        return False
+    return True
 
 
 def withdraw(client: Any, version: Any, run_id: str, model_id: str) -> bool:

@@ -146,3 +146,28 @@ def test_a_copy_that_stayed(tmp_path: Path) -> None:
     found = in_mlflow(tmp_path)
     assert set(found["versions"]) == {"1", "2"}
     assert "RUNNING" not in found["runs"].values()
+
+
+def test_what_another_job_withdraws_meanwhile_is_left_out(tmp_path: Path) -> None:
+    """A version that was listed, and a run that was found open, are gone when this job turns to them."""
+    make_store(tmp_path)
+    script = """
+import sys
+import mlflow
+from training import versions
+
+client = mlflow.MlflowClient(sys.argv[1])
+run = client.create_run("0", tags={"bundle_digest": "d"})
+client.create_registered_model("ecommerce")
+version = client.create_model_version("ecommerce", "file:/tmp", run.info.run_id)
+assert versions._with_tags(client, version).version == version.version
+client.delete_model_version("ecommerce", str(version.version))
+assert versions._with_tags(client, version) is None
+assert versions._ended(client, run.info.run_id, "KILLED")
+client.delete_run(run.info.run_id)
+assert not versions._ended(client, run.info.run_id, "KILLED")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [PYTHON, "-c", script, f"sqlite:///{tmp_path}/mlflow.db"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
