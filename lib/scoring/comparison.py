@@ -63,7 +63,7 @@ def compare(
     """
     fields, texts = catalogue_columns(columns, max_characters, measured=True), len(columns.text)
     measured = {f"{LENGTH}{i}": length for i, length in enumerate(lengths_of(columns, max_characters))}
-    content = content_of(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
+    content = content_in_source(columns, max_characters)
     stored = {
         "known": F.when(may_stay, content_of(F.col("text_hash"), columns.carry)),
         "code": code(),
@@ -120,6 +120,11 @@ def content_of(text_hash: Column, carry: Sequence[str]) -> Column:
     carried = [column(name) for name in carry]
     # A null leaves such a hash as it is, so that (a, null) would be (null, a).
     return F.xxhash64(text_hash, *carried, *[value.isNull() for value in carried])
+
+
+def content_in_source(columns: CatalogueColumns, max_characters: int) -> Column:
+    """`content_of` a row of the source."""
+    return content_of(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
 
 
 def _side_by_side(

@@ -18,14 +18,12 @@ from lib.scoring.catalogue import (
     LENGTHS,
     CatalogueColumns,
     catalogue_columns,
-    hash_of,
     hashes_of,
-    joined_text,
     lengths_of,
     usable_id,
 )
 from lib.scoring.changes import select_came
-from lib.scoring.comparison import content_of
+from lib.scoring.comparison import content_in_source, content_of
 from lib.scoring.known_files import FILE, FileCounts, Known, count_files, file_hash, ids_of, key_of, known, of_files, totals_of
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection
@@ -110,7 +108,7 @@ def _are_likely_the_same(delivery: Delivery) -> bool:
 
 def _written_again(source: Source, columns: CatalogueColumns, max_characters: int, delivery: Delivery) -> dict[File, Known]:
     """Of the fresh files those with the same rows as one that is gone, and that one."""
-    content = content_of(hash_of(joined_text(columns.text, max_characters, columns.markers)), columns.carry)
+    content = content_in_source(columns, max_characters)
     lengths = {f"length {i}": length for i, length in enumerate(lengths_of(columns, max_characters))}
     # Without a usable id a row has no hash, and its file no counts that an earlier run could have recorded.
     rows = of_files(source, delivery.fresh).select(
