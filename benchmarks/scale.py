@@ -136,10 +136,13 @@ def change(source: Path, every: int, word: str) -> None:
     """Every n-th row of each file gets one more word."""
     for file in sorted(source.glob("*.parquet")):
         table = pq.read_table(file)
-        chosen = pa.array([row % every == 0 for row in range(len(table))])
-        texts = table["text"].combine_chunks()
-        changed = pc.if_else(chosen, pc.binary_join_element_wise(texts, word, " "), texts)
-        pq.write_table(table.set_column(1, "text", changed), file)
+        pq.write_table(_with_word(table, [row % every == 0 for row in range(len(table))], word), file)
+
+
+def _with_word(table: pa.Table, chosen: list[bool], word: str) -> pa.Table:
+    """The texts of the chosen rows get one more word."""
+    texts = table["text"].combine_chunks()
+    return table.set_column(1, "text", pc.if_else(pa.array(chosen), pc.binary_join_element_wise(texts, word, " "), texts))
 
 
 def reverse(source: Path) -> Path:
@@ -150,17 +153,13 @@ def reverse(source: Path) -> Path:
     return source
 
 
-def change_in_one_file(source: Path, share: float, word: str) -> None:
+def change_in_few_files(source: Path, share: float, word: str) -> None:
     """That share of all rows gets one more word, all of them in as few files as there need be."""
     files = sorted(source.glob("*.parquet"))
     left = round(share * sum(pq.read_metadata(file).num_rows for file in files))
     for file in files:
         table = pq.read_table(file)
-        chosen = pa.array([row < left for row in range(len(table))])
-        texts = table["text"].combine_chunks()
-        pq.write_table(
-            table.set_column(1, "text", pc.if_else(chosen, pc.binary_join_element_wise(texts, word, " "), texts)), file
-        )
+        pq.write_table(_with_word(table, [row < left for row in range(len(table))], word), file)
         left -= len(table)
         if left <= 0:
             return
@@ -183,7 +182,7 @@ def second_runs(folder: Path, texts: list[str], rows: int) -> dict[str, Any]:
     nights["1 % changed"] = run_job(source, target, 2)
     nights["nothing changed, the same files written again"] = run_job(_touched(source), target, 2)
     nights["nothing changed, new files with the rows in another order"] = run_job(reverse(source), target, 2)
-    change_in_one_file(source, 0.01, "too")
+    change_in_few_files(source, 0.01, "too")
     nights["1 % changed, all in as few files as there need be"] = run_job(source, target, 2)
     change(source, 100, "two")
     in_spark(f"ALTER TABLE delta.`{target}` SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
