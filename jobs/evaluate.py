@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
-from lib.model.changes import Changes, read_changes
+from lib.model.changes import read_changes
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.evaluation import evaluation_text
 from lib.model.fields import columns_and_markers
@@ -50,7 +50,7 @@ class EvaluateSettings(JobSettings):
 
 def main(settings: EvaluateSettings) -> int:
     output = None if settings.json is None else check_writable(settings.json, "--json")
-    changes = Changes(read_changes(settings.relabel, "--relabel"), settings.relabel) if settings.relabel else None
+    changes = read_changes(settings.relabel, "--relabel") if settings.relabel else None
     bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:

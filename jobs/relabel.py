@@ -37,7 +37,7 @@ def main(settings: RelabelSettings) -> int:
 
 def _relabelled(version: Version, settings: RelabelSettings) -> int:
     bundle, versions = version.bundle, version.versions
-    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), read_changes(settings.changes), settings.changes)
+    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), read_changes(settings.changes))
     manifest, files = relabelled_files(bundle, str(version.folder), made)
     models, _, name = versions.rpartition("/")
     with staging_in(models, name) as staging:

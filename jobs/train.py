@@ -302,7 +302,7 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
 
     limits = limits_of(s)
     taxonomy = read_taxonomy(s.taxonomy, s.separator) if s.taxonomy and s.separator else None
-    changes = Changes(read_changes(s.relabel, "--relabel"), s.relabel) if s.relabel else None
+    changes = read_changes(s.relabel, "--relabel") if s.relabel else None
     unlabelled = elsewhere = None
     with spark_session("train", s.debug) as spark:
         data = _read_labels(spark, s, recipe, taxonomy, changes, say)

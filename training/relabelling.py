@@ -23,7 +23,7 @@ from lib.model.bundle import (
     read_evidence,
     sha256_of,
 )
-from lib.model.changes import MOST_NAMED, Change, Relabelling, applied, named
+from lib.model.changes import MOST_NAMED, Changes, Relabelling, applied, named
 from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
@@ -33,22 +33,22 @@ from lib.model.tree import in_tree_order, path_of
 CURVES = "evaluation/learning_curves.json"
 
 
-def relabelling(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
+def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) -> Relabelling:
     """What each label of a bundle becomes, as `lib.model.changes.applied` says.
 
     Raises:
         InputError: an old label that the bundle does not have, nothing that changes, or fewer than two labels left.
     """
-    made = applied(labels, separator, changes, where)
+    made = applied(labels, separator, changes)
     if made.unused:
         raise InputError(
-            f"Expected labels of the bundle as old ones in {where}, found {named(made.unused)} that it does not have, or whose every label has a line "
+            f"Expected labels of the bundle as old ones in {changes.where}, found {named(made.unused)} that it does not have, or whose every label has a line "
             f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
         )
     if not made.moved:
-        raise InputError(_nothing_moves(made.split, where))
+        raise InputError(_nothing_moves(made.split, changes.where))
     if len(set(made.labels.values())) < 2:
-        raise InputError(f"Expected at least two labels to be left, found all merged into one by {where}; correct it.")
+        raise InputError(f"Expected at least two labels to be left, found all merged into one by {changes.where}; correct it.")
     return made
 
 

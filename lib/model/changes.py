@@ -59,7 +59,7 @@ class Relabelling:
         return {new: [old for old, becomes in self.labels.items() if becomes == new] for new in counts if counts[new] > 1}
 
 
-def read_changes(path: str, flag: str = "--changes") -> list[Change]:
+def read_changes(path: str, flag: str = "--changes") -> Changes:
     """From a CSV file in UTF-8 with the header old,new. flag: the option that names the file, for messages.
 
     Raises:
@@ -82,7 +82,7 @@ def read_changes(path: str, flag: str = "--changes") -> list[Change]:
             raise InputError(
                 f"Expected an old and a new label in line {number} of {path}, found {','.join(row)!r:.200}; correct it."
             )
-    return [Change(*row) for _, row in rows[1:]]
+    return Changes([Change(*row) for _, row in rows[1:]], path)
 
 
 def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
@@ -97,19 +97,21 @@ def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
         ) from None
 
 
-def applied(labels: Sequence[str], separator: str | None, changes: Sequence[Change], where: str) -> Relabelling:
+def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> Relabelling:
     """What each label becomes. All changes apply at once, so that two labels may swap names.
 
     Args:
-        labels: in the spelling of `plain`. separator: that of labels that are paths, None for others. where: the file of the changes, for messages.
+        labels: in the spelling of `plain`. separator: that of labels that are paths, None for others.
     Raises:
         InputError: a new label without a level.
     """
     becomes: dict[str, list[str]] = {}
-    for change in changes:
+    for change in changes.lines:
         old, new = plain(change.old, separator), plain(change.new, separator)
         if not new:
-            raise InputError(f"Expected a path as new label in {where}, found {change.new!r}, which has no level; correct it.")
+            raise InputError(
+                f"Expected a path as new label in {changes.where}, found {change.new!r}, which has no level; correct it."
+            )
         if new not in becomes.setdefault(old, []):
             becomes[old].append(new)
     found: dict[str, str] = {}
@@ -223,7 +225,7 @@ def renaming(counts: Mapping[str, int], separator: str | None, changes: Changes)
     Raises:
         InputError: a new label has no level.
     """
-    made = applied(list(counts), separator, changes.lines, changes.where)
+    made = applied(list(counts), separator, changes)
     left_out = {
         label: counts[label]
         for label, news in made.split.items()

@@ -18,7 +18,7 @@ from jobs.relabel import main as relabel_main
 from lib.command import run_command
 from lib.errors import BundleError, InputError
 from lib.model.bundle import Bundle, load_bundle
-from lib.model.changes import Change, read_changes
+from lib.model.changes import Change, Changes, read_changes
 from lib.model.engines import build_engine, check_golden_rows
 from lib.scoring.record import renames_of
 from lib.tables.run_record import RELABELLED, RunRecord
@@ -153,12 +153,12 @@ def test_current_stays_where_asked(models: Path, relabel) -> None:
     ],
 )
 def test_paths(changes, labels, split) -> None:
-    changes = [Change(*change) for change in changes]
+    changes = Changes([Change(*change) for change in changes], "c.csv")
     if split is None:
         with pytest.raises(InputError, match=r"Expected labels of the bundle as old ones in c\.csv"):
-            relabelling(PATHS, " > ", changes, "c.csv")
+            relabelling(PATHS, " > ", changes)
         return
-    made = relabelling(PATHS, " > ", changes, "c.csv")
+    made = relabelling(PATHS, " > ", changes)
     assert list(made.labels.values()) == labels
     assert list(made.split) == split
 
@@ -173,7 +173,8 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     }
     manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
     bundle = replace(shipped, manifest=json.loads(json.dumps(manifest)))
-    made = relabelling(labels, " > ", [Change("C", "A"), Change("B", "A > x > deep"), Change("A > x", "A > y")], "c.csv")
+    changes = Changes([Change("C", "A"), Change("B", "A > x > deep"), Change("A > x", "A > y")], "c.csv")
+    made = relabelling(labels, " > ", changes)
     found, _ = relabelled_files(bundle, str(SHIPPED), made)
     assert found["labels"] == ["A > x > deep", "A > y", "A > z"]
     assert found["outputs"] == [1, 1, 0, 2]
@@ -216,7 +217,7 @@ def test_levels_are_as_strict_as_the_nodes_that_stand_there_now(shipped: Bundle,
     labels = ("Goods > House > Large", "Goods > House > Small", "Goods > Toys", "Media")
     thresholds = {**shipped.manifest["thresholds"], "by_level": [0.5, 0.9, 0.95], "by_label": {}, "promises": []}
     manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
-    made = relabelling(labels, " > ", [Change(*change) for change in changes], "c.csv")
+    made = relabelling(labels, " > ", Changes([Change(*change) for change in changes], "c.csv"))
     found, _ = relabelled_files(replace(shipped, manifest=json.loads(json.dumps(manifest))), str(SHIPPED), made)
     assert found["thresholds"]["by_level"] == by_level
 
@@ -224,8 +225,8 @@ def test_levels_are_as_strict_as_the_nodes_that_stand_there_now(shipped: Bundle,
 def test_names_are_read_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_bytes('old,new\r\n"Books","Media\nand\u2028more"\r\n\r\n A , > B > \r\n'.encode())
     changes = read_changes(str(tmp_path / "c.csv"))
-    assert [change.new for change in changes] == ["Media\nand\u2028more", " > B > "]
-    assert relabelling(["A", "Books"], " > ", changes, "c.csv").labels == {"A": "B", "Books": "Media\nand\u2028more"}
+    assert [change.new for change in changes.lines] == ["Media\nand\u2028more", " > B > "]
+    assert relabelling(["A", "Books"], " > ", changes).labels == {"A": "B", "Books": "Media\nand\u2028more"}
 
 
 def test_added_up() -> None:
