@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import ROOT
@@ -122,3 +123,16 @@ def visiting(browser: Browser, served: str) -> Iterator[Visit]:
     # What the page draws from its own memory needs no request.
     assert {host for host in hosts if not host.startswith(("data:", "blob:"))} == {served}
     assert faults == []
+
+
+def assert_read_by_everybody(page: Page) -> None:
+    """Nothing serious for a screen reader, wide in light colours and narrow in dark ones, and nothing to scroll sideways."""
+    background = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
+    light = page.evaluate(background)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"{background} !== '{light}'")

@@ -8,19 +8,17 @@ import socket
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from lib.app.model import answer_of, opened_model
 from lib.scoring.report import printable
 from lib.tables.corrections import standing
 from lib.tables.locations import locate
-from tests.app.conftest import HOSTILE_ID, PATIENCE, PRODUCTS, Visit
+from tests.app.conftest import HOSTILE_ID, PATIENCE, PRODUCTS, Visit, assert_read_by_everybody
 from tests.conftest import SHIPPED
 
 expect.set_options(timeout=PATIENCE)
 HOSTILE = 'Stainless steel kettle <img src=x onerror="window.hit = 1"> & **bold** قهوة'
-BACKGROUND = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
 PAGES = {"": "A product", "file": "A file", "compare": "Two bundles", "table": "The table", "review": "Review", "runs": "Runs"}
 KEY_2 = "body.dispatchEvent(new KeyboardEvent('keydown', {key: '2', code: 'Digit2', bubbles: true}));"
 # What is visible once a page is fully drawn.
@@ -80,14 +78,7 @@ def test_pages_are_read_by_everybody(visit: Visit, name: str) -> None:
     if not name:
         typed(page, "Stainless steel kettle, 1.7 litres")
         page.locator(".cc-answer").wait_for()
-    light = page.evaluate(BACKGROUND)
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        found = Axe().run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.emulate_media(color_scheme="dark")
-        page.wait_for_function(f"{BACKGROUND} !== '{light}'")
+    assert_read_by_everybody(page)
 
 
 def test_the_table_by_category_and_status(visit: Visit, spark, lake: Path) -> None:

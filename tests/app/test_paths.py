@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from lib.app.model import answer_of, opened_model
 from lib.app.paths import sure_only_of
-from tests.app.conftest import PATIENCE, Visit, serving, visiting
-from tests.app.test_page import BACKGROUND, rows_of, typed
+from tests.app.conftest import PATIENCE, Visit, assert_read_by_everybody, serving, visiting
+from tests.app.test_page import rows_of, typed
 from tests.conftest import SAMPLES
 from tests.faults.nights import run
 
@@ -84,11 +83,4 @@ def test_paths_are_read_by_everybody(visit: Visit) -> None:
         if not name:
             typed(page, KETTLE)
         page.locator(drawn).first.wait_for()
-        light = page.evaluate(BACKGROUND)
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 900})
-            found = Axe().run(page).response["violations"]
-            assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.emulate_media(color_scheme="dark")
-            page.wait_for_function(f"{BACKGROUND} !== '{light}'")
+        assert_read_by_everybody(page)
