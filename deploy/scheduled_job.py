@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -23,8 +22,8 @@ CLONE = Path(__file__).resolve().parent.parent
 # anything else that went wrong (1, or a signal) may work the next time.
 WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK = 2, 3, 4
 NEEDS_A_PERSON = (WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK)
-# How the sentence of a run that was held back names that run.
-PUBLISH_ANYWAY = re.compile(r"--publish-anyway ([\w-]+)")
+# The status in the ledger of a run that was held back.
+HELD = "held"
 # From SIGTERM to SIGKILL.
 SECONDS_TO_END = 60
 
@@ -51,13 +50,14 @@ class Ended:
     @property
     def run(self) -> Mapping[str, Any] | None:
         """The ledger's row of the run that was published (docs/tables.md#runs), without its settings; None if none was."""
-        return self.events.get("run")
+        run = self.events.get("run")
+        return run if run and run["status"] != HELD else None
 
     @property
     def held_run(self) -> str | None:
         """The id of the run that the guardrails held back; None if none was (rows that do not add up also end with 4)."""
-        found = PUBLISH_ANYWAY.search(self.error) if self.exit_code == HELD_BACK else None
-        return found and found[1]
+        run = self.events.get("run")
+        return run["run_id"] if run and run["status"] == HELD else None
 
     @property
     def may_be_retried(self) -> bool:

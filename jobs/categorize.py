@@ -21,7 +21,7 @@ from lib.scoring.bundles import bundle_at
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
-from lib.scoring.load import release
+from lib.scoring.load import HeldBackError, release
 from lib.scoring.plan import MISSING, MODES, STREAM, Outcome, Plan
 from lib.scoring.preflight import check_executors
 from lib.scoring.progress import Told, watched
@@ -35,6 +35,7 @@ from lib.settings import JobSettings, Names, Range, as_record, at_least, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate, locate_to_write
+from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, read_source
 from lib.tables.target import Tables, tables_of
 
@@ -164,6 +165,15 @@ class CategorizeSettings(JobSettings):
 
 
 def main(settings: CategorizeSettings) -> int:
+    try:
+        return _run(settings)
+    except HeldBackError as held:
+        if speaks_json(settings):
+            print(_run_line(held.run), flush=True)
+        raise
+
+
+def _run(settings: CategorizeSettings) -> int:
     if settings.publish_anyway is not None:
         with spark_session("categorize", settings.debug) as spark:
             tables = tables_of(locate_to_write(spark, settings.target))
@@ -245,9 +255,13 @@ def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> Non
     elif outcome.record is None:
         print(json_line("nothing to do", text=outcome_text(outcome, tables)), flush=True)
     else:
-        # The settings are in the first line already.
-        values = {name: value for name, value in outcome.record.values().items() if name != "settings"}
-        print(json_line("run", dry_run=outcome.dry_run, breaches=list(outcome.breaches), **values), flush=True)
+        print(_run_line(outcome.record, dry_run=outcome.dry_run, breaches=list(outcome.breaches)), flush=True)
+
+
+def _run_line(record: RunRecord, **more: Any) -> str:
+    # The settings are in the first line already.
+    values = {name: value for name, value in record.values().items() if name != "settings"}
+    return json_line("run", **more, **values)
 
 
 if __name__ == "__main__":

@@ -47,14 +47,23 @@ def append_rejects(
     reached("rejected")
 
 
-def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: int) -> GuardrailError:
+class HeldBackError(GuardrailError):
+    """The guardrails held a run back; its candidate is next to the table. run: its row of the ledger."""
+
+    def __init__(self, message: str, run: RunRecord) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: int) -> HeldBackError:
     """Store the candidate next to the table, record the run in the ledger, and return the error to end with. runs: how many made the yardstick."""
     held = candidate.with_run(status=HELD, held_because=list(found), ended_at=iso(time.time()))
     hold(held, tables)
     write_ledger(candidate.rows.sparkSession, tables, held.run)
-    return GuardrailError(
+    return HeldBackError(
         f"Expected a run like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate is in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}."
+        f"candidate is in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}.",
+        held.run,
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from deploy.databricks import categorize_table
-from deploy.scheduled_job import Ended, Job, night_options, report_options
+from deploy.scheduled_job import HELD, Ended, Job, night_options, report_options
 from jobs.categorize import CategorizeSettings
 from jobs.report import ReportSettings
 from lib.settings import parse_settings
@@ -69,10 +69,9 @@ def test_what_is_tried_again(code: int, retried: bool) -> None:
 
 
 def test_a_night_held_back_is_told_from_rows_that_do_not_add_up() -> None:
-    held = Ended(
-        "categorize", 4, {}, "Expected this, found that; correct the source, or give --publish-anyway 2026-11-27T09Z-3a."
-    )
-    assert held.held_run == "2026-11-27T09Z-3a"
+    run = {"run_id": "2026-11-27T09Z-3a", "status": HELD}
+    held = Ended("categorize", 4, {"run": run}, "Expected this, found that; correct the source.")
+    assert (held.held_run, held.run) == (run["run_id"], None)
     assert held.sentence("lake").endswith(" See `report --target lake --run 2026-11-27T09Z-3a`.")
     other = Ended("categorize", 4, {}, "Expected each id once, found one twice.")
     assert (other.held_run, other.sentence("lake")) == (None, f"categorize ended with exit code 4: {other.error}")

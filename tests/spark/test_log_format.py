@@ -40,6 +40,36 @@ def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
     assert said(capsys)[-1]["event"] == "nothing to do"
 
 
+def test_a_run_that_is_held_back(tmp_path: Path, capsys) -> None:
+    lake = tmp_path / "lake"
+    json_lines = ["--log-format", "json"]
+    assert (
+        run_command(
+            job.CategorizeSettings, job.main, "categorize", arguments(write_source(tmp_path / "a.parquet", FIRST), lake)
+        )
+        == 0
+    )
+    half = write_source(tmp_path / "b.parquet", dict(list(FIRST.items())[:1]))
+    capsys.readouterr()
+    assert run_command(job.CategorizeSettings, job.main, "categorize", [*arguments(half, lake), *json_lines]) == 4
+    run, error = said(capsys)[-2:]
+    assert (run["event"], run["status"], run["rows_in"]) == ("run", "held", 1)
+    assert run["held_because"]
+    assert (error["event"], error["exit_code"]) == ("error", 4)
+    assert f"--publish-anyway {run['run_id']}" in str(error["message"])
+    assert (
+        run_command(
+            job.CategorizeSettings,
+            job.main,
+            "categorize",
+            [*arguments(half, lake), "--publish-anyway", str(run["run_id"]), *json_lines],
+        )
+        == 0
+    )
+    released = said(capsys)[-1]
+    assert (released["event"], released["run_id"], released["status"]) == ("run", run["run_id"], "published")
+
+
 def test_an_error_too(tmp_path: Path, capsys) -> None:
     night = [*arguments(tmp_path / "nothing.parquet", tmp_path / "lake"), "--log-format", "json"]
     capsys.readouterr()
