@@ -314,6 +314,8 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
             named = columns_and_markers(s.elsewhere_columns or s.text_columns, recipe.text.fields)
             judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
             elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes)
+            for line in elsewhere.remarks(s.elsewhere):
+                say(line)
     return data, unlabelled, elsewhere
 
 
@@ -321,7 +323,7 @@ def _read_labels(
     spark: SparkSession, s: TrainSettings, recipe: Recipe, taxonomy: Taxonomy | None, changes: Changes | None, say: Telling
 ) -> LabelledTexts:
     """The labelled texts, and people's corrections if they are requested."""
-    from training.dataset import read_corrected_texts, read_labelled_texts
+    from training.dataset import LabelRules, read_corrected_texts, read_labelled_texts
 
     wanted = tuple(filter(None, (*s.label_column, s.group_column, *s.text_columns)))
     source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
@@ -331,19 +333,8 @@ def _read_labels(
         rows = standing(spark, locate(spark, s.corrections))
         corrected = read_corrected_texts(rows, s.corrections, *named, recipe.text)
         say(f"{len(corrected):,} corrections read")
-    data = read_labelled_texts(
-        source,
-        s.text_columns,
-        s.label_column,
-        recipe.text,
-        limits_of(s),
-        s.min_rows_per_label,
-        s.group_column,
-        corrected,
-        s.separator,
-        taxonomy,
-        changes,
-    )
+    rules = LabelRules(s.label_column, s.separator, s.min_rows_per_label, taxonomy, changes)
+    data = read_labelled_texts(source, s.text_columns, rules, recipe.text, limits_of(s), s.group_column, corrected)
     check_unchanged(source)
     check_thresholds(recipe, data.labels)
     return data

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.model.changes import Changes, Renaming, plain, renaming
+from lib.model.changes import Changes, Renaming, named, plain, renaming
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
 from lib.model.tree import in_tree_order
@@ -67,56 +67,78 @@ class LabelledTexts:
 
 
 @dataclass(frozen=True)
+class LabelRules:
+    """Where labels are, and what is made of them.
+
+    columns, separator: as in lib.scoring.labels.label_of; min_rows: a label of fewer distinct texts is left out; taxonomy: contains
+    every label, None where none is known; changes: renames labels, before anything else.
+    """
+
+    columns: tuple[str, ...]
+    separator: str | None = None
+    min_rows: int = MIN_ROWS_PER_LABEL
+    taxonomy: Taxonomy | None = None
+    changes: Changes | None = None
+
+
+@dataclass(frozen=True)
 class Elsewhere:
-    """Labelled texts of another origin: only for evaluation, never for learning. texts: strings [rows]."""
+    """Labelled texts of another origin: only for evaluation, never for learning.
+
+    texts: strings [rows]; left_out: rows whose label became several, by that label.
+    """
 
     texts: pa.Array
     labels: tuple[str, ...]
     origins: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def remarks(self, where: str) -> list[str]:
+        """What their author should know, one sentence each. where: as the user named them."""
+        if not self.left_out:
+            return []
+        return [
+            f"{sum(self.left_out.values()):,} rows of {len(self.left_out):,} labels of {where} are left out, since each of these became "
+            f"several: {named(self.left_out)}"
+        ]
 
 
 def read_labelled_texts(
     source: Source,
     text_columns: tuple[str, ...],
-    label_columns: tuple[str, ...],
+    rules: LabelRules,
     settings: TextSettings,
     limits: Limits,
-    min_rows: int = MIN_ROWS_PER_LABEL,
     group_column: str | None = None,
     corrections: pd.DataFrame | None = None,
-    separator: str | None = None,
-    taxonomy: Taxonomy | None = None,
-    changes: Changes | None = None,
 ) -> LabelledTexts:
     """Read, check against the driver's limits, and clean.
 
     Args:
-        min_rows: a label of fewer distinct texts is left out; group_column: names groups that stay on one side of a split.
-        corrections: as `read_corrected_texts` returns them.
-        label_columns, separator: as in lib.scoring.labels.label_of.
-        taxonomy: contains every label; None where none is known. changes: renames labels, those of corrections too, before anything else.
+        group_column: names groups that stay on one side of a split.
+        corrections: as `read_corrected_texts` returns them; the changes rename their labels too.
     Raises:
         InputError: columns missing, too much for the driver, or labels that cannot be learned from.
     """
     where = source.location.given
     require_text(source.frame, where, text_columns)
-    require_text(source.frame, where, label_columns, flag="label_column")
-    _check_level_names(source.frame, where, label_columns, separator)
+    require_text(source.frame, where, rules.columns, flag="label_column")
+    _check_level_names(source.frame, where, rules.columns, rules.separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
     if group_column:
         require_columns(source.frame, where, group_column=([group_column], ID_TYPES))
         group = [F.trim(column(group_column).cast("string")).alias("group")]
-    pairs = source.frame.select(label_of(label_columns, separator).alias("label"), text.alias("text"), *group)
+    pairs = source.frame.select(label_of(rules.columns, rules.separator).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
     rows, before, renamed = pairs.toPandas(), {}, None
     if corrections is not None:
         rows, before["corrected label"] = with_corrections(rows, corrections, settings)
-    if changes:
-        rows, renamed = with_new_labels(rows, changes, separator)
+    if rules.changes:
+        rows, renamed = with_new_labels(rows, rules.changes, rules.separator)
         renamed.check()
         before["label that became several"] = sum(renamed.left_out.values())
-    data = clean(rows, settings, where, min_rows, separator, taxonomy)
+    data = clean(rows, settings, where, rules.min_rows, rules.separator, rules.taxonomy)
     rows_read = data.rows_read + sum(before.values())
     return replace(data, group_column=group_column, rows_read=rows_read, dropped={**before, **data.dropped}, renamed=renamed)
 
@@ -227,9 +249,11 @@ def read_elsewhere(
     rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
+    left_out: Mapping[str, int] = {}
     if changes:
-        found = with_new_labels(found, changes, separator)[0]
-    return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]))
+        found, renamed = with_new_labels(found, changes, separator)
+        left_out = renamed.left_out
+    return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]), left_out)
 
 
 def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:

@@ -21,7 +21,7 @@ from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from tests.conftest import ROOT
 from tests.faults.nights import run, write_source
-from training.dataset import Limits, read_corrected_texts, read_labelled_texts, with_corrections
+from training.dataset import LabelRules, Limits, read_corrected_texts, read_labelled_texts, with_corrections
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -275,7 +275,7 @@ def test_training_takes_a_persons_word_for_the_labels(spark, lake, tmp_path) -> 
         ("Books", PRODUCTS["c1"]),
     }
     source = read_source(spark, locate(spark, str(tmp_path / "labels.csv")))
-    data = read_labelled_texts(source, ("text",), ("label",), settings, limits, 1, None, found)
+    data = read_labelled_texts(source, ("text",), LabelRules(("label",), min_rows=1), settings, limits, corrections=found)
     labelled = dict(zip(data.texts.to_pylist(), [data.labels[i] for i in data.label_ids], strict=True))
     assert labelled == {PRODUCTS["k1"]: "Electronics", PRODUCTS["c1"]: "Books", "old novel": "Books", "red shirt": "Clothing"}
     assert data.dropped["corrected label"] == 1
