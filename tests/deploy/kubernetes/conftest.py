@@ -34,7 +34,7 @@ class Kubernetes:
 @pytest.fixture(scope="session")
 def control_plane(takes_minutes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     if not PROGRAM.is_file():
-        pytest.skip("Kubernetes is not compiled: ./run-tests.sh --cluster does it where there is Go")
+        pytest.skip("Kubernetes is not compiled: scripts/kubernetes.sh does it where there is Go")
     started = ControlPlane(tmp_path_factory.mktemp("control-plane"))
     yield started
     started.stop()
