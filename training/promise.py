@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.stats import beta
 
 from lib.model.arrays import Float32s
+from training.labels import SHOWN
 
 # The thresholds that may be picked, strictest first: even steps of the logit from 0.9997 down to 0.018, and finally 0,
 # above which every row is. They must not depend on the labels. Beyond 0.9997 engines may differ (1e-4).
@@ -96,10 +97,15 @@ def promised_threshold(
     return Promise(tuple(labels), float(GRID[place]), target, level, *found, len(confidence), needed)
 
 
+def _or(labels: Sequence[str]) -> str:
+    """The first labels, for a sentence, and how many more there are."""
+    return " or ".join(labels[:SHOWN]) + (f" or one of {len(labels) - SHOWN:,} more" if len(labels) > SHOWN else "")
+
+
 def promise_text(promise: Promise, all_labels: int) -> str:
     """One sentence. all_labels: how many labels there are."""
     p = promise
-    whose = "" if len(p.labels) == all_labels else f" that get {' or '.join(p.labels)}"
+    whose = "" if len(p.labels) == all_labels else f" that get {_or(p.labels)}"
     rests = f"{p.errors:,} of the {p.texts:,} texts above {p.confidence:.3f} are wrong ({p.of:,} texts in all)"
     if p.is_kept:
         return (

@@ -202,7 +202,8 @@ def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
         name: value for name, value in metrics.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     numbers |= _flat({"comparison": metrics.get("comparison", {})}, "")
-    folds = metrics.get("cross_validation", {}).get("models", {})
+    # Null without folds.
+    folds = (metrics.get("cross_validation") or {}).get("models", {})
     numbers |= {f"folds.{model}.{name}": of[name] for model, of in folds.items() for name in ("mean", "spread") if name in of}
     return {_plain(name): float(value) for name, value in numbers.items() if isinstance(value, (int, float))}
 

@@ -10,11 +10,15 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
+from lib.model.changes import named
 from lib.model.hierarchy import level_metrics, levels_shared
 from lib.model.metrics import classification_metrics, metrics_table
 from lib.model.tree import path_of
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from schemas.statuses import CATEGORIZED_STATUS
+
+# More labels that a bundle does not know are those of another column, such as the titles.
+MOST_UNKNOWN = 2_000
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,17 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         labels that are paths, lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
         published for, and `precision`, how many of these are right; None for a flat list.
     Raises:
-        InputError: no labelled row.
+        InputError: no labelled row, or more than MOST_UNKNOWN labels that the bundle does not know.
     """
     labelled = [count for count in counts if count.label]
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
     unknown = sorted({count.label for count in labelled if count.label} - set(bundle.labels))
+    if len(unknown) > MOST_UNKNOWN:
+        raise InputError(
+            f"Expected labels such as those of {bundle.model_version} in {where}, found {len(unknown):,} that it does not know, such as "
+            f"{named(unknown[:1])}; correct --label-column, or the table."
+        )
     labels = [*bundle.labels, *unknown]
     return {
         "model_version": bundle.model_version,

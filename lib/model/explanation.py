@@ -16,6 +16,7 @@ import pyarrow as pa
 from lib.errors import InputError
 from lib.model.arrays import Float64s
 from lib.model.bundle import Bundle
+from lib.model.changes import named
 from lib.model.engines import Engine
 from lib.model.fields import markers_of
 from lib.model.text import tokens_of
@@ -75,7 +76,7 @@ def explain(text: str, bundle: Bundle, engine: Engine, category: str | None = No
         InputError: the bundle has no such category, or the text no words.
     """
     if category is not None and category not in bundle.labels:
-        raise InputError(f"Expected a category of {', '.join(bundle.labels)}, found {category!r}; correct --category.")
+        raise InputError(f"Expected a category of {named(bundle.labels)}, found {category!r}; correct --category.")
     settings = bundle.tokenizer.settings
     every = tokens_of(pa.array([text], pa.string()), settings)[0].as_py() or []
     tokens = every[: settings.max_tokens]

@@ -10,7 +10,7 @@ from jobs.evaluate import EvaluateSettings, main
 from lib.command import run_command
 from lib.errors import InputError
 from lib.model.engines import build_engine
-from lib.model.evaluation import estimates_text
+from lib.model.evaluation import LabelCount, estimates_text, metrics_of
 from lib.scoring.evaluation import evaluate
 from lib.tables.locations import locate
 from lib.tables.sources import Source, read_source
@@ -118,3 +118,9 @@ def test_a_file_that_cannot_be_is_told_before_anything_is_read(tmp_path, monkeyp
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_column_than_the_labels_is_refused(shipped) -> None:
+    counts = [LabelCount(f"a title {i}", "Books", "categorized", 1, 0.9, 0) for i in range(2_001)]
+    with pytest.raises(InputError, match="found 2,001 that it does not know, such as 'a title 0'; correct --label-column"):
+        metrics_of(counts, shipped, "labels.csv")

@@ -11,7 +11,7 @@ import pytest
 from lib.model.bundle import load_bundle
 from tests.recipes import tiny_place, tiny_recipe
 from training.calibration import review_thresholds, threshold_for_precision
-from training.promise import GRID, fewest_rows, lower_bound, promise_text, promised_threshold
+from training.promise import GRID, Promise, fewest_rows, lower_bound, promise_text, promised_threshold
 from training.recipe import ReviewSettings
 from training.training import train
 
@@ -210,3 +210,9 @@ def test_bundle_card_and_screen_tell_the_promise(tmp_path, sample_data, target: 
 def test_a_promise_is_what_the_manifest_keeps() -> None:
     found = promised_threshold(np.full(100, 0.9, np.float32), np.ones(100, bool), "ab", 0.9, 0.9)
     assert type(found)(**asdict(found)) == found
+
+
+def test_many_labels_of_a_promise_are_not_all_named() -> None:
+    promise = Promise(tuple(f"label {i}" for i in range(3000)), 0.9, 0.98, 0.95, 0.99, 500, 1, 900, 149)
+    said = promise_text(promise, 3001)
+    assert "that get label 0 or label 1 or label 2 or label 3 or label 4 or one of 2,995 more at least" in said
