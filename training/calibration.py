@@ -24,6 +24,8 @@ FACTORS = (0.02, 20.0)
 # starting from equal factors they cost up to 0.8 points of F1 (decision 17).
 USUAL_FACTORS = (0.2, 0.5, 1.5)
 PRIOR_TEXTS = 1
+# Logits of so many texts times labels are added up at once.
+MOST_CELLS_AT_ONCE = 20_000_000
 BATCH = 256
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
 WIDTH_STEP = 32
@@ -110,21 +112,25 @@ def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, .
     Args:
         logits: for each part float32 [rows, labels], on texts it was not fitted to; label_ids: int64 [rows].
     """
-    parts = np.stack([part.astype(np.float64) for part in logits])
-    rows, usual = np.arange(len(label_ids)), len(parts) == len(USUAL_FACTORS)
-    prior = np.log(USUAL_FACTORS if usual else np.full(len(parts), 1 / len(parts)))
-    weight = PRIOR_TEXTS / len(rows)
+    usual, count = len(logits) == len(USUAL_FACTORS), len(label_ids)
+    prior = np.log(USUAL_FACTORS if usual else np.full(len(logits), 1 / len(logits)))
+    weight = PRIOR_TEXTS / count
+    # A part of the rows at a time: float64 copies of all of them take gigabytes where there are thousands of labels.
+    at_once = max(MOST_CELLS_AT_ONCE // logits[0].shape[1], 1)
 
     def loss_and_slope(logarithms: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        factors = np.exp(logarithms)
-        probabilities = mixed(logits, factors.tolist()).astype(np.float64)
-        loss = -np.log(np.maximum(probabilities[rows, label_ids], 1e-30)).mean()
-        probabilities[rows, label_ids] -= 1
-        slope = factors * (parts * probabilities).sum(axis=(1, 2)) / len(rows)
-        off = logarithms - prior
-        return float(loss + weight * (off**2).sum()), slope + 2 * weight * off
+        factors, off = np.exp(logarithms), logarithms - prior
+        loss, slope = 0.0, np.zeros(len(logits))
+        for first in range(0, count, at_once):
+            parts = [part[first : first + at_once] for part in logits]
+            truth = np.arange(len(parts[0])), label_ids[first : first + at_once]
+            probabilities = mixed(parts, factors.tolist()).astype(np.float64)
+            loss -= np.log(np.maximum(probabilities[truth], 1e-30)).sum()
+            probabilities[truth] -= 1
+            slope += [float((part.astype(np.float64) * probabilities).sum()) for part in parts]
+        return float(loss / count + weight * (off**2).sum()), factors * slope / count + 2 * weight * off
 
-    bounds = [tuple(map(math.log, FACTORS))] * len(parts)
+    bounds = [tuple(map(math.log, FACTORS))] * len(logits)
     found = minimize(loss_and_slope, prior, jac=True, method="L-BFGS-B", bounds=bounds)
     return tuple(float(value) for value in np.exp(found.x))
 

@@ -153,7 +153,9 @@ class LengthSortedBatches:
                 ids = one_field_alone(ids, self._markers, self._settings.field_dropout, self._random)
             hidden = (self._random.random(ids.shape) < self._settings.word_dropout) & (ids != PAD_ID)
             ids = np.where(hidden, np.int32(OOV_ID), ids)
-        return ids, np.eye(self._labels, dtype=np.float32)[self._label_ids[rows]]
+        one_hot = np.zeros((len(rows), self._labels), np.float32)
+        one_hot[np.arange(len(rows)), self._label_ids[rows]] = 1
+        return ids, one_hot
 
 
 def one_field_alone(ids: Int32s, markers: Int32s, share: float, random: np.random.Generator) -> Int32s:

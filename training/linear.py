@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
@@ -15,18 +16,21 @@ from training.bag import BagData, FittedBag, matrix_of
 from training.progress import counted
 from training.recipe import BagSettings
 
-# The most weights of the texts times labels: beyond this, one classifier per label takes minutes.
+# A text has about two features for each of its characters. Beyond this many times labels, one classifier per label takes minutes.
 MOST_CELLS = 3e9
+# Scikit-learn takes some 40 bytes for each feature of each text, twice where two fits run at once.
+MOST_FEATURES = 1e8
+FEATURES_PER_CHARACTER = 2
 # The margin of a label without texts: that of a sure no.
 NO_MARGIN = -1.0
 # The least deviation of a label's margins: those of a label without texts do not vary at all.
 SMALLEST_SPREAD = 1e-6
 
 
-def worth_fitting(data: BagData, settings: BagSettings) -> bool:
-    """Whether a linear classifier is asked for, and takes no longer than the other fits."""
-    weights = np.diff(data.expand.indptr)[data.train.features].sum()
-    return settings.linear and len(np.unique(data.train_labels)) > 1 and float(weights) * data.labels <= MOST_CELLS
+def worth_fitting(characters: int, labels: int) -> bool:
+    """Whether a linear classifier takes no longer than the other fits, and not more memory than there may be."""
+    features = FEATURES_PER_CHARACTER * characters
+    return features <= MOST_FEATURES and features * labels <= MOST_CELLS
 
 
 def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[str], None]) -> FittedBag:
@@ -36,14 +40,7 @@ def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[s
     """
     began = time.monotonic()
     texts = matrix_of(data.train, data.vocabulary.size) @ data.expand
-    classifier = LinearSVC(C=settings.linear_c, random_state=seed)
-    with warnings.catch_warnings():
-        # A fit that is not quite at the optimum after a thousand passes classifies no worse.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(texts, data.train_labels)
-    weights = _by_label(classifier, data.labels)
-    bias = np.full(data.labels, NO_MARGIN)
-    bias[classifier.classes_] = _two_sided(classifier.intercept_[:, None])[:, 0]
+    weights, bias = _margins(texts, data, settings, seed)
     table, output = data.expand @ weights, np.eye(data.labels)
     if data.labels > settings.linear_width:
         into, output, shift = narrowed(texts @ weights, settings.linear_width)
@@ -59,11 +56,22 @@ def fit_linear(data: BagData, settings: BagSettings, seed: int, say: Callable[[s
     return fitted
 
 
-def _by_label(classifier: LinearSVC, labels: int) -> Float64s:
-    """float64 [features, labels]."""
-    weights = np.zeros((classifier.coef_.shape[1], labels))
+def _margins(texts: csr_matrix, data: BagData, settings: BagSettings, seed: int) -> tuple[Float64s, Float64s]:
+    """The weights of each label's margin, float64 [features, labels], and its intercept, float64 [labels]."""
+    weights, bias = np.zeros((texts.shape[1], data.labels)), np.full(data.labels, NO_MARGIN)
+    present = np.unique(data.train_labels)
+    if len(present) < 2:
+        # A small side may have texts of one label alone: the margins are those without any feature.
+        bias[present] = -NO_MARGIN
+        return weights, bias
+    classifier = LinearSVC(C=settings.linear_c, random_state=seed)
+    with warnings.catch_warnings():
+        # A fit that is not quite at the optimum after a thousand passes classifies no worse.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(texts, data.train_labels)
     weights[:, classifier.classes_] = _two_sided(classifier.coef_).T
-    return weights
+    bias[classifier.classes_] = _two_sided(classifier.intercept_[:, None])[:, 0]
+    return weights, bias
 
 
 def _two_sided(rows: Float64s) -> Float64s:

@@ -31,7 +31,7 @@ from training.calibration import (
 from training.dataset import LabelledTexts, joined_tokens
 from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
-from training.linear import fit_linear, worth_fitting
+from training.linear import fit_linear
 from training.network import NetworkSettings, build_network, joined_network
 from training.pretrained import record_of, rows_of, words_with_vectors
 from training.progress import step
@@ -190,6 +190,9 @@ def _with_sure_texts(
     more = _unlabelled(data, sides, recipe, unlabelled)
     if more is None:
         return data, sides
+    # People have labelled those of the train side.
+    labelled = joined_tokens(data.texts.take(pa.array(sides.train)), recipe.text)
+    more = more.filter(pc.invert(pc.is_in(more, value_set=labelled)))
     first = replace(recipe, refit=False, self_training=False)
     model = build_model(data, sides, first, unlabelled, None, prefixed(say, "first model, "), processes, vectors)
     more_data, more_sides = with_sure_texts(data, sides, more, model.probabilities, recipe.fit.seed)
@@ -291,7 +294,7 @@ def _tasks(plan: Plan, recipe: Recipe, tensorboard: str | None) -> dict[str, Cal
     if plan.bag is None or recipe.bag is None:
         return tasks
     tasks[BAG] = partial(_fit_bag, fit_bag, plan.bag, recipe.bag, recipe.fit.seed, f"{which}{TOLD_AS[BAG]} ")
-    if worth_fitting(plan.bag, recipe.bag):
+    if recipe.bag.linear:
         tasks[LINEAR] = partial(_fit_bag, fit_linear, plan.bag, recipe.bag, recipe.fit.seed, f"{which}{TOLD_AS[LINEAR]} ")
     return tasks
 

@@ -7,10 +7,12 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from lib.errors import CategorizerError
 from lib.model.engines import usable_cores
 from training.progress import Counted, Step
 from training.quiet import import_tensorflow
@@ -28,7 +30,7 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
         tasks: functions of a module, or partial applications of them, to be called with a function that takes a line.
         processes: how many may run at once; 1 runs them one after another in this process. None: one for each core.
     Raises:
-        Whatever a task raises; tasks that have not begun are left out.
+        CategorizerError: a process was killed. Otherwise whatever a task raises; tasks that have not begun are left out.
     """
     workers = workers_for(len(tasks), processes)
     if workers <= 1:
@@ -42,11 +44,16 @@ def run_together(tasks: Sequence[Callable[[Say], Result]], say: Say, processes: 
         waiting = [pool.submit(_called, task) for task in tasks]
         try:
             results = [one.result() for one in waiting]
-        except BaseException:
+        except BaseException as error:
             # An interrupt, or a fit that failed: the others would go on for minutes. The thread is left alone: a process that is
             # ended while it passes on a message keeps the queue locked.
             for process in multiprocessing.active_children():
                 process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise CategorizerError(
+                    "Expected each fit to end, found the process of one killed, most likely for want of memory; take a machine with more of it, a "
+                    "sample of the texts (--max-rows says how many are read), or --no-bag-linear."
+                ) from None
             raise
     lines.put(None)
     speaker.join()

@@ -102,3 +102,10 @@ def shouted(texts: pa.Array) -> pa.Array:
 def test_self_training_wants_a_catalogue() -> None:
     with pytest.raises(InputError, match="Expected --unlabelled with --self-training, found none"):
         TrainSettings(labels="labels.csv", self_training=True)
+
+
+def test_a_text_that_people_have_labelled_is_not_learned_once_more() -> None:
+    data, sides = labelled(np.random.default_rng(3))
+    recipe = replace(tiny_recipe(epochs=10, batch=8, learning_rate=0.01), bag=None, self_training=True)
+    train = data.texts.take(pa.array(sides.train))
+    assert build_model(data, sides, recipe, shouted(train), say=lambda line: None, processes=1).guessed == 0
