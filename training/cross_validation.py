@@ -21,7 +21,7 @@ from training.model import build_model
 from training.near_duplicates import Groups
 from training.progress import Counted, counted, step
 from training.recipe import Recipe
-from training.split import TEST, Split, deal, folds_by_group, split_of
+from training.split import TEST, Split, deal, filled, folds_by_group, split_of
 from training.vectors import WordVectors
 from training.workers import silent
 
@@ -124,13 +124,13 @@ def fold_sides(
     """The sides of one fold, whose test side is given (bool [rows]); the rest is split into train and validation.
 
     Raises:
-        InputError: no label of the rest has a group for each of both.
+        InputError: no label of the rest has a group for each of both, or near-duplicates leave none for one.
     """
     rest = np.flatnonzero(~test)
     sides = np.full(len(test), TEST)
     some = [texts[int(i)] for i in rest]
     sides[rest] = deal(groups.without_pairs(rest), data.label_ids[rest], some, 0.0, validation_share, seed)
-    return split_of(sides, groups)
+    return filled(split_of(sides, groups))
 
 
 def _mean_and_spread(values: Sequence[float] | Any) -> dict[str, float]:

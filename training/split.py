@@ -43,9 +43,9 @@ def split_by_group(
     Args:
         label_ids: int64 [rows], from 0; texts: strings [rows]; test_share: 0 for no test side.
     Raises:
-        InputError: no label has a group for each side.
+        InputError: no label has a group for each side, or near-duplicates leave none for one.
     """
-    return split_of(deal(groups, label_ids, texts, test_share, validation_share, seed), groups)
+    return filled(split_of(deal(groups, label_ids, texts, test_share, validation_share, seed), groups))
 
 
 def split_of(sides: Int64s, groups: Groups) -> Split:
@@ -61,6 +61,22 @@ def split_of(sides: Int64s, groups: Groups) -> Split:
     kept[leaks] = False
     train, validation, test = (np.flatnonzero(kept & (sides == side)) for side in (TRAIN, VALIDATION, TEST))
     return Split(train, validation, test, int((~kept).sum()))
+
+
+def filled(split: Split) -> Split:
+    """The split, if there are texts to learn from and to calibrate on.
+
+    Raises:
+        InputError: one of these sides is empty: all of its texts are near-duplicates of one that is judged on.
+    """
+    for name, side in (("train", split.train), ("validation", split.validation)):
+        if not len(side):
+            raise InputError(
+                f"Expected texts for the {name} side that are not near-duplicates of those of another side, found none "
+                f"({split.left_out:,} texts are left out for that); take a --group-column whose groups have different texts, or leave it out, or add "
+                "texts that are not near-copies of each other."
+            )
+    return split
 
 
 def deal(

@@ -241,3 +241,20 @@ def test_a_shop_that_alone_has_a_label_is_on_the_train_side() -> None:
         split = split_by_group(groups, labels, texts, 0.2, 0.2, seed=seed)
         assert set(labels[split.train]) == set(range(9))
         assert len(split.test) / 300 == pytest.approx(0.2, abs=0.02)
+
+
+def test_near_duplicates_in_other_groups_may_leave_nothing_to_learn_from() -> None:
+    """Shops that sell the same goods, with a group for each shop."""
+    texts = pa.array(
+        [
+            f"{name} of shop"
+            for _ in range(3)
+            for name in ("red steel kettle large", "blue cotton shirt small", "old novel about lamps")
+        ]
+    )
+    labels = np.tile(np.arange(3), 3)
+    groups = near_duplicates(texts, TextSettings(), pa.array(np.repeat(["a", "b", "c"], 3)))
+    with pytest.raises(
+        InputError, match="Expected texts for the train side that are not near-duplicates of those of another side, found none"
+    ):
+        split_by_group(groups, labels, texts.to_pylist(), 0.2, 0.2, 1)
