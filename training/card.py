@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
 from training.comparison import better_text
 from training.labels import listed
@@ -75,11 +76,25 @@ def _data(manifest: Mapping[str, Any]) -> list[str]:
         data["note"] or "The training data's origin and licence were not given (`train --data-note`).",
         "",
         f"{data['rows_read']:,} labelled rows were read; dropped: {dropped}. {_split(data)} "
-        f"Word embeddings were started from the words that occur near each other in {manifest['training']['pretrained_on_texts']:,} texts, "
-        f"those of the train side and unlabelled ones. {_self_training(manifest)}{_vectors(manifest)}"
+        f"{_fitted_to(manifest['training'])}{_self_training(manifest)}{_vectors(manifest)}"
         f"Fingerprint of the data: `{data['fingerprint'][:16]}`.",
         "",
     ]
+
+
+def _fitted_to(training: Mapping[str, Any]) -> str:
+    """Which sides the parts saw, and what the word embeddings were started from."""
+    texts, refit = training["pretrained_on_texts"], training.get("refit", True)
+    said = (
+        "Thresholds, the factors of the parts and unfamiliarity are those of a fit to the train side; the parts themselves were then fitted again, to "
+        "the train and the validation side together. "
+        if refit
+        else ""
+    )
+    if not texts:
+        return said
+    sides = "of the train and the validation side" if refit else "of the train side"
+    return f"{said}Word embeddings were started from the words that occur near each other in {texts:,} texts, those {sides} and unlabelled ones. "
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[str]:
@@ -92,10 +107,15 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
         f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
         "",
         f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
-        f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right. Point estimates, with thresholds "
+        f"of the texts that it is judged on stay, {metrics['review']['precision_kept']:.1%} of them right{_picked_on_them(metrics)}. Point estimates, with thresholds "
         f"chosen on these very texts (what is possible, not what is promised): {coverage}.",
         "",
     ]
+
+
+def _picked_on_them(metrics: Mapping[str, Any]) -> str:
+    """With folds, thresholds are picked on all texts, those of the test side among them."""
+    return " (the threshold was picked over the folds, on these texts among others)" if metrics.get("cross_validation") else ""
 
 
 def _split(data: Mapping[str, Any]) -> str:
@@ -115,9 +135,10 @@ def _self_training(manifest: Mapping[str, Any]) -> str:
     texts = manifest["training"].get("self_trained_on_texts")
     if not texts:
         return ""
+    elsewhere = "; texts from elsewhere, below, may be among them" if manifest["metrics"]["elsewhere"] else ""
     return (
         f"{texts:,} of the unlabelled texts, which a first model was at least {SURE:.0%} sure of, were learned from under its labels; "
-        "they are on no side that anything is judged on. "
+        f"none of them is on the validation or test side{elsewhere}. "
     )
 
 
@@ -145,10 +166,15 @@ def _judged_on(metrics: Mapping[str, Any]) -> list[str]:
     return [f"## Figures over {judged_on}", "", said, ""]
 
 
+def _cell(text: str) -> str:
+    """A label in a table of Markdown, where a bar or a line's end would end the cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
 def _class_line(label: str, row: Mapping[str, Any]) -> str:
     if not row["support"]:
-        return f"| {label} | | | | 0 |"
-    return f"| {label} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+        return f"| {_cell(label)} | | | | 0 |"
+    return f"| {_cell(label)} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
 
 
 def _bag(manifest: Mapping[str, Any]) -> str:
@@ -189,7 +215,9 @@ def settings_of_part(settings: Mapping[str, float]) -> str:
 
 
 def _thresholds(review: Mapping[str, Any]) -> str:
-    own = "".join(f" ({label}: {below:.3f})" for label, below in review["by_label"].items())
+    every = list(review["by_label"].items())
+    own = "".join(f" ({label}: {below:.3f})" for label, below in every[:MOST_NAMED])
+    own += f" (and {len(every) - MOST_NAMED:,} more labels have their own)" if len(every) > MOST_NAMED else ""
     return f"{review['review_below']:.3f}{own}"
 
 
@@ -304,7 +332,7 @@ def elsewhere_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| origin | category | texts | {' | '.join(names)} |",
         "|---" * (3 + len(names)) + "|",
         *[
-            f"| {row['origin']} | {row['label']} | {row['rows']:,} | "
+            f"| {_cell(row['origin'])} | {_cell(row['label'])} | {row['rows']:,} | "
             + " | ".join(f"{row['recall'][name]:.3f}" for name in names)
             + " |"
             for row in rows
@@ -333,12 +361,12 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     if worst:
         listed = "; ".join(f"{row['origin']} as {row['label']} {row['recall'][LSTM]:.0%}" for row in worst)
         lines.append(f"- Of the texts from elsewhere it does worst on: {listed}.")
-    lines += _labels(manifest["data"])
+    lines += _labels(manifest["data"], metrics["judged_on"])
     lines += [f"- {line}" for line in manifest["data"]["limits"]]
     return lines
 
 
-def _labels(data: Mapping[str, Any]) -> list[str]:
+def _labels(data: Mapping[str, Any], judged_on: str) -> list[str]:
     """What was done with labels of few texts and with those that look like another."""
     lines = []
     if data["rare_labels"]:
@@ -354,8 +382,11 @@ def _labels(data: Mapping[str, Any]) -> list[str]:
     if data["moved_up"]:
         lines.append(f"- {moved_text(data['moved_up'])}.")
     if data["split"]["train_only"]:
+        few = listed(data["split"]["train_only"])
         lines.append(
-            f"- It was not judged on these labels, which have too few groups of texts: {listed(data['split']['train_only'])}."
+            f"- It was not judged on these labels, which have too few groups of texts: {few}."
+            if judged_on == TEST_SIDE
+            else f"- These labels have too few groups of texts; where all texts of one are in one fold, its F1 over the folds is 0: {few}."
         )
     for rare, frequent in data["look_alikes"][:WORST_CONFUSIONS]:
         if rare not in data["rare_labels"]:

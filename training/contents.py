@@ -22,12 +22,13 @@ from lib.model.text import Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
-from training.dataset import LabelledTexts
+from training.dataset import LabelledTexts, joined_tokens
 from training.export import export_onnx
 from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
+from training.seen_texts import SeenTexts
 from training.sides import train_only
 from training.split import METHOD, Split
 from training.wrong_labels import WrongLabel, as_csv
@@ -122,6 +123,9 @@ def _training_record(model: Model, recipe: Recipe) -> dict[str, Any]:
         "pretrained_on_texts": model.pretrained_on,
         "self_trained_on_texts": model.guessed,
         "vectors": model.parts.vectors,
+        "refit": recipe.refit,
+        "logit_adjustment": recipe.logit_adjustment,
+        "folds": recipe.folds,
         "seconds": round(model.fitted.seconds, 1),
         "bag": asdict(recipe.bag) if recipe.bag else None,
         "factors": {name.lower(): factor for name, factor in zip(model.parts.names, model.factors, strict=True)},
@@ -174,6 +178,7 @@ def _installed_version(library: str) -> str:
 
 
 def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place) -> dict[str, Any]:
+    seen = data.texts.take(pa.array(np.concatenate([split.train, split.validation])))
     return {
         "note": place.data_note,
         "limits": list(place.limits),
@@ -199,6 +204,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
             "left_out": split.left_out,
             "train_only": train_only(split, data),
         },
+        "seen": SeenTexts.of(joined_tokens(seen, recipe.text).to_pylist()).record(),
     }
 
 

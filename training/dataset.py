@@ -239,7 +239,7 @@ def read_elsewhere(
     Args:
         separator: separates the levels of labels that are paths. changes: renames their labels, where they have old ones.
     Raises:
-        InputError: columns missing, or too much for the driver.
+        InputError: columns missing, too much for the driver, or no text with a label and an origin.
     """
     where = source.location.given
     require_text(source.frame, where, text_columns)
@@ -253,6 +253,11 @@ def read_elsewhere(
     if changes:
         found, renamed = with_new_labels(found, changes, separator)
         left_out = renamed.left_out
+    if found.empty:
+        raise InputError(
+            f"Expected labelled texts in {where}, each with a label and an origin, found none"
+            f"{f' but those of labels that became several ({named(left_out)})' if left_out else ''}; correct --elsewhere, or leave it out."
+        )
     return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]), left_out)
 
 
@@ -311,7 +316,7 @@ def clean(
         counts = _counts(rows)
     rare = rare_labels(counts, min_rows)
     similar = tuple(slips(counts, separator) if separator else look_alikes(worth_comparing(counts, rare)))
-    _check_labels(counts, rare, similar, min_rows, where)
+    _check_labels(counts, rare, similar, min_rows, where, dropped)
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
     labels = in_tree_order(set(counts) - set(rare), separator) if separator else tuple(sorted(set(counts) - set(rare)))
     positions = {label: i for i, label in enumerate(labels)}
@@ -371,14 +376,22 @@ def remarks(data: LabelledTexts) -> list[str]:
 
 
 def _check_labels(
-    counts: Mapping[str, int], rare: Mapping[str, int], similar: Sequence[tuple[str, str]], min_rows: int, where: str
+    counts: Mapping[str, int],
+    rare: Mapping[str, int],
+    similar: Sequence[tuple[str, str]],
+    min_rows: int,
+    where: str,
+    dropped: Mapping[str, int],
 ) -> None:
     left = [label for label in counts if label not in rare]
     found = f"only {left[0]!r}" if left else "none"
     if len(counts) < 2:
         found = f"only {next(iter(counts))!r}" if counts else "none"
+        why = ", ".join(f"{reason} {rows:,}" for reason, rows in dropped.items() if rows)
         raise InputError(
-            f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.", see="no-label"
+            f"Expected at least two labels in {where}, found {found}{f' (rows dropped: {why})' if why else ''}; correct --labels or "
+            "--label-column.",
+            see="no-label",
         )
     if len(left) < 2:
         raise InputError(

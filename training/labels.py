@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
@@ -16,12 +17,12 @@ COMPARED = 200
 
 
 def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Pairs (rare, frequent) of labels that may be meant as one: they differ only in case or blanks, or by a typing error.
+    """Pairs (rare, frequent) of labels that may be meant as one: they have the same `plain_name`, or differ by a typing error.
 
     A typing error is rare: "Men's shoes" next to as many "Women's shoes" is none.
     """
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    plain = {label: " ".join(label.casefold().split()) for label in ranked}
+    plain = {label: plain_name(label) for label in ranked}
     pairs = []
     for place, rare in enumerate(ranked):
         for frequent in ranked[:place]:
@@ -30,6 +31,12 @@ def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
                 pairs.append((rare, frequent))
                 break
     return pairs
+
+
+def plain_name(name: str) -> str:
+    """A name without what cannot be seen, or hardly: case, blanks, ways to write the same letters, characters without a shape."""
+    shown = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+    return " ".join(shown.casefold().split())
 
 
 def _alike(one: str, other: str) -> bool:

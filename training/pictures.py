@@ -44,8 +44,8 @@ def confusion_matrix_png(metrics: Mapping[str, Any]) -> bytes:
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     if 0.25 * len(labels) <= side:
         names = [_printable(label, i) for i, label in enumerate(labels)]
-        axes.set_xticks(range(len(labels)), names, rotation=35, ha="right")
-        axes.set_yticks(range(len(labels)), names)
+        axes.set_xticks(range(len(labels)), names, rotation=35, ha="right", parse_math=False)
+        axes.set_yticks(range(len(labels)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if 0.75 * len(labels) <= side:
@@ -63,7 +63,7 @@ def _worst_confusions_png(metrics: Mapping[str, Any]) -> bytes:
     names = [f"{_end_of(_printable(a, places[a]))}\ntaken for {_end_of(_printable(b, places[b]))}" for a, b, _ in found]
     bars = axes.barh(range(len(found)), [rows for _, _, rows in found], color=BLUE)
     axes.bar_label(bars, padding=3)
-    axes.set_yticks(range(len(found)), names, fontsize=8)
+    axes.set_yticks(range(len(found)), names, fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("texts")

@@ -63,13 +63,14 @@ def words_with_vectors(
 ) -> list[str]:
     """Words besides `words` that have a vector, at most `most` of them.
 
-    The words of the first of `texts` come first, by frequency, then those of the next, then the most frequent of the file.
+    The words of the first of `texts` come first, by frequency, then those of the next, then the most frequent of the file. Others that
+    `vectors` has are left out: it is read for all texts, those that are judged on among them, and their words must not be known by that.
     """
     known = set(words)
 
     def candidates() -> Iterator[str]:
         of_texts = (word for some in texts for word in build_vocabulary(some, settings, len(vectors.words), 1))
-        for word in chain(of_texts, vectors.words):
+        for word in chain(of_texts, vectors.words[: vectors.first]):
             if word in vectors.place and word not in known:
                 known.add(word)
                 yield word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -59,6 +60,19 @@ def _is_left(folder: Path) -> bool:
     except OSError:
         # Without a lock it is from an older version, or is being created at this moment.
         return time.time() - folder.stat().st_mtime > OLD_SECONDS if folder.exists() else False
+
+
+def check_may_write_locally(models: str, name: str) -> None:
+    """Whether the folder of versions on this machine's disk is there, or can be made, and may be written to.
+
+    Raises:
+        InputError: it is not.
+    """
+    place = Path(local_path(models)) / name
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        found = "permission denied" if there.is_dir() else "a file"
+        raise InputError(f"Expected a folder to write bundles into at {place}, found {found} at {there}; correct --models.")
 
 
 class Staging:

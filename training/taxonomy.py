@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lib.errors import InputError
 from lib.model.tree import Path, path_of
-from training.labels import SHOWN
+from training.labels import SHOWN, plain_name
 
 # "123 - A > B", as Google publishes its taxonomy with ids.
 NUMBER = re.compile(r"^\d+ - ")
@@ -89,7 +89,7 @@ def nearest(path: Path, taxonomy: Taxonomy) -> Path | None:
 
 def is_slip(one: str, other: str) -> bool:
     """Whether two names of a level differ only in case or blanks, or by one edit that does not concern a digit."""
-    plain, like = _plain(one), _plain(other)
+    plain, like = plain_name(one), plain_name(other)
     if plain == like:
         return True
     if abs(len(plain) - len(like)) > 1 or max(len(plain), len(like)) < SHORTEST:
@@ -99,10 +99,6 @@ def is_slip(one: str, other: str) -> bool:
     rests = ((plain[start + 1 :], like[start + 1 :]), (plain[start:], like[start + 1 :]), (plain[start + 1 :], like[start:]))
     edited = plain[start : start + 1] + like[start : start + 1]
     return any(a == b for a, b in rests) and not any(character.isdigit() for character in edited)
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().split())
 
 
 def slips(counts: Mapping[str, int], separator: str) -> Iterator[tuple[str, str]]:
@@ -119,7 +115,7 @@ def slips(counts: Mapping[str, int], separator: str) -> Iterator[tuple[str, str]
     ranked = sorted(texts, key=lambda path: (-texts[path], path))
     seen: dict[tuple[Path, str], list[Path]] = {}
     for path in ranked:
-        keys = [(path[:-1], key) for key in _keys(_plain(path[-1]))]
+        keys = [(path[:-1], key) for key in _keys(plain_name(path[-1]))]
         near = dict.fromkeys(other for key in keys for other in seen.get(key, ()))
         meant = next((other for other in near if is_slip(path[-1], other[-1])), None)
         if meant:

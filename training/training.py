@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -34,20 +35,23 @@ from training.contents import Evidence, evaluation_files, manifest_of, model_fil
 from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
+from training.labels import listed
 from training.levels import with_levels
+from training.linear import worth_fitting
 from training.model import Model, build_model
 from training.near_duplicates import Groups, near_duplicates
 from training.progress import SECONDS, Outcome, step
 from training.promise import promise_text
-from training.promotion import promotion
+from training.promotion import FEWEST_TEXTS, Judged, promotion
 from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.search import Searched, search
+from training.seen_texts import SeenTexts
 from training.sides import split_data
 from training.split import Split, folds_by_group
 from training.upload import staging_in
 from training.vectors import WordVectors
-from training.wrong_labels import WrongLabel, as_csv, probably_wrong_labels
+from training.wrong_labels import WrongLabel, as_csv, in_several_folds, probably_wrong_labels
 
 # Folds of the linear model that doubts labels, where the LSTM is not cross-validated itself.
 FOLDS_FOR_LABELS = 5
@@ -103,19 +107,21 @@ def train(
         vectors: pretrained word vectors to learn from as well.
     Raises:
         InputError: labels that cannot be split, a folder that cannot be written.
+        BundleError: `current` names a bundle that does not verify.
         CategorizerError: the fit failed; nothing was published.
     """
+    # Before an hour of fits: it is compared with the new bundle afterwards.
+    current_bundle(place.models, place.name)
     fitted = _fit(data, recipe, unlabelled, vectors, tensorboard, say)
     wrong = _doubted_labels(fitted, place, say)
     present = current_bundle(place.models, place.name)
-    made_at, metrics, evidence = _publish(fitted, place, elsewhere, wrong, say)
+    made_at, bundle, metrics, evidence = _publish(fitted, place, elsewhere, wrong, say)
     comparison, confidence = _comparison_text(evidence), _confidence_text(metrics)
     say(Outcome(f"\n{metrics_table(metrics)}\n\n{comparison}{confidence}\n\nbundle {made_at}"))
     better = better_text(evidence.better_baselines)
     if better:
         say(Outcome(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}."))
-    judged = (lambda other: _metrics(other, data, fitted.split)) if len(fitted.split.test) else None
-    promoted, verdict = promotion(present, data.fingerprint, metrics, place, judged)
+    promoted, verdict = promotion(present, data.fingerprint, metrics, place, partial(_judged, bundle, data, fitted.split))
     if promoted:
         versions, _, version = made_at.rpartition("/")
         if gap := gap_said(versions):
@@ -134,6 +140,7 @@ def _fit(
     say: Callable[[str], None],
 ) -> Fitted:
     """Search and folds, if they are asked for, then the network that is shipped and its thresholds."""
+    recipe = _with_parts_that_fit(data, recipe, say)
     say(step("splitting"))
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     split = split_data(data, groups, recipe, say)
@@ -155,12 +162,24 @@ def _fit(
     return Fitted(data, groups, split, recipe, model, thresholds, baselines, validated, searched)
 
 
+def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The recipe without a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
+    characters, labels = characters_of(data), len(data.labels)
+    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters, labels):
+        return recipe
+    say(
+        f"The linear classifier is left out: for {characters / 1e6:,.1f} million characters of {labels:,} labels it would take too long, or "
+        "too much memory."
+    )
+    return replace(recipe, bag=replace(recipe.bag, linear=False))
+
+
 def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) -> list[WrongLabel] | None:
     """Labels that are probably wrong, reported and, if asked for, written; None if none were looked for."""
     if not _wrong_labels_asked_for(fitted.data, fitted.validated, fitted.recipe, say):
         return None
     say(step("doubting"))
-    wrong = _wrong_labels(fitted.data, fitted.groups, fitted.validated, fitted.recipe)
+    wrong = _wrong_labels(fitted.data, fitted.groups, fitted.validated, fitted.recipe, say)
     _tell_wrong_labels(wrong, fitted.data, place, say)
     return wrong
 
@@ -171,8 +190,8 @@ def _publish(
     elsewhere: Elsewhere | None,
     wrong: list[WrongLabel] | None,
     say: Callable[[str], None],
-) -> tuple[str, Mapping[str, Any], Evidence]:
-    """The place of the bundle, its figures as saved, and what it was compared with."""
+) -> tuple[str, Bundle, Mapping[str, Any], Evidence]:
+    """The place of the bundle, the bundle with its figures as saved, and what it was compared with."""
     with staging_in(place.models, place.name) as staging:
         files = model_files(fitted.model)
         manifest = manifest_of(files, fitted.data, fitted.split, fitted.model, fitted.thresholds, fitted.recipe, place)
@@ -188,7 +207,21 @@ def _publish(
         say(step("writing"))
         manifest["metrics"] = {**metrics, **evidence.record()}
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted.model, evidence)})
-        return staging.publish(manifest["version"]), manifest["metrics"], evidence
+        return staging.publish(manifest["version"]), bundle, manifest["metrics"], evidence
+
+
+def _judged(new: Bundle, data: LabelledTexts, split: Split, present: Bundle) -> Judged | None:
+    """Both bundles on what the present one was not fitted on of the test side; an older bundle does not say what that is."""
+    rows, seen = split.test, SeenTexts.read(present.manifest["data"].get("seen"))
+    if seen:
+        rows = rows[seen.unseen(joined_tokens(data.texts.take(pa.array(rows)), present.tokenizer.settings).to_pylist())]
+    elif present.manifest["metrics"].get("judged_on", TEST_SIDE) != TEST_SIDE:
+        # It was fitted on all texts there were, which may be any of these.
+        return None
+    if len(rows) < min(FEWEST_TEXTS, len(split.test)) or not len(rows):
+        return None
+    after, before = (_metrics(one, data, replace(split, test=rows))["f1_weighted"] for one in (new, present))
+    return Judged(after, before, len(rows), len(split.test))
 
 
 def _evidence(
@@ -255,14 +288,24 @@ def _thresholds(
     return with_levels(found, tree, probabilities, label_ids, recipe.review)
 
 
-def _wrong_labels(data: LabelledTexts, groups: Groups, validated: CrossValidation | None, recipe: Recipe) -> list[WrongLabel]:
-    if validated:
-        return probably_wrong_labels(data.texts, data.label_ids, data.labels, validated.probabilities)
-    tokens = joined_tokens(data.texts, recipe.text).to_pylist()
-    count = min(FOLDS_FOR_LABELS, int(groups.numbers.max()) + 1)
+def _wrong_labels(
+    data: LabelledTexts, groups: Groups, validated: CrossValidation | None, recipe: Recipe, say: Callable[[str], None]
+) -> list[WrongLabel]:
+    count = validated.folds if validated else min(FOLDS_FOR_LABELS, int(groups.numbers.max()) + 1)
+    # With a cross-validation the same folds as there.
     folds = folds_by_group(groups, data.label_ids, data.texts.to_pylist(), count, recipe.fit.seed)
-    probabilities = out_of_fold_probabilities(tokens, data.label_ids, folds, len(data.labels))
-    return probably_wrong_labels(data.texts, data.label_ids, data.labels, probabilities)
+    examined = in_several_folds(data.label_ids, folds, len(data.labels))
+    if not examined.all():
+        alone = {label: int((data.label_ids == i).sum()) for i, label in enumerate(data.labels) if not examined[i]}
+        say(
+            f"{len(alone):,} labels are not examined for wrong ones, since their texts are all alike or too few: {listed(alone)}"
+        )
+    if validated:
+        probabilities = validated.probabilities
+    else:
+        tokens = joined_tokens(data.texts, recipe.text).to_pylist()
+        probabilities = out_of_fold_probabilities(tokens, data.label_ids, folds, len(data.labels))
+    return probably_wrong_labels(data.texts, data.label_ids, data.labels, probabilities, examined)
 
 
 def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Place, say: Callable[[str], None]) -> None:
@@ -308,18 +351,19 @@ def _over_folds(data: LabelledTexts, groups: Groups, validated: CrossValidation,
 
 def _elsewhere(bundle: Bundle, elsewhere: Elsewhere, peers: Mapping[str, Predictor]) -> list[dict[str, Any]]:
     """For each origin and label the share of the texts to which every model gives this label."""
-    truth = np.array([bundle.labels.index(label) if label in bundle.labels else -2 for label in elsewhere.labels])
+    places = {label: place for place, label in enumerate(bundle.labels)}
+    truth = np.array([places.get(label, -2) for label in elsewhere.labels])
     right = {LSTM: predicted_by(bundle, elsewhere.texts) == truth}
     tokens = joined_tokens(elsewhere.texts, bundle.tokenizer.settings).to_pylist()
     # The majority class is right for one label and wrong for all others, which says nothing.
     right |= {name: predict(tokens) == truth for name, predict in peers.items() if name != MAJORITY}
-    pairs = np.array([f"{origin}\0{label}" for origin, label in zip(elsewhere.origins, elsewhere.labels, strict=True)])
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for row, pair in enumerate(zip(elsewhere.origins, elsewhere.labels, strict=True)):
+        rows_of.setdefault(pair, []).append(row)
     table = []
-    for pair in np.unique(pairs):
-        origin, label = pair.split("\0")
-        rows = pairs == pair
+    for (origin, label), rows in sorted(rows_of.items()):
         recall = {name: float(hits[rows].mean()) for name, hits in right.items()}
-        table.append({"origin": origin, "label": label, "rows": int(rows.sum()), "recall": recall})
+        table.append({"origin": origin, "label": label, "rows": len(rows), "recall": recall})
     return table
 
 

@@ -15,7 +15,7 @@ from lib.errors import CategorizerError
 from lib.failpoints import reached
 from lib.model.bundle import MANIFEST, SEAL, sha256_of
 from lib.tables.remote import RemoteFolder, explained, file_system, is_remote
-from training.publication import Staging, check_as_written
+from training.publication import Staging, check_as_written, check_may_write_locally
 
 # Written before a training starts, to see whether it may write; one file, since it may not be allowed to remove it.
 PROBE = ".may-write"
@@ -117,12 +117,13 @@ def staging_in(models: str, name: str) -> Staging | Upload:
 
 
 def check_may_write(models: str, name: str) -> None:
-    """Before an hour of training: may this job write to the folder of versions? Checked only if it is not on this machine's disk.
+    """Before an hour of training: may this job write to the folder of versions?
 
     Raises:
         InputError: it may not. CategorizerError: the file system does not answer.
     """
     if not is_remote(models):
+        check_may_write_locally(models, name)
         return
     folder = RemoteFolder(f"{models.rstrip('/')}/{name}")
     with explained(folder.place):

@@ -36,7 +36,8 @@ class WordVectors:
     """Vectors of words, in the order of their file, which is that of frequency in all such files.
 
     words: as the tokenizer produces them, each once; values: float32 [words, width]; name, sha256, rows: of the file;
-    note: their origin and licence, as the user states them.
+    note: their origin and licence, as the user states them; first: so many words are here whatever the texts are, the others since a text
+    has them; None for all.
     """
 
     words: tuple[str, ...]
@@ -45,6 +46,7 @@ class WordVectors:
     sha256: str
     rows: int
     note: str = ""
+    first: int | None = None
 
     @property
     def width(self) -> int:
@@ -90,7 +92,7 @@ def read_vectors(path: str, wanted: Container[str], others: int, settings: TextS
         raise InputError(f"Expected word vectors in {path}, found none; correct --vectors.")
     width = len(line.numbers)
     matrix = np.stack(values) if values else np.empty((0, width), np.float32)
-    return WordVectors(tuple(kept), matrix, Path(path).name, _sha256(path), rows, note)
+    return WordVectors(tuple(kept), matrix, Path(path).name, _sha256(path), rows, note, min(others, len(kept)))
 
 
 def _words(words: list[bytes], settings: TextSettings) -> list[str | None]:

@@ -7,8 +7,10 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from cleanlab.filter import find_label_issues
 
@@ -27,15 +29,33 @@ class WrongLabel:
     suggested_probability: float
 
 
+def in_several_folds(label_ids: Int64s, fold_of: Int64s, labels: int) -> npt.NDArray[np.bool_]:
+    """The labels with texts in more than one fold, bool [labels]: of the others no model knew the label whose texts it doubts.
+
+    Args:
+        label_ids, fold_of: int64 [rows].
+    """
+    found = np.unique(np.stack([label_ids, fold_of], axis=1), axis=0)
+    several: npt.NDArray[np.bool_] = np.bincount(found[:, 0], minlength=labels) > 1
+    return several
+
+
 def probably_wrong_labels(
-    texts: pa.Array, label_ids: Int64s, labels: Sequence[str], probabilities: Float32s
+    texts: pa.Array,
+    label_ids: Int64s,
+    labels: Sequence[str],
+    probabilities: Float32s,
+    examined: npt.NDArray[np.bool_] | None = None,
 ) -> list[WrongLabel]:
     """The least likely labels first.
 
     Args:
         texts: strings [rows]; label_ids: int64 [rows]; probabilities: float32 [rows, labels], each row's from a model that
             was fitted without it.
+        examined: which labels may be doubted or suggested, bool [labels]; None for all.
     """
+    if examined is not None and not examined.all():
+        return _of_some(texts, label_ids, labels, probabilities, examined)
     with warnings.catch_warnings():
         # It warns about every label of few texts that wrong ones may be missed.
         warnings.filterwarnings("ignore", message="May not flag all label issues")
@@ -47,6 +67,21 @@ def probably_wrong_labels(
         given, suggested = float(probabilities[row, label_ids[row]]), float(probabilities[row, best])
         found.append(WrongLabel(row, digest, labels[label_ids[row]], labels[best], round(given, 4), round(suggested, 4)))
     return found
+
+
+def _of_some(
+    texts: pa.Array, label_ids: Int64s, labels: Sequence[str], probabilities: Float32s, examined: npt.NDArray[np.bool_]
+) -> list[WrongLabel]:
+    """As if the other labels and their texts were not there."""
+    chosen, rows = np.flatnonzero(examined), np.flatnonzero(examined[label_ids])
+    if len(chosen) < 2:
+        return []
+    some = probabilities[np.ix_(rows, chosen)]
+    # A text that is surely of another label has next to nothing left: each of the chosen ones is then as likely.
+    some = (some + np.float32(1e-6)) / (some.sum(axis=1, keepdims=True) + np.float32(1e-6) * len(chosen))
+    ids = np.searchsorted(chosen, label_ids[rows])
+    found = probably_wrong_labels(texts.take(pa.array(rows)), ids, [labels[int(i)] for i in chosen], some)
+    return [replace(one, row=int(rows[one.row])) for one in found]
 
 
 def as_csv(wrong: Sequence[WrongLabel], texts: pa.Array | None = None) -> str:

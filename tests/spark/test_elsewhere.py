@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from pyspark.sql import SparkSession
 
+from lib.errors import InputError
 from lib.model.changes import Change, Changes
 from lib.model.text import TextSettings
 from lib.tables.locations import locate
@@ -32,3 +34,11 @@ def test_texts_whose_label_became_several_are_counted(spark: SparkSession, tmp_p
     ]
     unchanged = read_elsewhere(source, ("text",), (), settings, limits)
     assert (unchanged.labels, unchanged.remarks("elsewhere.csv")) == (("Toys", "Toys", "Media", "Books"), [])
+
+
+def test_none_of_them_can_be_used(spark: SparkSession, tmp_path: Path) -> None:
+    pd.DataFrame(ROWS).head(2).to_csv(tmp_path / "elsewhere.csv", index=False)
+    source = read_source(spark, locate(spark, str(tmp_path / "elsewhere.csv")))
+    changes = Changes([Change("Toys", "Games"), Change("Toys", "Sports")], "changes.csv")
+    with pytest.raises(InputError, match=r"found none but those of labels that became several \('Toys'\); correct --elsewhere"):
+        read_elsewhere(source, ("text",), (), TextSettings(), Limits(100, 10_000), changes=changes)

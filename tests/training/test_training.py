@@ -234,6 +234,9 @@ def test_labels_the_font_cannot_write_and_very_many_labels_make_a_picture() -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert picture(["图书", "Küche"]).startswith(b"\x89PNG")
+        # None of these is a formula.
+        assert picture(["$5_$10", "US$ 5% off A$", "$0-$10"]).startswith(b"\x89PNG")
+        assert picture([f"${i}_$10" for i in range(3000)]).startswith(b"\x89PNG")
         # Width and height are in the header: hundreds of labels must not make a picture of hundreds of megapixels.
         for many in (90, 3000):
             header = picture([f"Küche > {'Dinge > ' * 9} class {i}" for i in range(many)])[16:24]

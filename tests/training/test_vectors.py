@@ -139,6 +139,16 @@ def test_words_that_training_never_saw_are_told_by_their_vectors(with_bag: bool)
     assert (without.probabilities(UNSEEN).argmax(axis=1) == KINDS[SEEN:]).mean() < 0.75
 
 
+def test_a_word_is_not_known_since_a_text_that_is_judged_on_has_it() -> None:
+    """The file is read for the words of all labelled texts, wherever in it they are."""
+    words = (*(f"filler{i}" for i in range(5)), *WORDS)
+    values = np.concatenate([np.ones((5, VECTORS.values.shape[1]), np.float32), VECTORS.values])
+    file = replace(VECTORS, words=words, values=values, first=5)
+    few = build_model(DATA, SIDES, recipe(refit=False), say=lambda line: None, vectors=file)
+    seen = {word for text in DATA.texts.take(pa.array(SIDES.train)).to_pylist() for word in text.split()}
+    assert set(few.tokenizer.words) <= seen | set(words[:5])
+
+
 def test_no_more_words_are_known_than_asked_for() -> None:
     few = build_model(DATA, SIDES, recipe(vector_words=5, refit=False), say=lambda line: None, vectors=VECTORS)
     assert few.parts.vectors is not None

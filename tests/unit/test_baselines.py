@@ -11,7 +11,7 @@ from lib.model.text import TextSettings
 from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
 from training.comparison import Compared, better_text
 from training.split import Split
-from training.wrong_labels import as_csv, probably_wrong_labels
+from training.wrong_labels import as_csv, in_several_folds, probably_wrong_labels
 
 WORDS_OF_LABEL = {
     0: ["novel", "paperback", "author", "chapter"],
@@ -175,3 +175,23 @@ def test_folds_that_leave_one_label() -> None:
     assert probabilities.tolist() == [[0, 1], [0, 1], [1, 0]]
     for name, baseline in BASELINES.items():
         assert baseline.fit(texts[:2], labels[:2])(["a usb novel"]).tolist() == [0], name
+
+
+def test_labels_that_no_model_knew_are_not_doubted() -> None:
+    """Three texts of one fold: the model that judges them has never seen their label."""
+    random = np.random.default_rng(5)
+    ids = np.concatenate([np.repeat([0, 1], 60), [2, 2, 2]])
+    folds = np.concatenate([np.arange(120) % 3, [1, 1, 1]])
+    examined = in_several_folds(ids, folds, 3)
+    assert examined.tolist() == [True, True, False]
+    given = np.where(ids == 2, 0, ids)
+    probabilities = np.full((123, 3), 0.0, np.float32)
+    probabilities[np.arange(123), given] = 0.9 + random.random(123) * 0.05
+    probabilities[np.arange(123), 1 - given] = 1 - probabilities[np.arange(123), given]
+    # One that is wrong, in a label that is examined.
+    probabilities[7] = [0.01, 0.99, 0]
+    texts = pa.array([f"text {i}" for i in range(123)])
+    assert {one.row for one in probably_wrong_labels(texts, ids, "abc", probabilities)} & {120, 121, 122}
+    found = probably_wrong_labels(texts, ids, "abc", probabilities, examined)
+    assert [(one.row, one.label, one.suggested) for one in found] == [(7, "a", "b")]
+    assert probably_wrong_labels(texts, ids, "abc", probabilities, np.array([True, False, False])) == []

@@ -111,6 +111,11 @@ def test_the_group_of_copies_does_not_depend_on_the_order() -> None:
 def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> None:
     counts = {"Books": 400, "books": 300, "Boks": 9, " Books": 2, "Cooks": 90, "Men's shoes": 200, "Women's shoes": 210}
     assert look_alikes(counts) == [("books", "Books"), ("Boks", "Books"), (" Books", "Books")]
+    # The same letters in another form of Unicode, and a character that nobody sees.
+    assert look_alikes({"Caf\u00e9": 50, "Cafe\u0301": 49, "Toys": 9, "To\u200bys": 9}) == [
+        ("Cafe\u0301", "Caf\u00e9"),
+        ("To\u200bys", "Toys"),
+    ]
     rows = [*GOOD, *[("A", f"other words {i}") for i in range(5)]]
     data = clean(frame(*rows), TextSettings(), "labels.csv")
     assert data.labels == ("A", "a", "b")

@@ -6,9 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
+from lib.errors import InputError
 from lib.model.bundle import CURRENT, MANIFEST
 from tests.conftest import SHIPPED
 from training.publication import OWNER, Staging
+from training.upload import check_may_write
 
 
 def test_two_trainings_of_one_name_keep_their_folders(tmp_path: Path) -> None:
@@ -40,3 +44,14 @@ def test_a_version_that_is_there_already_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "shop").iterdir()] == [version]
     assert (tmp_path / "shop" / version / MANIFEST).is_file()
     assert (tmp_path / "shop" / version / "note").read_text() == "2026-11-01"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_fits(tmp_path: Path) -> None:
+    check_may_write(str(tmp_path / "new" / "models"), "shop")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(
+        InputError,
+        match=r"Expected a folder to write bundles into at .*/models/shop, found a file at .*/models; correct --models",
+    ):
+        check_may_write(str(tmp_path / "models"), "shop")
