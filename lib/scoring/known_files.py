@@ -18,7 +18,7 @@ from lib.pairs.offered import frame_of
 from lib.scoring.catalogue import IdCount
 from lib.scoring.counts import text_totals
 from lib.scoring.whole import by_column
-from lib.tables.listing import File, path_in_metadata, plain_path
+from lib.tables.listing import File, path_in_metadata, plain_path, relations_of
 from lib.tables.sources import UNVERSIONED, Source
 
 # In a commit's metadata.
@@ -60,9 +60,13 @@ def key_of(file: File) -> str:
 
 
 def can_tell_files(source: Source) -> bool:
-    """Whether the source is a listing of files, each of which has its rows to itself, and none of its columns hides the name of a row's file."""
+    """Whether the source is one listing of files, each of which has its rows to itself, and none of its columns hides the name of a row's file.
+
+    CSV files with different headers are read apart and united, and Spark does not tell the files of a union's rows.
+    """
     hidden = any(name.lower() == _METADATA for name in source.frame.columns)
-    return 0 < len(source.files) <= MOST_FILES and source.version != UNVERSIONED and not hidden
+    one = len(list(relations_of(source.frame))) == 1
+    return 0 < len(source.files) <= MOST_FILES and source.version != UNVERSIONED and one and not hidden
 
 
 def file_hash() -> Column:

@@ -206,3 +206,21 @@ def test_a_column_may_have_the_name_of_spark_s_own(spark, tmp_path, selections) 
         assert run(source, lake) == 0
         write_again(source / "a.parquet")
     assert selections == []
+
+
+def test_csv_files_with_different_headers(spark, tmp_path: Path, selections) -> None:
+    """They are read apart and united, and Spark does not tell from which file a row of a union comes."""
+    folder, lake = tmp_path / "in", tmp_path / "lake"
+    folder.mkdir()
+    rows = {"1": "steel kettle", "2": "usb cable"}
+    (folder / "a.csv").write_text("product_id,title\n1,steel kettle\n")
+    for second in (
+        "title,product_id\nusb cable,2\n",
+        "\ufefftitle,product_id\nyoga mat,2\n",
+        "title,product_id\ncotton shirt,2\n",
+    ):
+        (folder / "b.csv").write_text(second)
+        rows["2"] = second.splitlines()[1].split(",")[0]
+        assert run(folder, lake) == 0
+        assert hashes_in(spark, lake) == titles_hash(rows)
+    assert selections == []
