@@ -72,7 +72,7 @@ class Source:
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
     """Resolve a source and pin its version (Delta: the version, the table's id and the commit; files: their names, sizes and times).
 
-    A view counts as changed each time: none of these pins what it reads.
+    A view counts as changed each time, and so does a partitioned table that is no Delta table: none of these pins what it reads.
 
     Raises:
         InputError: nothing exists there, it is not a table or cannot be read as one, or one of its files differs from the others.
