@@ -15,7 +15,10 @@ from lib.tables.sources import UNVERSIONED, Source
 
 
 def identity_of(source: Source, bundle: Bundle, plan: Plan) -> str:
-    """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows."""
+    """Digest of what decides the rows of a run. Neither engine nor mode is in it: they must not change the rows.
+
+    An engine that does not survive a text does, and such a run is noted with another identity.
+    """
     reading = [redacted(source.location.uri), source.version, source.reading]
     parts = [*reading, bundle.digest, repr(plan.columns), plan.missing, *_options(bundle, plan)]
     if source.version == UNVERSIONED:

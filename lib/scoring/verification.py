@@ -17,7 +17,7 @@ from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.scores import scores_kept
 from lib.scoring.udf import NO_LABEL, constants, has_scores, is_unfamiliar, levels, with_category, with_scores
-from lib.tables.commits import Commit, commit_of_run, commits_of
+from lib.tables.commits import RESTORED, Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
@@ -53,10 +53,12 @@ def verify(spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, 
     version = published.version if published else commits[0].version
     table = with_added_columns(rows_at(spark, tables.categorized, version))
     run = _whose_rows(commits, version)
-    rows, fatal = of_ids(source.frame, plan.columns, _fatal(spark, tables, run.run_id if run else ""))
+    unscored = _fatal(spark, tables, run.run_id if run else "")
+    rows, fatal = of_ids(source.frame, plan.columns, unscored)
     most, census = bundle.tokenizer.settings.max_characters, take_census(rows, plan.columns)
     fresh = catalogue_rows(rows, plan.columns, most, census)
-    both = _side_by_side(fresh.drop("text"), table)
+    # What the table holds under the ids of such texts is of an earlier run, whatever the source has.
+    both = _side_by_side(fresh.drop("text"), table.filter(~F.col("product_id").isin(unscored)))
     faults = _counted(both, _faults_of_rows(bundle, plan))
     faults |= _counted(ids_twice(table), {"are in the table more than once": F.lit(True)})
     chosen = table.filter(F.col("model_version") == bundle.model_version).orderBy(F.xxhash64("product_id", "run_id"))
@@ -73,7 +75,7 @@ def _whose_rows(commits: Sequence[Commit], version: int) -> RunRecord | None:
     """The run that has written the rows of a version: not a rollback, which brings back those of another run. commits: newest first."""
     for commit in commits:
         if commit.version <= version and commit.run:
-            restored = (commit.note or {}).get("restored")
+            restored = (commit.note or {}).get(RESTORED)
             if restored is None:
                 return commit.run
             version = int(restored)

@@ -375,7 +375,29 @@ def test_a_text_that_crashes_the_engine(spark, lake: Path, tmp_path: Path, fault
     assert set(hashes_in(spark, lake)) == {*FIRST, *SECOND}
     rejected = spark.read.format("delta").load(f"{lake}_rejected").groupBy("product_id", "reason").count().collect()
     assert sorted(map(tuple, rejected)) == [("1", OLDER_COPY, 1), ("bad one", FATAL_TEXT, 2)]
+    # An engine that survives it has something to do, though the source is the same.
+    assert run(source, lake) == 0
+    assert set(hashes_in(spark, lake)) == {*FIRST, *SECOND, "bad one"}
+    assert run(source, lake) == 0
+    assert len(ledger(spark, lake)) == 3
     told.saw("rejected with its reason, the rest published")
+
+
+@pytest.mark.parametrize("missing", ["keep", "delete"])
+def test_a_full_run_keeps_the_row_of_such_a_text(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], missing: str
+) -> None:
+    told = fault(
+        f"such a text of a product that is in the table, `--mode full --missing {missing}`",
+        "rejected with its reason; the product's row stays as it was",
+    )
+    source = write_source(tmp_path / "b.parquet", {**SECOND, "1": "a text with poison inside"})
+    options = arguments(source, lake, "--mode", "full", "--missing", missing, "--verify")
+    night = Night(tmp_path / "night", "", options, master="local[2,2]", fault="crash:poison")
+    assert night.end() == 0, night.said()
+    kept = {"4": FIRST["4"]} if missing == "keep" else {}
+    assert hashes_in(spark, lake) == titles_hash({**kept, **SECOND, "1": FIRST["1"]})
+    told.saw("rejected, its row as it was")
 
 
 def test_more_fatal_texts_than_are_rejected(spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
