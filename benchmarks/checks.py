@@ -32,7 +32,7 @@ from benchmarks.peers import BUNDLE, session  # noqa: E402
 from lib import failpoints  # noqa: E402
 from lib.model.engines import AUTO, checked_engine  # noqa: E402
 from lib.scoring.catalogue import CatalogueColumns, Census, take_census  # noqa: E402
-from lib.scoring.plan import Plan  # noqa: E402
+from lib.scoring.plan import Inputs, Plan  # noqa: E402
 from lib.scoring.run import categorize  # noqa: E402
 from lib.scoring.selection import select_all  # noqa: E402
 from lib.scoring.udf import categorized_rows, with_scores  # noqa: E402
@@ -75,7 +75,7 @@ def run_one(variant: str, texts: Path, target: Path) -> dict[str, Any]:
     failpoints.observers.append(observer)
     source = read_source(spark, locate(spark, str(texts)))
     if variant in ("checked", FIRST_RUN):
-        record = categorize(spark, source, tables_of(locate(spark, str(target))), BUNDLE, plan).record
+        record = categorize(spark, Inputs(source, tables_of(locate(spark, str(target))), BUNDLE, plan, "")).record
         assert record is not None
         rows = record.rows_scored
     else:

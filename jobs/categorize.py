@@ -22,16 +22,17 @@ from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.guardrails import Limits
 from lib.scoring.load import HeldBackError, release
-from lib.scoring.plan import MISSING, MODES, STREAM, Outcome, Plan
+from lib.scoring.plan import MISSING, MODES, STREAM, Inputs, Outcome, Plan
 from lib.scoring.preflight import check_executors
 from lib.scoring.progress import Told, watched
 from lib.scoring.report import outcome_text, preview_text
 from lib.scoring.run import categorize
 from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
-from lib.scoring.stream import Inputs, stream
+from lib.scoring.stream import stream
 from lib.scoring.verification import verify
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, Range, as_record, at_least, option
+from lib.tables.commits import table_now
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate, locate_to_write
@@ -179,6 +180,7 @@ def _run(settings: CategorizeSettings) -> int:
             tables = tables_of(locate_to_write(spark, settings.target))
             _tell(release(spark, tables, settings.publish_anyway), tables, settings)
         return 0
+    # Before Spark is started: a model or an option may be wrong.
     bundle, plan = _model_and_plan(settings)
     with watched(settings.log_format) as told, spark_session("categorize", settings.debug) as spark:
         check_executors(spark, plan.engine, told.say)
@@ -186,14 +188,22 @@ def _run(settings: CategorizeSettings) -> int:
         tables = tables_of(target)
         if settings.mode == STREAM:
             return _stream(spark, settings, tables, told)
-        source = _source(spark, settings, plan)
-        outcome: Outcome = categorize(spark, source, tables, bundle, plan, told)
+        table = table_now(spark, tables.categorized)
+        # Inputs with the options of this call, and the newest of them.
+        used = [Inputs(_source(spark, settings, plan), tables, bundle, plan, table)]
+
+        def again() -> Inputs:
+            used.append(_inputs(spark, settings, tables))
+            return used[-1]
+
+        outcome: Outcome = categorize(spark, used[0], told, again)
         told.close()
         _tell(outcome, tables, settings)
         if settings.preview and not settings.dry_run and not speaks_json(settings):
             print(preview_text(spark, tables, plan.columns, settings.preview))
         if settings.verify:
-            found = verify(spark, source, tables, bundle, plan, outcome)
+            last = used[-1]
+            found = verify(spark, last.source, tables, last.bundle, last.plan, outcome)
             if found.faults:
                 raise GuardrailError(
                     f"Expected {tables.categorized.given} to match the source and the bundle, found {found}; run again with --mode full, "
@@ -226,6 +236,14 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
     return bundle, plan
 
 
+def _inputs(spark: SparkSession, settings: CategorizeSettings, tables: Tables) -> Inputs:
+    """Source and model as they are now: another model may be current than before."""
+    # First, so that a run knows whether somebody has published since.
+    table = table_now(spark, tables.categorized)
+    bundle, plan = _model_and_plan(settings)
+    return Inputs(_source(spark, settings, plan), tables, bundle, plan, table)
+
+
 def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> Source:
     columns = plan.columns
     reading = ReadOptions(
@@ -235,16 +253,11 @@ def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> So
 
 
 def _stream(spark: SparkSession, settings: CategorizeSettings, tables: Tables, told: Told) -> NoReturn:
-    def resolve() -> Inputs:
-        # What was current when the stream began may no longer be.
-        bundle, plan = _model_and_plan(settings)
-        return Inputs(_source(spark, settings, plan), tables, bundle, plan)
-
     def tell(outcome: Outcome, tables: Tables) -> None:
         # The live line stays on the terminal, below the report.
         _tell(outcome, tables, settings) if speaks_json(settings) else told.say(outcome_text(outcome, tables))
 
-    stream(spark, resolve, settings.every, tell, told)
+    stream(spark, lambda: _inputs(spark, settings, tables), settings.every, tell, told)
 
 
 def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+# Of a run before it has written anything: source and model are read, and the tables are about to be created.
+EARLY_PHASES = ("read", "creating")
 # In their order. `published` comes right after the commit, before the job knows that it succeeded.
 PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording", "recorded")
 # Of `publish`: the table is locked, the first rows are sent, all are, rows and state are changed, and both are committed.

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lib.model.bundle import Bundle
 from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.forecast import Forecast
 from lib.scoring.guardrails import Limits
 from lib.tables.run_record import RunRecord
+from lib.tables.sources import Source
+from lib.tables.target import Tables
 
 MODES = ("incremental", "full")
 # A mode of the job, not of a run: incremental runs without end.
@@ -42,6 +45,22 @@ class Plan:
     explain: bool = False
     scores: str | None = None
     trust_files: bool = True
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on. table: the version of the target before the others were read, as lib.tables.commits.table_now returns it."""
+
+    source: Source
+    tables: Tables
+    bundle: Bundle
+    plan: Plan
+    table: str
+
+    @property
+    def state(self) -> tuple[str, str, str]:
+        """While this is the same and nobody else changes the table, a run has nothing to do."""
+        return self.source.version, self.source.reading, self.bundle.digest
 
 
 @dataclass(frozen=True)

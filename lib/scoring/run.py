@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.known_files import FILES, can_tell_files, packed, unpacked
 from lib.scoring.load import append_rejects, hold_back, load
-from lib.scoring.plan import Outcome, Plan
+from lib.scoring.plan import Inputs, Outcome, Plan
 from lib.scoring.progress import Told
 from lib.scoring.record import label_changes, labels_text, renames_of, run_record
 from lib.scoring.scores import scores_kept
@@ -59,7 +60,8 @@ SCORES_KEPT = "scores_kept"
 class Run:
     """What a run works on, the same in all of its attempts.
 
-    carried: the fields of the columns that it carries along; told: receives the progress of the run.
+    carried: the fields of the columns that it carries along; told: receives the progress of the run. table: the version of the target
+    before source and model were read; again: reads them once more, None where they are given.
     """
 
     spark: SparkSession
@@ -69,6 +71,14 @@ class Run:
     plan: Plan
     carried: Sequence[StructField]
     told: Told
+    table: str = ""
+    again: Callable[[], Inputs] | None = None
+
+    @classmethod
+    def of(cls, spark: SparkSession, inputs: Inputs, told: Told, again: Callable[[], Inputs] | None) -> Run:
+        source, tables, plan = inputs.source, inputs.tables, inputs.plan
+        carried = check_input(spark, source, tables, plan)
+        return cls(spark, source, tables, inputs.bundle, plan, carried, told, inputs.table, again)
 
     @property
     def scores_kept(self) -> int:
@@ -115,18 +125,22 @@ class Gone:
 
 
 def categorize(
-    spark: SparkSession, source: Source, tables: Tables, bundle: Bundle, plan: Plan, told: Told | None = None
+    spark: SparkSession, inputs: Inputs, told: Told | None = None, again: Callable[[], Inputs] | None = None
 ) -> Outcome:
     """Score what is new, publish it in one commit, and write the ledger last.
 
-    A run that finds another one's commit before its own starts over on the new table.
+    A run that finds another one's commit before its own starts over on the new table, with source and model as they are then: the other may
+    have read newer ones, which must not be replaced by older ones.
 
+    Args:
+        again: reads source and model once more; None where `inputs` are to be used whatever has become of them.
     Raises:
         InputError: the source or a target does not fit; nothing was written.
         GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
-    run = Run(spark, source, tables, bundle, plan, check_input(spark, source, tables, plan), told or Told())
+    tables, plan = inputs.tables, inputs.plan
+    run = Run.of(spark, inputs, told or Told(), again)
     fatal: dict[str, str] = {}
     for attempt in range(MOST_ATTEMPTS):
         try:
@@ -160,7 +174,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
         scratch: releases what the attempt keeps on disk. fatal: ids whose texts the engine does not survive.
     """
     run.told.step("comparing")
-    state = read_state(run.spark, run.tables.categorized)
+    run, state = _up_to_date(run)
     _check_same_bundle(state, run.tables, run.bundle)
     # Where the rejects are gone the run writes them again.
     has_rejects = is_delta(run.spark, run.tables.rejected)
@@ -194,6 +208,16 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     return Outcome(load(candidate, run.tables, told=run.told), recovered)
 
 
+def _up_to_date(run: Run) -> tuple[Run, TableState]:
+    """The run and the table's state; source and model are read once more if the table has another version than before they were read."""
+    reached("read")
+    state = read_state(run.spark, run.tables.categorized)
+    if run.again is None or state.table == run.table:
+        return run, state
+    # After the state: whoever had published by then has read older ones, or the same.
+    return Run.of(run.spark, replace(run.again(), table=state.table), run.told, run.again), state
+
+
 def _is_done(run: Run, state: TableState, identity: str) -> bool:
     """Whether the table holds what this run would give it."""
     asks = run.plan.mode == "incremental" and (run.plan.trust_files or not run.source.files)
@@ -215,11 +239,21 @@ def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
 
 
 def _with_tables(run: Run, found: Found) -> Found:
-    """Create the tables that do not exist yet."""
+    """Create the tables that do not exist yet.
+
+    Raises:
+        TableMoved: another first run has published meanwhile.
+    """
     if run.plan.dry_run:
         return found
+    reached("creating")
     create_tables(run.spark, run.tables, run.carried, run.plan.change_data_feed)
-    return replace(found, state=read_state(run.spark, run.tables.categorized)) if found.state.version < 0 else found
+    if found.state.version >= 0:
+        return found
+    state = read_state(run.spark, run.tables.categorized)
+    if state.runs or files_and_bytes(run.spark, run.tables.categorized)[0]:
+        raise TableMoved(f"Expected a new table at {run.tables.categorized.given}, found rows of another run; run again.")
+    return replace(found, state=state)
 
 
 def _check_same_bundle(state: TableState, tables: Tables, bundle: Bundle) -> None:
@@ -538,13 +572,18 @@ def _candidate(
     rows = rows.withColumn(VANISHED, F.lit(False))
     if gone.rows is not None and gone.missing:
         rows = rows.unionByName(_in_columns_of(rows, gone.rows.withColumn(VANISHED, F.lit(True))))
+    if mode == "full" and found.fatal is not None and found.present is not None:
+        # Everything else is replaced; what the table holds under an id whose text could not be scored stays.
+        stays = found.present.join(_ids_of(found.fatal, plan), "product_id", "left_semi")
+        rows = rows.unionByName(_in_columns_of(rows, stays.withColumn(VANISHED, F.lit(True))))
     if mode == "incremental" and found.present is None:
-        # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there meanwhile.
+        # Nothing to merge with. Unlike an append, an overwrite fails if another run has put rows there since the state was read.
         mode = "full"
     if mode == "incremental" and not record.rows_scored and not gone.missing:
         mode = "note"
     note = {
-        "identity": identity,
+        # Another engine may survive the texts that this one does not, so that its run has something to do.
+        "identity": identity if found.fatal is None else uuid.uuid4().hex,
         "basis": basis_of(run.source, run.bundle, plan),
         "read_version": found.state.version,
         "table": found.state.table,
@@ -608,4 +647,8 @@ def _less_fatal(gone: DataFrame, found: Found, plan: Plan) -> DataFrame:
     """A product whose text the engine does not survive is not gone."""
     if found.fatal is None:
         return gone
-    return gone.join(found.fatal.select(usable_id(plan.columns).alias("product_id")), "product_id", "left_anti")
+    return gone.join(_ids_of(found.fatal, plan), "product_id", "left_anti")
+
+
+def _ids_of(fatal: DataFrame, plan: Plan) -> DataFrame:
+    return fatal.select(usable_id(plan.columns).alias("product_id"))

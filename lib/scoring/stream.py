@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pyspark.sql import SparkSession
 
 from lib.command import SPARK_IS_GONE, sentence_of, spark_is_gone
 from lib.errors import CategorizerError, GuardrailError, InputError, pointer
-from lib.model.bundle import Bundle
 from lib.redaction import redacted
-from lib.scoring.plan import Outcome, Plan
+from lib.scoring.identity import identity_of
+from lib.scoring.plan import Inputs, Outcome
 from lib.scoring.progress import Told
 from lib.scoring.run import categorize
+from lib.tables.commits import RESTORED, commits_of, undone_versions
 from lib.tables.sources import UNVERSIONED, Source
 from lib.tables.target import Tables
 
@@ -23,21 +23,6 @@ from lib.tables.target import Tables
 MOST_FAILED = 3
 # Between two rounds, seconds between two checks that Spark is still alive.
 LOOK = 1.0
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a round works on, resolved again for each: the newest version of the source, and the model that is current."""
-
-    source: Source
-    tables: Tables
-    bundle: Bundle
-    plan: Plan
-
-    @property
-    def state(self) -> tuple[str, str, str]:
-        """While this is the same and nobody else changes the table, a round has nothing to do. Others' changes to the table stay until it differs."""
-        return self.source.version, self.source.reading, self.bundle.digest
 
 
 def wait_beside(spark: SparkSession, seconds: float) -> None:
@@ -83,15 +68,27 @@ def stream(
         CategorizerError: Spark has ended.
         Exception: what the first round failed with, or each of MOST_FAILED in a row.
     """
-    seen, failed = None, 0
+    inputs, seen, failed = None, None, 0
+
+    def resolved() -> Inputs:
+        nonlocal inputs
+        inputs = resolve()
+        _check_versioned(inputs.source)
+        return inputs
+
     while True:
         try:
-            inputs = resolve()
-            _check_versioned(inputs.source)
-            if inputs.state != seen:
-                outcome = categorize(spark, inputs.source, inputs.tables, inputs.bundle, inputs.plan, told)
-                tell(outcome, inputs.tables)
-                seen = inputs.state
+            now = resolved()
+            if seen is None and _is_undone(spark, now):
+                told.say(
+                    "what a run on this source and model had published was rolled back: nothing to do until one of them changes"
+                )
+                seen = now.state
+            if now.state != seen:
+                outcome = categorize(spark, now, told, resolved)
+                tell(outcome, now.tables)
+                # Those that were used in the end.
+                seen = inputs.state if inputs else None
                 told.step("waiting")
             failed = 0
         except GuardrailError:
@@ -103,6 +100,16 @@ def stream(
                 raise
             told.say(f"a round failed, the next one is in {every:g} s: {redacted(sentence_of(error, None)[0])}")
         wait(spark, every)
+
+
+def _is_undone(spark: SparkSession, inputs: Inputs) -> bool:
+    """Whether the newest change of the table is a rollback that has undone a run with these inputs: the stream may have been started again since."""
+    commits = commits_of(spark, inputs.tables.categorized)
+    newest = next((commit for commit in commits if commit.changes_rows), None)
+    if newest is None or (newest.note or {}).get(RESTORED) is None:
+        return False
+    identity, undone = identity_of(inputs.source, inputs.bundle, inputs.plan), undone_versions(commits)
+    return any(commit.version in undone and (commit.note or {}).get("identity") == identity for commit in commits)
 
 
 def _check_versioned(source: Source) -> None:

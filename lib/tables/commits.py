@@ -44,8 +44,10 @@ TRANSACTION_VERSION = "spark.databricks.delta.write.txnVersion"
 APPLICATION = "catalog-categorizer"
 # In a note. Earlier versions stored a sketch of the ids themselves, as ids_sketch, which cannot be compared with one of hashes.
 SKETCH = "hashes_sketch"
-# In a note: the counts over all rows of the source (lib.scoring.changes.Whole).
+# In a note: the counts over all rows of the source (lib.scoring.whole.Whole).
 WHOLE = "whole"
+# In the note of a rollback: the version that it has brought back.
+RESTORED = "restored"
 # The operation with which a run without a changed row commits its note.
 NOTE_OPERATION = "SET TBLPROPERTIES"
 MOST_COMMITS = 1000
@@ -224,7 +226,7 @@ def undone_versions(commits: Sequence[Commit]) -> set[int]:
     for commit in commits:
         if up_to is not None and commit.version > up_to:
             undone.add(commit.version)
-        elif (restored := (commit.note or {}).get("restored")) is not None:
+        elif (restored := (commit.note or {}).get(RESTORED)) is not None:
             up_to = int(restored)
     return undone
 
@@ -232,6 +234,11 @@ def undone_versions(commits: Sequence[Commit]) -> set[int]:
 def read_state(spark: SparkSession, location: Location) -> TableState:
     state = state_of(commits_of(spark, location))
     return state if state.version < 0 else replace(state, table=pinned(spark, newest_snapshot(spark, location), state.version))
+
+
+def table_now(spark: SparkSession, location: Location) -> str:
+    """The newest version as `TableState.table` names it; empty if there is no table."""
+    return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else ""
 
 
 def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:

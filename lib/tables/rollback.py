@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lib.errors import CategorizerError, InputError
-from lib.tables.commits import Commit, TableState, commit_of_run, commits_of, noted, sequence_of, state_of
+from lib.tables.commits import RESTORED, Commit, TableState, commit_of_run, commits_of, noted, sequence_of, state_of
 from lib.tables.ledger import recover
 from lib.tables.locations import delta_table
 from lib.tables.run_record import RunRecord
@@ -41,7 +41,7 @@ def rollback(spark: SparkSession, tables: Tables, to: str) -> RunRecord | None:
     # Even if nothing is left to restore: a rollback that was killed before it wrote its row is run again.
     recover(spark, tables, state_of(commits).runs)
     newer = [commit for commit in commits if commit.changes_rows and commit.version > wanted.version]
-    if not newer or (newer[0].note or {}).get("restored") == wanted.version:
+    if not newer or (newer[0].note or {}).get(RESTORED) == wanted.version:
         return None
     note, run = _note(commits, wanted), _record(commits, wanted, started)
     _restore(spark, tables, wanted.version, {**note, "run": run.values()})
@@ -61,7 +61,7 @@ def _note(commits: Sequence[Commit], wanted: Commit) -> dict[str, Any]:
     return {
         **(_restored(commits, wanted).last or {}),
         "read_version": commits[0].version,
-        "restored": wanted.version,
+        RESTORED: wanted.version,
         "sequence": sequence_of(commits) + 1,
     }
 

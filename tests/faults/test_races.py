@@ -198,3 +198,62 @@ def test_another_table_in_the_target_s_place(spark, lake: Path, tmp_path: Path) 
     with at("scored", swap):
         assert run(tmp_path / "second.parquet", lake) == 0
     assert hashes_in(spark, lake) == titles_hash({**OTHER, **SECOND})
+
+
+def test_a_source_that_goes_on_while_it_is_scored(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault(
+        "the source gets a new version while a run scores the one before, and a second run publishes it",
+        "the first run starts over on the new version; the table holds that",
+    )
+    lake, source = tmp_path / "lake", f"delta.`{tmp_path / 'source'}`"
+    spark.sql(f"CREATE TABLE {source} (product_id string, title string) USING delta")
+    spark.sql(f"INSERT INTO {source} VALUES ('1', 'steel kettle'), ('2', 'garden chair')")
+    assert run(tmp_path / "source", lake) == 0
+    newest = {"1": "yoga mat", "2": "garden chair", "3": "usb cable"}
+
+    def overtake() -> None:
+        spark.sql(f"UPDATE {source} SET title = 'yoga mat' WHERE product_id = '1'")
+        spark.sql(f"INSERT INTO {source} VALUES ('3', 'usb cable')")
+        assert run(tmp_path / "source", lake) == 0
+
+    spark.sql(f"UPDATE {source} SET title = 'cotton shirt' WHERE product_id = '1'")
+    for phase in ("read", "scored", "publishing"):
+        spark.sql(f"DELETE FROM {source} WHERE product_id = '3'")
+        spark.sql(f"UPDATE {source} SET title = 'cotton shirt' WHERE product_id = '1'")
+        with at(phase, overtake):
+            assert run(tmp_path / "source", lake, "--mode", "full", "--missing", "delete") == 0
+        assert hashes_in(spark, lake) == titles_hash(newest), phase
+    told.saw("the table of the newest version")
+
+
+def test_a_new_file_while_the_older_ones_are_scored(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:
+    told = fault(
+        "a file comes to the source while a run with --missing delete scores the others, and a second run publishes it",
+        "the first run starts over with the new file; its products stay",
+    )
+    lake, folder = tmp_path / "lake", tmp_path / "in"
+    folder.mkdir()
+    write_source(folder / "a.parquet", FIRST)
+
+    def overtake() -> None:
+        write_source(folder / "b.parquet", OTHER)
+        assert run(folder, lake) == 0
+
+    with at("scored", overtake):
+        assert run(folder, lake, "--missing", "delete") == 0
+    assert hashes_in(spark, lake) == titles_hash({**FIRST, **OTHER})
+    told.saw("the products of both files")
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full"])
+def test_two_first_runs_of_which_one_is_slow(spark, tmp_path: Path, mode: str, fault: Callable[[str, str], Fault]) -> None:
+    told = fault(
+        f"no table yet; another first run publishes before this one, --mode {mode}, makes the tables",
+        "this one starts over on the other's table",
+    )
+    first, other = write_source(tmp_path / "a.parquet", FIRST), write_source(tmp_path / "b.parquet", OTHER)
+    with at("creating", lambda: run(other, tmp_path / "lake")):
+        assert run(first, tmp_path / "lake", "--mode", mode) == 0
+    assert hashes_in(spark, tmp_path / "lake") == titles_hash({**OTHER, **FIRST})
+    assert [status for _, status in ledger(spark, tmp_path / "lake")] == ["published"] * 2
+    told.saw("both published, each id once")

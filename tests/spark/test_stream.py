@@ -132,6 +132,24 @@ def test_a_rollback_stays_until_something_comes(spark, streamed, lake, tmp_path)
     assert found == [titles_hash(FIRST), titles_hash({**BOTH, "8": "garden hose"})]
 
 
+def test_a_rollback_stays_when_the_stream_is_started_again(spark, streamed, lake, tmp_path, capsys) -> None:
+    from jobs.rollback import RollbackSettings, main
+    from lib.command import run_command
+
+    source = tmp_path / "in.parquet"
+    shutil.copy(tmp_path / "second.parquet", source)
+    assert streamed(source, between=[nothing]) == 130
+    first = ledger(spark, lake)[0][0]
+    assert run_command(RollbackSettings, main, "rollback", ["--target", str(lake), "--to", first]) == 0
+    capsys.readouterr()
+    assert streamed(source, between=[nothing]) == 130
+    assert "was rolled back: nothing to do until one of them changes" in capsys.readouterr().out
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    deliver = [lambda: write_source(source, {**SECOND, "8": "garden hose"}), nothing]
+    assert streamed(source, between=deliver) == 130
+    assert hashes_in(spark, lake) == titles_hash({**BOTH, "8": "garden hose"})
+
+
 def test_a_new_model_is_taken_up(spark, streamed, tiny, tmp_path) -> None:
     models = tmp_path / "models"
     shutil.copytree(tiny, models)
