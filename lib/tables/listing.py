@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
-from lib.tables.locations import Location, file_system
+from lib.tables.locations import Location, file_system, java_class
 
 # Spark's own key: without it brackets, stars and braces in a path are a pattern for other paths.
 LITERAL_PATHS = {"__globPaths__": "false"}
@@ -25,6 +25,8 @@ LOGS_AT_ROOT = {**LOGS, ".hoodie_partition_metadata": "a part of a Hudi table"}
 LOGS_INSIDE = {**LOGS, "_spark_metadata": "the output of a stream of Spark"}
 # Spark's indexes that list the files once for as long as a frame lives: from the store, or from the log of the stream that wrote them.
 LISTED = ("InMemoryFileIndex", "MetadataLogFileIndex")
+# That of a partitioned table in a catalogue, which asks the catalogue for its partitions, and lists their files, each time it is read.
+BY_PARTITION = "CatalogFileIndex"
 # How Hadoop's FileStatus shows itself: all files of a listing come over from Java in one text.
 _STATUS = re.compile(r"path=(.*); isDirectory=false; length=(\d+);.*? modification_time=(\d+);", re.DOTALL)
 
@@ -98,14 +100,23 @@ def files_read_by(frame: DataFrame) -> list[File]:
     """The files that a frame reads, as they were when they were listed; none if it does not read from a listing of files."""
     found = {}
     for relation in relations_of(frame):
-        index = relation.location()
-        if index.getClass().getSimpleName() in LISTED:
-            for text in str(index.allFiles().mkString("\0")).split("\0"):
-                status = _STATUS.search(text)
-                # Spark also lists summaries of Parquet files, which have no rows: _metadata and _common_metadata.
-                if status and is_data(PurePosixPath(status[1]).name):
-                    found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
+        # Delta has its own index, and versions.
+        if relation.location().getClass().getSimpleName() not in (*LISTED, BY_PARTITION):
+            continue
+        for text in str(index_of(frame.sparkSession, relation).allFiles().mkString("\0")).split("\0"):
+            status = _STATUS.search(text)
+            # Spark also lists summaries of Parquet files, which have no rows: _metadata and _common_metadata.
+            if status and is_data(PurePosixPath(status[1]).name):
+                found[status[1]] = File(plain_path(status[1]), int(status[2]), int(status[3]))
     return sorted(found.values(), key=lambda file: file.path)
+
+
+def index_of(spark: SparkSession, relation: Any) -> Any:
+    """The listing (py4j) of a relation's files; for a partitioned table it comes from the partitions in the catalog."""
+    index = relation.location()
+    if index.getClass().getSimpleName() in LISTED:
+        return index
+    return index.filterPartitions(getattr(java_class(spark, "scala.collection.immutable.Nil$"), "MODULE$"))
 
 
 def leaves_of(frame: DataFrame) -> Iterator[Any]:

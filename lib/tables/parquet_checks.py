@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lib.errors import InputError
 from lib.tables.file_checks import check_none_lacks, check_none_twice
-from lib.tables.listing import LISTED, is_data, plain_path, relations_of
+from lib.tables.listing import index_of, is_data, plain_path, relations_of
 from lib.tables.locations import java_class
 
 # Each type can be read as any after it without a loss; times without a zone are taken as UTC.
@@ -57,7 +57,7 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
     jsc: Any = spark.sparkContext._jsc
     found: dict[str, Footer] = {}
     known: dict[str, Footer] = {}
-    footers = reader(jsc.hadoopConfiguration(), _index(spark, relation).allFiles(), False).iterator()
+    footers = reader(jsc.hadoopConfiguration(), index_of(spark, relation).allFiles(), False).iterator()
     while footers.hasNext():
         footer = footers.next()
         schema = footer.getParquetMetadata().getFileMetaData().getSchema()
@@ -76,14 +76,6 @@ def _footers(spark: SparkSession, relation: Any, wanted: set[str]) -> Mapping[st
         if is_data(path.rpartition("/")[2]):
             found[path] = known[text]
     return found
-
-
-def _index(spark: SparkSession, relation: Any) -> Any:
-    """The listing of a relation's files; for a partitioned table it comes from the partitions in the catalog."""
-    index = relation.location()
-    if index.getClass().getSimpleName() in LISTED:
-        return index
-    return index.filterPartitions(getattr(java_class(spark, "scala.collection.immutable.Nil$"), "MODULE$"))
 
 
 def _type_of(spark: SparkSession, converter: Any, kind: Any) -> str:

@@ -438,6 +438,32 @@ def test_a_file_that_grows_under_the_run_ends_it(spark, tmp_path: Path, capsys) 
     assert hashes_in(spark, tmp_path / "lake") == {}
 
 
+@pytest.mark.fault(
+    "a partition's file of a Parquet table by name is replaced while a run reads it",
+    "exit 2; nothing published",
+    "exit 2, nothing published",
+)
+def test_a_partitioned_table_by_name_that_changes_under_the_run(spark, tmp_path: Path, capsys) -> None:
+    def write(title: str) -> None:
+        folder = tmp_path / "parts" / "day=1"
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"product_id": ["1"], "title": [title]}), folder / "a.parquet")
+
+    write("steel kettle")
+    columns = "product_id string, title string, day string"
+    spark.sql(f"CREATE TABLE by_day ({columns}) USING parquet PARTITIONED BY (day) LOCATION '{tmp_path}/parts'")
+    try:
+        spark.sql("MSCK REPAIR TABLE by_day")
+        with at("scored", lambda: write("a longer detective novel")):
+            assert run("by_day", tmp_path / "lake") == 2
+        assert "a.parquet with other content than when it was listed" in capsys.readouterr().err
+        assert hashes_in(spark, tmp_path / "lake") == {}
+        assert run("by_day", tmp_path / "lake") == 0
+        assert hashes_in(spark, tmp_path / "lake") == titles_hash({"1": "a longer detective novel"})
+    finally:
+        spark.sql("DROP TABLE by_day")
+
+
 def test_the_listing_that_is_read_is_the_one_that_is_digested(spark, tmp_path: Path, monkeypatch) -> None:
     """A file that grows between the reader's listing and any other one does not pass for read."""
     from lib.tables import sources
