@@ -141,11 +141,10 @@ def categorize(
     """
     tables, plan = inputs.tables, inputs.plan
     run = Run.of(spark, inputs, told or Told(), again)
-    fatal: dict[str, str] = {}
     for attempt in range(MOST_ATTEMPTS):
         try:
             check_targets(spark, tables, run.carried, replaces=plan.mode == "full")
-            return _surviving(run, fatal)
+            return _surviving(run)
         except Exception as error:
             if attempt == MOST_ATTEMPTS - 1 or not (isinstance(error, TableMoved) or is_conflict(error)):
                 if isinstance(error, TableMoved):
@@ -155,8 +154,10 @@ def categorize(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _surviving(run: Run, fatal: dict[str, str]) -> Outcome:
-    """One attempt, begun again without the texts at which the engine's compiled code dies. These are added to `fatal`."""
+def _surviving(run: Run) -> Outcome:
+    """One attempt, begun again without the texts at which the engine's compiled code dies."""
+    # Of this attempt alone: the next one may read a source in which the texts have changed.
+    fatal: dict[str, str] = {}
     while True:
         try:
             with Scratch() as scratch:
@@ -215,7 +216,9 @@ def _up_to_date(run: Run) -> tuple[Run, TableState]:
     if run.again is None or state.table == run.table:
         return run, state
     # After the state: whoever had published by then has read older ones, or the same.
-    return Run.of(run.spark, replace(run.again(), table=state.table), run.told, run.again), state
+    newer = Run.of(run.spark, replace(run.again(), table=state.table), run.told, run.again)
+    check_targets(run.spark, run.tables, newer.carried, replaces=run.plan.mode == "full")
+    return newer, state
 
 
 def _is_done(run: Run, state: TableState, identity: str) -> bool:
