@@ -41,31 +41,19 @@ def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
 
 
 def test_a_run_that_is_held_back(tmp_path: Path, capsys) -> None:
-    lake = tmp_path / "lake"
-    json_lines = ["--log-format", "json"]
-    assert (
-        run_command(
-            job.CategorizeSettings, job.main, "categorize", arguments(write_source(tmp_path / "a.parquet", FIRST), lake)
-        )
-        == 0
-    )
-    half = write_source(tmp_path / "b.parquet", dict(list(FIRST.items())[:1]))
+    lake, guarded = tmp_path / "lake", ["--missing", "delete", "--guard-removed", "0.5"]
+    first = arguments(write_source(tmp_path / "a.parquet", FIRST), lake, *guarded)
+    assert run_command(job.CategorizeSettings, job.main, "categorize", first) == 0
+    one = [*arguments(write_source(tmp_path / "b.parquet", {"1": FIRST["1"]}), lake, *guarded), "--log-format", "json"]
     capsys.readouterr()
-    assert run_command(job.CategorizeSettings, job.main, "categorize", [*arguments(half, lake), *json_lines]) == 4
+    assert run_command(job.CategorizeSettings, job.main, "categorize", one) == 4
     run, error = said(capsys)[-2:]
     assert (run["event"], run["status"], run["rows_in"]) == ("run", "held", 1)
     assert run["held_because"]
     assert (error["event"], error["exit_code"]) == ("error", 4)
     assert f"--publish-anyway {run['run_id']}" in str(error["message"])
-    assert (
-        run_command(
-            job.CategorizeSettings,
-            job.main,
-            "categorize",
-            [*arguments(half, lake), "--publish-anyway", str(run["run_id"]), *json_lines],
-        )
-        == 0
-    )
+    publish = [*one, "--publish-anyway", str(run["run_id"])]
+    assert run_command(job.CategorizeSettings, job.main, "categorize", publish) == 0
     released = said(capsys)[-1]
     assert (released["event"], released["run_id"], released["status"]) == ("run", run["run_id"], "published")
 
