@@ -42,9 +42,14 @@ def main(settings: CorrectSettings) -> int:
         check_categorized(spark, target)
         wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
         source = read_source(spark, locate(spark, s.corrections), ReadOptions(s.format, (), s.delimiter, s.encoding, wanted))
-        rows = read_corrections(source, s.text_columns, s.by or user_here(), s.withdraw)
-        check_unchanged(source)
-        found = add_corrections(spark, target, rows, s.new_categories)
+        # Kept, so that what is added is what was checked, whatever happens to the file.
+        rows = read_corrections(source, s.text_columns, s.by or user_here(), s.withdraw).persist()
+        try:
+            rows.count()
+            check_unchanged(source)
+            found = add_corrections(spark, target, rows, s.new_categories)
+        finally:
+            rows.unpersist()
     where = corrections_of(target).given
     print(f"{found.added:,} corrections added to {where}" if found.added else f"nothing to do: {where} has these already")
     print(f"  {found.standing:,} products are corrected; of these the model gives {found.agree:,} the same category by now")

@@ -147,7 +147,10 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
     if not new_categories:
         _check_categories(rows, table, before, target)
     old = _said_before(newest, rows)
-    fresh = rows.join(old, "product_id", "left_outer").filter(~F.col("category").eqNullSafe(F.col("old"))).drop("old")
+    # The same category with texts that were not known then is new too: a training learns from the texts.
+    says_more = F.col("category").isNotNull() & F.col("texts").isNotNull() & ~_entries("texts").eqNullSafe(F.col("old_texts"))
+    is_new = ~F.col("category").eqNullSafe(F.col("old")) | says_more
+    fresh = rows.join(old, "product_id", "left_outer").filter(is_new).drop("old", "old_texts")
     model = _with_gone(table, before).select(
         "product_id",
         F.col("category").alias("model_category"),
@@ -170,10 +173,18 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
 
 
 def _said_before(newest: DataFrame | None, rows: DataFrame) -> DataFrame:
-    """product_id, the category in force (`old`; null if it was withdrawn), and when that was said (`said_at`)."""
+    """product_id, category and texts in force (`old`, null if it was withdrawn; `old_texts`), and when that was said (`said_at`)."""
+    texts = _entries("texts").alias("old_texts")
     if newest is None:
-        return rows.selectExpr("product_id", "NULL AS old", "CAST(NULL AS timestamp) AS said_at").limit(0)
-    return newest.select("product_id", F.col("category").alias("old"), F.col("corrected_at").alias("said_at"))
+        return rows.select("product_id", F.lit(None).alias("old"), texts, F.lit(None).cast("timestamp").alias("said_at")).limit(
+            0
+        )
+    return newest.select("product_id", F.col("category").alias("old"), texts, F.col("corrected_at").alias("said_at"))
+
+
+def _entries(texts: str) -> Column:
+    """A map of texts by column, to be compared whatever the columns' order."""
+    return F.array_sort(F.map_entries(texts))
 
 
 def _later() -> Column:

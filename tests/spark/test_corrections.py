@@ -111,6 +111,22 @@ def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys
     assert published(spark, lake)[id] == (models[id], False)
 
 
+def test_texts_may_be_added_to_a_correction_afterwards(spark, lake, capsys) -> None:
+    """As `train --corrections` asks for where none has texts."""
+    rows = {"product_id": ["k1"], "correct_category": ["Electronics"], "title": ["a steel kettle"], "note": ["x"]}
+    for options, added in (
+        ((), True),
+        (("--text-columns", "title,note"), True),
+        (("--text-columns", "note,title"), False),
+        ((), False),
+    ):
+        capsys.readouterr()
+        assert correct(lake, rows, *options) == 0
+        assert ("1 corrections added" in capsys.readouterr().out) is added, options
+    (found,) = standing(spark, locate(spark, str(lake))).collect()
+    assert (found["category"], found["texts"]) == ("Electronics", {"title": "a steel kettle", "note": "x"})
+
+
 def test_who_and_why_are_kept_whatever_the_case_of_their_columns(spark, lake) -> None:
     rows = {"Product_ID": ["k1"], "CORRECT_CATEGORY": ["Electronics"], "Corrected_By": ["anna"], "Why": ["it has a plug"]}
     assert correct(lake, rows, "--by", "somebody") == 0
