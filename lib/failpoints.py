@@ -12,6 +12,8 @@ PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording
 WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
 # Of `publish` to files: the changes are written, all rows are, the manifest exists, and files that no manifest names are removed.
 FILES_PHASES = ("writing", "written", "listed", "tidied")
+# Between the first two of these: files are there, and not yet counted.
+FILES_UNCOUNTED = "uncounted"
 # Of a bundle that is written elsewhere than to this machine's disk: its place is claimed, all files but the manifest are there, and it is whole.
 BUNDLE_PHASES = ("claimed", "uploaded", "completed")
 # Of `register`: the run and the model are in MLflow, and so is the version.

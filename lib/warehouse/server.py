@@ -29,6 +29,8 @@ SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
 }
+# Whatever a role or a database has as default: a second publisher has to see what the first has done while it waited.
+BEGINNING = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
 # A server's errors for a wrong address or login; any other error may go away in a minute.
 WRONG_ADDRESS = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|could not translate host name|"
@@ -187,6 +189,7 @@ def alone(connection: Connection, name: Name, say: Callable[[str], None]) -> Ite
     The lock ends with the transaction, and so with the process.
     """
     with connection.transaction():
+        connection.execute(BEGINNING)
         for setting, value in SETTINGS.items():
             connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
         # Advisory locks hold for a whole database and are numbers, so the name is hashed to one.

@@ -86,6 +86,10 @@ def test_the_connection_or_the_server_dies(spark, postgres, second_night, databa
     "the second waited, both ended with 0, the newest run in the warehouse",
 )
 def test_two_publishers_at_once(spark, second_night, tmp_path, database, capsys) -> None:
+    with psycopg.connect(database, autocommit=True) as settings:
+        # Somebody's default, under which a transaction sees what there was before it waited.
+        name = settings.info.dbname
+        settings.execute(f'ALTER DATABASE "{name}" SET default_transaction_isolation TO serializable')
     first = Night(tmp_path / "first", "staged", arguments(second_night, database), name="publish")
     first.wait_for("staged")
     third = {**SECOND, "9": "table lamp"}

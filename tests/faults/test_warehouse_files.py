@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lib.failpoints import FILES_PHASES
+from lib.failpoints import FILES_PHASES, FILES_UNCOUNTED
 from lib.warehouse.files.folder import DATA
 from tests.fault_table import Fault
 from tests.faults.nights import FIRST, SECOND, Night, at, ledger, run, titles_hash, write_source
@@ -76,11 +76,11 @@ def test_a_publisher_to_files_killed_at_a_phase(
 
 
 @pytest.mark.fault(
-    "another publisher to the same folder ends while one is at the phase `writing`, and at the phase `written`",
+    "another publisher to the same folder ends while one is at the phase `writing`, has written and not counted its files, and at the phase `written`",
     "the one that comes second starts over, and has nothing to do or publishes what is new; no file that a manifest names is removed",
     "started over, newest run in the folder, its files whole",
 )
-@pytest.mark.parametrize("phase", ["writing", "written"])
+@pytest.mark.parametrize("phase", ["writing", FILES_UNCOUNTED, "written"])
 def test_two_publishers_to_one_folder(spark, second_night, tmp_path, capsys, phase) -> None:
     folder = tmp_path / "files"
     with at(phase, lambda: publish_to_files(second_night, folder)):

@@ -73,7 +73,13 @@ def export(one: Export) -> Exported:
         if there is not None and reason is None and said_already and _is_as_wanted(one, there, wanted):
             _tidy(one.folder)
             return Exported(there, None)
-        written, how = _written(one, there, wanted, reason)
+        try:
+            written, how = _written(one, there, wanted, reason)
+        except Exception:
+            # Another run that has taken the number has removed what this one was writing under it.
+            if one.folder.numbers()[-1:] < [wanted.number]:
+                raise
+            continue
         if one.folder.put_manifest(written.number, written.text(one.folder.place.uri)):
             reached("listed")
             _tidy(one.folder)

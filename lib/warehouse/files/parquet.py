@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DecimalType, StructType
 
 from lib.errors import InputError
+from lib.failpoints import FILES_UNCOUNTED, reached
 from lib.identifiers import column
 from lib.session import setting
 from lib.warehouse.changes import OPERATION, ORDER, REMOVE
@@ -85,6 +86,7 @@ def write(rows: DataFrame, folder: Folder, path: str, size: int) -> tuple[DataFi
         writer = rows.coalesce(tasks).write.mode("error").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         # Every warehouse reads Snappy, whatever codec the session uses for its tables.
         writer.parquet(folder.uri(path), compression="snappy")
+    reached(FILES_UNCOUNTED)
     folder.drop_sums(path)
     found = spark.read.format("binaryFile").load(folder.pattern(path))
     measured = {os.path.basename(one["path"]): one for one in digested(found).collect()}
