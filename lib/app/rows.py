@@ -37,6 +37,10 @@ MOST_CARRIED = 3
 MOST_CHARACTERS = 300
 # The status that the page shows for a row that a person has corrected.
 CORRECTED = "corrected"
+# Columns next to those of the table. No carried column has such a name, which comes from a line of text.
+SAID, WHO, OF_MODEL, BY_WHOM = "said\n", "who\n", "model category\n", "corrected by\n"
+# What a row's values are called on the page; carried columns of these names are not shown.
+OURS = {OF_MODEL: "model_category", BY_WHOM: BY}
 # Versions of the table that other sessions may still page through.
 MOST_KEPT = 8
 
@@ -130,29 +134,30 @@ def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | No
     model = max((row["last"] for row in counted), default=("", ""))[1]
     counts = [(row["category"], row["status"], row["count"]) for row in counted]
     table = rows_at(spark, tables.categorized, versions[0])
-    carried = tuple(name for name in table.columns if name not in CATEGORIZED.names)[:MOST_CARRIED]
+    others = (name for name in table.columns if name not in CATEGORIZED.names and name.lower() not in OURS.values())
+    carried = tuple(others)[:MOST_CARRIED]
     some = table.filter("scores IS NOT NULL").select(F.map_keys("scores").alias("labels")).limit(1000).distinct().collect()
     labels = {label for row in some for label in row["labels"]} | {row["category"] for row in counted if row["category"]}
     return Overview(versions, counts, carried, tuple(sorted(labels)), model, separator)
 
 
 def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> DataFrame:
-    """The products that exist, with the category that counts; `model_category` is the model's, CORRECTED a status."""
+    """The products that exist, with the category that counts; OF_MODEL is the model's, BY_WHOM who corrected it, CORRECTED a status."""
     rows = with_added_columns(rows_at(spark, tables.categorized, versions[0])).filter("missing_since IS NULL")
     said = standing(spark, tables.categorized)
     no_one = F.lit(None).cast("string")
     if said is None:
-        return rows.withColumns({"model_category": F.col("category"), BY: no_one})
-    people = said.select("product_id", F.col("category").alias("said"), F.col(BY).alias("who"))
+        return rows.withColumns({OF_MODEL: F.col("category"), BY_WHOM: no_one})
+    people = said.select("product_id", F.col("category").alias(SAID), F.col(BY).alias(WHO))
     joined = rows.join(people, "product_id", "left_outer")
     return joined.withColumns(
         {
-            "model_category": F.col("category"),
-            "category": F.coalesce("said", "category"),
-            "status": F.when(F.col("said").isNotNull(), CORRECTED).otherwise(F.col("status")),
-            BY: F.col("who"),
+            OF_MODEL: F.col("category"),
+            "category": F.coalesce(F.col(SAID), F.col("category")),
+            "status": F.when(F.col(SAID).isNotNull(), CORRECTED).otherwise(F.col("status")),
+            BY_WHOM: F.col(WHO),
         }
-    ).drop("said", "who")
+    ).drop(SAID, WHO)
 
 
 def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables: Tables) -> list[dict[str, Any]]:
@@ -176,11 +181,10 @@ def some_rows(asked: Shown, carried: Sequence[str], spark: SparkSession, tables:
         "reason",
         "category_path",
         "published_path",
-        "model_category",
-        BY,
     )
+    ours = [*map(F.col, decided), *[F.col(name).alias(shown) for name, shown in OURS.items()]]
     page = rows.orderBy(order, "product_id").offset(asked.first).limit(ROWS_ON_A_PAGE)
-    return [row.asDict() for row in page.select("product_id", *map(_as_text, carried), *decided).collect()]
+    return [row.asDict() for row in page.select(F.col("product_id"), *map(_as_text, carried), *ours).collect()]
 
 
 def _is_or_is_below(node: str, separator: str | None) -> Column:
@@ -201,11 +205,11 @@ class Catalogue:
     columns: CatalogueColumns
 
 
-def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> Catalogue:
+def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str] | None) -> Catalogue:
     """What the newest published run has read, according to its row in the ledger.
 
     Args:
-        fields: those of the bundle, for columns that the run was given as FIELD=COLUMN.
+        fields: those of the bundle that is to read the texts; None where they are only shown, whatever bundle the run had.
     Raises:
         InputError: no table, no run in the ledger, or the source no longer exists.
     """
@@ -217,7 +221,10 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
             "`categorize` first."
         )
     settings = runs[0].options
-    text, _ = columns_and_markers(settings["text_columns"], fields)
+    if fields is None:
+        text = _columns_of_run(spark, runs[0])
+    else:
+        text, _ = columns_and_markers(settings["text_columns"], fields)
     columns = CatalogueColumns(settings["id_column"], text, order_by=settings.get("order_by"))
     reading = ReadOptions.of_run(settings, columns.all)
     source = read_source(spark, locate(spark, runs[0].source), reading)
@@ -225,6 +232,15 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str]) -> 
     require_text(source.frame, source.location.given, columns.text)
     require_order(source.frame, source.location.given, columns.order_by)
     return Catalogue(source, columns)
+
+
+def _columns_of_run(spark: SparkSession, run: RunRecord) -> Names:
+    """The text columns of a run, without the fields of its bundle: FIELD=COLUMN is COLUMN unless a column has that very name."""
+    given = tuple(run.options["text_columns"])
+    if not any("=" in name for name in given):
+        return given
+    there = read_source(spark, locate(spark, run.source), ReadOptions.of_run(run.options, ())).frame.columns
+    return tuple(name if name in there else name.rpartition("=")[2] for name in given)
 
 
 @dataclass(frozen=True)
@@ -235,8 +251,8 @@ class Queue:
     text_columns: Names
 
 
-def queue_of(fields: Sequence[str], spark: SparkSession, tables: Tables) -> Queue:
-    catalogue = catalogue_of(spark, tables, fields)
+def queue_of(spark: SparkSession, tables: Tables) -> Queue:
+    catalogue = catalogue_of(spark, tables, None)
     check_text_names(catalogue.columns.text)
     drifts = drifting_in(spark, tables)
     rows = review_queue(spark, tables.categorized, catalogue.source, catalogue.columns, MOST_IN_QUEUE, drifts)

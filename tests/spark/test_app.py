@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.correct import CorrectSettings
 from jobs.correct import main as correct_main
 from lib.app.corrections import Correction, Corrections
 from lib.app.lake import Lake
-from lib.app.rows import Browser, Shown, page_of_run, queue_of, runs_of, some_rows, texts_of
+from lib.app.rows import Browser, Shown, _columns_of_run, page_of_run, queue_of, runs_of, some_rows, texts_of
 from lib.command import run_command
 from lib.errors import InputError
 from lib.tables.corrections import standing
 from lib.tables.locations import locate
+from lib.tables.run_record import RunRecord
 from lib.tables.target import tables_of
 from tests.faults.nights import FIRST, copy_of_first_night, run, write_source
 
@@ -74,7 +79,7 @@ def test_products_stand_there_as_corrected(spark, lake: Path) -> None:
 
 def test_what_the_page_reads_leaves_the_tables_alone(spark, lake: Path) -> None:
     tables, before = tables_of(locate(spark, str(lake))), files(lake.parent)
-    queue = queue_of((), spark, tables)
+    queue = queue_of(spark, tables)
     assert queue.text_columns == ("title",)
     assert {row["product_id"]: row["title"] for row in queue.rows}.items() <= FIRST.items()
     assert texts_of(2, (), spark, tables)[0] == ("product_id", "title")
@@ -127,3 +132,29 @@ def test_a_table_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None
     with pytest.raises(InputError, match="found none"):
         asked.ask(partial(queue_of, ())).result()
     asked.close()
+
+
+def test_carried_columns_that_are_called_as_the_page_calls_its_own(spark, tmp_path: Path) -> None:
+    named = ("who", "said", "model_category", "corrected_by")
+    table = pa.table({"product_id": ["1"], "title": [FIRST["1"]], **{name: [f"theirs: {name}"] for name in named}})
+    pq.write_table(table, tmp_path / "in.parquet")
+    lake = tmp_path / "lake"
+    assert run(tmp_path / "in.parquet", lake, "--carry", ",".join(named)) == 0
+    tables, browser = tables_of(locate(spark, str(lake))), Browser()
+    (tmp_path / "c.csv").write_text("product_id,correct_category,corrected_by\n1,Books,Ada\n")
+    for corrected in (False, True):
+        if corrected:
+            arguments = ["--target", str(lake), "--corrections", str(tmp_path / "c.csv")]
+            assert run_command(CorrectSettings, correct_main, "correct", arguments) == 0
+        overview = browser.overview(spark, tables)
+        assert overview.carried == ("who", "said")
+        (row,) = some_rows(Shown(overview.versions), overview.carried, spark, tables)
+        assert (row["who"], row["said"]) == ("theirs: who", "theirs: said")
+        assert (row["category"], row["corrected_by"]) == (("Books", "Ada") if corrected else (row["model_category"], None))
+
+
+def test_the_queue_needs_no_bundle_with_the_fields_of_the_run(spark, night: Path) -> None:
+    settings = json.dumps({"text_columns": ["title=title", "description=product_id"]})
+    record = RunRecord("r", "published", source=str(night / "first.parquet"), settings=settings)
+    assert _columns_of_run(spark, record) == ("title", "product_id")
+    assert _columns_of_run(spark, replace(record, settings=json.dumps({"text_columns": ["title"]}))) == ("title",)

@@ -43,7 +43,7 @@ def page() -> None:
 
 def _load() -> None:
     overview = asked(the_page().browser.overview)
-    queue = asked(partial(queue_of, the_page().model.bundle.tokenizer.settings.fields))
+    queue = asked(queue_of)
     on_the_way = _corrections().on_the_way()
     st.session_state[QUEUE] = Queue([row for row in queue.rows if row["product_id"] not in on_the_way], queue.text_columns)
     st.session_state["review labels"] = _labels(overview)
