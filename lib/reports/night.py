@@ -151,7 +151,8 @@ def _confidences(rows: DataFrame) -> Mapping[str, Sequence[int]]:
 
 
 def _unsure(rows: DataFrame, carried: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    names = [name for name in carried if name in rows.columns][:MOST_CARRIED]
+    there = {name.lower() for name in rows.columns}
+    names = [name for name in carried if name.lower() in there][:MOST_CARRIED]
     told = ["category", "confidence", "runner_up", "runner_up_confidence", "status", "reason"]
     chosen = rows.select("product_id", *[column(name).cast("string").alias(name) for name in names], *told)
     least = chosen.filter("confidence IS NOT NULL").orderBy("confidence", "product_id").limit(MOST_UNSURE)

@@ -98,8 +98,10 @@ def replay(
     columns = _columns(settings, bundle)
     read, changed = _source(spark, run, source, settings, columns)
     derived = _derived(read, columns, bundle, engine, product_id, settings)
-    names = [name for name in stands if name not in STAMPS and (name in CATEGORIZED.names or name in columns.carry)]
-    row = derived and {name: derived[name] for name in names}
+    # The table keeps the spelling that a column had when it was first carried.
+    carried = {name.lower(): name for name in columns.carry}
+    names = [name for name in stands if name not in STAMPS and (name in CATEGORIZED.names or name.lower() in carried)]
+    row = derived and {name: derived[name if name in CATEGORIZED.names else carried[name.lower()]] for name in names}
     return Replay(product_id, run, {name: stands[name] for name in names}, row, changed)
 
 

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.replay import ReplaySettings, main
@@ -90,3 +92,17 @@ def test_a_rollback_is_no_night_to_replay(spark, lake, tmp_path: Path, capsys) -
     capsys.readouterr()
     assert replayed(lake, "--id", "1", "--run", back) == 2
     assert "which is a rollback" in capsys.readouterr().err
+
+
+def test_a_carried_column_in_another_case_is_compared(spark, tmp_path: Path, capsys) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+    pq.write_table(pa.table({"product_id": ["1"], "title": [FIRST["1"]], "Price": [1.5]}), source)
+    assert run(source, lake, "--carry", "Price") == 0
+    pq.write_table(pa.table({"product_id": ["1"], "title": [FIRST["2"]], "price": [2.5]}), source)
+    assert run(source, lake, "--carry", "price") == 0
+    capsys.readouterr()
+    assert replayed(lake, "--id", "1") == 0
+    assert "both are the same" in capsys.readouterr().out
+    spark.sql(f"UPDATE delta.`{lake}` SET Price = 99.0")
+    assert replayed(lake, "--id", "1", "--json") == 4
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["differs"] == ["Price"]
