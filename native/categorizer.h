@@ -6,6 +6,10 @@
 #pragma GCC visibility push(default)
 extern "C" {
 
+// The number of these declarations, which lib/model/native.py compares with its own: to be raised whenever one of them changes, since a
+// library that was built before would be called with other arguments.
+int categorizer_interface();
+
 // --- Texts to ids: tokens.cpp ---
 
 // Word i, whose id is first_id + i, is words[offsets[i]] to words[offsets[i + 1] - 1], in UTF-8. characters: what

@@ -294,7 +294,7 @@ class Network {
                     sum += size;
                 }
                 if (sum == 0) continue;
-                // Neither a weight nor the greatest possible sum, with all states at 32767, exceeds its type.
+                // Neither a weight nor the greatest possible sum, with all states at STATE_SCALE, exceeds its type.
                 const double room = 2147483647.0 / STATE_SCALE - 0.5 * (double)units_;
                 const double scale = std::min(32767.0 / greatest, room / sum);
                 for (int64_t k = 0; k < units_; k++) {
@@ -449,6 +449,7 @@ class Network {
 
 } // namespace
 
+int categorizer_interface() { return 1; }
 int categorizer_best_instruction_set() { return best_instruction_set(); }
 
 const char *categorizer_instruction_set_name(int number) { return number >= 0 && number <= 2 ? NAMES[number] : nullptr; }

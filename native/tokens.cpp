@@ -503,7 +503,8 @@ class Tokenizer {
         return text;
     }
 
-    // A character of several bytes, checked; FOREIGN if it is not UTF-8. Moves `text` past it.
+    // A character of several bytes; FOREIGN if these are not UTF-8, except that a form that is too long is read as what it spells, as by
+    // pyarrow. Moves `text` past it.
     static uint32_t decode(const unsigned char *&text, const unsigned char *end) {
         const unsigned char lead = *text;
         if (lead < 0x80) return *text++;

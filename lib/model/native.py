@@ -28,6 +28,8 @@ from lib.model.bag import LONGEST, SHORTEST, WORD_CHARACTERS, Bag, BagVocabulary
 SEPARATOR = 0
 FOREIGN = 0xFFFFFFFF
 
+# categorizer_interface() of native/categorizer.h.
+INTERFACE = 1
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -60,7 +62,7 @@ def library_name() -> str:
 
 @cache
 def library() -> Any | None:
-    """The loaded library; None where there is none for this processor."""
+    """The loaded library; None where there is none for this processor, or only one that was built from other sources."""
     # Two packages up, whatever that package is called where it is installed.
     file = resources.files(__name__.rpartition(".model.")[0]).joinpath(library_name())
     if not file.is_file():
@@ -69,6 +71,9 @@ def library() -> Any | None:
         loaded = _loaded(file)
     except OSError:
         # It was built on another system, with a C++ library that this one lacks.
+        return None
+    # One that is older, where the new sources did not compile, has functions that take other arguments.
+    if getattr(loaded, "categorizer_interface", lambda: 0)() != INTERFACE:
         return None
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(loaded, f"categorizer_{name}")
@@ -100,8 +105,8 @@ def _loaded_library() -> Any:
     of = library()
     if of is None:
         raise InputError(
-            f"Expected the compiled library {library_name()} for --engine native, found none that loads; install a C++ compiler "
-            "(on Debian or Ubuntu: sudo apt-get install g++) and run again, or use --engine onnx.",
+            f"Expected the compiled library {library_name()} for --engine native, found none that loads and is of this version; install a C++ "
+            "compiler (on Debian or Ubuntu: sudo apt-get install g++) and run again, or use --engine onnx.",
             see="no-compiler",
         )
     return of
@@ -121,11 +126,16 @@ class BagLayer:
     output: Float32s
 
     def fits(self, labels: int) -> bool:
-        """Whether the shapes fit each other and all numbers are finite."""
+        """Whether the table is int8, the shapes fit each other, and all numbers are finite."""
         features, width = self.table.shape
         shapes = (self.scales.shape, self.slopes.shape, self.output.shape)
         finite = all(np.isfinite(array).all() for array in (self.scales, self.slopes, self.output))
-        return width > 0 and shapes == ((features,), (width,), (width, labels)) and finite
+        fitting = shapes == ((features,), (width,), (width, labels))
+        return self.table.dtype == np.int8 and width > 0 and fitting and finite
+
+
+def _as_float(array: npt.NDArray[Any]) -> Float32s:
+    return array.astype(np.float32)
 
 
 class NativeScores(NamedTuple):
@@ -172,7 +182,9 @@ class NativeNetwork:
         sets = instruction_sets()
         self._vocabulary, self._labels, self._has_bag = vocabulary, labels, bag is not None
         # Keep them alive until the library has copied them.
-        layers = bag and [np.ascontiguousarray(array) for array in (bag.table, bag.scales, bag.slopes, bag.output)]
+        layers = bag and [
+            np.ascontiguousarray(array) for array in (bag.table, *map(_as_float, (bag.scales, bag.slopes, bag.output)))
+        ]
         self._network = self._library.categorizer_network(
             vocabulary,
             units,

@@ -48,6 +48,27 @@ def test_probabilities_do_not_depend_on_the_batch(shipped) -> None:
     np.testing.assert_allclose(alone, together[:20], rtol=0, atol=1e-6)
 
 
+def test_a_text_of_very_many_features_is_scored_alone(shipped, monkeypatch) -> None:
+    """Each of the rows that shared its rectangle would get room for as many."""
+    monkeypatch.setattr("lib.model.engines.engine.MOST_FEATURES", 40)
+    words = shipped.tokenizer.words
+    texts = [" ".join(words[i : i + 5]) for i in range(0, 200, 5)]
+    texts[7] = " ".join(f"{one}{other}" for one, other in zip(words[100:120], words[300:320], strict=True))
+    ids = shipped.tokenizer.ids_of(pa.array(texts))
+    assert (np.diff(ids.bag.offsets) > 40).tolist() == [i == 7 for i in range(40)]
+    shapes = []
+
+    def score(inputs):
+        shapes.append(inputs["features"].shape)
+        return np.zeros((len(inputs["ids"]), 2), np.float32)
+
+    score_in_micro_batches(ids, 2, 32, score)
+    assert [rows for rows, _ in shapes] == [32, 32, 1]
+    assert max(width for rows, width in shapes if rows == 32) <= 40 < shapes[-1][1]
+    onnx, native = (build_engine(name, shipped, 1).probabilities(ids) for name in ("onnx", "native"))
+    np.testing.assert_allclose(onnx, native, rtol=0, atol=1e-3)
+
+
 def test_engines_agree_on_random_texts(shipped) -> None:
     random = np.random.default_rng(5)
     words = np.array([*shipped.tokenizer.words[:3000], "zzyzx", "quux"], dtype=object)

@@ -127,10 +127,12 @@ def test_a_bag_that_does_not_fit() -> None:
         BagLayer(table, scales, slopes[:5], output),
         BagLayer(table, scales, slopes, output[:5]),
         BagLayer(table, scales, slopes, np.full((6, 2), np.nan, np.float32)),
+        BagLayer(table.astype(np.int16), scales, slopes, output),
     ):
         with pytest.raises(ValueError, match="a bag that does not fit"):
             NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=wrong)
-    good = BagLayer(table, scales, slopes, output)
+    # Other floating-point numbers are converted.
+    good = BagLayer(table, scales.astype(np.float16), slopes, output.astype(np.float64))
     network = NativeNetwork([zeros[0]], [zeros[1]], (zeros[2], zeros[3]), (zeros[4], zeros[5]), bag=good)
     ids, one = np.array([0], np.int32), np.ones(1, np.float32)
     for bag in (None, Bag(np.array([4], np.int32), one, np.array([0, 1])), Bag(ids, one, np.array([0, 2]))):
@@ -323,6 +325,16 @@ def test_without_the_library_onnx_runtime_scores_and_says_so(shipped, monkeypatc
     assert "engine onnx: no compiled library" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"Expected the compiled library .* for --engine native, found none that loads"):
         build_engine("native", shipped, 1)
+
+
+def test_a_library_of_other_sources_is_not_called(monkeypatch) -> None:
+    assert library() is not None
+    library.cache_clear()
+    try:
+        monkeypatch.setattr("lib.model.native.INTERFACE", 0)
+        assert library() is None
+    finally:
+        library.cache_clear()
 
 
 def test_a_vocabulary_too_large_for_a_worker_is_left_to_onnx_runtime(shipped, monkeypatch, capsys) -> None:

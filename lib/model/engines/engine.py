@@ -17,6 +17,9 @@ from lib.model.arrays import Float32s, Int32s, Int64s
 from lib.model.bundle import Bundle
 from lib.model.text import TokenIds, Tokenizer
 
+# Of a bag. A text of more, such as one of unknown long words throughout, is scored alone.
+MOST_FEATURES = 1024
+
 
 @dataclass(frozen=True)
 class TextScores:
@@ -93,11 +96,12 @@ def score_in_micro_batches(
 
     Texts of similar length waste little padding, and every rectangle has the same height (the last is filled up with
     rows of one padding token), so that the shape of a matrix product, and with it the rounding of a row's
-    probabilities, does not depend on how many rows happen to share its batch.
+    probabilities, does not depend on how many rows happen to share its batch. A text of very many features is scored alone, since all
+    rows of a rectangle get room for as many; which texts these are depends on nothing else either.
 
     Args:
-        score: from `ids` int32 [size, width], `lengths` int32 [size], all at least 1, and, where the texts have bags,
-            `features` int32 and `weights` float32 [size, features], to probabilities float32 [size, labels].
+        score: from `ids` int32 [height, width], `lengths` int32 [height], all at least 1, and, where the texts have bags,
+            `features` int32 and `weights` float32 [height, features], to probabilities float32 [height, labels].
         step: widths are rounded up to multiples of it.
     Returns:
         float32 [rows, labels]; NaN where a text has no tokens.
@@ -106,9 +110,11 @@ def score_in_micro_batches(
     probabilities = np.full((len(lengths), labels), np.nan, dtype=np.float32)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        probabilities[rows] = score(rectangles(texts, rows, size, step))[: len(rows)]
+    wide = np.diff(texts.bag.offsets)[order] > MOST_FEATURES if texts.bag else np.zeros(len(order), bool)
+    for some, height in ((order[~wide], size), (order[wide], 1)):
+        for start in range(0, len(some), height):
+            rows = some[start : start + height]
+            probabilities[rows] = score(rectangles(texts, rows, height, step))[: len(rows)]
     return probabilities
 
 
