@@ -16,6 +16,7 @@ from catalog_categorizer.eager import EagerFrame, PandasFrame, PolarsFrame
 from catalog_categorizer.evaluation import Evaluation
 from catalog_categorizer.model import Model
 from lib.errors import InputError
+from lib.model.changes import plain
 from lib.model.decisions import SCORES, decided
 from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers, joined_texts
@@ -183,11 +184,22 @@ def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, la
     parts = []
     keys = ["label", "category", "status", "published"]
     for rows, batch in _decided(frame, model, columns, markers, None):
-        labels = pc.utf8_trim(frame.texts(label_column, rows), " ")
+        labels = _spelt(frame.texts(label_column, rows), model)
         strange = is_above(batch["unfamiliarity"].to_numpy(zero_copy_only=False), UNFAMILIAR_SHARE)
         judged = {"label": labels, "published": _published(batch), **{name: batch[name] for name in OF_ROW}}
         parts.append(_sums(pa.table({**judged, "rows": [1] * len(batch), "unfamiliar": pa.array(strange, pa.int64())}), keys))
     return [LabelCount(**row) for row in _sums(pa.concat_tables(parts), keys).to_pylist()]
+
+
+def _spelt(labels: pa.Array, model: Model) -> pa.Array:
+    """Labels in one spelling, as lib.scoring.labels.label_of has them in Spark. labels: strings [rows], null for none."""
+    tree = model.bundle.tree
+    if tree is None:
+        return pc.utf8_trim(labels, " ")
+    distinct = labels.dictionary_encode()
+    return pa.array([plain(label, tree.separator) for label in distinct.dictionary.to_pylist()], pa.string()).take(
+        distinct.indices
+    )
 
 
 def _published(batch: pa.RecordBatch) -> pa.Array:

@@ -58,7 +58,8 @@ def _lines() -> Iterator[str]:
     if sys.stdin is None:
         raise InputError("Expected texts in --text or on standard input, found it closed; give one.")
     # Whatever the terminal's encoding: bytes that are not UTF-8 count as unknown characters.
-    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    # A line ends with a line feed alone: a carriage return inside of a text would give it two answers.
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace", newline="\n")
     return (line.rstrip("\r\n") for line in lines)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.errors import InputError
+from lib.model.text import without_halves
 from lib.settings import Names
 
 # A word that no shop writes, of letters and digits, so that it is one token with any separators.
@@ -56,7 +57,7 @@ def columns_and_markers(given: Sequence[str], fields: Sequence[str]) -> tuple[Na
 
 
 def marked_text(text: str, fields: Sequence[str], field: str | None = None) -> str:
-    """A single text as the bundle expects it: after the marker of `field`, or of the first one.
+    """A single text as the bundle expects it: after the marker of `field`, or of the first one; empty if it has no word.
 
     Raises:
         InputError: the bundle has no such field.
@@ -64,7 +65,10 @@ def marked_text(text: str, fields: Sequence[str], field: str | None = None) -> s
     if field is not None and field not in fields:
         has = f"one of {', '.join(fields)}" if fields else "none, since this bundle was trained on one text column"
         raise InputError(f"Expected as --field {has}, found {field!r}; correct it.")
-    return f"{marker(fields.index(field) if field else 0)} {text}" if fields and text.strip() else text
+    if not fields:
+        return text
+    word = marker(fields.index(field) if field else 0)
+    return str(_marked(word, pa.array([without_halves(text)], pa.string()))[0].as_py() or "")
 
 
 def joined_texts(columns: Sequence[pa.Array], max_characters: int, markers: Sequence[str] = ()) -> pa.Array:

@@ -132,7 +132,7 @@ def test_predict_needs_no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     answer = json.loads(one.stdout)
     assert answer["category"] == "Household"
     assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-4)
-    lines = submit("predict", "--model", SHIPPED, cwd=tmp_path, stdin=b"detective novel, paperback\n\n\xff\xfe usb cable\n")
+    lines = submit("predict", "--model", SHIPPED, cwd=tmp_path, stdin=b"detective novel,\rpaperback\r\n\n\xff\xfe usb cable\n")
     assert [json.loads(line)["category"] for line in lines.stdout.splitlines()] == ["Books", None, "Electronics"]
 
 

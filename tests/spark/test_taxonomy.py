@@ -125,8 +125,9 @@ def test_evaluate_tells_each_level_from_one_column_or_several(tmp_path, tree, ca
     assert leaves["accuracy"] <= found[0]["hierarchy"]["hierarchical_f1"] <= top["accuracy"]
     assert top["published"] >= leaves["published"] > 0
     assert found[0]["rows_without_label"] == 1
-    # A frame gets the same.
-    frame = cc.evaluate(rows, cc.load_bundle(tree), "text", "path")
+    # A frame gets the same, also where paths are spelt otherwise.
+    otherwise = rows.assign(path=rows["path"].str.replace(" > ", "\u00a0 >  ") + " > ")
+    frame = cc.evaluate(otherwise, cc.load_bundle(tree), "text", "path")
     assert json.loads(json.dumps(frame.metrics["hierarchy"])) == found[0]["hierarchy"]
     assert "level 2: weighted F1" in repr(frame)
     assert "level 2: weighted F1" in frame._repr_html_()
