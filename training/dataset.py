@@ -388,10 +388,9 @@ def _check_labels(
     if len(counts) < 2:
         found = f"only {next(iter(counts))!r}" if counts else "none"
         why = ", ".join(f"{reason} {rows:,}" for reason, rows in dropped.items() if rows)
+        found += f" (rows dropped: {why})" if why else ""
         raise InputError(
-            f"Expected at least two labels in {where}, found {found}{f' (rows dropped: {why})' if why else ''}; correct --labels or "
-            "--label-column.",
-            see="no-label",
+            f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.", see="no-label"
         )
     if len(left) < 2:
         raise InputError(
