@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -130,7 +129,7 @@ def test_a_table_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"Expected a table at .*nothing, found none; correct --target"):
         asked.ask(Browser().overview).result()
     with pytest.raises(InputError, match="found none"):
-        asked.ask(partial(queue_of, ())).result()
+        asked.ask(queue_of).result()
     asked.close()
 
 
