@@ -188,9 +188,7 @@ def _run(settings: CategorizeSettings) -> int:
         tables = tables_of(target)
         if settings.mode == STREAM:
             return _stream(spark, settings, tables, told)
-        table = table_now(spark, tables.categorized)
-        # Inputs with the options of this call, and the newest of them.
-        used = [Inputs(_source(spark, settings, plan), tables, bundle, plan, table)]
+        used = [_inputs(spark, settings, tables, (bundle, plan))]
 
         def again() -> Inputs:
             used.append(_inputs(spark, settings, tables))
@@ -236,11 +234,13 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
     return bundle, plan
 
 
-def _inputs(spark: SparkSession, settings: CategorizeSettings, tables: Tables) -> Inputs:
-    """Source and model as they are now: another model may be current than before."""
+def _inputs(
+    spark: SparkSession, settings: CategorizeSettings, tables: Tables, model: tuple[Bundle, Plan] | None = None
+) -> Inputs:
+    """Source and model as they are now: another model may be current than before. model: one that was read already."""
     # First, so that a run knows whether somebody has published since.
     table = table_now(spark, tables.categorized)
-    bundle, plan = _model_and_plan(settings)
+    bundle, plan = model or _model_and_plan(settings)
     return Inputs(_source(spark, settings, plan), tables, bundle, plan, table)
 
 
