@@ -121,7 +121,9 @@ def train(
     better = better_text(evidence.better_baselines)
     if better:
         say(Outcome(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}."))
-    promoted, verdict = promotion(present, data.fingerprint, metrics, place, partial(_judged, bundle, data, fitted.split))
+    promoted, verdict = promotion(
+        present, data.fingerprint, metrics, place, partial(_judged, bundle, metrics, data, fitted.split)
+    )
     if promoted:
         versions, _, version = made_at.rpartition("/")
         if gap := gap_said(versions):
@@ -210,8 +212,12 @@ def _publish(
         return staging.publish(manifest["version"]), bundle, manifest["metrics"], evidence
 
 
-def _judged(new: Bundle, data: LabelledTexts, split: Split, present: Bundle) -> Judged | None:
-    """Both bundles on what the present one was not fitted on of the test side; an older bundle does not say what that is."""
+def _judged(new: Bundle, metrics: Mapping[str, Any], data: LabelledTexts, split: Split, present: Bundle) -> Judged | None:
+    """Both bundles on what the present one was not fitted on of the test side; an older bundle does not say what that is.
+
+    Args:
+        metrics: those of the new bundle on the whole test side, where there is one.
+    """
     rows, seen = split.test, SeenTexts.read(present.manifest["data"].get("seen"))
     if seen:
         rows = rows[seen.unseen(joined_tokens(data.texts.take(pa.array(rows)), present.tokenizer.settings).to_pylist())]
@@ -220,8 +226,9 @@ def _judged(new: Bundle, data: LabelledTexts, split: Split, present: Bundle) -> 
         return None
     if len(rows) < min(FEWEST_TEXTS, len(split.test)) or not len(rows):
         return None
-    after, before = (_metrics(one, data, replace(split, test=rows))["f1_weighted"] for one in (new, present))
-    return Judged(after, before, len(rows), len(split.test))
+    unseen = replace(split, test=rows)
+    after = metrics if len(rows) == len(split.test) else _metrics(new, data, unseen)
+    return Judged(after["f1_weighted"], _metrics(present, data, unseen)["f1_weighted"], len(rows), len(split.test))
 
 
 def _evidence(
