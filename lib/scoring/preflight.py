@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def facts_here(engine: str) -> Iterator[Facts]:
         from lib.model.native import library
 
         has_library = library() is not None
-    yield Facts(socket.gethostname(), platform.python_version(), modules, platform.machine(), has_library, _free_mb())
+    yield Facts(socket.gethostname(), platform.python_version(), modules, platform.machine(), has_library, free_memory_mb())
 
 
 def faults_in(found: Sequence[Facts], engine: str) -> dict[str, list[str]]:
@@ -171,17 +172,22 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _free_mb() -> int | None:
-    """The free memory of the machine, or of the container if that is less."""
+def free_memory_mb(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The free memory of the machine, or of the container if that is less.
+
+    Args:
+        group: the folder of the container's control group, version 2.
+    """
     left = []
-    try:
+    # There may be no limit, or another system.
+    with suppress(OSError, ValueError, IndexError):
         memory = Path("/proc/meminfo").read_text()
         left.append(int(re.findall(r"MemAvailable:\s+(\d+)", memory)[0]) >> 10)
-        group = Path("/sys/fs/cgroup")
-        left.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) >> 20)
-    except (OSError, ValueError, IndexError):
-        # No limit, or another system.
-        pass
+    with suppress(OSError, ValueError):
+        used = int((group / "memory.current").read_text())
+        # Files that the kernel caches count as used, although it drops them when a process needs the memory.
+        cached = re.findall(r"^(?:in)?active_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+        left.append(int((group / "memory.max").read_text()) - used + sum(map(int, cached)) >> 20)
     return min(left, default=None)
 
 

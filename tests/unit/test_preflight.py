@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
+from pathlib import Path
 
 import pyspark
 import pytest
 
-from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, sentence_of
+from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, free_memory_mb, sentence_of
 from tests.conftest import ROOT
 
 PACKAGES = {
@@ -45,6 +46,15 @@ def test_what_is_missing_is_told_with_its_hosts(more: dict[str, object], fault: 
     found = faults_in([facts("good"), *[facts(host, **more) for host in ("one", "two") for _ in range(2)]], "native")
     assert [list(hosts) for hosts in found.values()] == [["one", "two"]]
     assert next(iter(found)).startswith(fault)
+
+
+def test_what_a_container_caches_of_files_is_free(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text(f"{1024 << 20}\n")
+    (tmp_path / "memory.current").write_text(f"{900 << 20}\n")
+    (tmp_path / "memory.stat").write_text(
+        f"anon {200 << 20}\nfile {700 << 20}\ninactive_file {650 << 20}\nactive_file {50 << 20}\n"
+    )
+    assert free_memory_mb(tmp_path) == 1024 - 900 + 700
 
 
 @pytest.mark.parametrize(
