@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark import SparkContext
-
 from lib.errors import BundleError, CategorizerError
 from lib.model.bundle import CURRENT, MANIFEST, Bundle, is_plain_name, load_bundle, move_current, resolve_bundle
 from lib.redaction import redacted
 from lib.tables.locations import local_path
-from lib.tables.remote import SCHEME, RemoteFolder, explained, file_system, is_remote
+from lib.tables.remote import SCHEME, RemoteFolder, explained, file_system, hadoop_path, is_remote
 
 
 @dataclass(frozen=True)
@@ -124,23 +122,17 @@ def _fetch(place: str, copy: Path) -> None:
     system, path = file_system(place)
     if path.getName() == CURRENT and not system.isDirectory(path):
         place, path = place.rpartition("/")[0], path.getParent()
-    if not system.exists(_below(place, MANIFEST)) and system.exists(_below(place, CURRENT)):
+    if not system.exists(hadoop_path(f"{place}/{MANIFEST}")) and system.exists(hadoop_path(f"{place}/{CURRENT}")):
         copy.mkdir()
-        _copy(system, _below(place, CURRENT), copy / CURRENT)
+        _copy(system, hadoop_path(f"{place}/{CURRENT}"), copy / CURRENT)
         version = (copy / CURRENT).read_text(encoding="utf-8", errors="replace").strip()
         # `load_bundle` refuses a name that is not plain.
-        if re.fullmatch(r"\w[\w.-]*", version) and system.exists(_below(place, version)):
-            _copy(system, _below(place, version), copy / version)
+        if re.fullmatch(r"\w[\w.-]*", version) and system.exists(hadoop_path(f"{place}/{version}")):
+            _copy(system, hadoop_path(f"{place}/{version}"), copy / version)
     elif system.exists(path):
         _copy(system, path, copy)
 
 
-def _below(place: str, name: str) -> Any:
-    jvm: Any = SparkContext._jvm
-    return jvm.org.apache.hadoop.fs.Path(f"{place}/{name}")
-
-
 def _copy(system: Any, source: Any, copy: Path) -> None:
     """A file or a folder, without the checksum files next to it."""
-    jvm: Any = SparkContext._jvm
-    system.copyToLocalFile(False, source, jvm.org.apache.hadoop.fs.Path(f"file://{copy}"), True)
+    system.copyToLocalFile(False, source, hadoop_path(f"file://{copy}"), True)

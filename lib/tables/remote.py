@@ -42,9 +42,14 @@ def file_system(place: str) -> tuple[Any, Any]:
         CategorizerError: it is on S3, which does not let this job work there.
     """
     SparkContext._ensure_initialized()
-    path, settings = _jvm().org.apache.hadoop.fs.Path(place), _settings()
+    path, settings = hadoop_path(place), _settings()
     check_answers(place, settings)
     return path.getFileSystem(settings), path
+
+
+def hadoop_path(place: str) -> Any:
+    """Hadoop's Path (a py4j object), once there is a JVM."""
+    return _jvm().org.apache.hadoop.fs.Path(place)
 
 
 @contextmanager
@@ -164,7 +169,7 @@ class RemoteFolder:
         system.delete(path, True)
 
     def _at(self, name: str) -> tuple[Any, Any]:
-        path = _jvm().org.apache.hadoop.fs.Path(f"{self.place}/{name}" if name else self.place)
+        path = hadoop_path(f"{self.place}/{name}" if name else self.place)
         return path.getFileSystem(_settings()), path
 
     @contextmanager
