@@ -2,6 +2,7 @@ with banded as (
     select
         model_category as category,
         status,
+        is_corrected,
         -- A confidence of 1 belongs to the highest band.
         least(floor(cast(confidence as numeric) * 10), 9) / 10 as from_confidence
     from {{ ref('products') }}
@@ -13,6 +14,6 @@ select
     from_confidence,
     from_confidence + 0.1 as to_confidence,
     count(*) as products,
-    count(*) filter (where status = 'review') as in_review
+    count(*) filter (where status = 'review' and not is_corrected) as in_review
 from banded
 group by 1, 2, 3

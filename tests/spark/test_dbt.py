@@ -119,11 +119,14 @@ def _counts_and_bands(spark, project: Project, lake: Path, categories, second) -
         wanted = [category for name, category in there.items() if name not in gone]
         assert sums == {category: wanted.count(category) for category in wanted}
     assert sum(corrected for *_, corrected in counted) == 2
-    bands = project.rows("confidence_bands", "category, from_confidence, to_confidence, products")
-    for category, low, high, products in bands:
-        held = [r for r in second.values() if r["category"] == category and not r["missing_since"]]
-        assert products == sum(float(low) <= min(r["confidence"], 0.99999) < float(high) for r in held)
-    assert sum(products for *_, products in bands) == len(SECOND)
+    bands = project.rows("confidence_bands", "category, from_confidence, to_confidence, products, in_review")
+    for category, low, high, products, in_review in bands:
+        held = {name: r for name, r in second.items() if r["category"] == category and not r["missing_since"]}
+        inside = [name for name, r in held.items() if float(low) <= min(r["confidence"], 0.99999) < float(high)]
+        assert products == len(inside)
+        # A person has corrected product 3.
+        assert in_review == sum(held[name]["status"] == "review" for name in inside if name != "3")
+    assert sum(products for *_, products, _ in bands) == len(SECOND)
 
 
 def test_a_fault_in_the_table_ends_the_build(project, database, lake, tmp_path) -> None:

@@ -104,10 +104,11 @@ def check_counts(spark, target: Path, nights: list[dict[str, Any]]) -> None:
 
 
 def check_bands(spark, stand: list[dict[str, Any]]) -> None:
-    wanted = Counter()
+    wanted, corrected = Counter(), {row["product_id"] for row in rows(spark, "products") if row["is_corrected"]}
     for row in stand:
         if row["category"] and not row["missing_since"]:
-            wanted[row["category"], min(int(round(row["confidence"], 6) * 10), 9) / 10, row["status"] == "review"] += 1
+            waits = row["status"] == "review" and row["product_id"] not in corrected
+            wanted[row["category"], min(int(round(row["confidence"], 6) * 10), 9) / 10, waits] += 1
     bands = rows(spark, "confidence_bands")
     assert all(float(row["to_confidence"] - row["from_confidence"]) == pytest.approx(0.1) for row in bands)
     found = {(row["category"], float(row["from_confidence"])): (row["products"], row["in_review"]) for row in bands}

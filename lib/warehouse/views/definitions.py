@@ -167,9 +167,9 @@ SELECT
   CAST(band * 0.1 AS decimal(2, 1)) AS from_confidence,
   CAST((band + 1) * 0.1 AS decimal(2, 1)) AS to_confidence,
   count(*) AS products,
-  count(CASE WHEN status = '{REVIEW}' THEN 1 END) AS in_review
+  count(CASE WHEN status = '{REVIEW}' AND NOT is_corrected THEN 1 END) AS in_review
 FROM (
-  SELECT model_category, status, least(CAST(floor(CAST(confidence AS decimal(7, 6)) * 10) AS integer), 9) AS band
+  SELECT model_category, status, is_corrected, least(CAST(floor(CAST(confidence AS decimal(7, 6)) * 10) AS integer), 9) AS band
   FROM {products}
   WHERE confidence IS NOT NULL AND missing_since IS NULL
 ) AS banded
