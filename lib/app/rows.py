@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from lib.app.paths import nodes_of, separator_in, sure_only_of
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.model.fields import columns_and_markers
+from lib.model.fields import columns_and_markers, marker
 from lib.reports.drifting import drifting_in
 from lib.reports.night import night_of
 from lib.reports.pages import night_page
@@ -222,10 +222,10 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str] | No
         )
     settings = runs[0].options
     if fields is None:
-        text = _columns_of_run(spark, runs[0])
+        text, markers = _columns_of_run(spark, runs[0]), Names()
     else:
-        text, _ = columns_and_markers(settings["text_columns"], fields)
-    columns = CatalogueColumns(settings["id_column"], text, order_by=settings.get("order_by"))
+        text, markers = columns_and_markers(settings["text_columns"], fields)
+    columns = CatalogueColumns(settings["id_column"], text, order_by=settings.get("order_by"), markers=markers)
     reading = ReadOptions.of_run(settings, columns.all)
     source = read_source(spark, locate(spark, runs[0].source), reading)
     require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
@@ -266,17 +266,28 @@ def sure_only(ids: Sequence[str], spark: SparkSession, tables: Tables) -> dict[s
     return {row[0]: said for row in found if (said := sure_only_of(*row[1:])) is not None}
 
 
-def texts_of(most: int, fields: Sequence[str], spark: SparkSession, tables: Tables) -> tuple[Names, list[list[str | None]]]:
-    """product_id and texts of the source's first rows: the names of the columns, and a list of values for each.
+@dataclass(frozen=True)
+class Texts:
+    """The texts of some products: the columns that hold them, the bundle's field that each is, and each one's values.
 
-    Args:
-        most: the most rows.
+    fields: not all that the bundle has, where the run named fewer; the columns' own names for a bundle of one text.
     """
+
+    ids: Sequence[str]
+    columns: Names
+    fields: Names
+    values: Sequence[Sequence[str | None]]
+
+
+def texts_of(most: int, fields: Sequence[str], spark: SparkSession, tables: Tables) -> Texts:
+    """Those of the source's first rows. most: the most rows; fields: those of the bundle."""
     catalogue = catalogue_of(spark, tables, fields)
     columns = catalogue.columns
     rows = catalogue.source.frame.select(usable_id(columns).alias("product_id"), *[column(name) for name in columns.text])
     found = rows.filter("product_id IS NOT NULL").limit(most).collect()
-    return ("product_id", *columns.text), [[row[i] for row in found] for i in range(1 + len(columns.text))]
+    named = tuple(field for i, field in enumerate(fields) if marker(i) in columns.markers)
+    values = [[row[i] for row in found] for i in range(1 + len(columns.text))]
+    return Texts(values[0], columns.text, named or columns.text, values[1:])
 
 
 def runs_of(spark: SparkSession, tables: Tables) -> list[RunRecord]:

@@ -81,10 +81,16 @@ def test_what_the_page_reads_leaves_the_tables_alone(spark, lake: Path) -> None:
     queue = queue_of(spark, tables)
     assert queue.text_columns == ("title",)
     assert {row["product_id"]: row["title"] for row in queue.rows}.items() <= FIRST.items()
-    assert texts_of(2, (), spark, tables)[0] == ("product_id", "title")
+    assert texts_of(2, (), spark, tables).fields == ("title",)
     (ran,) = runs_of(spark, tables)
     assert f"Run {ran.run_id}" in page_of_run(ran.run_id, spark, tables)
     assert files(lake.parent) == before
+
+
+def test_a_bundle_with_more_fields_than_the_run_had_columns(spark, lake: Path) -> None:
+    found = texts_of(2, ("description", "title"), spark, tables_of(locate(spark, str(lake))))
+    assert (found.columns, found.fields) == (("title",), ("title",))
+    assert [FIRST[name] for name in found.ids] == list(found.values[0])
 
 
 def test_a_table_of_no_rows(spark, lake: Path) -> None:

@@ -74,10 +74,9 @@ def _table(first: Model, second: Model) -> None:
     )
     if not st.button("Compare", type="primary"):
         return
-    fields = first.bundle.tokenizer.settings.fields
-    names, values = asked(partial(texts_of, MOST_PRODUCTS, fields))
-    texts = [pa.array(column, pa.string()) for column in values[1:]]
-    _show(first, second, texts, list(fields) or list(names[1:]), list(names[1:]), values[0])
+    found = asked(partial(texts_of, MOST_PRODUCTS, first.bundle.tokenizer.settings.fields))
+    texts = [pa.array(column, pa.string()) for column in found.values]
+    _show(first, second, texts, found.fields, found.columns, found.ids)
 
 
 def _show(
