@@ -98,6 +98,11 @@ def replay(
     columns = _columns(settings, bundle)
     read, changed = _source(spark, run, source, settings, columns)
     derived = _derived(read, columns, bundle, engine, product_id, settings)
+    if derived is None and changed is None and str(stands["run_id"]) != run.run_id:
+        raise InputError(
+            f"Expected the id {product_id!r} in the source of the run {run.run_id}, found none: that run kept the row, which the run "
+            f"{stands['run_id']} had written; give that one to --run, or leave --run out."
+        )
     # The table keeps the spelling that a column had when it was first carried.
     carried = {name.lower(): name for name in columns.carry}
     names = [name for name in stands if name not in STAMPS and (name in CATEGORIZED.names or name.lower() in carried)]

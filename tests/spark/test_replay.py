@@ -76,7 +76,14 @@ def test_what_is_not_there_is_named(spark, tmp_path: Path, capsys) -> None:
     ):
         assert replayed(lake, *arguments) == 2
         assert because in capsys.readouterr().err
+    first = ledger(spark, lake)[0][0]
     write_source(source, SECOND)
+    assert run(source, lake) == 0
+    second = ledger(spark, lake)[1][0]
+    capsys.readouterr()
+    # Product 4 is gone from the source, and stays in the table.
+    assert replayed(lake, "--id", "4", "--run", second) == 2
+    assert f"found none: that run kept the row, which the run {first} had written" in capsys.readouterr().err
     assert replayed(lake, "--id", "4") == 2
     said = capsys.readouterr()
     assert "the source holds no such id" in said.out
