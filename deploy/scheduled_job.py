@@ -22,8 +22,8 @@ CLONE = Path(__file__).resolve().parent.parent
 # anything else that went wrong (1, or a signal) may work the next time.
 WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK = 2, 3, 4
 NEEDS_A_PERSON = (WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK)
-# The status in the ledger of a run that was held back.
-HELD = "held"
+# The status in the ledger of a run that was held back, and what stands in its place for one with --dry-run.
+HELD, DRY_RUN = "held", "dry run"
 # From SIGTERM to SIGKILL.
 SECONDS_TO_END = 60
 
@@ -51,7 +51,7 @@ class Ended:
     def run(self) -> Mapping[str, Any] | None:
         """The ledger's row of the run that was published (docs/tables.md#runs), without its settings; None if none was."""
         run = self.events.get("run")
-        return run if run and run["status"] != HELD else None
+        return run if run and run["status"] not in (HELD, DRY_RUN) else None
 
     @property
     def held_run(self) -> str | None:

@@ -274,6 +274,9 @@ def _tell(outcome: Outcome, tables: Tables, settings: CategorizeSettings) -> Non
 def _run_line(record: RunRecord, **more: Any) -> str:
     # The settings are in the first line already.
     values = {name: value for name, value in record.values().items() if name != "settings"}
+    # The ledger has no row of a dry run.
+    if more.get("dry_run"):
+        values["status"] = "dry run"
     return json_line("run", **more, **values)
 
 
