@@ -104,7 +104,7 @@ COMMENTS: Mapping[str, str] = {
     "mean_confidence": "mean confidence of the source's rows that have a category: their estimated accuracy, 0 to 1",
     "out_of_vocabulary_share": "share of the scored tokens that the model does not know, 0 to 1",
     "drift": "population stability index of the categories' shares against the last good runs",
-    "rows_missing": "products of the table that are no longer in the source; of --missing mark those that this run has marked",
+    "rows_missing": "products of the table that are no longer in the source; of incremental runs with --missing mark those that this run has marked",
     "review_share": "share of the source's rows with the status review, 0 to 1",
     "label_changes": "rows by the label of the model before and the new one",
     "held_because": "what the guardrails found",

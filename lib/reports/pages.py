@@ -118,7 +118,10 @@ def _flow(run: RunRecord) -> str:
         [name, number(count), number(count / (run.rows_in or 1), ".1%"), bar(count / (run.rows_in or 1), kind)]
         for name, count, kind in counts
     ]
-    missing = f"<p>{run.rows_missing:,} products of the table are no longer in the source.</p>" if run.rows_missing else ""
+    since = " since the last run" if run.counts_newly_missing else ""
+    missing = (
+        f"<p>{run.rows_missing:,} products of the table are no longer in the source{since}.</p>" if run.rows_missing else ""
+    )
     header = ["", Cell("rows", "number"), Cell("of the source", "number"), ""]
     return (
         "<h2>What came in, and what happened to it</h2>"
@@ -131,6 +134,8 @@ def _guardrails(night: Night) -> str:
     rows = [_measure_row(measure) for measure in sorted(night.measures, key=lambda one: -_nearness(one))]
     runs = night.good.runs
     before = f"the median of the last {runs} good runs" if runs > 1 else "the last good run"
+    if night.good.is_since_release:
+        before = "a run that was held back and released" + (f", and the {runs - 1} good ones after it" if runs > 1 else "")
     caption = f"Compared with {before}" if runs else "Whatever earlier runs were like"
     header = ["figure", *[Cell(name, "number") for name in ("before", "now", "change", "limit")], "how near the limit", ""]
     return f"<h2>Guardrails</h2>{table(caption, header, rows)}"

@@ -52,7 +52,8 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
             + (f", drift {run.drift:.3f}" if run.drift is not None else "")
         )
     if run.rows_missing is not None:
-        lines.append(f"  no longer in the source: {run.rows_missing:,} products")
+        since = " since the last run" if run.counts_newly_missing else ""
+        lines.append(f"  no longer in the source{since}: {run.rows_missing:,} products")
     if run.label_changes:
         lines += _changes_lines(run.label_changes)
     lines += [f"  would be held back: {breach}" for breach in outcome.breaches]

@@ -75,6 +75,11 @@ class RunRecord:
         return self.options.get("mode") == "stream"
 
     @property
+    def counts_newly_missing(self) -> bool:
+        """Whether `rows_missing` leaves out products that an earlier run has marked."""
+        return self.options.get("missing") == "mark" and self.mode == "incremental"
+
+    @property
     def relabelled(self) -> Sequence[Mapping[str, Any]]:
         """The steps by which its model was relabelled, oldest first; most models have none."""
         return self.options.get(RELABELLED, ())

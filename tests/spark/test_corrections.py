@@ -35,7 +35,7 @@ PRODUCTS = {
 # Nine in ten of texts like the labelled ones.
 IN_REVIEW = ("--unfamiliar", "0.9")
 QUERIES = re.findall(r"```sql\n(.+?)```", (ROOT / "docs" / "queries.md").read_text(), re.DOTALL)
-PUBLISHED = next(query for query in QUERIES if "lake/categorized_corrections" in query)
+PUBLISHED, OF_ANOTHER_TEXT = (query for query in QUERIES if "lake/categorized_corrections" in query)
 
 
 @pytest.fixture
@@ -94,6 +94,10 @@ def test_from_the_queue_to_the_published_category(spark, lake, tmp_path, capsys)
     assert id not in set(pd.read_csv(tmp_path / "review.csv")["product_id"])
     assert run(tmp_path / "source.parquet", lake, "--mode", "full", "--guard-ids", "inf") == 0
     assert published(spark, lake)[id] == ("Electronics", True)
+    of_another_text = OF_ANOTHER_TEXT.replace("`lake/", f"`{lake.parent}/")
+    assert spark.sql(of_another_text).collect() == []
+    assert run(write_source(tmp_path / "source.parquet", {**PRODUCTS, id: "cotton shirt, blue"}), lake) == 0
+    assert [(row["product_id"], row["corrected"]) for row in spark.sql(of_another_text).collect()] == [(id, "Electronics")]
 
 
 def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys) -> None:

@@ -38,8 +38,8 @@ def by_category(spark, folder: Path) -> Counter:
 
 
 def test_the_page_has_queries() -> None:
-    # test_corrections.py runs the one over corrections.
-    assert len(SQL) == 8
+    # test_corrections.py runs the two over corrections.
+    assert len(SQL) == 9
     assert len(PYTHON) == 3
 
 
