@@ -107,7 +107,7 @@ COMMENTS: Mapping[str, str] = {
     "rows_missing": "products of the table that are no longer in the source; of incremental runs with --missing mark those that this run has marked",
     "review_share": "share of the source's rows with the status review, 0 to 1",
     "label_changes": "rows by the label of the model before and the new one",
-    "held_because": "what the guardrails found",
+    "held_because": "what the guardrails found, also where the run was released since",
     "estimated_precision": "mean confidence of the rows with the status categorized, 0 to 1",
     "guarded": "further figures that the guardrails compare",
     "rows_per_second": "rows scored a second, from the first count to the last score",

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.renames import Renames
-from lib.scoring.guardrails import Measure, Yardstick, limits_of, measures, yardstick
+from lib.scoring.guardrails import SINCE_RELEASE, Measure, Yardstick, limits_of, measures, yardsticks
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
 from lib.tables.locations import delta_table, files_are_gone, is_delta, rows_at
@@ -88,12 +88,17 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
     settings = run.options
     limits = limits_of(settings)
     held = _held(spark, tables, run)
-    good = yardstick(_good_before(run, held, runs, commits), limits, Renames(run.relabelled))
+    good = _compared_with(run, yardsticks(_good_before(run, held, runs, commits), limits, Renames(run.relabelled)))
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
     told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
     rejects = _rejects(spark, tables, run)
     is_releasable = held is not None and not changed_since(commits, int(held.note["read_version"]))
     return Night(tables.categorized.given, run, good, measured, told, rejects, runs, is_releasable)
+
+
+def _compared_with(run: RunRecord, good: Sequence[Yardstick]) -> Yardstick:
+    since = bool((run.guarded or {}).get(SINCE_RELEASE))
+    return next((one for one in good if one.is_since_release == since), good[0])
 
 
 def _held(spark: SparkSession, tables: Tables, run: RunRecord) -> Candidate | None:

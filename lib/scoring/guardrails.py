@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from statistics import median, median_high
 from typing import Any
@@ -20,6 +20,8 @@ GONE_IDS = "gone ids"
 REMOVED = "removed"
 MOVED = "moved"
 FALLEN = "fallen:"
+# 1 if the run was compared with a released one and those after it.
+SINCE_RELEASE = "since release"
 # A share of the rows that have a category: smaller categories come and go.
 LEAST_SHARE = 0.01
 
@@ -67,7 +69,10 @@ def limits_of(settings: Mapping[str, Any]) -> Limits:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What a run is compared with: the median, over the last good runs, of each figure that records have; empty by default."""
+    """What a run is compared with: the median, over the last good runs, of each figure that records have; empty by default.
+
+    is_since_release: of a run that was held back and released by a person, and the good ones after it, alone.
+    """
 
     runs: int = 0
     rows_in: int = 0
@@ -78,10 +83,28 @@ class Yardstick:
     mean_confidence: float | None = None
     guarded: Mapping[str, float | None] = field(default_factory=dict)
     renames: Renames = AS_THEY_ARE
+    is_since_release: bool = False
 
     def shares_compared(self, run: RunRecord) -> Mapping[str, float]:
         """The shares of a run's categories under the names that `category_shares` uses."""
         return self.renames.shares_of(run.category_shares or {}, run.model_version)
+
+
+def yardsticks(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_THEY_ARE) -> list[Yardstick]:
+    """What a run may be like: the last good runs, and also, if a person has released one of them that was unlike the others, the runs since then.
+
+    A change that a person has accepted is there to stay or was there once: the next run may be like either.
+
+    Args:
+        good, renames: as for `yardstick`.
+    """
+    found, window = [yardstick(good, limits, renames)], list(islice(nights_of(good), limits.runs))
+    released = next((i for i, run in enumerate(window) if run.held_because), len(window))
+    if released + 1 < len(window):
+        since = replace(yardstick(window[: released + 1], limits, renames), is_since_release=True)
+        # One of few rows would let everything pass.
+        found += [since] if since.rows_in >= limits.from_rows else []
+    return found
 
 
 def yardstick(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_THEY_ARE) -> Yardstick:

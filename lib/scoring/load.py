@@ -67,6 +67,16 @@ def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: 
     )
 
 
+def still_held(run: RunRecord, tables: Tables) -> HeldBackError:
+    """The error of a run that would be one that is held back already. run: the held one's row of the ledger."""
+    return HeldBackError(
+        f"Expected another source, model or limit than those of the run {run.run_id}, which was held back since {'; '.join(run.held_because or ())}; "
+        f"{tables.categorized.given} is as it was and the candidate is in {tables.held.given}: correct the source or the model and run again, or give "
+        f"--publish-anyway {run.run_id}.",
+        run,
+    )
+
+
 def load(candidate: Candidate, tables: Tables, released: bool = False, told: Told | None = None) -> RunRecord:
     """The one commit that publishes, then the ledger, whose row it returns.
 

@@ -45,16 +45,9 @@ def run_record(
     census: Census,
     scored: Sequence[Group],
     unchanged: Sequence[Group],
-    good: Yardstick,
 ) -> RunRecord:
-    """The counts are of the scored rows; the shares are of all rows of the source, also of those that stay as they are.
-
-    Args:
-        good: the yardstick that `drift` is measured from.
-    """
+    """The counts are of the scored rows; the shares are of all rows of the source, also of those that stay as they are."""
     groups = [*scored, *unchanged]
-    shares, before = category_shares(groups), good.category_shares
-    compared = good.renames.shares_of(shares, bundle.model_version)
     relabelled = {RELABELLED: list(bundle.renames.steps)} if bundle.is_relabelled else {}
     return RunRecord(
         run_id=run_id(started),
@@ -72,15 +65,20 @@ def run_record(
         rows_rejected=census.rows_rejected,
         rows_review=rows_in(scored, REVIEW),
         rows_unclassifiable=rows_in(scored, UNCLASSIFIABLE),
-        category_shares=shares,
+        category_shares=category_shares(groups),
         mean_confidence=mean_confidence(groups),
         out_of_vocabulary_share=out_of_vocabulary_share(scored),
-        drift=population_stability_index(before, compared) if before and shares else None,
         review_share=review_share(groups),
         estimated_precision=estimated_precision(groups),
         guarded={UNCLASSIFIABLE_SHARE: unclassifiable_share(groups), **text_figures(groups, plan.columns.text)},
         settings=json.dumps({**plan.settings, **relabelled}, ensure_ascii=False),
     )
+
+
+def drift_of(record: RunRecord, good: Yardstick) -> float | None:
+    """How far the shares of a run's categories are from a yardstick's; None where either has none."""
+    before = good.category_shares
+    return population_stability_index(before, good.shares_compared(record)) if before and record.category_shares else None
 
 
 def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:

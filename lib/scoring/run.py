@@ -27,14 +27,26 @@ from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.crashes import WORKER_DIED, FatalTexts, fatal_texts
 from lib.scoring.forecast import Forecast, forecast
 from lib.scoring.fresh_files import select_fresh
-from lib.scoring.guardrails import GONE_IDS, MOVED, NEW_IDS, REMOVED, Yardstick, breaches, fallen, nights_of, yardstick
+from lib.scoring.guardrails import (
+    GONE_IDS,
+    MOVED,
+    NEW_IDS,
+    REMOVED,
+    SINCE_RELEASE,
+    Yardstick,
+    breaches,
+    fallen,
+    limits_of,
+    nights_of,
+    yardsticks,
+)
 from lib.scoring.identity import basis_of, identity_of
 from lib.scoring.input_checks import check_input
 from lib.scoring.known_files import FILES, can_tell_files, packed, unpacked
-from lib.scoring.load import append_rejects, hold_back, load
+from lib.scoring.load import append_rejects, hold_back, load, still_held
 from lib.scoring.plan import Inputs, Outcome, Plan
 from lib.scoring.progress import Told
-from lib.scoring.record import label_changes, labels_text, renames_of, run_record
+from lib.scoring.record import drift_of, label_changes, labels_text, renames_of, run_record
 from lib.scoring.scores import scores_kept
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, Stood, select_all
@@ -44,7 +56,7 @@ from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, TableMoved, is_conflict
+from lib.tables.publish import VANISHED, Candidate, TableMoved, held_candidate, is_as_read, is_conflict
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
@@ -183,6 +195,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     identity = identity_of(run.source, run.bundle, run.plan)
     if has_rejects and _is_done(run, state, identity):
         return Outcome(None, recovered, run.plan.dry_run)
+    _check_not_held(run, state, identity)
     found = _look(run, state, fatal)
     selection = _select(run, found, scratch)
     if run.plan.explain:
@@ -194,18 +207,17 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
     good = _good(run, found)
-    _tell_of_labels(run, found, good)
+    _tell_of_labels(run, found, good[0])
     gone = _look_for_gone(run, found, selection, scratch)
-    record = _record(run, found, selection, scored, gone, good)
+    record, faults = _compared(run, _record(run, found, selection, scored, gone), good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
-    faults = breaches(record, good, run.plan.limits)
     if not run.plan.dry_run:
         append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record.run_id, found.fatal)
     check_unchanged(found.source)
     if run.plan.dry_run:
         return Outcome(record, dry_run=True, breaches=faults)
     if faults:
-        raise hold_back(candidate, run.tables, faults, good.runs)
+        raise hold_back(candidate, run.tables, faults, good[0].runs)
     return Outcome(load(candidate, run.tables, told=run.told), recovered)
 
 
@@ -223,8 +235,27 @@ def _up_to_date(run: Run) -> tuple[Run, TableState]:
 
 def _is_done(run: Run, state: TableState, identity: str) -> bool:
     """Whether the table holds what this run would give it."""
-    asks = run.plan.mode == "incremental" and (run.plan.trust_files or not run.source.files)
-    return asks and state.last is not None and state.last.get("identity") == identity
+    return _trusts_identity(run) and state.last is not None and state.last.get("identity") == identity
+
+
+def _trusts_identity(run: Run) -> bool:
+    """Whether inputs that look like those of an earlier run count as the same."""
+    return run.plan.mode == "incremental" and (run.plan.trust_files or not run.source.files)
+
+
+def _check_not_held(run: Run, state: TableState, identity: str) -> None:
+    """A scheduler may try again: what was held back keeps its id, and is neither scored nor counted once more.
+
+    Raises:
+        HeldBackError: a run with these inputs and limits was held back on this version of the table.
+    """
+    if not _trusts_identity(run) or run.plan.dry_run or state.version < 0:
+        return
+    held = held_candidate(run.spark, run.tables)
+    if held is None or (held.note.get("identity"), held.note["read_version"]) != (identity, state.version):
+        return
+    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits and is_as_read(held, run.tables):
+        raise still_held(held.run, run.tables)
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
@@ -436,17 +467,14 @@ def _score(run: Run, found: Found, selection: Selection, more_fatal: int, scratc
     return Scored(rows, groups, ids, seconds)
 
 
-def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone, good: Yardstick) -> RunRecord:
-    """The run's row for the ledger. good: what the run is compared with."""
+def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: Gone) -> RunRecord:
+    """The run's row for the ledger, without what it is compared with."""
     before = None if _is_last_model(run.bundle, found.state) else found.present
-    counted = run_record(
-        found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups, good
-    )
+    counted = run_record(found.started, found.source, run.bundle, run.plan, selection.census, scored.groups, selection.groups)
     guarded = {
         **(counted.guarded or {}),
         **({} if gone.removed is None else {REMOVED: gone.removed}),
         **_moved(selection, scored.groups),
-        **_fallen(run, counted, good),
         **_shares_of_ids(run, found, selection),
     }
     return replace(
@@ -459,7 +487,18 @@ def _record(run: Run, found: Found, selection: Selection, scored: Scored, gone: 
     )
 
 
-def _good(run: Run, found: Found) -> Yardstick:
+def _compared(run: Run, record: RunRecord, good: Sequence[Yardstick]) -> tuple[RunRecord, list[str]]:
+    """The record compared with the first yardstick that it fits, and nothing; or with the first of all, and how it differs."""
+    tried = []
+    for one in good:
+        since = {SINCE_RELEASE: 1.0} if one.is_since_release else {}
+        guarded = {**(record.guarded or {}), **_fallen(run, record, one), **since}
+        compared = replace(record, drift=drift_of(record, one), guarded=guarded)
+        tried.append((compared, breaches(compared, one, run.plan.limits)))
+    return next((pair for pair in tried if not pair[1]), tried[0])
+
+
+def _good(run: Run, found: Found) -> list[Yardstick]:
     """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, or where
     all that it shows are rounds of a few days.
 
@@ -469,7 +508,7 @@ def _good(run: Run, found: Found) -> Yardstick:
     if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
         # The history first: only it shows that a run was rolled back.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
-    return yardstick(runs, run.plan.limits, renames_of(run.bundle, runs))
+    return yardsticks(runs, run.plan.limits, renames_of(run.bundle, runs))
 
 
 def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:

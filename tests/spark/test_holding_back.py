@@ -41,6 +41,37 @@ def test_a_night_held_back_and_released(spark, lake, tmp_path, capsys) -> None:
     assert spark.read.format("delta").load(f"{lake}_rejected").filter(f"run_id = '{held}'").count() == 2
 
 
+def test_the_same_run_again_is_held_under_the_same_id(spark, lake, tmp_path, capsys) -> None:
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS, (None, "no id"))
+    assert run(odd, lake, *STRICT) == 4
+    runs = ledger(spark, lake)
+    first = capsys.readouterr().err
+    assert run(odd, lake, *STRICT) == 4
+    again = capsys.readouterr().err
+    assert f"than those of the run {runs[1][0]}, which was held back since " in again
+    assert again.partition(" the candidate is in ")[2] == first.partition(" the candidate is in ")[2]
+    assert len(again.strip().splitlines()) == 1
+    assert ledger(spark, lake) == runs
+    assert spark.read.format("delta").load(f"{lake}_rejected").count() == 1
+    # Another limit, or a look at all rows, is another question.
+    assert run(odd, lake, *STRICT, "--mode", "full") == 4
+    assert run(odd, lake) == 0
+    assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
+
+
+def test_a_change_that_stays_is_released_once(spark, lake, tmp_path, capsys) -> None:
+    source = tmp_path / "in.parquet"
+    for word in ("red", "blue"):
+        assert run(write_source(source, {**FIRST, "1": f"{word} kettle"}), lake) == 0
+    assert run(write_source(source, ALL_BOOKS), lake, *STRICT) == 4
+    held = ledger(spark, lake)[-1][0]
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert run(write_source(source, {**ALL_BOOKS, "1": "a new novel"}), lake, *STRICT) == 0
+    # What was usual before is still no surprise, and anything else is.
+    assert run(write_source(source, FIRST), lake, *STRICT, "--guard-moved", "inf") == 0
+    assert run(write_source(source, dict.fromkeys(FIRST, "usb cable for phones")), lake, *STRICT, "--guard-moved", "inf") == 4
+
+
 def test_a_held_night_that_the_table_has_left_behind(spark, lake, tmp_path, capsys) -> None:
     odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
     assert run(odd, lake, *STRICT) == 4

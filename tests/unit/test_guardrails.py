@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, yardstick
+from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, yardstick, yardsticks
 from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
 
@@ -93,6 +93,24 @@ def test_a_night_without_a_usable_id_is_held_whatever_its_size() -> None:
         assert breaches(replace(GOOD, rows_in=rows, rows_rejected=rows), Yardstick(), Limits()) == [
             f"none of the {rows:,} rows has a usable id"
         ]
+
+
+def test_a_run_like_one_that_was_released_passes_until_the_median_has_moved() -> None:
+    usual, odd = replace(GOOD, rows_in=10_000), replace(GOOD, rows_in=30_000)
+    released = replace(odd, held_because=["the rows in changed by +200 %"])
+
+    def passes(run: RunRecord, *good: RunRecord) -> bool:
+        return any(not breaches(run, one, Limits()) for one in yardsticks(good, Limits()))
+
+    # A change that stays, and one that was there once.
+    for good in ([released], [released, *[usual] * 6], [odd, released, *[usual] * 5], [odd, odd, odd, released, usual, usual]):
+        assert passes(odd, *good)
+    assert passes(usual, released, *[usual] * 6)
+    assert not passes(odd, usual, usual, released, *[usual] * 4)
+    assert not passes(odd, *[usual] * 7, released)
+    # A released run of few rows says nothing about the next one.
+    assert not passes(odd, replace(released, rows_in=999), *[usual] * 6)
+    assert [one.is_since_release for one in yardsticks([odd, usual], Limits())] == [False]
 
 
 def test_one_odd_good_run_moves_no_yardstick() -> None:
