@@ -181,9 +181,7 @@ GROUP BY model_category, band"""
         "products": "how many there are",
         "in_review": "how many of them wait for a person",
     }
-    comment = (
-        "Products by the model's category and by confidence in steps of 0.1, without those that are marked as gone or are unclassifiable."
-    )
+    comment = "Products by the model's category and by confidence in steps of 0.1, without those that are marked as gone or are unclassifiable."
     return View("confidence_bands", comment, columns, query)
 
 
