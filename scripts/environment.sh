@@ -60,6 +60,14 @@ java_major() {
 # Spark also needs the module of vector instructions, which stripped-down runtimes lack.
 java_is_whole() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
 
+# contents PATH ...: checksums, sizes and names of the project's files there. Their times say too little: rsync -a, cp -a and tar keep old
+# times of new files, and the layers of an image give new times to old files.
+contents() { (cd "$ROOT" && find "$@" -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum); }
+
+# made_of CONTENTS PRODUCT: whether the product is there, and is recorded as made of these.
+made_of() { [ -e "$2" ] && printf '%s\n' "$1" | cmp -s - "$ROOT/build/${2##*/}.sources"; }
+record() { printf '%s\n' "$1" >"$ROOT/build/${2##*/}.sources"; }
+
 prepare_java() {
     local found; found=$(java_major || true)
     if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
@@ -163,14 +171,16 @@ prepare_s3() {
         fail "Expected Spark $SPARK_DEFAULT for s3a://, whose client commits under a condition, found CATALOG_SPARK=$SPARK_LINE; leave it out, or give a client with --packages and run one job at a time on a table." 2
     fi
     fetch_jars s3 "$S3_JARS" "the jars for s3a:// (10 MB)"
-    local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder
-    if [ -e "$jar" ] && [ "$jar" -nt "$source" ]; then return; fi
+    local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder sources
+    sources=$(contents jvm)
+    if made_of "$sources" "$jar"; then return; fi
     say "compiling $source (once)"
     folder=$(mktemp -d "$VENV/classes.XXXXXX")
     "$(java_command)" -cp "$SPARK_HOME/jars/*" scala.tools.nsc.Main -nowarn -cp "$SPARK_HOME/jars/*:$S3_JARS/*" -d "$folder" "$source" >&2 &&
         (cd "$folder" && "$PYTHON" -I -m zipfile -c whole.jar catalogcategorizer) && mv "$folder/whole.jar" "$jar" ||
         { rm -rf "$folder"; fail "Expected $source to compile, found the error above; report it." 1; }
     rm -rf "$folder"
+    record "$sources" "$jar"
 }
 
 # separate_environment NAME WHAT: installs the packages of requirements/NAME.lock into their own folder, build/NAME.
@@ -211,25 +221,30 @@ prepare_browser() {
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job reports that.
 prepare_native() {
-    local library; library=_native.$(uname -m).so
+    local library sources; library=_native.$(uname -m).so
     command -v "${CXX:-c++}" >/dev/null || return 0
-    if [ -e "$ROOT/lib/$library" ] && [ -z "$(find "$ROOT/native" "$ROOT/setup.py" -newer "$ROOT/lib/$library" -print -quit)" ]; then return; fi
+    sources=$(contents native setup.py)
+    if made_of "$sources" "$ROOT/lib/$library"; then return; fi
     say "compiling native/ (once)"
     # Moved into place when complete: half a library would be found and fail.
     rm -rf "$ROOT/build/native"
     (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
     if [ -e "$ROOT/build/native/catalog_categorizer/lib/$library" ]; then
         mv "$ROOT/build/native/catalog_categorizer/lib/$library" "$ROOT/lib/$library"
+        record "$sources" "$ROOT/lib/$library"
     else
+        # One of an older source would be loaded.
+        rm -f "$ROOT/lib/$library"
         say "it did not compile (see build/native.log): ONNX Runtime will score"
     fi
 }
 
 # Executors import the code from a zip: wheels in --py-files reach the driver's path only.
 prepare_code() {
-    if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -name '*.so' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
-        (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
-    fi
+    local sources; sources=$(contents jobs lib schemas training scripts/zip_code.py)
+    if made_of "$sources" "$CODE_ZIP"; then return; fi
+    (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
+    record "$sources" "$CODE_ZIP"
 }
 
 prepare() {
