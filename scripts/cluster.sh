@@ -27,8 +27,8 @@ add_to() {
     spark_options+=("$1" "${given:+$given,}$3")
 }
 
-# A scoring job ships its own Python to the executors; in cluster mode every job does, since its driver is a container there. The
-# user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
+# A job ships its own Python to the executors, unless no Python runs there; in cluster mode every job does, since its driver is a container
+# there. The user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
 ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
@@ -43,7 +43,7 @@ ship_environment() {
         spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
     fi
     case $master in k8s://*) use_image "$mode"; return 0 ;; esac
-    case "$job $mode" in categorize* | evaluate* | replay* | *" cluster") ;; *) return 0 ;; esac
+    if [ "$mode" != cluster ]; then case $job in maintain | relabel | report | rollback | views) return 0 ;; esac; fi
     if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
     # Two jobs that start at the same time pack only once.
     archive=$(

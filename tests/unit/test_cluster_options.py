@@ -79,7 +79,25 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
     assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
 
 
-# What spark-submit.sh and environment.sh bring.
+# What spark-submit.sh and environment.sh bring; packing takes half a minute.
+ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; mkdir -p "$SPARK_CONF_DIR/build"
+ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+"""
+SHIPPED = "./environment/bin/python {} --archives packed.tar.gz#environment"
+
+
+@pytest.mark.parametrize("job", sorted({path.stem for path in (ROOT / "jobs").glob("[!_]*.py")} - {"predict", "register"}))
+def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Path, job: str) -> None:
+    def told(*options: str) -> str:
+        call = f'{ON_YARN} job={job} given=${{#spark_options[@]}}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${{spark_options[@]:given}}"'
+        return asked(tmp_path, ["--master", "yarn", *options], call)
+
+    on_the_driver_alone = job in ("maintain", "relabel", "report", "rollback", "views")
+    assert told() == ("ours ours" if on_the_driver_alone else SHIPPED.format("ours"))
+    if job in ("maintain", "publish"):
+        assert told("--deploy-mode", "cluster") == SHIPPED.format("./environment/bin/python")
+
+
 ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
 given=${#spark_options[@]}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${spark_options[@]:given}" """
 IMAGE = ["--conf", "spark.kubernetes.container.image=registry.example.com/ours:1"]

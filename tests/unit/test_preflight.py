@@ -29,6 +29,14 @@ def facts(host: str = "node1", **more: object) -> Facts:
 def test_this_machine_has_what_it_needs() -> None:
     assert faults_in(list(facts_here("native")), "native") == {}
     assert faults_in(list(facts_here("onnx")), "onnx") == {}
+    assert faults_in(list(facts_here(None)), None) == {}
+
+
+def test_a_job_without_a_model_needs_its_own_package_and_no_room_for_one() -> None:
+    there = facts("one", free_mb=120, packages={**PACKAGES, "psycopg": "3.3.9"})
+    assert faults_in([there], None) == {}
+    found = faults_in([facts("one", packages={**PACKAGES, "psycopg": "No module named 'psycopg'"})], None)
+    assert found == {"no psycopg (No module named 'psycopg')": ["one"]}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +92,7 @@ def test_a_python_that_does_not_start_is_a_sentence(error: str, told: str) -> No
 
 
 def test_the_oldest_versions_are_those_of_setup_py() -> None:
-    asked = dict(re.findall(r'"([a-z]+)>=([\d.]+)', (ROOT / "setup.py").read_text()))
+    asked = dict(re.findall(r'"([a-z]+)(?:\[\w+\])?>=([\d.]+)', (ROOT / "setup.py").read_text()))
     needed = {**NEEDED, **{name: least for of_engine in NEEDED_BY_ENGINE.values() for name, least in of_engine.items()}}
     assert {name.removeprefix("google."): least for name, least in needed.items()} == {
         name.removeprefix("google."): asked[name.removeprefix("google.")] for name in needed
