@@ -33,6 +33,7 @@ ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
     case $master in spark://* | yarn | yarn-* | k8s://*) ;; *) return 0 ;; esac
+    if [ -n "$python_chosen" ]; then export PYSPARK_PYTHON=$python_chosen; fi
     if [ "$job $mode" = "train cluster" ]; then
         fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2
     fi

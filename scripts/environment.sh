@@ -20,6 +20,8 @@ CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 # only as -I, which the calls below give.
 export PYTHONSAFEPATH=1
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
+# Set for another Spark, these would choose where a job runs; here only options and Spark's configuration do.
+unset MASTER DEPLOY_MODE SPARK_REMOTE SPARK_API_MODE
 
 # Java writes file names in the locale's characters, and question marks for others.
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
@@ -264,7 +266,7 @@ prepare() {
     fi
     exec 9>&-
 
-    # Without it the workers start another Python, which lacks the packages.
-    export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$PYTHON} PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYTHON}
+    # Another Python lacks the packages. On a cluster the user's choice counts (ship_environment).
+    export PYSPARK_PYTHON=$PYTHON PYSPARK_DRIVER_PYTHON=$PYTHON
     export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$ROOT/conf}
 }
