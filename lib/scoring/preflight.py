@@ -6,12 +6,12 @@ On one machine the executors are the driver, so nothing is asked there.
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import re
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,9 +64,10 @@ NO_PYTHON = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What one task has found. packages: version by module, or why it cannot be imported; free_mb: None where it is unknown."""
+    """What one task has found. pid: of its worker; packages: version by module, or why it cannot be imported; free_mb: None where it is unknown."""
 
     host: str
+    pid: int
     python: str
     packages: Mapping[str, str]
     machine: str
@@ -91,13 +92,13 @@ def check_executors(spark: SparkSession, engine: str | None, say: Callable[[str]
 
 
 def ask_executors(context: SparkContext, engine: str | None) -> None:
-    """Run one task for each core.
+    """Run as many tasks as the executors run at the same time.
 
     Raises:
         InputError: an executor lacks something.
     """
     remedy = REMEDY_ON_KUBERNETES if _on_kubernetes(context) else REMEDY
-    slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+    slots = slots_of(context)
     try:
         found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
     except Exception as error:
@@ -111,6 +112,12 @@ def ask_executors(context: SparkContext, engine: str | None) -> None:
         raise InputError(f"Expected executors that can {able}, found {_listed(faults)}; {remedy}.")
 
 
+def slots_of(context: Any) -> int:
+    """How many tasks the executors run at the same time, whatever spark.default.parallelism is."""
+    scala = context._jsc.sc()
+    return max(1, int(scala.maxNumConcurrentTasks(scala.resourceProfileManager().defaultResourceProfile())))
+
+
 def facts_here(engine: str | None) -> Iterator[Facts]:
     """On an executor: one Facts."""
     modules = {name: _version(name) for name in ("pyspark", *NEEDED, *NEEDED_BY_ENGINE[engine])}
@@ -119,15 +126,20 @@ def facts_here(engine: str | None) -> Iterator[Facts]:
         from lib.model.native import library
 
         has_library = library() is not None
-    yield Facts(socket.gethostname(), platform.python_version(), modules, platform.machine(), has_library, free_memory_mb())
+    yield Facts(
+        socket.gethostname(), os.getpid(), platform.python_version(), modules, platform.machine(), has_library, free_memory_mb()
+    )
 
 
 def faults_in(found: Sequence[Facts], engine: str | None) -> dict[str, list[str]]:
     """What is missing, and on which hosts."""
-    workers = Counter(facts.host for facts in found)
+    # One worker may have run several tasks.
+    workers: dict[str, set[int]] = {}
+    for facts in found:
+        workers.setdefault(facts.host, set()).add(facts.pid)
     faults: dict[str, list[str]] = {}
     for host, facts in {facts.host: facts for facts in found}.items():
-        for fault in _faults(facts, engine, workers[host]):
+        for fault in _faults(facts, engine, len(workers[host])):
             faults.setdefault(fault, []).append(host)
     return faults
 

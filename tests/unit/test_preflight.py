@@ -22,7 +22,7 @@ PACKAGES = {
 
 
 def facts(host: str = "node1", **more: object) -> Facts:
-    usual = {"python": platform.python_version(), "packages": PACKAGES, "machine": "x86_64", "has_library": True}
+    usual = {"pid": 7, "python": platform.python_version(), "packages": PACKAGES, "machine": "x86_64", "has_library": True}
     return Facts(host, **{**usual, "free_mb": 4000, **more})  # type: ignore[arg-type]
 
 
@@ -51,7 +51,9 @@ def test_a_job_without_a_model_needs_its_own_package_and_no_room_for_one() -> No
     ],
 )
 def test_what_is_missing_is_told_with_its_hosts(more: dict[str, object], fault: str) -> None:
-    found = faults_in([facts("good"), *[facts(host, **more) for host in ("one", "two") for _ in range(2)]], "native")
+    found = faults_in(
+        [facts("good"), *[facts(host, pid=pid, **more) for host in ("one", "two") for pid in (7, 8, 8)]], "native"
+    )
     assert [list(hosts) for hosts in found.values()] == [["one", "two"]]
     assert next(iter(found)).startswith(fault)
 
