@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 source "$ROOT/scripts/cluster.sh"
 
 # The user's own configuration, before the set-up sets ours.
-python_chosen=${PYSPARK_PYTHON:-}
+python_chosen=${PYSPARK_PYTHON:-} driver_python_chosen=${PYSPARK_DRIVER_PYTHON:-}
 configured=${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}
 
 job_names() { (cd "$ROOT/jobs" && ls ./*.py | sed 's#^\./##; s/\.py$//' | grep -v '^__' | tr '\n' ' '); }

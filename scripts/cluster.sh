@@ -45,7 +45,11 @@ ship_environment() {
     fi
     case $master in k8s://*) use_image "$mode"; return 0 ;; esac
     if [ "$mode" != cluster ]; then case $job in maintain | relabel | report | rollback | views) return 0 ;; esac; fi
-    if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
+    if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then
+        # A container need not have this machine's Python at its path.
+        if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=${driver_python_chosen:-$PYSPARK_PYTHON}; fi
+        return 0
+    fi
     # Two jobs that start at the same time pack only once.
     archive=$(
         if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi

@@ -81,7 +81,7 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
 
 # What spark-submit.sh and environment.sh bring; packing takes half a minute.
 ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; mkdir -p "$SPARK_CONF_DIR/build"
-ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
 """
 SHIPPED = "./environment/bin/python {} --archives packed.tar.gz#environment"
 
@@ -98,7 +98,24 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
         assert told("--deploy-mode", "cluster") == SHIPPED.format("./environment/bin/python")
 
 
-ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+@pytest.mark.parametrize(
+    ("options", "chosen", "pythons"),
+    [
+        ([], "python_chosen=theirs", "theirs ours"),
+        ([], "python_chosen=theirs driver_python_chosen=jupyter", "theirs ours"),
+        (["--deploy-mode", "cluster"], "python_chosen=theirs", "theirs theirs"),
+        (["--deploy-mode", "cluster"], "python_chosen=theirs driver_python_chosen=another", "theirs another"),
+        (["--deploy-mode", "cluster"], "no_pack=yes", "ours ours"),
+    ],
+)
+def test_in_cluster_mode_the_driver_runs_the_python_of_the_nodes(
+    tmp_path: Path, options: list[str], chosen: str, pythons: str
+) -> None:
+    call = f"{ON_YARN} job=categorize {chosen}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON"
+    assert asked(tmp_path, ["--master", "yarn", *options], call) == pythons
+
+
+ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
 given=${#spark_options[@]}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${spark_options[@]:given}" """
 IMAGE = ["--conf", "spark.kubernetes.container.image=registry.example.com/ours:1"]
 OF_THE_IMAGE = "/opt/catalog-categorizer/.venv/bin/python"
