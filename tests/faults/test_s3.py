@@ -241,3 +241,11 @@ def test_a_server_without_conditions(spark, s3: S3, tmp_path: Path) -> None:
         assert "S3SingleDriverLogStore is in use" in str(lost_commits(spark, lake))
     system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
     assert list(system.listStatus(folder)) == []
+
+
+def test_a_bucket_where_nothing_may_be_deleted(spark, s3: S3, tmp_path: Path) -> None:
+    """The object that the store was asked about stays, and the job goes on."""
+    with s3.without_deletes():
+        assert lost_commits(spark, f"{s3.uri}/{tmp_path.name}/lake") is None
+    system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
+    assert [status.getLen() for status in system.listStatus(folder)] == [0]
