@@ -52,7 +52,7 @@ ship_environment() {
     fi
     # Two jobs that start at the same time pack only once.
     archive=$(
-        if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi
+        lock
         "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/$RUN_LOCK.lock" "$ROOT/build"
     ) ||
         fail "Expected to pack the Python of $VENV, found the error above; fix it, or give --no-pack if the cluster has the packages." 1

@@ -185,16 +185,29 @@ prepare_s3() {
     record "$sources" "$jar"
 }
 
+# Two first runs at the same time would overwrite each other's files. If this user may not write, there is nothing to install.
+lock() {
+    if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
+        exec 9>"$ROOT/build/.lock"
+        flock 9
+    fi
+}
+unlock() { exec 9>&-; }
+
 # separate_environment NAME WHAT: installs the packages of requirements/NAME.lock into their own folder, build/NAME.
 separate_environment() {
     local folder=$ROOT/build/$1
     cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock" && return
+    lock
+    # Another job may have made it meanwhile.
+    if cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock"; then unlock; return; fi
     say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"
     "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$folder/installed.lock"
+    unlock
 }
 
 # For the tests of dbt/: dbt needs other versions of packages that the tests have too.
@@ -251,11 +264,7 @@ prepare_code() {
 
 prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
-    # Two first runs at the same time would overwrite each other's files. If this user may not write, there is nothing to install.
-    if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
-        exec 9>"$ROOT/build/.lock"
-        flock 9
-    fi
+    lock
     # Java first: if it is missing and cannot be installed, a minute of installing packages would be wasted.
     if [ "${2:-}" != "without Java" ]; then prepare_java; fi
     if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
@@ -264,7 +273,7 @@ prepare() {
         prepare_jars
         prepare_code
     fi
-    exec 9>&-
+    unlock
 
     # Another Python lacks the packages. On a cluster the user's choice counts (ship_environment).
     export PYSPARK_PYTHON=$PYTHON PYSPARK_DRIVER_PYTHON=$PYTHON

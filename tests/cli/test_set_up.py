@@ -30,10 +30,12 @@ def clone(tmp_path: Path) -> Path:
     return clone
 
 
-def asked(clone: Path, call: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def asked(clone: Path, call: str, **environment: str) -> subprocess.Popen[str]:
     script = f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {call}"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**inherited, **environment})
+    return subprocess.Popen(
+        ["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**inherited, **environment}
+    )
 
 
 def replace(path: Path, text: str) -> None:
@@ -44,9 +46,10 @@ def replace(path: Path, text: str) -> None:
 
 
 def done(clone: Path, call: str, **environment: str) -> str:
-    answer = asked(clone, call, **environment)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout + answer.stderr
+    process = asked(clone, call, **environment)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
 
 
 def test_code_that_changed_travels_whatever_its_time(clone: Path) -> None:
@@ -74,3 +77,12 @@ def test_a_library_of_an_older_source_is_not_loaded(clone: Path) -> None:
     replace(clone / "native" / "lstm.cpp", "// changed\n")
     assert "ONNX Runtime will score" in done(clone, "prepare_native", CXX="/bin/false")
     assert not library.exists()
+
+
+def test_two_jobs_that_need_an_environment_at_the_same_time_make_it_once(clone: Path) -> None:
+    (clone / "requirements" / "small.lock").write_text("# No package.\n")
+    processes = [asked(clone, 'separate_environment small "nothing"') for _ in range(2)]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "".join(said).count("installing nothing") == 1
+    assert (clone / "build" / "small" / "bin" / "python").exists()

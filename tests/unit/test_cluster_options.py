@@ -80,7 +80,7 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
 
 
 # What spark-submit.sh and environment.sh bring; packing takes half a minute.
-ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; mkdir -p "$SPARK_CONF_DIR/build"
+ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; lock() { :; }
 ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
 """
 SHIPPED = "./environment/bin/python {} --archives packed.tar.gz#environment"
