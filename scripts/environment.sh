@@ -102,7 +102,16 @@ prepare_python() {
         fi
     fi
     say "creating $VENV"
-    "$python" -I -m venv "$VENV"
+    # What is recorded there as installed may be for another Python. Never --clear what is no environment.
+    local clear=; if [ -e "$VENV/pyvenv.cfg" ]; then clear=--clear; fi
+    "$python" -I -m venv $clear "$VENV"
+}
+
+# has_its_python FOLDER: whether an environment's packages are for the Python that it starts. It starts the system's by a link, which an
+# upgrade may have removed, or replaced by another version.
+has_its_python() {
+    local python; python=$(readlink -f "$1/bin/python") && [ -x "$python" ] || return 1
+    [[ ! ${python##*/} =~ ^python3\.[0-9]+t?$ ]] || [ -d "$1/lib/${python##*/}" ]
 }
 
 # More may be installed than is asked for: each lock is a subset of those after it here.
@@ -123,9 +132,9 @@ prepare_packages() {
     if [ "$1" != "$RUN_LOCK" ] && [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
         fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there works with each)." 2
     fi
-    installed "$1" && return
+    if installed "$1" && has_its_python "$VENV"; then return; fi
     # Also if a killed set-up left half an environment.
-    { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
+    { [ -e "$VENV/pyvenv.cfg" ] && has_its_python "$VENV" && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
@@ -194,13 +203,15 @@ lock() {
 }
 unlock() { exec 9>&-; }
 
+separate_is_made() { cmp -s "$ROOT/requirements/$1.lock" "$ROOT/build/$1/installed.lock" && has_its_python "$ROOT/build/$1"; }
+
 # separate_environment NAME WHAT: installs the packages of requirements/NAME.lock into their own folder, build/NAME.
 separate_environment() {
     local folder=$ROOT/build/$1
-    cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock" && return
+    separate_is_made "$1" && return
     lock
     # Another job may have made it meanwhile.
-    if cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock"; then unlock; return; fi
+    if separate_is_made "$1"; then unlock; return; fi
     say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"

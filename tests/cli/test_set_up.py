@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -34,7 +35,12 @@ def asked(clone: Path, call: str, **environment: str) -> subprocess.Popen[str]:
     script = f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {call}"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
     return subprocess.Popen(
-        ["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**inherited, **environment}
+        ["bash", "-c", script],
+        cwd=clone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**inherited, **environment},
     )
 
 
@@ -86,3 +92,25 @@ def test_two_jobs_that_need_an_environment_at_the_same_time_make_it_once(clone: 
     assert [process.returncode for process in processes] == [0, 0], said
     assert "".join(said).count("installing nothing") == 1
     assert (clone / "build" / "small" / "bin" / "python").exists()
+
+
+@pytest.mark.parametrize("python", ["/usr/bin/python3.that-was-removed", sys.executable])
+def test_after_an_upgrade_of_python_the_environment_is_made_again(clone: Path, python: str) -> None:
+    """Its Python is a link, here to one that is gone, and to one that is not of the version whose packages are there."""
+    small, environment = clone / "requirements" / "small.lock", clone / ".venv"
+    small.write_text("# No package.\n")
+    environment.unlink()
+    for folder in (environment, clone / "build" / "small"):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "lib" / "python3.9" / "site-packages").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(python)
+        (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.9.2\n")
+    for record in ("installed-small.lock", "installed-bench.lock"):
+        shutil.copy(clone / "requirements" / record.removeprefix("installed-"), environment / record)
+    shutil.copy(small, clone / "build" / "small" / "installed.lock")
+    make = 'prepare_packages small; separate_environment small "nothing"'
+    said = done(clone, make, PYTHON3=sys.executable)
+    assert f"creating {environment}" in said
+    assert "installing nothing" in said
+    assert [path.name for path in environment.glob("installed-*")] == ["installed-small.lock"]
+    assert done(clone, f'{make}; "$PYTHON" -m pip --version; build/small/bin/python -m pip --version').count("pip") == 4
