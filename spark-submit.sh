@@ -117,7 +117,7 @@ fi
 # spark-submit puts pipes between the job and its caller: only this script can see a terminal.
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
-ship_environment
+ship_environment "$@"
 ship_s3 "$@"
 start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.

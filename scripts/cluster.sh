@@ -27,16 +27,54 @@ add_to() {
     spark_options+=("$1" "${given:+$given,}$3")
 }
 
-# A job ships its own Python to the executors, unless no Python runs there; in cluster mode every job does, since its driver is a container
+# settings_files OPTIONS: the files of --config among a job's options, one a line.
+settings_files() {
+    local word before=
+    for word in "$@"; do
+        case $word in --config=*) before=--config word=${word#*=} ;; esac
+        if [ "$before" = --config ] && [ -r "$word" ]; then printf '%s\n' "$word"; fi
+        before=$word
+    done
+}
+
+# mentions TEXT OPTIONS: whether it is on the command line or in a settings file, as s3a:// is in a location.
+mentions() {
+    local text=$1 file
+    shift
+    case $* in *"$text"*) return 0 ;; esac
+    while read -r file; do if grep -qF -e "$text" "$file"; then return 0; fi; done < <(settings_files "$@")
+    return 1
+}
+
+# gives NAME OPTIONS: whether the job is given this option, on the command line or in a settings file.
+gives() {
+    local name=$1 file
+    shift
+    case " $* " in *" --$name "* | *" --$name="*) return 0 ;; esac
+    while read -r file; do if grep -q "^[[:space:]\"']*$name[[:space:]\"']*=" "$file"; then return 0; fi; done < <(settings_files "$@")
+    return 1
+}
+
+# check_container OPTIONS: ends the command if a container, which goes when its driver ends, is no place for the job's driver.
+check_container() {
+    case $job in
+        train) fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2 ;;
+        report | review) ;;
+        evaluate) gives json "$@" || return 0 ;;
+        views) gives output "$@" || return 0 ;;
+        *) return 0 ;;
+    esac
+    fail "Expected the job $job, where it writes a file, in --deploy-mode client, found cluster, whose container goes with all that is written there; leave it out." 2
+}
+
+# ship_environment JOB OPTIONS. A job ships its own Python to the executors, unless no Python runs there; in cluster mode every job does, since its driver is a container
 # there. The user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
 ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
     case $master in spark://* | yarn | yarn-* | k8s://*) ;; *) return 0 ;; esac
     if [ -n "$python_chosen" ]; then export PYSPARK_PYTHON=$python_chosen; fi
-    if [ "$job $mode" = "train cluster" ]; then
-        fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2
-    fi
+    if [ "$mode" = cluster ]; then check_container "$@"; fi
     # Workers of a plain Spark lack Delta; on YARN this whole Spark is shipped.
     case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/$JARS.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
     # Otherwise Spark would use it for the driver too.
@@ -74,18 +112,6 @@ use_image() {
         fail "Expected the executors' image in --conf spark.kubernetes.container.image=…, found none; build it with deploy/kubernetes/Dockerfile, and name it before the job. See docs/kubernetes.md." 2
     fi
     if [ -z "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then export PYSPARK_PYTHON=$IMAGE_ROOT/.venv/bin/python; fi
-}
-
-# mentions TEXT OPTIONS: whether it is on the command line or in a settings file, as s3a:// is in a location.
-mentions() {
-    local text=$1 word before=
-    shift
-    for word in "$@"; do
-        case $word in *"$text"*) return 0 ;; --config=*) before=--config word=${word#*=} ;; esac
-        if [ "$before" = --config ] && [ -r "$word" ] && grep -qF -e "$text" "$word"; then return 0; fi
-        before=$word
-    done
-    return 1
 }
 
 # Whether Spark finds a client for S3 without us: in its own folder, among the user's packages, or on the cluster.

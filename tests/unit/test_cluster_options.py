@@ -99,6 +99,33 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("job", "refused"),
+    [
+        ("train --labels labels.csv", True),
+        ("report --target lake", True),
+        ("review --target lake --source catalog.csv", True),
+        ("evaluate --model m --labels l", False),
+        ("evaluate --model m --labels l --json metrics.json", True),
+        ("evaluate --model m --labels l --json=metrics.json", True),
+        ("evaluate --config evaluate.toml", True),
+        ("evaluate --config=evaluate.toml", True),
+        ("views --target lake", False),
+        ("views --target lake --dialect duckdb --output views.sql", True),
+        ("categorize --source catalog.csv", False),
+    ],
+)
+def test_what_a_container_would_take_with_it_is_refused(tmp_path: Path, job: str, refused: bool) -> None:
+    (tmp_path / "evaluate.toml").write_text('model = "m"\njson = "metrics.json"\n')
+    name, _, given = job.partition(" ")
+    call = f'cd "$SPARK_CONF_DIR"; ({ON_YARN} job={name}; ship_environment {given}) || echo exit $?'
+    said = asked(tmp_path, ["--master", "yarn", "--deploy-mode", "cluster"], call)
+    assert said.startswith(f"Expected the job {name}") is refused
+    assert said.endswith("exit 2") is refused
+    # Elsewhere the file is where the command was typed.
+    assert asked(tmp_path, ["--master", "yarn"], call) == ""
+
+
+@pytest.mark.parametrize(
     ("options", "chosen", "pythons"),
     [
         ([], "python_chosen=theirs", "theirs ours"),
