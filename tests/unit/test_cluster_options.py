@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from lib.command import store_fault
 from tests.conftest import ROOT
 
 
@@ -77,6 +79,14 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
     store = "--conf spark.delta.logStore.s3a.impl=ours"
     told = {"nothing": "", "jars": f"--jars {jars}", "jars and store": f"--jars {jars} {store}"}
     assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
+
+
+def test_the_advice_for_an_address_that_only_a_ledger_has_makes_the_client_travel(tmp_path: Path) -> None:
+    fault = store_fault("java.lang.ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found")
+    assert fault
+    (option,) = re.findall(r"--conf \S+", fault.advice)
+    call = f'{WITHOUT_FETCHING} given=${{#spark_options[@]}}; ship_s3 --target lake; echo "${{spark_options[@]:given}}"'
+    assert "--jars" in asked(tmp_path, option.split(), call)
 
 
 # What spark-submit.sh and environment.sh bring; packing takes half a minute.
