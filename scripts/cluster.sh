@@ -156,15 +156,26 @@ run_on_cluster() {
     trap - INT TERM HUP
     # Killed by a signal: the application on the cluster goes on.
     if [ "$code" -gt 128 ]; then exit "$code"; fi
-    said=$(hadoop_files -cat "$outcome" 2>/dev/null) || said=
-    if [ -z "$said" ]; then
-        [ "$code" = 0 ] && exit 0
-        fail "Expected the driver on the cluster to report how it ended, found no report (killed, or it never started); see yarn logs -applicationId with the id above." "$code"
-    fi
-    hadoop_files -rm -skipTrash "$outcome" >/dev/null 2>&1 || true
+    who_asks
+    # By spark-submit again, which logs in as it did for the job. Its own exit code says less: --proxy-user makes each 1.
+    said=$("$SPARK_HOME/bin/spark-submit" "${asking[@]}" --master 'local[1]' --deploy-mode client --conf "spark.pyspark.driver.python=$PYTHON" \
+        "$ROOT/scripts/on_cluster.py" --fetch "$outcome" "$code" | tail -n 1) ||
+        fail "Expected to read how the job ended in $outcome on the cluster's file system, found the error above; see yarn logs -applicationId with the id above." "$code"
     "$PYTHON" -I "$ROOT/scripts/on_cluster.py" <<<"$said" || told=$?
     exit "$told"
 }
 
-# The file systems that spark-submit sees.
-hadoop_files() { "$SPARK_HOME/bin/spark-class" org.apache.hadoop.fs.FsShell "$@"; }
+# who_asks: sets the array `asking` to the options that say who the user is, and which file systems there are.
+who_asks() {
+    local i word next
+    asking=()
+    for ((i = 0; i < ${#spark_options[@]}; i++)); do
+        word=${spark_options[i]} next=${spark_options[i + 1]:-}
+        case $word in
+            --principal | --keytab | --proxy-user | --properties-file) asking+=("$word" "$next") ;;
+            --principal=* | --keytab=* | --proxy-user=* | --properties-file=*) asking+=("$word") ;;
+            --conf | -c) case $next in spark.hadoop.* | spark.kerberos.* | spark.yarn.principal=* | spark.yarn.keytab=*) asking+=(--conf "$next") ;; esac ;;
+            --conf=spark.hadoop.* | --conf=spark.kerberos.* | --conf=spark.yarn.principal=* | --conf=spark.yarn.keytab=*) asking+=("$word") ;;
+        esac
+    done
+}

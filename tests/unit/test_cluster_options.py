@@ -41,6 +41,12 @@ def test_the_master_is_found_as_spark_submit_finds_it(tmp_path: Path, options: l
     assert asked(tmp_path, options, "setting --master spark.master") == master
 
 
+def test_who_asks_how_a_job_ended_is_who_submitted_it(tmp_path: Path) -> None:
+    of_the_user = ["--principal=me@HERE", "--keytab", "me.keytab", "--conf", "spark.hadoop.fs.defaultFS=hdfs://host"]
+    of_the_job = ["--archives", "a.zip", "--conf", "spark.executor.memory=2g", "--num-executors", "8"]
+    assert asked(tmp_path, [*of_the_job, *of_the_user], 'who_asks; echo "${asking[@]}"') == " ".join(of_the_user)
+
+
 def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
     call = 'add_to --archives spark.archives ours#environment; printf "%s " "${spark_options[@]}"'
     assert asked(tmp_path, ["--archives", "models.zip#models"], call) == (
