@@ -141,6 +141,9 @@ prepare_packages() {
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
 
+# scratch NAME: a new folder, on the disk of what is put together there.
+scratch() { mktemp -d "$VENV/$1.XXXXXX" || fail "Expected to write to $VENV, found the error above; run this command once as a user who may, or let this user write there." 2; }
+
 # fetch_jars NAME FOLDER WHAT: unless it was done before, fetches the jars of requirements/NAME.xml into FOLDER with the Ivy that
 # Spark ships, and verifies them by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
 fetch_jars() {
@@ -150,7 +153,7 @@ fetch_jars() {
     cmp -s "$ROOT/requirements/$1.sha256" "$record" &&
         [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
     say "fetching $3 (once; they are verified by hash)"
-    local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
+    local folder; folder=$(scratch jars) || exit
     "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
         -ivy "$ROOT/requirements/$1.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
     if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
@@ -186,7 +189,7 @@ prepare_s3() {
     sources=$(contents jvm)
     if made_of "$sources" "$jar"; then return; fi
     say "compiling $source (once)"
-    folder=$(mktemp -d "$VENV/classes.XXXXXX")
+    folder=$(scratch classes) || exit
     "$(java_command)" -cp "$SPARK_HOME/jars/*" scala.tools.nsc.Main -nowarn -cp "$SPARK_HOME/jars/*:$S3_JARS/*" -d "$folder" "$source" >&2 &&
         (cd "$folder" && "$PYTHON" -I -m zipfile -c whole.jar catalogcategorizer) && mv "$folder/whole.jar" "$jar" ||
         { rm -rf "$folder"; fail "Expected $source to compile, found the error above; report it." 1; }

@@ -85,6 +85,19 @@ def test_a_library_of_an_older_source_is_not_loaded(clone: Path) -> None:
     assert not library.exists()
 
 
+def test_jars_that_are_there_are_used_by_whoever_may_not_write(clone: Path, tmp_path: Path) -> None:
+    """As in an image, whose files have other times than when the jar was compiled, on a root file system that is read-only."""
+    shutil.copytree(ROOT / "build" / "s3", clone / "build" / "s3")
+    done(clone, 'record "$(contents jvm)" "$S3_JARS/catalog-categorizer-s3.jar"')
+    os.utime(clone / "jvm" / "ConditionalPutLogStore.scala")
+    assert done(clone, "prepare_s3", CATALOG_VENV=str(tmp_path / "nowhere")) == ""
+    shutil.rmtree(clone / "build" / "s3")
+    process = asked(clone, "prepare_s3", CATALOG_VENV=str(tmp_path / "nowhere"))
+    said, _ = process.communicate()
+    assert process.returncode == 2, said
+    assert f"error: Expected to write to {tmp_path}/nowhere, found the error above; run this command once" in said
+
+
 def test_two_jobs_that_need_an_environment_at_the_same_time_make_it_once(clone: Path) -> None:
     (clone / "requirements" / "small.lock").write_text("# No package.\n")
     processes = [asked(clone, 'separate_environment small "nothing"') for _ in range(2)]
