@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 source "$ROOT/scripts/cluster.sh"
 
 # The user's own configuration, before the set-up sets ours.
-python_chosen=${PYSPARK_PYTHON:-}
+python_chosen=${PYSPARK_PYTHON:-} driver_python_chosen=${PYSPARK_DRIVER_PYTHON:-}
 configured=${SPARK_CONF_DIR:-}${HADOOP_CONF_DIR:-}${YARN_CONF_DIR:-}${SPARK_DIST_CLASSPATH:-}
 
 job_names() { (cd "$ROOT/jobs" && ls ./*.py | sed 's#^\./##; s/\.py$//' | grep -v '^__' | tr '\n' ' '); }
@@ -117,7 +117,7 @@ fi
 # spark-submit puts pipes between the job and its caller: only this script can see a terminal.
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
-ship_environment
+ship_environment "$@"
 ship_s3 "$@"
 start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lib.command import run_command
 from lib.errors import GuardrailError, InputError
+from lib.scoring.preflight import check_executors
 from lib.session import spark_session
 from lib.settings import JobSettings, check_below_root, option
 from lib.tables.locations import locate, locate_to_write
@@ -86,6 +87,8 @@ def _to_postgresql(s: PublishSettings) -> int:
     with connect(s.to) as connection:
         name = table_named(connection, s.table)
         with spark_session("publish", s.debug) as spark, told(name):
+            # Many rows are packed on the executors, and compared there; files are written without Python.
+            check_executors(spark, None)
             table = locate(spark, s.target)
             check_categorized(spark, table)
             print(_text(load(Load(spark, table, connection, name, _say, s.reload)), s.target, name), flush=True)

@@ -5,7 +5,7 @@ import java.nio.file.FileAlreadyExistsException
 import java.util.Iterator
 
 import org.apache.hadoop.conf.Configuration
-import org.apache.hadoop.fs.Path
+import org.apache.hadoop.fs.{FSDataOutputStream, Path}
 import org.apache.hadoop.fs.s3a.{AWSServiceIOException, RemoteFileChangedException}
 
 import io.delta.storage.S3SingleDriverLogStore
@@ -23,12 +23,14 @@ class ConditionalPutLogStore(configuration: Configuration) extends S3SingleDrive
   }
 
   private def put(path: Path, content: String, settings: Configuration, tries: Int): Unit = {
+    val bytes = content.getBytes(UTF_8)
     // An S3A that does not know the option, or a setting that forbids it, is an error: never a plain PUT.
     val builder = path.getFileSystem(settings).createFile(path).overwrite(false).must(Condition, true)
     try {
       val stream = builder.build()
-      try stream.write(content.getBytes(UTF_8))
-      finally stream.close()
+      try stream.write(bytes)
+      catch { case failed: Throwable => abandon(stream, failed) }
+      stream.close()
     } catch {
       // 412: another commit exists. Or this one, if the answer to the first PUT was lost and S3A has sent another.
       case refused: RemoteFileChangedException =>
@@ -37,6 +39,13 @@ class ConditionalPutLogStore(configuration: Configuration) extends S3SingleDrive
       // 409: another request for the object is under way; whether it will succeed is unknown.
       case busy: AWSServiceIOException if busy.statusCode == 409 && tries > 1 => put(path, content, settings, tries - 1)
     }
+  }
+
+  /** Closed, the stream would put what it has, as a commit that is cut in the middle. */
+  private def abandon(stream: FSDataOutputStream, failed: Throwable): Nothing = {
+    try stream.abort()
+    catch { case also: Exception => failed.addSuppressed(also) }
+    throw failed
   }
 
   private def isOurs(path: Path, content: String, settings: Configuration): Boolean = {

@@ -90,7 +90,8 @@ STORE_FAULTS = (
     StoreFault(
         ("S3AFileSystem not found",),
         "no client for S3",
-        "start the job with ./spark-submit.sh, which adds one, or give --packages org.apache.hadoop:hadoop-aws in the version of Spark's Hadoop",
+        "start the job with ./spark-submit.sh, which adds one if the command names a place on s3a://; if only the ledger or the metastore does, "
+        "add --conf spark.catalog-categorizer.s3=s3a:// before the job's name",
     ),
     StoreFault(('No FileSystem for scheme "s3"', 'No FileSystem for scheme "s3n"'), "no client of that name", "write s3a://"),
     StoreFault(("NoSuchBucket", "UnknownStoreException"), "no bucket of that name", "correct the address, or fs.s3a.endpoint"),

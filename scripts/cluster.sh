@@ -27,15 +27,54 @@ add_to() {
     spark_options+=("$1" "${given:+$given,}$3")
 }
 
-# A scoring job ships its own Python to the executors; in cluster mode every job does, since its driver is a container there. The
-# user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
+# settings_files OPTIONS: the files of --config among a job's options, one a line.
+settings_files() {
+    local word before=
+    for word in "$@"; do
+        case $word in --config=*) before=--config word=${word#*=} ;; esac
+        if [ "$before" = --config ] && [ -r "$word" ]; then printf '%s\n' "$word"; fi
+        before=$word
+    done
+}
+
+# mentions TEXT OPTIONS: whether it is on the command line or in a settings file, as s3a:// is in a location.
+mentions() {
+    local text=$1 file
+    shift
+    case $* in *"$text"*) return 0 ;; esac
+    while read -r file; do if grep -qF -e "$text" "$file"; then return 0; fi; done < <(settings_files "$@")
+    return 1
+}
+
+# gives NAME OPTIONS: whether the job is given this option, on the command line or in a settings file.
+gives() {
+    local name=$1 file
+    shift
+    case " $* " in *" --$name "* | *" --$name="*) return 0 ;; esac
+    while read -r file; do if grep -q "^[[:space:]\"']*$name[[:space:]\"']*=" "$file"; then return 0; fi; done < <(settings_files "$@")
+    return 1
+}
+
+# check_container OPTIONS: ends the command if a container, which goes when its driver ends, is no place for the job's driver.
+check_container() {
+    case $job in
+        train) fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2 ;;
+        report | review) ;;
+        evaluate) gives json "$@" || return 0 ;;
+        views) gives output "$@" || return 0 ;;
+        *) return 0 ;;
+    esac
+    fail "Expected the job $job, where it writes a file, in --deploy-mode client, found cluster, whose container goes with all that is written there; leave it out." 2
+}
+
+# ship_environment JOB OPTIONS. A job ships its own Python to the executors, unless no Python runs there; in cluster mode every job does, since its driver is a container
+# there. The user's choice (PYSPARK_PYTHON, spark.pyspark.python, --no-pack) wins. On Kubernetes images serve this purpose.
 ship_environment() {
     local master mode archive
     master=$(setting --master spark.master) mode=$(setting --deploy-mode spark.submit.deployMode)
     case $master in spark://* | yarn | yarn-* | k8s://*) ;; *) return 0 ;; esac
-    if [ "$job $mode" = "train cluster" ]; then
-        fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2
-    fi
+    if [ -n "$python_chosen" ]; then export PYSPARK_PYTHON=$python_chosen; fi
+    if [ "$mode" = cluster ]; then check_container "$@"; fi
     # Workers of a plain Spark lack Delta; on YARN this whole Spark is shipped.
     case $master in spark://*) add_to --jars spark.jars "$(cut -d' ' -f3 "$ROOT/requirements/$JARS.sha256" | sed "s#^#$SPARK_HOME/jars/#" | paste -sd,)" ;; esac
     # Otherwise Spark would use it for the driver too.
@@ -43,11 +82,15 @@ ship_environment() {
         spark_options+=(--conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON")
     fi
     case $master in k8s://*) use_image "$mode"; return 0 ;; esac
-    case "$job $mode" in categorize* | evaluate* | replay* | *" cluster") ;; *) return 0 ;; esac
-    if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then return 0; fi
+    if [ "$mode" != cluster ]; then case $job in maintain | relabel | report | rollback | views) return 0 ;; esac; fi
+    if [ -n "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then
+        # A container need not have this machine's Python at its path.
+        if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=${driver_python_chosen:-$PYSPARK_PYTHON}; fi
+        return 0
+    fi
     # Two jobs that start at the same time pack only once.
     archive=$(
-        if command -v flock >/dev/null; then exec 9>"$ROOT/build/.lock" && flock 9; fi
+        lock
         "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/$RUN_LOCK.lock" "$ROOT/build"
     ) ||
         fail "Expected to pack the Python of $VENV, found the error above; fix it, or give --no-pack if the cluster has the packages." 1
@@ -69,18 +112,6 @@ use_image() {
         fail "Expected the executors' image in --conf spark.kubernetes.container.image=…, found none; build it with deploy/kubernetes/Dockerfile, and name it before the job. See docs/kubernetes.md." 2
     fi
     if [ -z "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then export PYSPARK_PYTHON=$IMAGE_ROOT/.venv/bin/python; fi
-}
-
-# mentions TEXT OPTIONS: whether it is on the command line or in a settings file, as s3a:// is in a location.
-mentions() {
-    local text=$1 word before=
-    shift
-    for word in "$@"; do
-        case $word in *"$text"*) return 0 ;; --config=*) before=--config word=${word#*=} ;; esac
-        if [ "$before" = --config ] && [ -r "$word" ] && grep -qF -e "$text" "$word"; then return 0; fi
-        before=$word
-    done
-    return 1
 }
 
 # Whether Spark finds a client for S3 without us: in its own folder, among the user's packages, or on the cluster.
@@ -125,15 +156,26 @@ run_on_cluster() {
     trap - INT TERM HUP
     # Killed by a signal: the application on the cluster goes on.
     if [ "$code" -gt 128 ]; then exit "$code"; fi
-    said=$(hadoop_files -cat "$outcome" 2>/dev/null) || said=
-    if [ -z "$said" ]; then
-        [ "$code" = 0 ] && exit 0
-        fail "Expected the driver on the cluster to report how it ended, found no report (killed, or it never started); see yarn logs -applicationId with the id above." "$code"
-    fi
-    hadoop_files -rm -skipTrash "$outcome" >/dev/null 2>&1 || true
+    who_asks
+    # By spark-submit again, which logs in as it did for the job. Its own exit code says less: --proxy-user makes each 1.
+    said=$("$SPARK_HOME/bin/spark-submit" "${asking[@]}" --master 'local[1]' --deploy-mode client --conf "spark.pyspark.driver.python=$PYTHON" \
+        "$ROOT/scripts/on_cluster.py" --fetch "$outcome" "$code" | tail -n 1) ||
+        fail "Expected to read how the job ended in $outcome on the cluster's file system, found the error above; see yarn logs -applicationId with the id above." "$code"
     "$PYTHON" -I "$ROOT/scripts/on_cluster.py" <<<"$said" || told=$?
     exit "$told"
 }
 
-# The file systems that spark-submit sees.
-hadoop_files() { "$SPARK_HOME/bin/spark-class" org.apache.hadoop.fs.FsShell "$@"; }
+# who_asks: sets the array `asking` to the options that say who the user is, and which file systems there are.
+who_asks() {
+    local i word next
+    asking=()
+    for ((i = 0; i < ${#spark_options[@]}; i++)); do
+        word=${spark_options[i]} next=${spark_options[i + 1]:-}
+        case $word in
+            --principal | --keytab | --proxy-user | --properties-file) asking+=("$word" "$next") ;;
+            --principal=* | --keytab=* | --proxy-user=* | --properties-file=*) asking+=("$word") ;;
+            --conf | -c) case $next in spark.hadoop.* | spark.kerberos.* | spark.yarn.principal=* | spark.yarn.keytab=*) asking+=(--conf "$next") ;; esac ;;
+            --conf=spark.hadoop.* | --conf=spark.kerberos.* | --conf=spark.yarn.principal=* | --conf=spark.yarn.keytab=*) asking+=("$word") ;;
+        esac
+    done
+}

@@ -20,6 +20,8 @@ CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 # only as -I, which the calls below give.
 export PYTHONSAFEPATH=1
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
+# Set for another Spark, these would choose where a job runs; here only options and Spark's configuration do.
+unset MASTER DEPLOY_MODE SPARK_REMOTE SPARK_API_MODE
 
 # Java writes file names in the locale's characters, and question marks for others.
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then
@@ -60,6 +62,14 @@ java_major() {
 # Spark also needs the module of vector instructions, which stripped-down runtimes lack.
 java_is_whole() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
 
+# contents PATH ...: checksums, sizes and names of the project's files there. Their times say too little: rsync -a, cp -a and tar keep old
+# times of new files, and the layers of an image give new times to old files.
+contents() { (cd "$ROOT" && find "$@" -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 cksum); }
+
+# made_of CONTENTS PRODUCT: whether the product is there, and is recorded as made of these.
+made_of() { [ -e "$2" ] && printf '%s\n' "$1" | cmp -s - "$ROOT/build/${2##*/}.sources"; }
+record() { printf '%s\n' "$1" >"$ROOT/build/${2##*/}.sources"; }
+
 prepare_java() {
     local found; found=$(java_major || true)
     if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
@@ -92,7 +102,16 @@ prepare_python() {
         fi
     fi
     say "creating $VENV"
-    "$python" -I -m venv "$VENV"
+    # What is recorded there as installed may be for another Python. Never --clear what is no environment.
+    local clear=; if [ -e "$VENV/pyvenv.cfg" ]; then clear=--clear; fi
+    "$python" -I -m venv $clear "$VENV"
+}
+
+# has_its_python FOLDER: whether an environment's packages are for the Python that it starts. It starts the system's by a link, which an
+# upgrade may have removed, or replaced by another version.
+has_its_python() {
+    local python; python=$(readlink -f "$1/bin/python") && [ -x "$python" ] || return 1
+    [[ ! ${python##*/} =~ ^python3\.[0-9]+t?$ ]] || [ -d "$1/lib/${python##*/}" ]
 }
 
 # More may be installed than is asked for: each lock is a subset of those after it here.
@@ -113,14 +132,17 @@ prepare_packages() {
     if [ "$1" != "$RUN_LOCK" ] && [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
         fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there works with each)." 2
     fi
-    installed "$1" && return
+    if installed "$1" && has_its_python "$VENV"; then return; fi
     # Also if a killed set-up left half an environment.
-    { [ -e "$VENV/pyvenv.cfg" ] && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
+    { [ -e "$VENV/pyvenv.cfg" ] && has_its_python "$VENV" && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
+
+# scratch NAME: a new folder, on the disk of what is put together there.
+scratch() { mktemp -d "$VENV/$1.XXXXXX" || fail "Expected to write to $VENV, found the error above; run this command once as a user who may, or let this user write there." 2; }
 
 # fetch_jars NAME FOLDER WHAT: unless it was done before, fetches the jars of requirements/NAME.xml into FOLDER with the Ivy that
 # Spark ships, and verifies them by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
@@ -131,7 +153,7 @@ fetch_jars() {
     cmp -s "$ROOT/requirements/$1.sha256" "$record" &&
         [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
     say "fetching $3 (once; they are verified by hash)"
-    local folder; folder=$(mktemp -d "$VENV/jars.XXXXXX")
+    local folder; folder=$(scratch jars) || exit
     "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
         -ivy "$ROOT/requirements/$1.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
     if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
@@ -163,26 +185,43 @@ prepare_s3() {
         fail "Expected Spark $SPARK_DEFAULT for s3a://, whose client commits under a condition, found CATALOG_SPARK=$SPARK_LINE; leave it out, or give a client with --packages and run one job at a time on a table." 2
     fi
     fetch_jars s3 "$S3_JARS" "the jars for s3a:// (10 MB)"
-    local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder
-    if [ -e "$jar" ] && [ "$jar" -nt "$source" ]; then return; fi
+    local source=$ROOT/jvm/ConditionalPutLogStore.scala jar=$S3_JARS/catalog-categorizer-s3.jar folder sources
+    sources=$(contents jvm)
+    if made_of "$sources" "$jar"; then return; fi
     say "compiling $source (once)"
-    folder=$(mktemp -d "$VENV/classes.XXXXXX")
+    folder=$(scratch classes) || exit
     "$(java_command)" -cp "$SPARK_HOME/jars/*" scala.tools.nsc.Main -nowarn -cp "$SPARK_HOME/jars/*:$S3_JARS/*" -d "$folder" "$source" >&2 &&
         (cd "$folder" && "$PYTHON" -I -m zipfile -c whole.jar catalogcategorizer) && mv "$folder/whole.jar" "$jar" ||
         { rm -rf "$folder"; fail "Expected $source to compile, found the error above; report it." 1; }
     rm -rf "$folder"
+    record "$sources" "$jar"
 }
+
+# Two first runs at the same time would overwrite each other's files. If this user may not write, there is nothing to install.
+lock() {
+    if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
+        exec 9>"$ROOT/build/.lock"
+        flock 9
+    fi
+}
+unlock() { exec 9>&-; }
+
+separate_is_made() { cmp -s "$ROOT/requirements/$1.lock" "$ROOT/build/$1/installed.lock" && has_its_python "$ROOT/build/$1"; }
 
 # separate_environment NAME WHAT: installs the packages of requirements/NAME.lock into their own folder, build/NAME.
 separate_environment() {
     local folder=$ROOT/build/$1
-    cmp -s "$ROOT/requirements/$1.lock" "$folder/installed.lock" && return
+    separate_is_made "$1" && return
+    lock
+    # Another job may have made it meanwhile.
+    if separate_is_made "$1"; then unlock; return; fi
     say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"
     "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$folder/installed.lock"
+    unlock
 }
 
 # For the tests of dbt/: dbt needs other versions of packages that the tests have too.
@@ -211,34 +250,35 @@ prepare_browser() {
 
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job reports that.
 prepare_native() {
-    local library; library=_native.$(uname -m).so
+    local library sources; library=_native.$(uname -m).so
     command -v "${CXX:-c++}" >/dev/null || return 0
-    if [ -e "$ROOT/lib/$library" ] && [ -z "$(find "$ROOT/native" "$ROOT/setup.py" -newer "$ROOT/lib/$library" -print -quit)" ]; then return; fi
+    sources=$(contents native setup.py)
+    if made_of "$sources" "$ROOT/lib/$library"; then return; fi
     say "compiling native/ (once)"
     # Moved into place when complete: half a library would be found and fail.
     rm -rf "$ROOT/build/native"
     (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
     if [ -e "$ROOT/build/native/catalog_categorizer/lib/$library" ]; then
         mv "$ROOT/build/native/catalog_categorizer/lib/$library" "$ROOT/lib/$library"
+        record "$sources" "$ROOT/lib/$library"
     else
+        # One of an older source would be loaded.
+        rm -f "$ROOT/lib/$library"
         say "it did not compile (see build/native.log): ONNX Runtime will score"
     fi
 }
 
 # Executors import the code from a zip: wheels in --py-files reach the driver's path only.
 prepare_code() {
-    if [ ! -e "$CODE_ZIP" ] || [ -n "$(find "$ROOT"/jobs "$ROOT"/lib "$ROOT"/schemas "$ROOT"/training \( -name '*.py' -o -name '*.so' -o -type d \) -newer "$CODE_ZIP" -print -quit)" ]; then
-        (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
-    fi
+    local sources; sources=$(contents jobs lib schemas training scripts/zip_code.py)
+    if made_of "$sources" "$CODE_ZIP"; then return; fi
+    (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
+    record "$sources" "$CODE_ZIP"
 }
 
 prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
-    # Two first runs at the same time would overwrite each other's files. If this user may not write, there is nothing to install.
-    if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
-        exec 9>"$ROOT/build/.lock"
-        flock 9
-    fi
+    lock
     # Java first: if it is missing and cannot be installed, a minute of installing packages would be wasted.
     if [ "${2:-}" != "without Java" ]; then prepare_java; fi
     if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
@@ -247,9 +287,9 @@ prepare() {
         prepare_jars
         prepare_code
     fi
-    exec 9>&-
+    unlock
 
-    # Without it the workers start another Python, which lacks the packages.
-    export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$PYTHON} PYSPARK_DRIVER_PYTHON=${PYSPARK_DRIVER_PYTHON:-$PYTHON}
+    # Another Python lacks the packages. On a cluster the user's choice counts (ship_environment).
+    export PYSPARK_PYTHON=$PYTHON PYSPARK_DRIVER_PYTHON=$PYTHON
     export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$ROOT/conf}
 }

@@ -1,7 +1,8 @@
 """In cluster mode, where the driver is a container: run a job, and leave its output and its exit code for whoever submitted it.
 
 on_cluster.py OUTCOME JOB [JOB OPTIONS]       on the cluster: runs jobs.JOB, writes OUTCOME to the cluster's file system
-on_cluster.py < OUTCOME                       where spark-submit was typed: prints the output, ends with the exit code
+on_cluster.py --fetch OUTCOME CODE            where spark-submit was typed, and ended with CODE: prints OUTCOME as its last line
+on_cluster.py < OUTCOME                       then: prints the output, ends with the exit code
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 MOST_BYTES = 1 << 20
@@ -26,13 +27,39 @@ def main(outcome: str, job: str, *arguments: str) -> int:
         return tell(before)
     with overheard() as words:
         code = _code_of(job, arguments)
-    text = json.dumps({"exit_code": code, "words": b"".join(words)[-MOST_BYTES:].decode(errors="replace")})
+    text = _as_text(code, b"".join(words)[-MOST_BYTES:].decode(errors="replace"))
     try:
         _leave(outcome, text)
     except Exception as error:
         # The caller gets the exit code alone; that must not change how the job ended.
         print(f"the job's output cannot be stored at {outcome} ({error})", file=sys.stderr)
     return code
+
+
+def fetch(outcome: str, code: int) -> int:
+    try:
+        found = _found(outcome)
+    except Exception as error:  # py4j wraps every Java exception in one type
+        said = str(getattr(error, "java_exception", error)).splitlines()[0]
+        found = _unknown(f"to read how the job ended in {outcome} on the cluster's file system, found {said}", code)
+    else:
+        # A file that stays does no harm.
+        with suppress(Exception):
+            _remove(outcome)
+    if not found and code:
+        found = _unknown(
+            "the driver on the cluster to report how it ended, found no report (killed, or it never started)", code
+        )
+    print(found or _as_text(code, ""))
+    return 0
+
+
+def _unknown(what: str, code: int) -> str:
+    return _as_text(code, f"error: Expected {what}; see yarn logs -applicationId with the id above.\n")
+
+
+def _as_text(code: int, words: str) -> str:
+    return json.dumps({"exit_code": code, "words": words})
 
 
 def _code_of(job: str, arguments: tuple[str, ...]) -> int:
@@ -96,6 +123,11 @@ def _found(outcome: str) -> str | None:
     return str(_jvm().org.apache.commons.io.IOUtils.toString(file, "UTF-8"))
 
 
+def _remove(outcome: str) -> None:
+    system, path = _on_file_system(outcome)
+    system.delete(path, False)
+
+
 def _on_file_system(outcome: str) -> tuple[Any, Any]:
     """Hadoop's FileSystem and Path; without a scheme a path is in this user's home on the cluster's own file system."""
     jvm = _jvm()
@@ -118,4 +150,6 @@ def tell(outcome: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]) if sys.argv[1:] else tell(sys.stdin.read()))
+    if not sys.argv[1:]:
+        sys.exit(tell(sys.stdin.read()))
+    sys.exit(fetch(sys.argv[2], int(sys.argv[3])) if sys.argv[1] == "--fetch" else main(*sys.argv[1:]))

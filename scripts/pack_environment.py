@@ -1,4 +1,4 @@
-"""Pack a Python with the packages that scoring imports into an archive that runs wherever it is unpacked; print its name.
+"""Pack a Python with the packages that the jobs import into an archive that runs wherever it is unpacked; print its name.
 
 python scripts/pack_environment.py LOCK.lock FOLDER
 
@@ -65,9 +65,7 @@ export PYTHONNOUSERSITE=1
 unset PYTHONHOME PYTHONSTARTUP
 exec "$here/INTERPRETER" "$@"
 """
-IMPORTED = (
-    "import ctypes, hashlib, json, numpy, pandas, pyarrow, pyarrow.compute, onnxruntime, rich.progress, google.protobuf.message"
-)
+IMPORTED = "import ctypes, hashlib, json, numpy, pandas, psycopg, pyarrow, pyarrow.compute, onnxruntime, rich.progress, google.protobuf.message"
 
 
 def main(lock: str, folder: str) -> int:
@@ -182,7 +180,7 @@ def _write(archive: Path, files: Mapping[str, Path], texts: Mapping[str, tuple[s
 
 
 def _try(archive: Path) -> None:
-    """Unpack it elsewhere and import what scoring imports."""
+    """Unpack it elsewhere and import what scoring and publishing import."""
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         subprocess.run(["tar", "-xzf", str(archive), "-C", folder], check=True)
         subprocess.run([f"{folder}/bin/python", "-c", IMPORTED], check=True, env={"PATH": "/usr/bin:/bin"}, cwd="/")

@@ -1,4 +1,4 @@
-"""When the tests of --cluster (YARN and HDFS, S3, lost executors) have to run: whenever a file has changed that only they exercise.
+"""When the tests of --cluster (YARN and HDFS, S3, `publish`, lost executors) have to run: whenever a file has changed that only they exercise.
 
 They take some twenty minutes, so the whole suite leaves them out as long as no such file has changed since they last passed:
 tests/cluster.sha256 stores the digest of those files. run-tests.sh asks `python -m tests.cluster_rule` (exit 1: they have to run), and
@@ -21,6 +21,7 @@ TESTS = tuple(
         Path,
         (
             "tests/cluster/test_lost_executors.py",
+            "tests/cluster/test_publish.py",
             "tests/cluster/test_s3.py",
             "tests/faults/test_cluster.py",
             "tests/faults/test_s3.py",

@@ -204,6 +204,21 @@ def shipped() -> object:
     return load_bundle(str(SHIPPED))
 
 
+@pytest.fixture
+def with_fields(tmp_path: Path) -> Path:
+    """The shipped bundle, as if it distinguished title and description."""
+    from lib.model.bundle import MANIFEST, load_bundle
+    from training.publication import write_bundle
+
+    folder = next(SHIPPED.glob(f"*/{MANIFEST}")).parent
+    manifest = load_bundle(str(folder)).manifest
+    made = tmp_path / "fields"
+    made.mkdir()
+    files = {name: (folder / name).read_bytes() for name in manifest["files"]}
+    write_bundle(made, {**manifest, "text": {**manifest["text"], "fields": ["title", "description"]}}, files)
+    return made
+
+
 @pytest.fixture(scope="session")
 def sample_data() -> object:
     """samples/labels.csv as training sees it."""

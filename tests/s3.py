@@ -68,6 +68,15 @@ class S3:
             self.said("/-/heed", conditions="yes")
 
     @contextmanager
+    def without_deletes(self) -> Iterator[None]:
+        """Inside the block a policy forbids every DELETE."""
+        self.said("/-/delete", allowed="no")
+        try:
+            yield
+        finally:
+            self.said("/-/delete", allowed="yes")
+
+    @contextmanager
     def keys_checked(self) -> Iterator[None]:
         """Inside the block it refuses everybody, since it knows no keys."""
         self.said("/moto-api/reset-auth", b"0")

@@ -4,7 +4,8 @@
 
 GET /-/hold?key=END&nth=N&when=before|after holds the N-th PUT from now on of a key that ends with END, before it is handled or before it
 is answered, and answers with a number; /-/held?hold=NUMBER says whether it is held, /-/release?hold=NUMBER releases it.
-/-/heed?conditions=no makes it a server that ignores conditions, until /-/heed?conditions=yes.
+/-/heed?conditions=no makes it a server that ignores conditions, until /-/heed?conditions=yes; /-/delete?allowed=no one whose policy
+refuses every DELETE, until /-/delete?allowed=yes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from urllib.parse import parse_qs
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Holding:
         self._application = application
         self._holds: list[Hold] = []
         self._lock = threading.Lock()
-        self._heeds = True
+        self._heeds = self._deletes = True
 
     def __call__(self, environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environment["PATH_INFO"]
@@ -49,6 +52,9 @@ class Holding:
             said = self._command(path[3:], {name: values[0] for name, values in parse_qs(environment["QUERY_STRING"]).items()})
             start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(said)))])
             return [said]
+        if environment["REQUEST_METHOD"] == "DELETE" and not self._deletes:
+            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(DENIED)))])
+            return [DENIED]
         mine = self._counted(path) if environment["REQUEST_METHOD"] == "PUT" else []
         for hold in mine:
             if hold.when == "before":
@@ -68,6 +74,9 @@ class Holding:
                 return str(len(self._holds) - 1).encode()
         if name == "heed":
             self._heeds = given["conditions"] == "yes"
+            return b"yes"
+        if name == "delete":
+            self._deletes = given["allowed"] == "yes"
             return b"yes"
         hold = self._holds[int(given["hold"])]
         if name == "release":

@@ -25,9 +25,8 @@ def main(arguments: Sequence[str]) -> None:
             "choose another target."
         )
     model = cc.load_bundle(given.model)
-    fields = dict(column.split("=", 1) for column in given.text_columns if "=" in column)
     spark = SparkSession.builder.getOrCreate()
-    rows = cc.categorize(spark.read.table(given.source), model, fields or given.text_columns, unfamiliar=given.unfamiliar)
+    rows = cc.categorize(spark.read.table(given.source), model, given.text_columns, unfamiliar=given.unfamiliar)
     stamped = rows.withColumns({"model_version": F.lit(model.version), "scored_at": F.current_timestamp()})
     # The source's columns may change.
     stamped.write.mode("overwrite").option("overwriteSchema", "true").saveAsTable(given.target)

@@ -1,4 +1,4 @@
-"""Before any data is read: do the executors have what scoring needs? One sentence says what is missing where.
+"""Before any data is read: do the executors have what the job needs? One sentence says what is missing where.
 
 On one machine the executors are the driver, so nothing is asked there.
 """
@@ -6,12 +6,12 @@ On one machine the executors are the driver, so nothing is asked there.
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import re
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,10 +27,12 @@ from lib.session import WORKER_MB
 
 # The oldest version of each module that setup.py asks for.
 NEEDED = {"numpy": "1.26", "pandas": "2.2", "pyarrow": "18"}
-NEEDED_BY_ENGINE = {
+# And those for an engine; without one, those with which `publish` writes rows as PostgreSQL does.
+NEEDED_BY_ENGINE: Mapping[str | None, Mapping[str, str]] = {
     "native": {"google.protobuf": "5"},
     "onnx": {"onnxruntime": "1.20"},
     "keras": {"keras": "3.8"},
+    None: {"psycopg": "3.2"},
 }
 SECONDS_BETWEEN_LINES = 30
 REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
@@ -62,9 +64,10 @@ NO_PYTHON = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What one task has found. packages: version by module, or why it cannot be imported; free_mb: None where it is unknown."""
+    """What one task has found. pid: of its worker; packages: version by module, or why it cannot be imported; free_mb: None where it is unknown."""
 
     host: str
+    pid: int
     python: str
     packages: Mapping[str, str]
     machine: str
@@ -72,11 +75,11 @@ class Facts:
     free_mb: int | None
 
 
-def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None] | None = None) -> None:
+def check_executors(spark: SparkSession, engine: str | None, say: Callable[[str], None] | None = None) -> None:
     """Ask every executor that is running, once there is one; on one machine ask nothing.
 
     Args:
-        engine: the one that is to score; say: receives a line while no executor starts.
+        engine: the one that is to score, None for `publish`; say: receives a line while no executor starts.
     Raises:
         InputError: one lacks something.
     """
@@ -88,14 +91,14 @@ def check_executors(spark: SparkSession, engine: str, say: Callable[[str], None]
     ask_executors(context, engine)
 
 
-def ask_executors(context: SparkContext, engine: str) -> None:
-    """Run one task for each core.
+def ask_executors(context: SparkContext, engine: str | None) -> None:
+    """Run as many tasks as the executors run at the same time.
 
     Raises:
         InputError: an executor lacks something.
     """
     remedy = REMEDY_ON_KUBERNETES if _on_kubernetes(context) else REMEDY
-    slots = max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+    slots = slots_of(context)
     try:
         found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
     except Exception as error:
@@ -105,10 +108,17 @@ def ask_executors(context: SparkContext, engine: str) -> None:
         raise InputError(sentence) from None
     faults = faults_in(found, engine)
     if faults:
-        raise InputError(f"Expected executors that can score with the engine {engine}, found {_listed(faults)}; {remedy}.")
+        able = f"score with the engine {engine}" if engine else "publish"
+        raise InputError(f"Expected executors that can {able}, found {_listed(faults)}; {remedy}.")
 
 
-def facts_here(engine: str) -> Iterator[Facts]:
+def slots_of(context: Any) -> int:
+    """How many tasks the executors run at the same time, whatever spark.default.parallelism is."""
+    scala = context._jsc.sc()
+    return max(1, int(scala.maxNumConcurrentTasks(scala.resourceProfileManager().defaultResourceProfile())))
+
+
+def facts_here(engine: str | None) -> Iterator[Facts]:
     """On an executor: one Facts."""
     modules = {name: _version(name) for name in ("pyspark", *NEEDED, *NEEDED_BY_ENGINE[engine])}
     has_library = False
@@ -116,15 +126,20 @@ def facts_here(engine: str) -> Iterator[Facts]:
         from lib.model.native import library
 
         has_library = library() is not None
-    yield Facts(socket.gethostname(), platform.python_version(), modules, platform.machine(), has_library, free_memory_mb())
+    yield Facts(
+        socket.gethostname(), os.getpid(), platform.python_version(), modules, platform.machine(), has_library, free_memory_mb()
+    )
 
 
-def faults_in(found: Sequence[Facts], engine: str) -> dict[str, list[str]]:
+def faults_in(found: Sequence[Facts], engine: str | None) -> dict[str, list[str]]:
     """What is missing, and on which hosts."""
-    workers = Counter(facts.host for facts in found)
+    # One worker may have run several tasks.
+    workers: dict[str, set[int]] = {}
+    for facts in found:
+        workers.setdefault(facts.host, set()).add(facts.pid)
     faults: dict[str, list[str]] = {}
     for host, facts in {facts.host: facts for facts in found}.items():
-        for fault in _faults(facts, engine, workers[host]):
+        for fault in _faults(facts, engine, len(workers[host])):
             faults.setdefault(fault, []).append(host)
     return faults
 
@@ -138,7 +153,7 @@ def sentence_of(error: str, remedy: str = REMEDY) -> str | None:
     return None
 
 
-def _faults(facts: Facts, engine: str, workers: int) -> Iterator[str]:
+def _faults(facts: Facts, engine: str | None, workers: int) -> Iterator[str]:
     if facts.python.split(".")[:2] != platform.python_version().split(".")[:2]:
         yield f"Python {facts.python} instead of {platform.python_version()}"
     # It comes with an executor's Spark.
@@ -152,7 +167,8 @@ def _faults(facts: Facts, engine: str, workers: int) -> Iterator[str]:
             yield f"{name} {version} instead of {least} or newer"
     if engine == "native" and not facts.has_library and not _missing(facts.packages):
         yield f"no compiled library that loads on {facts.machine} (submit from such a machine, or give --engine onnx)"
-    if facts.free_mb is not None and facts.free_mb < workers * WORKER_MB:
+    # Without an engine a worker holds no model.
+    if engine and facts.free_mb is not None and facts.free_mb < workers * WORKER_MB:
         yield f"{facts.free_mb} MB of free memory for Python where {workers} workers take {workers * WORKER_MB}"
 
 

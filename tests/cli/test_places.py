@@ -51,6 +51,16 @@ def test_only_our_code_runs_and_names_stay_whole_in_any_locale(trapped: Path, mo
     assert not (trapped / "seen").exists()
 
 
+def test_variables_of_another_spark_choose_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("product_id,title\n1,lamp\n")
+    set_elsewhere = {"PYSPARK_DRIVER_PYTHON": "/bin/false", "PYSPARK_PYTHON": "/bin/false"}
+    set_elsewhere |= {"MASTER": "yarn", "DEPLOY_MODE": "cluster", "SPARK_REMOTE": "sc://127.0.0.1:9"}
+    night = ("--source", "in.csv", "--target", "./out", "--model", SHIPPED, "--text-columns", "title")
+    done = submit("categorize", *night, cwd=tmp_path, environment=set_elsewhere)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in 1 = categorized 1" in done.stdout
+
+
 def test_single_texts_run_our_code_alone(trapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(trapped))
     done = submit("predict", "--text", "cotton shirt", cwd=trapped)

@@ -19,7 +19,6 @@ import catalog_categorizer as cc
 from lib.model.bundle import MANIFEST, load_bundle
 from tests.cli.test_install import installed
 from tests.conftest import ROOT, SHIPPED
-from training.publication import write_bundle
 
 PYTHON = ROOT / "build" / "mlflow" / "bin" / "python"
 pytestmark = pytest.mark.skipif(
@@ -69,18 +68,6 @@ def register(folder: Path, model: Path, *more: str) -> subprocess.CompletedProce
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the installed package; ONNX Runtime scores there."""
     return installed(tmp_path_factory.mktemp("installed"), CC="/bin/false", CXX="/bin/false")
-
-
-@pytest.fixture
-def with_fields(tmp_path: Path) -> Path:
-    """The shipped bundle, as if it distinguished title and description."""
-    folder = next(SHIPPED.glob(f"*/{MANIFEST}")).parent
-    manifest = load_bundle(str(folder)).manifest
-    made = tmp_path / "fields"
-    made.mkdir()
-    files = {name: (folder / name).read_bytes() for name in manifest["files"]}
-    write_bundle(made, {**manifest, "text": {**manifest["text"], "fields": ["title", "description"]}}, files)
-    return made
 
 
 def loaded(folder: Path, name: str, frame: dict[str, Any], site: Path) -> dict[str, Any]:

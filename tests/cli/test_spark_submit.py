@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,16 @@ from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.waiting import until
 
 
-def submit(*arguments: object, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+def submit(
+    *arguments: object, cwd: Path, stdin: bytes | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
     done = subprocess.run(
-        [str(ROOT / "spark-submit.sh"), *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, env=inherited
+        [str(ROOT / "spark-submit.sh"), *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        env={**inherited, **(environment or {})},
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 

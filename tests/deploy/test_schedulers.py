@@ -139,6 +139,17 @@ def test_a_table_is_scored_into_another_without_a_word_to_the_jvm(spark, monkeyp
     spark.sql("DROP TABLE products_scored")
 
 
+def test_every_text_column_is_read_where_one_has_another_name(spark, with_fields: Path) -> None:
+    rows = spark.createDataFrame([("?", "cotton shirt for men")], "product_name string, description string")
+    rows.createOrReplaceTempView("named_otherwise")
+    columns = ["--text-columns", "title=product_name,description"]
+    categorize_table.main(
+        ["--source", "named_otherwise", "--target", "scored_otherwise", "--model", str(with_fields), *columns]
+    )
+    assert [row.category for row in spark.read.table("scored_otherwise").collect()] == ["Clothing & Accessories"]
+    spark.sql("DROP TABLE scored_otherwise")
+
+
 def emr_step() -> tuple[Mapping[str, Any], list[str], list[str]]:
     """The step, the words before the name of its job, and the job's options."""
     (step,) = json.loads(STEPS.read_text(encoding="utf-8"))

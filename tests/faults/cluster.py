@@ -5,6 +5,7 @@ Their jars are in build/cluster: `./run-tests.sh --cluster` fetches them.
 
 from __future__ import annotations
 
+import getpass
 import os
 from pathlib import Path
 
@@ -30,6 +31,9 @@ SETTINGS = {
     "yarn.scheduler.capacity.maximum-am-resource-percent": "0.9",
     # A file of one block on both data nodes: one of them may fail.
     "dfs.replication": "2",
+    # Whoever runs the tests may act for others.
+    f"hadoop.proxyuser.{getpass.getuser()}.hosts": "*",
+    f"hadoop.proxyuser.{getpass.getuser()}.groups": "*",
 }
 
 

@@ -163,6 +163,30 @@ def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, f
     told.saw("sentence and exit 2, old rows untouched")
 
 
+def test_how_a_job_ended_is_asked_as_the_command_says(spark, cluster: Cluster, tmp_path: Path) -> None:
+    """It is in the home of another user, on a file system that only an option names."""
+    shutil.copytree(cluster.conf, tmp_path / "conf")
+    for file in (tmp_path / "conf").iterdir():
+        file.write_text(file.read_text().replace(f"<value>{cluster.uri}</value>", "<value>file:///</value>"))
+    home = cluster.java.org.apache.hadoop.fs.Path("/user/somebody")
+    cluster.files().mkdirs(home)
+    cluster.files().setOwner(home, "somebody", "somebody")
+    settings = (*cluster.spark_settings(), f"spark.hadoop.fs.defaultFS={cluster.uri}")
+    options = [*ON_YARN, "--proxy-user", "somebody", *(word for setting in settings for word in ("--conf", setting))]
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", *options, "maintain", "--target", "/nowhere"],
+        env={**os.environ, "HADOOP_CONF_DIR": str(tmp_path / "conf"), "YARN_CONF_DIR": str(tmp_path / "conf")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "error: Expected" in done.stdout
+    assert "/nowhere" in done.stdout
+    left = cluster.java.org.apache.hadoop.fs.Path(home, ".catalog-categorizer")
+    assert not cluster.files().listStatus(left)
+
+
 @pytest.mark.parametrize("mode", ["client", "cluster"])
 def test_nothing_but_spark_on_the_nodes(spark, cluster: Cluster, tmp_path: Path, fault: Told, mode: str) -> None:
     told = fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,3 +242,35 @@ def test_a_server_without_conditions(spark, s3: S3, tmp_path: Path) -> None:
         assert "S3SingleDriverLogStore is in use" in str(lost_commits(spark, lake))
     system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
     assert list(system.listStatus(folder)) == []
+
+
+@pytest.mark.fault(
+    "S3: the disk where the driver gathers a commit is full in the middle of it",
+    "an error, and no commit; what was gathered is not put",
+    "an error, no commit",
+)
+def test_a_commit_that_is_cut_in_the_middle(spark, s3: S3, tmp_path: Path) -> None:
+    system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
+    path, settings = spark._jvm.org.apache.hadoop.fs.Path(folder, "commit.json"), spark.sparkContext._jsc.hadoopConfiguration()
+    lines = spark._jvm.java.util.Collections.nCopies(20, "x" * 10_000)
+    store = spark._jvm.catalogcategorizer.ConditionalPutLogStore(settings)
+    jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
+    soft, hard = resource.prlimit(jvm, resource.RLIMIT_FSIZE)
+    # No file of that process may grow above it.
+    resource.prlimit(jvm, resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(Exception, match="File too large"):
+            store.write(path, lines.iterator(), False, settings)
+    finally:
+        resource.prlimit(jvm, resource.RLIMIT_FSIZE, (soft, hard))
+    assert not system.exists(path)
+    store.write(path, lines.iterator(), False, settings)
+    assert system.getFileStatus(path).getLen() == 20 * 10_001
+
+
+def test_a_bucket_where_nothing_may_be_deleted(spark, s3: S3, tmp_path: Path) -> None:
+    """The object that the store was asked about stays, and the job goes on."""
+    with s3.without_deletes():
+        assert lost_commits(spark, f"{s3.uri}/{tmp_path.name}/lake") is None
+    system, folder = file_system(spark, f"{s3.uri}/{tmp_path.name}")
+    assert [status.getLen() for status in system.listStatus(folder)] == [0]

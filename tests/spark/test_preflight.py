@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import InputError
-from lib.scoring.preflight import ask_executors, check_executors
+from lib.scoring.preflight import ask_executors, check_executors, slots_of
 
 STARTS = {
     "": "Expected Python at {python} on every executor, found none",
@@ -27,6 +27,12 @@ def test_a_python_that_does_not_start_is_a_sentence(spark, tmp_path: Path, monke
     with pytest.raises(InputError) as told:
         ask_executors(spark.sparkContext, "native")
     assert str(told.value).startswith(STARTS[start].format(python=python))
+
+
+def test_as_many_tasks_ask_as_run_at_once(spark, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever spark.default.parallelism is."""
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", 400)
+    assert slots_of(spark.sparkContext) == 2
 
 
 def test_one_machine_is_not_asked(spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from lib.command import store_fault
 from tests.conftest import ROOT
 
 
@@ -37,6 +39,12 @@ def test_the_master_is_found_as_spark_submit_finds_it(tmp_path: Path, options: l
         "# spark.master yarn\nspark.master.x no\nspark.master   spark://of-the-file:7077  \n"
     )
     assert asked(tmp_path, options, "setting --master spark.master") == master
+
+
+def test_who_asks_how_a_job_ended_is_who_submitted_it(tmp_path: Path) -> None:
+    of_the_user = ["--principal=me@HERE", "--keytab", "me.keytab", "--conf", "spark.hadoop.fs.defaultFS=hdfs://host"]
+    of_the_job = ["--archives", "a.zip", "--conf", "spark.executor.memory=2g", "--num-executors", "8"]
+    assert asked(tmp_path, [*of_the_job, *of_the_user], 'who_asks; echo "${asking[@]}"') == " ".join(of_the_user)
 
 
 def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
@@ -79,8 +87,78 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
     assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
 
 
-# What spark-submit.sh and environment.sh bring.
-ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+def test_the_advice_for_an_address_that_only_a_ledger_has_makes_the_client_travel(tmp_path: Path) -> None:
+    fault = store_fault("java.lang.ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found")
+    assert fault
+    (option,) = re.findall(r"--conf \S+", fault.advice)
+    call = f'{WITHOUT_FETCHING} given=${{#spark_options[@]}}; ship_s3 --target lake; echo "${{spark_options[@]:given}}"'
+    assert "--jars" in asked(tmp_path, option.split(), call)
+
+
+# What spark-submit.sh and environment.sh bring; packing takes half a minute.
+ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; lock() { :; }
+ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
+"""
+SHIPPED = "./environment/bin/python {} --archives packed.tar.gz#environment"
+
+
+@pytest.mark.parametrize("job", sorted({path.stem for path in (ROOT / "jobs").glob("[!_]*.py")} - {"predict", "register"}))
+def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Path, job: str) -> None:
+    def told(*options: str) -> str:
+        call = f'{ON_YARN} job={job} given=${{#spark_options[@]}}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${{spark_options[@]:given}}"'
+        return asked(tmp_path, ["--master", "yarn", *options], call)
+
+    on_the_driver_alone = job in ("maintain", "relabel", "report", "rollback", "views")
+    assert told() == ("ours ours" if on_the_driver_alone else SHIPPED.format("ours"))
+    if job in ("maintain", "publish"):
+        assert told("--deploy-mode", "cluster") == SHIPPED.format("./environment/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("job", "refused"),
+    [
+        ("train --labels labels.csv", True),
+        ("report --target lake", True),
+        ("review --target lake --source catalog.csv", True),
+        ("evaluate --model m --labels l", False),
+        ("evaluate --model m --labels l --json metrics.json", True),
+        ("evaluate --model m --labels l --json=metrics.json", True),
+        ("evaluate --config evaluate.toml", True),
+        ("evaluate --config=evaluate.toml", True),
+        ("views --target lake", False),
+        ("views --target lake --dialect duckdb --output views.sql", True),
+        ("categorize --source catalog.csv", False),
+    ],
+)
+def test_what_a_container_would_take_with_it_is_refused(tmp_path: Path, job: str, refused: bool) -> None:
+    (tmp_path / "evaluate.toml").write_text('model = "m"\njson = "metrics.json"\n')
+    name, _, given = job.partition(" ")
+    call = f'cd "$SPARK_CONF_DIR"; ({ON_YARN} job={name}; ship_environment {given}) || echo exit $?'
+    said = asked(tmp_path, ["--master", "yarn", "--deploy-mode", "cluster"], call)
+    assert said.startswith(f"Expected the job {name}") is refused
+    assert said.endswith("exit 2") is refused
+    # Elsewhere the file is where the command was typed.
+    assert asked(tmp_path, ["--master", "yarn"], call) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen", "pythons"),
+    [
+        ([], "python_chosen=theirs", "theirs ours"),
+        ([], "python_chosen=theirs driver_python_chosen=jupyter", "theirs ours"),
+        (["--deploy-mode", "cluster"], "python_chosen=theirs", "theirs theirs"),
+        (["--deploy-mode", "cluster"], "python_chosen=theirs driver_python_chosen=another", "theirs another"),
+        (["--deploy-mode", "cluster"], "no_pack=yes", "ours ours"),
+    ],
+)
+def test_in_cluster_mode_the_driver_runs_the_python_of_the_nodes(
+    tmp_path: Path, options: list[str], chosen: str, pythons: str
+) -> None:
+    call = f"{ON_YARN} job=categorize {chosen}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON"
+    assert asked(tmp_path, ["--master", "yarn", *options], call) == pythons
+
+
+ON_KUBERNETES = """fail() { echo "$1"; exit "$2"; }; job=categorize no_pack=$NO_PACK python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
 given=${#spark_options[@]}; ship_environment; echo $PYSPARK_PYTHON $PYSPARK_DRIVER_PYTHON "${spark_options[@]:given}" """
 IMAGE = ["--conf", "spark.kubernetes.container.image=registry.example.com/ours:1"]
 OF_THE_IMAGE = "/opt/catalog-categorizer/.venv/bin/python"

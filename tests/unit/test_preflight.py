@@ -22,13 +22,21 @@ PACKAGES = {
 
 
 def facts(host: str = "node1", **more: object) -> Facts:
-    usual = {"python": platform.python_version(), "packages": PACKAGES, "machine": "x86_64", "has_library": True}
+    usual = {"pid": 7, "python": platform.python_version(), "packages": PACKAGES, "machine": "x86_64", "has_library": True}
     return Facts(host, **{**usual, "free_mb": 4000, **more})  # type: ignore[arg-type]
 
 
 def test_this_machine_has_what_it_needs() -> None:
     assert faults_in(list(facts_here("native")), "native") == {}
     assert faults_in(list(facts_here("onnx")), "onnx") == {}
+    assert faults_in(list(facts_here(None)), None) == {}
+
+
+def test_a_job_without_a_model_needs_its_own_package_and_no_room_for_one() -> None:
+    there = facts("one", free_mb=120, packages={**PACKAGES, "psycopg": "3.3.9"})
+    assert faults_in([there], None) == {}
+    found = faults_in([facts("one", packages={**PACKAGES, "psycopg": "No module named 'psycopg'"})], None)
+    assert found == {"no psycopg (No module named 'psycopg')": ["one"]}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,9 @@ def test_this_machine_has_what_it_needs() -> None:
     ],
 )
 def test_what_is_missing_is_told_with_its_hosts(more: dict[str, object], fault: str) -> None:
-    found = faults_in([facts("good"), *[facts(host, **more) for host in ("one", "two") for _ in range(2)]], "native")
+    found = faults_in(
+        [facts("good"), *[facts(host, pid=pid, **more) for host in ("one", "two") for pid in (7, 8, 8)]], "native"
+    )
     assert [list(hosts) for hosts in found.values()] == [["one", "two"]]
     assert next(iter(found)).startswith(fault)
 
@@ -84,7 +94,7 @@ def test_a_python_that_does_not_start_is_a_sentence(error: str, told: str) -> No
 
 
 def test_the_oldest_versions_are_those_of_setup_py() -> None:
-    asked = dict(re.findall(r'"([a-z]+)>=([\d.]+)', (ROOT / "setup.py").read_text()))
+    asked = dict(re.findall(r'"([a-z]+)(?:\[\w+\])?>=([\d.]+)', (ROOT / "setup.py").read_text()))
     needed = {**NEEDED, **{name: least for of_engine in NEEDED_BY_ENGINE.values() for name, least in of_engine.items()}}
     assert {name.removeprefix("google."): least for name, least in needed.items()} == {
         name.removeprefix("google."): asked[name.removeprefix("google.")] for name in needed

@@ -1,0 +1,129 @@
+"""The set-up's functions (scripts/environment.sh), in a copy of the project: what is made from sources is made again when they change."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+COPIED = ("jobs", "jvm", "lib", "native", "requirements", "schemas", "scripts", "setup.py", "training")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the project's code with the same environment, in which nothing is made yet."""
+    clone = tmp_path / "clone"
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy2(ROOT / name, clone / name)
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    (clone / "build").mkdir()
+    return clone
+
+
+def asked(clone: Path, call: str, **environment: str) -> subprocess.Popen[str]:
+    script = f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {call}"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
+    return subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=clone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**inherited, **environment},
+    )
+
+
+def replace(path: Path, text: str) -> None:
+    """Other content with the file's time, as `rsync -a` and `git archive | tar -x` leave it."""
+    time = path.stat().st_mtime
+    path.write_text(text)
+    os.utime(path, (time, time))
+
+
+def done(clone: Path, call: str, **environment: str) -> str:
+    process = asked(clone, call, **environment)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+def test_code_that_changed_travels_whatever_its_time(clone: Path) -> None:
+    archive = clone / "build" / "catalog_categorizer.zip"
+    done(clone, "prepare_code")
+    made = archive.stat().st_ino
+    os.utime(clone / "lib" / "errors.py")
+    done(clone, "prepare_code")
+    assert archive.stat().st_ino == made
+    replace(clone / "lib" / "errors.py", "changed = True\n")
+    done(clone, "prepare_code")
+    assert zipfile.ZipFile(archive).read("lib/errors.py") == b"changed = True\n"
+    (clone / "lib" / "errors.py").unlink()
+    done(clone, "prepare_code")
+    assert "lib/errors.py" not in zipfile.ZipFile(archive).namelist()
+
+
+def test_a_library_of_an_older_source_is_not_loaded(clone: Path) -> None:
+    library = clone / "lib" / f"_native.{os.uname().machine}.so"
+    library.touch()
+    done(clone, f'record "$(contents native setup.py)" {shlex.quote(str(library))}')
+    os.utime(clone / "native" / "lstm.cpp")
+    assert done(clone, "prepare_native", CXX="/bin/false") == ""
+    assert library.exists()
+    replace(clone / "native" / "lstm.cpp", "// changed\n")
+    assert "ONNX Runtime will score" in done(clone, "prepare_native", CXX="/bin/false")
+    assert not library.exists()
+
+
+def test_jars_that_are_there_are_used_by_whoever_may_not_write(clone: Path, tmp_path: Path) -> None:
+    """As in an image, whose files have other times than when the jar was compiled, on a root file system that is read-only."""
+    shutil.copytree(ROOT / "build" / "s3", clone / "build" / "s3")
+    done(clone, 'record "$(contents jvm)" "$S3_JARS/catalog-categorizer-s3.jar"')
+    os.utime(clone / "jvm" / "ConditionalPutLogStore.scala")
+    assert done(clone, "prepare_s3", CATALOG_VENV=str(tmp_path / "nowhere")) == ""
+    shutil.rmtree(clone / "build" / "s3")
+    process = asked(clone, "prepare_s3", CATALOG_VENV=str(tmp_path / "nowhere"))
+    said, _ = process.communicate()
+    assert process.returncode == 2, said
+    assert f"error: Expected to write to {tmp_path}/nowhere, found the error above; run this command once" in said
+
+
+def test_two_jobs_that_need_an_environment_at_the_same_time_make_it_once(clone: Path) -> None:
+    (clone / "requirements" / "small.lock").write_text("# No package.\n")
+    processes = [asked(clone, 'separate_environment small "nothing"') for _ in range(2)]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "".join(said).count("installing nothing") == 1
+    assert (clone / "build" / "small" / "bin" / "python").exists()
+
+
+@pytest.mark.parametrize("python", ["/usr/bin/python3.that-was-removed", sys.executable])
+def test_after_an_upgrade_of_python_the_environment_is_made_again(clone: Path, python: str) -> None:
+    """Its Python is a link, here to one that is gone, and to one that is not of the version whose packages are there."""
+    small, environment = clone / "requirements" / "small.lock", clone / ".venv"
+    small.write_text("# No package.\n")
+    environment.unlink()
+    for folder in (environment, clone / "build" / "small"):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "lib" / "python3.9" / "site-packages").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(python)
+        (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.9.2\n")
+    for record in ("installed-small.lock", "installed-bench.lock"):
+        shutil.copy(clone / "requirements" / record.removeprefix("installed-"), environment / record)
+    shutil.copy(small, clone / "build" / "small" / "installed.lock")
+    make = 'prepare_packages small; separate_environment small "nothing"'
+    said = done(clone, make, PYTHON3=sys.executable)
+    assert f"creating {environment}" in said
+    assert "installing nothing" in said
+    assert [path.name for path in environment.glob("installed-*")] == ["installed-small.lock"]
+    assert done(clone, f'{make}; "$PYTHON" -m pip --version; build/small/bin/python -m pip --version').count("pip") == 4
