@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +24,28 @@ from lib.model.changes import Change, Changes, read_changes
 from lib.model.engines import build_engine, check_golden_rows
 from lib.scoring.record import renames_of
 from lib.tables.run_record import RELABELLED, RunRecord
-from tests.conftest import SHIPPED
+from tests.conftest import ROOT, SHIPPED
 from training.relabelling import added_up, relabelled_files, relabelling
 
 TEXTS = pa.array(
     ["steel kettle", "usb cable for phones", "detective novel, paperback", "", "cotton shirt with a book pocket", None]
 )
+# The job in a Python that finds none of what only requirements/training.lock installs.
+WITHOUT_TRAINING = """
+import sys
+from importlib.machinery import PathFinder
+from lib.command import run_command
+
+class Installed:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        absent = {"tensorflow", "keras", "onnx", "sklearn", "matplotlib", "fasttext", "cleanlab", "optuna"}
+        return None if name.partition(".")[0] in absent else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Installed
+from jobs.relabel import RelabelSettings, main
+sys.exit(run_command(RelabelSettings, main, "relabel", sys.argv[1:]))
+"""
 PATHS = ("Home > Kitchen", "Home > Kitchen > Kettles", "Media > Books", "Media > Films")
 
 
@@ -66,6 +84,14 @@ def test_moved_labels(models: Path, relabel, shipped: Bundle, capsys, engine: st
     assert new["per_class"]["Books"] == old["per_class"]["Household"]
     assert new["comparison"] == old["comparison"]
     assert bundle.manifest["thresholds"]["promises"][0]["labels"] == list(bundle.labels)
+
+
+def test_relabel_needs_no_tensorflow(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "changes.csv").write_text("old,new\nBooks,Media\n")
+    command = [sys.executable, "-c", WITHOUT_TRAINING, "--model", str(models), "--changes", str(tmp_path / "changes.csv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_bundle(str(models)).labels[0] == "Media"
 
 
 @pytest.mark.parametrize("engine", ["native", "onnx"])
