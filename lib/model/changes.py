@@ -158,9 +158,9 @@ class Renaming:
     """How the labels of labelled rows were renamed; rows are counted by the label that they had.
 
     Args:
-        names: every label that changes -> the new one, or None where it became several, none of which has its name: a row may be of any of these.
+        names: every label that changes -> the new one, or None where it became several and is at or below none of these: a row may be of any of them.
         moved, left_out: rows of labels that got another name, and of those that became several.
-        split: labels that became several -> these; a label whose own name is among these stays.
+        split: labels that became several -> these; a label that is at or below one of these already stays.
         unused: old labels of the changes that no row has. unclear: rows by label, where an old label is also at or below a new one.
     """
 
@@ -204,8 +204,8 @@ class Renaming:
         stayed = [label for label in self.split if label not in self.left_out]
         if stayed:
             lines.append(
-                f"{len(stayed):,} labels became several, themselves among them, and keep their rows: {named(stayed)}; rows from before the change "
-                "may be of another part"
+                f"{len(stayed):,} labels are, or are below, one of the several that an old label became, and keep their rows: {named(stayed)}; rows "
+                "from before the change may be of another part"
             )
         if self.unclear:
             lines.append(
@@ -229,7 +229,8 @@ def renaming(counts: Mapping[str, int], separator: str | None, changes: Changes)
     left_out = {
         label: counts[label]
         for label, news in made.split.items()
-        if starts_of(label, separator)[made.starts[label] - 1] not in news
+        # A new name above the old one says nothing about what is below that.
+        if set(news).isdisjoint(starts_of(label, separator)[made.starts[label] - 1 :])
     }
     news = {plain(change.new, separator) for change in changes.lines}
     unclear = {label: counts[label] for label in made.moved if not news.isdisjoint(starts_of(label, separator))}

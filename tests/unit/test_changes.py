@@ -47,7 +47,8 @@ def test_a_label_that_became_several_is_left_out_unless_it_is_one_of_them() -> N
     assert found.record() == {"labels": {}, "rows": 0, "left_out": {"Books": 5}}
     assert found.lines() == [
         "5 rows of 1 labels are left out, since each of these became several, and a person has to say which of them a row is: 'Books'",
-        "1 labels became several, themselves among them, and keep their rows: 'Films'; rows from before the change may be of another part",
+        "1 labels are, or are below, one of the several that an old label became, and keep their rows: 'Films'; rows from before the change may be "
+        "of another part",
     ]
 
 
@@ -58,6 +59,22 @@ def test_a_branch_that_became_several() -> None:
     # What was below "Media" may still be there; nothing is below "Home > Pots" any more.
     assert found.names == {"Home > Pots > Small": None}
     assert list(found.split) == ["Media > Books", "Home > Pots > Small"]
+
+
+def test_rows_that_have_one_of_the_several_already_stay() -> None:
+    counts = {
+        "Media > Books": 5,
+        "Media > Books > Fiction": 40,
+        "Media > Books > Fiction > Crime": 10,
+        "Media > Books > Non-fiction": 40,
+        "Media > Books > Maps": 1,
+    }
+    parts = changes(("Media > Books", "Media > Books > Fiction"), ("Media > Books", "Media > Books > Non-fiction"))
+    found = renaming(counts, SEPARATOR, parts)
+    found.check()
+    assert found.left_out == {"Media > Books": 5, "Media > Books > Maps": 1}
+    assert found.names == {"Media > Books": None, "Media > Books > Maps": None}
+    assert found.lines()[1].startswith("3 labels are, or are below, one of the several that an old label became")
 
 
 def test_names_that_are_old_and_new_are_told() -> None:
