@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -83,13 +84,13 @@ def run_record(
     )
 
 
-def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
-    """How labels were renamed, according to a bundle, or to the newest run whose model was relabelled further: after a rollback only that run knows.
+def renames_of(steps: Sequence[Mapping[str, Any]], runs: Sequence[RunRecord]) -> Renames:
+    """How labels were renamed, according to a model, or to the newest run whose model was relabelled further: after a rollback only that run knows.
 
     Args:
-        runs: newest first.
+        steps: those by which the model was relabelled, the oldest first. runs: newest first.
     """
-    steps = list(bundle.renames.steps)
+    steps = list(steps)
     later = (run.relabelled for run in runs if len(run.relabelled) > len(steps) and run.relabelled[: len(steps)] == steps)
     return Renames(next(later, steps))
 

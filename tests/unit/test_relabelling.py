@@ -138,11 +138,11 @@ def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, sh
     steps = json.loads(json.dumps(list(twice.renames.steps)))
     runs = [RunRecord("b", "published"), RunRecord("a", "published", settings=json.dumps({RELABELLED: steps}))]
     for bundle in (shipped, once, twice):
-        assert renames_of(bundle, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
-    assert renames_of(once, runs[:1]).name_of("Books", shipped.model_version) == "Media"
+        assert renames_of(bundle.renames.steps, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
+    assert renames_of(once.renames.steps, runs[:1]).name_of("Books", shipped.model_version) == "Media"
     # From another line of versions than the bundle's.
     other = [RunRecord("a", "published", settings=json.dumps({RELABELLED: [*steps[1:], *steps]}))]
-    assert renames_of(once, other).name_of("Books", shipped.model_version) == "Media"
+    assert renames_of(once.renames.steps, other).name_of("Books", shipped.model_version) == "Media"
 
 
 def test_a_split_label_stays(models: Path, relabel, shipped: Bundle, capsys) -> None:
