@@ -11,6 +11,8 @@ import pytest
 
 from jobs.relabel import RelabelSettings
 from jobs.relabel import main as relabel_main
+from jobs.report import ReportSettings
+from jobs.report import main as report_main
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
 from lib.command import run_command
@@ -19,6 +21,7 @@ from lib.tables.commits import read_state
 from lib.tables.locations import locate
 from tests.conftest import SHIPPED
 from tests.faults.nights import ledger, run, write_source
+from tests.pages import Page
 
 pytestmark = pytest.mark.usefixtures("spark")
 KINDS = ("steel kettle", "detective novel, paperback", "cotton shirt", "usb cable for phones")
@@ -88,6 +91,13 @@ def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, 
     record = read_state(spark, locate(spark, str(lake))).last_run
     assert record.drift == pytest.approx(0, abs=1e-6)
     assert set(record.category_shares) == set(load_bundle(str(models)).labels)
+    # Nothing has moved on the page of the run either, though names have come back.
+    assert run_command(ReportSettings, report_main, "report", ["--target", str(lake), "--output", str(tmp_path / "pages")]) == 0
+    tables = Page(tmp_path / "pages" / f"{record.run_id}.html").tables
+    categories = next(rows for caption, rows in tables.items() if caption.startswith("Of the rows that have one"))
+    assert {row[0]: row[-1] for row in categories[1:]} == dict.fromkeys(
+        ["Media", "Electronics", "Household", "Clothing & Accessories"], "+0.00%"
+    )
     assert "does not know" not in capsys.readouterr().out
     # A category that is really lost is seen, under its old name.
     assert (
