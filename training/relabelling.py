@@ -52,6 +52,22 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) 
     return made
 
 
+def check_is_new(bundle: Bundle, changes: Changes) -> None:
+    """Refuse changes that made this version: a second time they would move labels once more, as when a scheduler repeats a job.
+
+    Raises:
+        InputError: they did.
+    """
+    steps = bundle.renames.steps
+    # Steps of older versions of this program have none.
+    if steps and steps[-1].get("digest") == changes.digest(bundle.manifest.get("label_separator")):
+        before = steps[-1]["from"]
+        raise InputError(
+            f"Expected changes that {bundle.model_version} does not have yet, found those in {changes.where} that made it from {before}; nothing is left "
+            f"to do, or go back with rollback --to {before.rpartition('/')[2]}."
+        )
+
+
 def _nothing_moves(split: Iterable[str], where: str) -> str:
     several = ", ".join(map(repr, [*split][:MOST_NAMED]))
     if not several:
@@ -85,7 +101,7 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
         "metrics": _metrics(bundle.manifest.get("metrics") or {}, bundle.labels, made, labels, places),
         "relabelled": [
             *bundle.manifest.get("relabelled", []),
-            {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split)},
+            {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split), "digest": made.digest},
         ],
     }
     digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, manifest)

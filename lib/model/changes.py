@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ class Changes:
     lines: Sequence[Change]
     where: str
 
+    def digest(self, separator: str | None) -> str:
+        """That of the names, whatever the order and the spelling of the lines. separator: as in `applied`."""
+        pairs = sorted({(plain(change.old, separator), plain(change.new, separator)) for change in self.lines})
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Relabelling:
@@ -41,12 +48,14 @@ class Relabelling:
         labels: for every label the one that it becomes. split: labels that stay as they are, since they become several, and which those are.
         starts: for every label that becomes another, or several, how many levels the changed start of it has; 1 where labels are not paths.
         unused: old labels of the changes that are those of no label, or whose every label has a change of its own.
+        digest: that of the changes.
     """
 
     labels: Mapping[str, str]
     split: Mapping[str, Sequence[str]]
     starts: Mapping[str, int]
-    unused: Sequence[str] = ()
+    unused: Sequence[str]
+    digest: str
 
     @property
     def moved(self) -> dict[str, str]:
@@ -130,7 +139,8 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
                 found[label] = becomes[start][0] + above[-1][len(start) :]
             else:
                 split[label] = becomes[start]
-    return Relabelling(found, split, starts, [old for old in becomes if old not in used])
+    unused = [old for old in becomes if old not in used]
+    return Relabelling(found, split, starts, unused, changes.digest(separator))
 
 
 def plain(label: str, separator: str | None) -> str:

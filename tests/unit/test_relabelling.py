@@ -130,6 +130,33 @@ def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
     assert bundle.renames.name_of("Books", "another/1") == "Electronics"
 
 
+def test_the_same_changes_are_not_applied_twice(models: Path, relabel, shipped: Bundle, capsys) -> None:
+    swap = [("Books", "Electronics"), ("Electronics", "Books")]
+    assert relabel(*swap) == 0
+    once = load_bundle(str(models))
+    before = sorted(models.rglob("*"))
+    # As a scheduler would repeat it, or in another order.
+    assert relabel(*swap) == relabel(*swap[::-1]) == 2
+    version = shipped.manifest["version"]
+    assert f"Expected changes that {once.model_version} does not have yet, found those in" in (said := capsys.readouterr().err)
+    assert f"that made it from {shipped.model_version}; nothing is left to do, or go back with rollback --to {version}." in said
+    assert sorted(models.rglob("*")) == before
+    # After others they are a new wish.
+    assert relabel(("Household", "Home")) == relabel(*swap) == 0
+
+
+def test_a_version_that_does_not_say_by_which_changes_it_was_made(models: Path, relabel) -> None:
+    swap = [("Books", "Electronics"), ("Electronics", "Books")]
+    assert relabel(*swap) == 0
+    folder = models / (models / "current").read_text().strip()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["format_version"] == 6
+    del manifest["relabelled"][0]["digest"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.sha256").unlink()
+    assert relabel(*swap, options=("--no-promote",)) == 0
+
+
 def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, shipped: Bundle) -> None:
     assert relabel(("Books", "Media")) == 0
     once = load_bundle(str(models))
