@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.changes import Changes, Renaming, named, plain, renaming
+from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
 from lib.model.tree import in_tree_order
@@ -85,22 +87,32 @@ class LabelRules:
 class Elsewhere:
     """Labelled texts of another origin: only for evaluation, never for learning.
 
-    texts: strings [rows]; left_out: rows whose label became several, by that label.
+    texts: strings [rows]; left_out: rows whose label became several, by that label; moved_up: those that are judged as the label above theirs,
+    by their own.
     """
 
     texts: pa.Array
     labels: tuple[str, ...]
     origins: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    moved_up: Mapping[str, int] = field(default_factory=dict)
+
+    def as_learned(self, moved_up: Mapping[str, str]) -> Elsewhere:
+        """With the labels that were learned as one above them under that one. moved_up: as in LabelledTexts."""
+        moved = Counter(label for label in self.labels if label in moved_up)
+        return replace(self, labels=tuple(moved_up.get(label, label) for label in self.labels), moved_up=moved)
 
     def remarks(self, where: str) -> list[str]:
         """What their author should know, one sentence each. where: as the user named them."""
-        if not self.left_out:
-            return []
-        return [
-            f"{sum(self.left_out.values()):,} rows of {len(self.left_out):,} labels of {where} are left out, since each of these became "
-            f"several: {named(self.left_out)}"
-        ]
+        lines = []
+        if self.left_out:
+            lines.append(
+                f"{sum(self.left_out.values()):,} rows of {len(self.left_out):,} labels of {where} are left out, since each of these became "
+                f"several: {named(self.left_out)}"
+            )
+        if self.moved_up:
+            lines.append(as_learned_text(self.moved_up, where))
+        return lines
 
 
 def read_labelled_texts(

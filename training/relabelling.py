@@ -101,9 +101,16 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
         "metrics": _metrics(bundle.manifest.get("metrics") or {}, bundle.labels, made, labels, places),
         "relabelled": [
             *bundle.manifest.get("relabelled", []),
-            {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split), "digest": made.digest},
+            {
+                "from": bundle.model_version,
+                "labels": made.moved,
+                "split": dict(made.split),
+                "digest": made.changes.digest(separator),
+            },
         ],
     }
+    if "data" in manifest:
+        manifest["data"] = _data(manifest["data"], made, separator)
     digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, manifest)
     manifest["version"] = f"{now:%Y%m%d}-{digest[:8]}"
     curves = read_evidence(place, CURVES)
@@ -111,6 +118,13 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
     files["evaluation/metrics.json"] = json.dumps(manifest["metrics"], ensure_ascii=False, indent=1).encode()
     files["README.md"] = _card(bundle, manifest, made, read_evidence(place, "README.md")).encode()
     return manifest, files
+
+
+def _data(old: Mapping[str, Any], made: Relabelling, separator: str | None) -> dict[str, Any]:
+    """What is known of the training data, with the labels that were learned as one above them under the new names of both."""
+    moved = old.get("moved_up", {})
+    names = applied([*moved], separator, made.changes).labels
+    return {**old, "moved_up": {names[label]: made.labels.get(parent, parent) for label, parent in moved.items()}}
 
 
 def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, Any]:

@@ -48,14 +48,14 @@ class Relabelling:
         labels: for every label the one that it becomes. split: labels that stay as they are, since they become several, and which those are.
         starts: for every label that becomes another, or several, how many levels the changed start of it has; 1 where labels are not paths.
         unused: old labels of the changes that are those of no label, or whose every label has a change of its own.
-        digest: that of the changes.
+        changes: those that it follows from.
     """
 
     labels: Mapping[str, str]
     split: Mapping[str, Sequence[str]]
     starts: Mapping[str, int]
     unused: Sequence[str]
-    digest: str
+    changes: Changes
 
     @property
     def moved(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
             else:
                 split[label] = becomes[start]
     unused = [old for old in becomes if old not in used]
-    return Relabelling(found, split, starts, unused, changes.digest(separator))
+    return Relabelling(found, split, starts, unused, changes)
 
 
 def plain(label: str, separator: str | None) -> str:

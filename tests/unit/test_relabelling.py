@@ -240,6 +240,18 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     assert Bundle(found, "", shipped.files).tree.is_ordered
 
 
+def test_labels_that_were_learned_as_the_one_above_them_are_renamed_with_it(shipped: Bundle) -> None:
+    moved = {"Media > Books > Maps": "Media > Books", "Home > Garden": "Home"}
+    labels = ["Home", "Media > Books", "Media > Films"]
+    thresholds = {**shipped.manifest["thresholds"], "by_level": [0.5, 0.5], "by_label": {}, "promises": []}
+    manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
+    manifest["metrics"] = {}
+    bundle = replace(shipped, manifest={**manifest, "data": {**manifest["data"], "moved_up": moved}})
+    made = relabelling(labels, " > ", Changes([Change("Media", "Print > Media")], "c.csv"))
+    found, _ = relabelled_files(bundle, str(SHIPPED), made)
+    assert found["data"]["moved_up"] == {"Print > Media > Books > Maps": "Print > Media > Books", "Home > Garden": "Home"}
+
+
 @pytest.mark.parametrize(
     ("changes", "by_level"),
     [
