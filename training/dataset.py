@@ -144,12 +144,13 @@ def read_labelled_texts(
     pairs = source.frame.select(label_of(rules.columns, rules.separator).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
     rows, before, renamed = pairs.toPandas(), {}, None
-    if corrections is not None:
-        rows, before["corrected label"] = with_corrections(rows, corrections, settings)
     if rules.changes:
-        rows, renamed = with_new_labels(rows, rules.changes, rules.separator)
+        # First: a correction that is left out overrules no text that has its new label already.
+        rows, corrections, renamed = both_with_new_labels(rows, corrections, rules.changes, rules.separator)
         renamed.check()
         before["label that became several"] = sum(renamed.left_out.values())
+    if corrections is not None:
+        rows, before["corrected label"] = with_corrections(rows, corrections, settings)
     data = clean(rows, settings, where, rules.min_rows, rules.separator, rules.taxonomy)
     rows_read = data.rows_read + sum(before.values())
     return replace(data, group_column=group_column, rows_read=rows_read, dropped={**before, **data.dropped}, renamed=renamed)
@@ -166,6 +167,15 @@ def with_new_labels(rows: pd.DataFrame, changes: Changes, separator: str | None)
     found = renaming(counts, separator, changes)
     rows = rows.assign(label=spelt.map(lambda label: found.names.get(label, label), na_action="ignore"))
     return rows[~spelt.isin(list(found.left_out))], found
+
+
+def both_with_new_labels(
+    rows: pd.DataFrame, corrections: pd.DataFrame | None, changes: Changes, separator: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None, Renaming]:
+    """Labelled rows and corrections as `with_new_labels` returns them, counted together."""
+    kept, found = with_new_labels(pd.concat([rows, corrections], ignore_index=True), changes, separator)
+    ours = kept.index < len(rows)
+    return kept[ours], None if corrections is None else kept[~ours], found
 
 
 def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:

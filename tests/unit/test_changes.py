@@ -11,7 +11,7 @@ from lib.model.evaluation import LabelCount
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
 from lib.scoring.evaluation import with_new_labels as with_new_counts
-from training.dataset import clean, remarks, with_new_labels
+from training.dataset import both_with_new_labels, clean, remarks, with_corrections, with_new_labels
 
 
 def changes(*pairs: tuple[str, str]) -> Changes:
@@ -111,6 +111,25 @@ def test_texts_are_learned_under_the_new_names() -> None:
     assert data.dropped["no label"] == 2
     assert found.left_out == {"Films": 2}
     assert not remarks(data)
+
+
+def test_a_correction_that_is_left_out_overrules_no_text() -> None:
+    rows = pd.DataFrame({"label": ["Novels", "Films", "Toys", "Books"], "text": ["Old tale", "a film", "ball", "atlas"]})
+    corrections = pd.DataFrame({"label": ["Books", "Books", "Games"], "text": ["old tale!", "a map", "ball"]})
+    several = changes(("Books", "Novels"), ("Books", "Textbooks"), ("Films", "Cinema"))
+    ours, theirs, found = both_with_new_labels(rows, corrections, several, None)
+    kept, overruled = with_corrections(ours, theirs, TextSettings())
+    assert list(zip(kept["label"], kept["text"], strict=True)) == [
+        ("Novels", "Old tale"),
+        ("Cinema", "a film"),
+        ("Games", "ball"),
+    ]
+    assert (overruled, found.left_out) == (1, {"Books": 3})
+    assert len(kept) + overruled + 3 == len(rows) + len(corrections)
+    alone, none, _ = both_with_new_labels(rows, None, several, None)
+    assert (len(alone), none) == (3, None)
+    # None is left of the corrections.
+    assert with_corrections(ours, theirs[:0], TextSettings())[1] == 0
 
 
 def test_one_text_under_an_old_and_under_its_new_name_is_no_conflict() -> None:
