@@ -6,8 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +23,7 @@ from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
 from lib.model.tree import in_tree_order
 from lib.scoring.catalogue import joined_text
-from lib.scoring.labels import label_of
+from lib.scoring.labels import check_level_names, label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
@@ -135,7 +133,7 @@ def read_labelled_texts(
     where = source.location.given
     require_text(source.frame, where, text_columns)
     require_text(source.frame, where, rules.columns, flag="label_column")
-    _check_level_names(source.frame, where, rules.columns, rules.separator)
+    check_level_names(source.frame, where, rules.columns, rules.separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
     if group_column:
@@ -176,19 +174,6 @@ def both_with_new_labels(
     kept, found = with_new_labels(pd.concat([rows, corrections], ignore_index=True), changes, separator)
     ours = kept.index < len(rows)
     return kept[ours], None if corrections is None else kept[~ours], found
-
-
-def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:
-    """Check levels that have their own columns: none may be read as two."""
-    if separator is None or len(columns) < 2:
-        return
-    parted = reduce(or_, [F.contains(column(name), F.lit(separator)) for name in columns])
-    found = frame.filter(parted).select(*map(column, columns)).head()
-    if found:
-        raise InputError(
-            f"Expected names of levels without {separator!r} in {', '.join(columns)} of {where}, found {found[:]!r:.200}; give another "
-            "--label-separator."
-        )
 
 
 def read_corrected_texts(
