@@ -28,9 +28,13 @@ from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
 from lib.model.tree import in_tree_order, path_of
+from training.labels import look_alikes
+from training.taxonomy import nearest, slips, taxonomy_of
 
 # Files that are copied in addition to those that scoring needs.
 CURVES = "evaluation/learning_curves.json"
+# As many texts as a label has that is there already, in comparison with a name that may be misspelt; how many is not known here.
+MANY = 1_000
 
 
 def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) -> Relabelling:
@@ -41,8 +45,9 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) 
     """
     made = applied(labels, separator, changes)
     if made.unused:
+        unknown = named(made.unused, _meant(made.unused[:MOST_NAMED], labels, separator))
         raise InputError(
-            f"Expected labels of the bundle as old ones in {changes.where}, found {named(made.unused)} that it does not have, or whose every label has a line "
+            f"Expected labels of the bundle as old ones in {changes.where}, found {unknown} that it does not have, or whose every label has a line "
             f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
         )
     if not made.moved:
@@ -66,6 +71,35 @@ def check_is_new(bundle: Bundle, changes: Changes) -> None:
             f"Expected changes that {bundle.model_version} does not have yet, found those in {changes.where} that made it from {before}; nothing is left "
             f"to do, or go back with rollback --to {before.rpartition('/')[2]}."
         )
+
+
+def _meant(unknown: Sequence[str], labels: Sequence[str], separator: str | None) -> dict[str, str]:
+    """What names that are not those of labels, or of nodes above them, are perhaps meant as; without those that are like none."""
+    if not separator:
+        alike = look_alikes({**dict.fromkeys(labels, MANY), **dict.fromkeys(unknown, 1)})
+        return {name: label for name, label in alike if name in unknown}
+    tree = taxonomy_of("", (path_of(label, separator) for label in labels))
+    near = {name: nearest(path_of(name, separator), tree) for name in unknown}
+    return {name: meant for name, path in near.items() if path and (meant := separator.join(path)) != name}
+
+
+def look_alike_remarks(made: Relabelling, separator: str | None) -> list[str]:
+    """Names that look like another from now on, one sentence each: perhaps a label was to be merged, and its new name is misspelt."""
+    old, now = made.labels.keys(), set(made.labels.values())
+    # Of two names the new one is the misspelt one.
+    counts = [{name: MANY if name in old else 1 for name in names} for names in (old, now)]
+    before, after = (list(slips(rows, separator)) if separator else look_alikes(rows) for rows in counts)
+    known = {_last_levels(pair, separator) for pair in before}
+    return [
+        f"labels that may be meant as one: {one!r} and {other!r}; they are two"
+        for one, other in after
+        if _last_levels((one, other), separator) not in known
+    ]
+
+
+def _last_levels(names: Iterable[str], separator: str | None) -> frozenset[str]:
+    """By which a pair is known again below another parent."""
+    return frozenset(path_of(name, separator)[-1] if separator else name for name in names)
 
 
 def _nothing_moves(split: Iterable[str], where: str) -> str:

@@ -37,17 +37,22 @@ def read_taxonomy(file: str, separator: str) -> Taxonomy:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Expected a taxonomy in UTF-8 at {file}, found none ({error}); correct --taxonomy.") from None
     found = [path_of(NUMBER.sub("", line), separator) for line in written if line and not line.startswith("#")]
-    # A parent without its own line is a node all the same.
-    paths = dict.fromkeys(path[:depth] for path in found for depth in range(1, len(path) + 1))
-    if not any(len(path) > 1 for path in paths):
+    taxonomy = taxonomy_of(file, found)
+    if not any(len(path) > 1 for path in taxonomy.paths):
         raise InputError(
-            f"Expected paths such as 'A{separator}B' in {file}, one per line, found {len(paths):,} lines without {separator!r}; correct --taxonomy "
-            "or --label-separator."
+            f"Expected paths such as 'A{separator}B' in {file}, one per line, found {len(taxonomy.paths):,} lines without {separator!r}; correct "
+            "--taxonomy or --label-separator."
         )
+    return taxonomy
+
+
+def taxonomy_of(where: str, leaves: Iterable[Path]) -> Taxonomy:
+    """The tree of some paths; a parent that is not among them is a node all the same."""
+    paths = dict.fromkeys(path[:depth] for path in leaves for depth in range(1, len(path) + 1))
     children: dict[Path, list[str]] = {}
     for path in paths:
         children.setdefault(path[:-1], []).append(path[-1])
-    return Taxonomy(file, paths, children)
+    return Taxonomy(where, paths, children)
 
 
 def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) -> None:

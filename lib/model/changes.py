@@ -156,11 +156,12 @@ def starts_of(label: str, separator: str | None) -> list[str]:
     return [separator.join(path[:end]) for end in range(1, len(path) + 1)]
 
 
-def named(labels: Iterable[str]) -> str:
-    """The first labels, for a sentence, and how many more there are."""
-    every = list(labels)
+def named(labels: Iterable[str], meant: Mapping[str, str] | None = None) -> str:
+    """The first labels, for a sentence, with what they are perhaps meant as, and how many more there are."""
+    every, meant = list(labels), meant or {}
     more = f" and {len(every) - MOST_NAMED:,} more" if len(every) > MOST_NAMED else ""
-    return ", ".join(map(repr, every[:MOST_NAMED])) + more
+    told = [f"{label!r} (perhaps meant as {meant[label]!r})" if label in meant else repr(label) for label in every[:MOST_NAMED]]
+    return ", ".join(told) + more
 
 
 @dataclass(frozen=True)

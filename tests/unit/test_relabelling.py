@@ -25,7 +25,7 @@ from lib.model.engines import build_engine, check_golden_rows
 from lib.scoring.record import renames_of
 from lib.tables.run_record import RELABELLED, RunRecord
 from tests.conftest import ROOT, SHIPPED
-from training.relabelling import added_up, relabelled_files, relabelling
+from training.relabelling import added_up, look_alike_remarks, relabelled_files, relabelling
 
 TEXTS = pa.array(
     ["steel kettle", "usb cable for phones", "detective novel, paperback", "", "cotton shirt with a book pocket", None]
@@ -294,6 +294,50 @@ def test_names_are_read_as_they_are_written(tmp_path: Path) -> None:
     assert relabelling(["A", "Books"], " > ", changes).labels == {"A": "B", "Books": "Media\nand\u2028more"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ([("Books", "Househould")], [("Househould", "Household")]),
+        ([("Books", "HOUSEHOLD ")], [("HOUSEHOLD", "Household")]),
+        # Typed on another machine: an accent of its own.
+        ([("Books", "Cafe\u0301"), ("Household", "Caf\u00e9")], [("Caf\u00e9", "Cafe\u0301")]),
+        ([("Books", "Household")], []),
+        # No label is called so any more.
+        ([("Household", "Househould")], []),
+    ],
+)
+def test_a_new_name_that_looks_like_another_is_told(relabel, capsys, changes, alike) -> None:
+    assert relabel(*changes) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "may be meant" in line]
+    assert said == [f"labels that may be meant as one: {one!r} and {other!r}; they are two" for one, other in alike]
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ([("Media > Books", "Home > Kichen > Books")], [("Home > Kichen", "Home > Kitchen")]),
+        ([("Media > Films", "Media > Book")], [("Media > Book", "Media > Books")]),
+        # Those that were alike before, below whatever parent, are no news.
+        ([("Home", "House")], []),
+    ],
+)
+def test_a_new_level_that_looks_like_another_is_told(changes, alike) -> None:
+    made = relabelling((*PATHS, "Home > Socks", "Home > socks"), " > ", Changes([Change(*pair) for pair in changes], "c.csv"))
+    assert look_alike_remarks(made, " > ") == [
+        f"labels that may be meant as one: {one!r} and {other!r}; they are two" for one, other in alike
+    ]
+
+
+def test_an_old_path_that_the_bundle_does_not_have_is_perhaps_another() -> None:
+    misspelt = Changes([Change("Home > kitchen > Kettels", "Small"), Change("Home > Kitchn > Kettles", "Small")], "c.csv")
+    with pytest.raises(InputError) as refused:
+        relabelling(PATHS, " > ", misspelt)
+    assert (
+        "found 'Home > kitchen > Kettels', 'Home > Kitchn > Kettles' (perhaps meant as 'Home > Kitchen > Kettles') that it"
+        in str(refused.value)
+    )
+
+
 def test_added_up() -> None:
     found = added_up(np.array([[0.5, 0.25, 0.25]], np.float32), np.array([1, 0, 1]), 2)
     np.testing.assert_array_equal(found, [[0.25, 0.75]])
@@ -310,7 +354,8 @@ def test_added_up() -> None:
         ("old,new\n", "Expected labels that change in"),
         ("old,new\nBooks,Books\n", "Expected labels that change in"),
         ("old,new\nBooks,Novels\nBooks,Textbooks\n", "found only those that become several ('Books'), which a training"),
-        ("old,new\nBook,Media\n", "found 'Book' that it does not have"),
+        ("old,new\nBook,Media\n", "found 'Book' (perhaps meant as 'Books') that it does not have"),
+        ("old,new\nToys,Media\n", "found 'Toys' that it does not have"),
         ("old,new\nBooks,A\nHousehold,A\nElectronics,A\nClothing & Accessories,A\n", "Expected at least two labels to be left"),
     ],
 )
