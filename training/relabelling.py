@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import accumulate, takewhile
@@ -28,7 +29,7 @@ from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
 from lib.model.tree import in_tree_order, path_of
-from training.labels import look_alikes
+from training.labels import cell, look_alikes
 from training.taxonomy import nearest, slips, taxonomy_of
 
 # Files that are copied in addition to those that scoring needs.
@@ -133,18 +134,9 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
         "thresholds": _thresholds(bundle, made, labels, separator),
         "golden": [_golden(row, places, len(labels)) for row in bundle.manifest["golden"]],
         "metrics": _metrics(bundle.manifest.get("metrics") or {}, bundle.labels, made, labels, places),
-        "relabelled": [
-            *bundle.manifest.get("relabelled", []),
-            {
-                "from": bundle.model_version,
-                "labels": made.moved,
-                "split": dict(made.split),
-                "digest": made.changes.digest(separator),
-            },
-        ],
+        "relabelled": [*bundle.manifest.get("relabelled", []), _step(bundle, made, separator)],
     }
-    if "data" in manifest:
-        manifest["data"] = _data(manifest["data"], made, separator)
+    manifest |= _records(manifest, made, separator)
     digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, manifest)
     manifest["version"] = f"{now:%Y%m%d}-{digest[:8]}"
     curves = read_evidence(place, CURVES)
@@ -154,11 +146,47 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
     return manifest, files
 
 
+def _step(bundle: Bundle, made: Relabelling, separator: str | None) -> dict[str, Any]:
+    digest = made.changes.digest(separator)
+    return {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split), "digest": digest}
+
+
+def _records(manifest: Mapping[str, Any], made: Relabelling, separator: str | None) -> dict[str, Any]:
+    """The parts of the manifest that say how the model came about, those that there are. manifest: with today's thresholds and metrics."""
+    found: dict[str, Any] = {}
+    if "data" in manifest:
+        found["data"] = _data(manifest["data"], made, separator)
+    if "training" in manifest:
+        found["training"] = _training(manifest["training"], made)
+    metrics = manifest["metrics"]
+    if "review" in metrics:
+        # It has the thresholds once more.
+        now = {name: value for name, value in manifest["thresholds"].items() if name in metrics["review"]}
+        found["metrics"] = {**metrics, "review": {**metrics["review"], **now}}
+    return found
+
+
 def _data(old: Mapping[str, Any], made: Relabelling, separator: str | None) -> dict[str, Any]:
-    """What is known of the training data, with the labels that were learned as one above them under the new names of both."""
-    moved = old.get("moved_up", {})
-    names = applied([*moved], separator, made.changes).labels
-    return {**old, "moved_up": {names[label]: made.labels.get(parent, parent) for label, parent in moved.items()}}
+    """What is known of the training data, with today's names of the labels too that had too few texts to be learned."""
+    moved, rare = old.get("moved_up", {}), old.get("rare_labels", {})
+    names = {**applied([*moved, *rare], separator, made.changes).labels, **made.labels}
+    texts: Counter[str] = Counter()
+    for label, count in rare.items():
+        texts[names[label]] += count
+    return {
+        **old,
+        "moved_up": {names[label]: names.get(above, above) for label, above in moved.items()},
+        "rare_labels": dict(texts),
+    }
+
+
+def _training(old: Mapping[str, Any], made: Relabelling) -> dict[str, Any]:
+    """How it was trained, with the confidences that were given for some labels under today's names; the strictest for merged ones."""
+    below: dict[str, float] = {}
+    for label, confidence in old.get("review", {}).get("below_by_label", {}).items():
+        new = made.labels.get(label, label)
+        below[new] = max(below.get(new, 0.0), confidence)
+    return {**old, "review": {**old["review"], "below_by_label": below}} if below else dict(old)
 
 
 def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, Any]:
@@ -261,7 +289,7 @@ def _confusions(metrics: Mapping[str, Any], old_labels: Sequence[str], places: I
 
 
 def _card(bundle: Bundle, manifest: Mapping[str, Any], made: Relabelling, before: bytes | None) -> str:
-    moves = [f"| {old} | {new} |" for old, new in made.moved.items()]
+    moves = [f"| {cell(old)} | {cell(new)} |" for old, new in made.moved.items()]
     merged = "Figures that depend on confidences or on other models were left out, since labels were merged: measure them with the job `evaluate`. "
     lines = [
         f"# {manifest['name']} {manifest['version']}",

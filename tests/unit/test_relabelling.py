@@ -240,16 +240,38 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     assert Bundle(found, "", shipped.files).tree.is_ordered
 
 
-def test_labels_that_were_learned_as_the_one_above_them_are_renamed_with_it(shipped: Bundle) -> None:
-    moved = {"Media > Books > Maps": "Media > Books", "Home > Garden": "Home"}
-    labels = ["Home", "Media > Books", "Media > Films"]
-    thresholds = {**shipped.manifest["thresholds"], "by_level": [0.5, 0.5], "by_label": {}, "promises": []}
+def test_everything_about_the_labels_has_their_new_names(shipped: Bundle) -> None:
+    labels = ["Home", "Media > Books", "Media > Films", "Toys"]
+    promise = {**shipped.manifest["thresholds"]["promises"][0], "labels": ["Media > Books"]}
+    thresholds = {"review_below": 0.9, "by_label": {"Media > Books": 0.8}, "promises": [promise]}
+    thresholds |= {"by_level": [0.5, 0.7], "level_promises": [promise]}
     manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
-    manifest["metrics"] = {}
-    bundle = replace(shipped, manifest={**manifest, "data": {**manifest["data"], "moved_up": moved}})
+    manifest["metrics"] = {**manifest["metrics"], "review": {**thresholds, "share_kept": 0.9, "precision_kept": 0.95}}
+    moved = {"Media > Books > Maps": "Media > Books", "Home > Garden": "Home"}
+    rare = {"Media > Games": 1, "Print > Media > Games": 1, "Pets": 1}
+    manifest["data"] = {**manifest["data"], "moved_up": moved, "rare_labels": rare}
+    manifest["training"] = {**manifest["training"], "review": {"below": 0.9, "below_by_label": {"Media > Books": 0.8}}}
+    bundle = replace(shipped, manifest=json.loads(json.dumps(manifest)))
     made = relabelling(labels, " > ", Changes([Change("Media", "Print > Media")], "c.csv"))
     found, _ = relabelled_files(bundle, str(SHIPPED), made)
-    assert found["data"]["moved_up"] == {"Print > Media > Books > Maps": "Print > Media > Books", "Home > Garden": "Home"}
+    new = "Print > Media > Books"
+    assert found["data"]["moved_up"] == {f"{new} > Maps": new, "Home > Garden": "Home"}
+    assert found["data"]["rare_labels"] == {"Print > Media > Games": 2, "Pets": 1}
+    assert found["training"]["review"] == {"below": 0.9, "below_by_label": {new: 0.8}}
+    assert found["thresholds"]["by_label"] == {new: 0.8}
+    assert found["metrics"]["review"] == {**found["thresholds"], "share_kept": 0.9, "precision_kept": 0.95}
+    assert (found["metrics"]["review"]["by_level"], found["metrics"]["review"]["promises"][0]["labels"]) == (
+        [0.5, 0.7, 0.7],
+        [new],
+    )
+    # The bundle that it was made from is as it was.
+    assert bundle.manifest == json.loads(json.dumps(manifest))
+
+
+def test_a_bar_in_a_label_ends_no_cell_of_the_card(models: Path, relabel) -> None:
+    assert relabel(("Books", "Print | paper")) == 0
+    card = (models / (models / "current").read_text().strip() / "README.md").read_text()
+    assert "| Books | Print \\| paper |" in card.splitlines()
 
 
 @pytest.mark.parametrize(
