@@ -164,6 +164,12 @@ def parents_among(labels: Iterable[str], separator: str) -> list[str]:
     return [label for path, label in paths.items() if path in parents]
 
 
+def with_separators(labels: Iterable[str], separator: str) -> list[str]:
+    """The labels of which a level's name contains the separator without its blanks; none where it has none."""
+    mark = separator.strip()
+    return [label for label in labels if mark != separator and any(mark in level for level in path_of(label, separator))]
+
+
 def moved_text(moved: Mapping[str, str]) -> str:
     """A sentence on `labels_above`."""
     named = _first(f"{label!r} as {parent!r}" for label, parent in moved.items())
@@ -178,6 +184,11 @@ def tree_remarks(labels: Sequence[str], similar: Sequence[tuple[str, str]], sepa
     if parents:
         lines.append(
             f"{len(parents):,} labels are also the parent of others, and are learned as categories of their own: {_first(map(repr, parents))}"
+        )
+    if odd := with_separators(labels, separator):
+        lines.append(
+            f"{len(odd):,} labels have {separator.strip()!r} in the name of a level, since it separates levels only with its blanks, as {separator!r}: "
+            f"{_first(map(repr, odd))}"
         )
     if similar:
         pairs = [f"{rare!r} and {frequent!r}" for rare, frequent in similar]
