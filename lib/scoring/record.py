@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,15 @@ def renames_of(steps: Sequence[Mapping[str, Any]], runs: Sequence[RunRecord]) ->
     steps = list(steps)
     later = (run.relabelled for run in runs if len(run.relabelled) > len(steps) and run.relabelled[: len(steps)] == steps)
     return Renames(next(later, steps))
+
+
+def retired_labels(runs: Sequence[RunRecord]) -> Collection[str]:
+    """Names that labels had before the last relabelling that a run knows; a model that was trained or rolled back since may have them again.
+
+    Args:
+        runs: newest first.
+    """
+    return renames_of((), runs).retired
 
 
 def labels_text(good: Yardstick, bundle: Bundle) -> str:

@@ -269,6 +269,14 @@ def test_what_cannot_be_taken_is_said_and_nothing_written(lake, capsys, rows, mo
     assert not Path(f"{lake}_corrections").exists()
 
 
+def test_corrections_of_a_category_that_no_product_has_are_told(spark, lake, capsys) -> None:
+    said = {"product_id": ["k1", "k2", "b1"], "correct_category": ["Garden", "Garden", "Electronics"]}
+    assert correct(lake, said, "--new-categories") == 0
+    assert "2 of them name 1 categories that the model gives to no product: 'Garden'" in capsys.readouterr().out
+    assert correct(lake, {"product_id": ["k1", "k2"]}, "--withdraw") == 0
+    assert "that the model gives to no product" not in capsys.readouterr().out
+
+
 def test_a_category_that_no_product_has_yet_is_a_label_or_asked_for(spark, lake) -> None:
     """The labels of the model are known from the scores."""
     assert correct(lake, {"product_id": ["b1"], "correct_category": ["Clothing & Accessories"]}) == 0

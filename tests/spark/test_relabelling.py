@@ -15,11 +15,14 @@ from jobs.report import ReportSettings
 from jobs.report import main as report_main
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
+from lib.app.rows import Browser
 from lib.command import run_command
 from lib.model.bundle import load_bundle
 from lib.tables.commits import read_state
 from lib.tables.locations import locate
+from lib.tables.target import tables_of
 from tests.conftest import SHIPPED
+from tests.corrections import correct
 from tests.faults.nights import ledger, run, write_source
 from tests.pages import Page
 
@@ -109,6 +112,19 @@ def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, 
         == 4
     )
     assert "the rows of the category 'Media' fell" in capsys.readouterr().err
+
+
+def test_names_of_before_are_not_offered_for_corrections(spark, models: Path, relabel, tmp_path: Path) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
+    assert run(source, lake, model=models) == 0
+    correct(lake, {"p1": "Household", "p2": "Garden", "p3": "Books"})
+    tables = tables_of(locate(spark, str(lake)))
+    four = {"Books", "Clothing & Accessories", "Electronics", "Household"}
+    assert set(Browser().overview(spark, tables).labels) == {*four, "Garden"}
+    relabel("Household,Home", "Books,Electronics", "Electronics,Books")
+    assert run(source, lake, model=models) == 0
+    # A category that a person has made stays, and so does a name that is that of another label now.
+    assert set(Browser().overview(spark, tables).labels) == {*four, "Garden", "Home"} - {"Household"}
 
 
 def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:
