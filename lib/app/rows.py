@@ -68,7 +68,8 @@ class Overview:
     """counts: products by category, None for none, and status; those that the source no longer holds are left out.
 
     carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show, without names
-    from before a relabelling that only earlier corrections have; model: the bundle that scored last; separator: that of the levels of categories that are paths, None for a flat list.
+    from before a relabelling that only earlier corrections have; model: the bundle that scored last; separator: that of the levels of
+    categories that are paths, None for a flat list.
     """
 
     versions: tuple[int, int | None]
