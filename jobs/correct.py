@@ -9,9 +9,10 @@ import sys
 from dataclasses import dataclass
 
 from lib.command import run_command
+from lib.model.changes import named
 from lib.session import spark_session
 from lib.settings import JobSettings, Names, option
-from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, read_corrections, user_here
+from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, of_no_product, read_corrections, user_here
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate, locate_to_write
@@ -48,11 +49,16 @@ def main(settings: CorrectSettings) -> int:
             rows.count()
             check_unchanged(source)
             found = add_corrections(spark, target, rows, s.new_categories)
+            unknown = of_no_product(spark, target)
         finally:
             rows.unpersist()
     where = corrections_of(target).given
     print(f"{found.added:,} corrections added to {where}" if found.added else f"nothing to do: {where} has these already")
     print(f"  {found.standing:,} products are corrected; of these the model gives {found.agree:,} the same category by now")
+    if unknown:
+        print(
+            f"  {sum(unknown.values()):,} of them name {len(unknown):,} categories that the model gives to no product: {named(unknown)}"
+        )
     if found.gone:
         print(f"  {found.gone:,} of them are no longer in {target.given}")
     return 0

@@ -17,7 +17,7 @@ from lib.model.changes import Relabelling, read_changes
 from lib.scoring.bundles import Version, gap_said, move_current_at, version_at
 from lib.settings import JobSettings, option
 from training.publication import write_bundle
-from training.relabelling import relabelled_files, relabelling
+from training.relabelling import check_is_new, look_alike_remarks, relabelled_files, relabelling
 from training.upload import staging_in
 
 
@@ -37,7 +37,9 @@ def main(settings: RelabelSettings) -> int:
 
 def _relabelled(version: Version, settings: RelabelSettings) -> int:
     bundle, versions = version.bundle, version.versions
-    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), read_changes(settings.changes))
+    changes = read_changes(settings.changes)
+    check_is_new(bundle, changes)
+    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), changes)
     manifest, files = relabelled_files(bundle, str(version.folder), made)
     models, _, name = versions.rpartition("/")
     with staging_in(models, name) as staging:
@@ -60,7 +62,9 @@ def _relabelled(version: Version, settings: RelabelSettings) -> int:
 
 
 def _tell(bundle: Bundle, made: Relabelling, manifest: Mapping[str, Any]) -> None:
-    """Print what was merged, what is still to be split, and thresholds of levels that have changed."""
+    """Print what was merged, what looks alike now, what is still to be split, and thresholds of levels that have changed."""
+    for line in look_alike_remarks(made, bundle.manifest.get("label_separator")):
+        print(line)
     for new, olds in made.merged.items():
         print(f"merged into {new!r}: {', '.join(map(repr, olds))}")
     for label, news in made.split.items():

@@ -313,7 +313,7 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
         if s.elsewhere:
             named = columns_and_markers(s.elsewhere_columns or s.text_columns, recipe.text.fields)
             judged = read_source(spark, locate(spark, s.elsewhere), ReadOptions(wanted=("label", "origin", *named[0])))
-            elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes)
+            elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes).as_learned(data.moved_up)
             for line in elsewhere.remarks(s.elsewhere):
                 say(line)
     return data, unlabelled, elsewhere

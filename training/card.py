@@ -8,7 +8,7 @@ from typing import Any
 from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
 from training.comparison import better_text
-from training.labels import listed
+from training.labels import cell, listed
 from training.promise import Promise, promise_text
 from training.self_training import SURE
 from training.taxonomy import moved_text
@@ -166,15 +166,10 @@ def _judged_on(metrics: Mapping[str, Any]) -> list[str]:
     return [f"## Figures over {judged_on}", "", said, ""]
 
 
-def _cell(text: str) -> str:
-    """A label in a table of Markdown, where a bar or a line's end would end the cell."""
-    return " ".join(text.replace("|", "\\|").split())
-
-
 def _class_line(label: str, row: Mapping[str, Any]) -> str:
     if not row["support"]:
-        return f"| {_cell(label)} | | | | 0 |"
-    return f"| {_cell(label)} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
+        return f"| {cell(label)} | | | | 0 |"
+    return f"| {cell(label)} | {row['precision']:.4f} | {row['recall']:.4f} | {row['f1']:.4f} | {row['support']} |"
 
 
 def _bag(manifest: Mapping[str, Any]) -> str:
@@ -332,7 +327,7 @@ def elsewhere_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| origin | category | texts | {' | '.join(names)} |",
         "|---" * (3 + len(names)) + "|",
         *[
-            f"| {_cell(row['origin'])} | {_cell(row['label'])} | {row['rows']:,} | "
+            f"| {cell(row['origin'])} | {cell(row['label'])} | {row['rows']:,} | "
             + " | ".join(f"{row['recall'][name]:.3f}" for name in names)
             + " |"
             for row in rows

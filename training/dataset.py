@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import or_
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +18,12 @@ from pyspark.sql import functions as F
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.model.changes import Changes, Renaming, named, plain, renaming
+from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
 from lib.model.tree import in_tree_order
 from lib.scoring.catalogue import joined_text
-from lib.scoring.labels import label_of
+from lib.scoring.labels import check_level_names, label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
@@ -85,22 +85,32 @@ class LabelRules:
 class Elsewhere:
     """Labelled texts of another origin: only for evaluation, never for learning.
 
-    texts: strings [rows]; left_out: rows whose label became several, by that label.
+    texts: strings [rows]; left_out: rows whose label became several, by that label; moved_up: those that are judged as the label above theirs,
+    by their own.
     """
 
     texts: pa.Array
     labels: tuple[str, ...]
     origins: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    moved_up: Mapping[str, int] = field(default_factory=dict)
+
+    def as_learned(self, moved_up: Mapping[str, str]) -> Elsewhere:
+        """With the labels that were learned as one above them under that one. moved_up: as in LabelledTexts."""
+        moved = Counter(label for label in self.labels if label in moved_up)
+        return replace(self, labels=tuple(moved_up.get(label, label) for label in self.labels), moved_up=moved)
 
     def remarks(self, where: str) -> list[str]:
         """What their author should know, one sentence each. where: as the user named them."""
-        if not self.left_out:
-            return []
-        return [
-            f"{sum(self.left_out.values()):,} rows of {len(self.left_out):,} labels of {where} are left out, since each of these became "
-            f"several: {named(self.left_out)}"
-        ]
+        lines = []
+        if self.left_out:
+            lines.append(
+                f"{sum(self.left_out.values()):,} rows of {len(self.left_out):,} labels of {where} are left out, since each of these became "
+                f"several: {named(self.left_out)}"
+            )
+        if self.moved_up:
+            lines.append(as_learned_text(self.moved_up, where))
+        return lines
 
 
 def read_labelled_texts(
@@ -123,7 +133,7 @@ def read_labelled_texts(
     where = source.location.given
     require_text(source.frame, where, text_columns)
     require_text(source.frame, where, rules.columns, flag="label_column")
-    _check_level_names(source.frame, where, rules.columns, rules.separator)
+    check_level_names(source.frame, where, rules.columns, rules.separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
     if group_column:
@@ -132,12 +142,13 @@ def read_labelled_texts(
     pairs = source.frame.select(label_of(rules.columns, rules.separator).alias("label"), text.alias("text"), *group)
     _check_limits(pairs, where, limits)
     rows, before, renamed = pairs.toPandas(), {}, None
-    if corrections is not None:
-        rows, before["corrected label"] = with_corrections(rows, corrections, settings)
     if rules.changes:
-        rows, renamed = with_new_labels(rows, rules.changes, rules.separator)
+        # First: a correction that is left out overrules no text that has its new label already.
+        rows, corrections, renamed = both_with_new_labels(rows, corrections, rules.changes, rules.separator)
         renamed.check()
         before["label that became several"] = sum(renamed.left_out.values())
+    if corrections is not None:
+        rows, before["corrected label"] = with_corrections(rows, corrections, settings)
     data = clean(rows, settings, where, rules.min_rows, rules.separator, rules.taxonomy)
     rows_read = data.rows_read + sum(before.values())
     return replace(data, group_column=group_column, rows_read=rows_read, dropped={**before, **data.dropped}, renamed=renamed)
@@ -156,17 +167,13 @@ def with_new_labels(rows: pd.DataFrame, changes: Changes, separator: str | None)
     return rows[~spelt.isin(list(found.left_out))], found
 
 
-def _check_level_names(frame: DataFrame, where: str, columns: tuple[str, ...], separator: str | None) -> None:
-    """Check levels that have their own columns: none may be read as two."""
-    if separator is None or len(columns) < 2:
-        return
-    parted = reduce(or_, [F.contains(column(name), F.lit(separator)) for name in columns])
-    found = frame.filter(parted).select(*map(column, columns)).head()
-    if found:
-        raise InputError(
-            f"Expected names of levels without {separator!r} in {', '.join(columns)} of {where}, found {found[:]!r:.200}; give another "
-            "--label-separator."
-        )
+def both_with_new_labels(
+    rows: pd.DataFrame, corrections: pd.DataFrame | None, changes: Changes, separator: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None, Renaming]:
+    """Labelled rows and corrections as `with_new_labels` returns them, counted together."""
+    kept, found = with_new_labels(pd.concat([rows, corrections], ignore_index=True), changes, separator)
+    ours = kept.index < len(rows)
+    return kept[ours], None if corrections is None else kept[~ours], found
 
 
 def read_corrected_texts(

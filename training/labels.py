@@ -39,6 +39,11 @@ def plain_name(name: str) -> str:
     return " ".join(shown.casefold().split())
 
 
+def cell(text: str) -> str:
+    """A label in a table of Markdown, where a bar or a line's end would end the cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
 def _alike(one: str, other: str) -> bool:
     # The upper bounds come first: they cost little and rule out nearly every pair.
     match = SequenceMatcher(None, one, other, autojunk=False)

@@ -108,7 +108,7 @@ class Staging:
         """Make the folder the version `version`, and return its path.
 
         Raises:
-            BundleError: the bundle as written does not verify, in any engine.
+            BundleError: the bundle as written does not verify, in some engine that is installed.
         """
         check_as_written(self.folder)
         final = self.parent / version
@@ -123,7 +123,7 @@ class Staging:
 
 
 def check_as_written(folder: Path) -> None:
-    """Load a bundle and compare its golden rows in each engine.
+    """Load a bundle and compare its golden rows in each engine that is installed; `relabel` runs where TensorFlow is not.
 
     Raises:
         BundleError: it does not verify.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import accumulate, takewhile
@@ -28,9 +29,13 @@ from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
 from lib.model.tree import in_tree_order, path_of
+from training.labels import cell, look_alikes
+from training.taxonomy import nearest, slips, taxonomy_of
 
 # Files that are copied in addition to those that scoring needs.
 CURVES = "evaluation/learning_curves.json"
+# As many texts as a label has that is there already, in comparison with a name that may be misspelt; how many is not known here.
+MANY = 1_000
 
 
 def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) -> Relabelling:
@@ -41,8 +46,9 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) 
     """
     made = applied(labels, separator, changes)
     if made.unused:
+        unknown = named(made.unused, _meant(made.unused[:MOST_NAMED], labels, separator))
         raise InputError(
-            f"Expected labels of the bundle as old ones in {changes.where}, found {named(made.unused)} that it does not have, or whose every label has a line "
+            f"Expected labels of the bundle as old ones in {changes.where}, found {unknown} that it does not have, or whose every label has a line "
             f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
         )
     if not made.moved:
@@ -50,6 +56,51 @@ def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) 
     if len(set(made.labels.values())) < 2:
         raise InputError(f"Expected at least two labels to be left, found all merged into one by {changes.where}; correct it.")
     return made
+
+
+def check_is_new(bundle: Bundle, changes: Changes) -> None:
+    """Refuse changes that made this version: a second time they would move labels once more, as when a scheduler repeats a job.
+
+    Raises:
+        InputError: they did.
+    """
+    steps = bundle.renames.steps
+    # Steps of older versions of this program have none.
+    if steps and steps[-1].get("digest") == changes.digest(bundle.manifest.get("label_separator")):
+        before = steps[-1]["from"]
+        raise InputError(
+            f"Expected changes that {bundle.model_version} does not have yet, found those in {changes.where} that made it from {before}; nothing is left "
+            f"to do, or go back with rollback --to {before.rpartition('/')[2]}."
+        )
+
+
+def _meant(unknown: Sequence[str], labels: Sequence[str], separator: str | None) -> dict[str, str]:
+    """What names that are not those of labels, or of nodes above them, are perhaps meant as; without those that are like none."""
+    if not separator:
+        alike = look_alikes({**dict.fromkeys(labels, MANY), **dict.fromkeys(unknown, 1)})
+        return {name: label for name, label in alike if name in unknown}
+    tree = taxonomy_of("", (path_of(label, separator) for label in labels))
+    near = {name: nearest(path_of(name, separator), tree) for name in unknown}
+    return {name: meant for name, path in near.items() if path and (meant := separator.join(path)) != name}
+
+
+def look_alike_remarks(made: Relabelling, separator: str | None) -> list[str]:
+    """Names that look like another from now on, one sentence each: perhaps a label was to be merged, and its new name is misspelt."""
+    old, now = made.labels.keys(), set(made.labels.values())
+    # Of two names the new one is the misspelt one.
+    counts = [{name: MANY if name in old else 1 for name in names} for names in (old, now)]
+    before, after = (list(slips(rows, separator)) if separator else look_alikes(rows) for rows in counts)
+    known = {_last_levels(pair, separator) for pair in before}
+    return [
+        f"labels that may be meant as one: {one!r} and {other!r}; they are two"
+        for one, other in after
+        if _last_levels((one, other), separator) not in known
+    ]
+
+
+def _last_levels(names: Iterable[str], separator: str | None) -> frozenset[str]:
+    """By which a pair is known again below another parent."""
+    return frozenset(path_of(name, separator)[-1] if separator else name for name in names)
 
 
 def _nothing_moves(split: Iterable[str], where: str) -> str:
@@ -83,11 +134,9 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
         "thresholds": _thresholds(bundle, made, labels, separator),
         "golden": [_golden(row, places, len(labels)) for row in bundle.manifest["golden"]],
         "metrics": _metrics(bundle.manifest.get("metrics") or {}, bundle.labels, made, labels, places),
-        "relabelled": [
-            *bundle.manifest.get("relabelled", []),
-            {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split)},
-        ],
+        "relabelled": [*bundle.manifest.get("relabelled", []), _step(bundle, made, separator)],
     }
+    manifest |= _records(manifest, made, separator)
     digest = digest_of_decisions({name: sha256_of(content) for name, content in files.items()}, manifest)
     manifest["version"] = f"{now:%Y%m%d}-{digest[:8]}"
     curves = read_evidence(place, CURVES)
@@ -95,6 +144,49 @@ def relabelled_files(bundle: Bundle, place: str, made: Relabelling) -> tuple[dic
     files["evaluation/metrics.json"] = json.dumps(manifest["metrics"], ensure_ascii=False, indent=1).encode()
     files["README.md"] = _card(bundle, manifest, made, read_evidence(place, "README.md")).encode()
     return manifest, files
+
+
+def _step(bundle: Bundle, made: Relabelling, separator: str | None) -> dict[str, Any]:
+    digest = made.changes.digest(separator)
+    return {"from": bundle.model_version, "labels": made.moved, "split": dict(made.split), "digest": digest}
+
+
+def _records(manifest: Mapping[str, Any], made: Relabelling, separator: str | None) -> dict[str, Any]:
+    """The parts of the manifest that say how the model came about, those that there are. manifest: with today's thresholds and metrics."""
+    found: dict[str, Any] = {}
+    if "data" in manifest:
+        found["data"] = _data(manifest["data"], made, separator)
+    if "training" in manifest:
+        found["training"] = _training(manifest["training"], made)
+    metrics = manifest["metrics"]
+    if "review" in metrics:
+        # It has the thresholds once more.
+        now = {name: value for name, value in manifest["thresholds"].items() if name in metrics["review"]}
+        found["metrics"] = {**metrics, "review": {**metrics["review"], **now}}
+    return found
+
+
+def _data(old: Mapping[str, Any], made: Relabelling, separator: str | None) -> dict[str, Any]:
+    """What is known of the training data, with today's names of the labels too that had too few texts to be learned."""
+    moved, rare = old.get("moved_up", {}), old.get("rare_labels", {})
+    names = {**applied([*moved, *rare], separator, made.changes).labels, **made.labels}
+    texts: Counter[str] = Counter()
+    for label, count in rare.items():
+        texts[names[label]] += count
+    return {
+        **old,
+        "moved_up": {names[label]: names.get(above, above) for label, above in moved.items()},
+        "rare_labels": dict(texts),
+    }
+
+
+def _training(old: Mapping[str, Any], made: Relabelling) -> dict[str, Any]:
+    """How it was trained, with the confidences that were given for some labels under today's names; the strictest for merged ones."""
+    below: dict[str, float] = {}
+    for label, confidence in old.get("review", {}).get("below_by_label", {}).items():
+        new = made.labels.get(label, label)
+        below[new] = max(below.get(new, 0.0), confidence)
+    return {**old, "review": {**old["review"], "below_by_label": below}} if below else dict(old)
 
 
 def _golden(row: Mapping[str, Any], places: Int64s, labels: int) -> dict[str, Any]:
@@ -197,7 +289,7 @@ def _confusions(metrics: Mapping[str, Any], old_labels: Sequence[str], places: I
 
 
 def _card(bundle: Bundle, manifest: Mapping[str, Any], made: Relabelling, before: bytes | None) -> str:
-    moves = [f"| {old} | {new} |" for old, new in made.moved.items()]
+    moves = [f"| {cell(old)} | {cell(new)} |" for old, new in made.moved.items()]
     merged = "Figures that depend on confidences or on other models were left out, since labels were merged: measure them with the job `evaluate`. "
     lines = [
         f"# {manifest['name']} {manifest['version']}",

@@ -37,17 +37,22 @@ def read_taxonomy(file: str, separator: str) -> Taxonomy:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Expected a taxonomy in UTF-8 at {file}, found none ({error}); correct --taxonomy.") from None
     found = [path_of(NUMBER.sub("", line), separator) for line in written if line and not line.startswith("#")]
-    # A parent without its own line is a node all the same.
-    paths = dict.fromkeys(path[:depth] for path in found for depth in range(1, len(path) + 1))
-    if not any(len(path) > 1 for path in paths):
+    taxonomy = taxonomy_of(file, found)
+    if not any(len(path) > 1 for path in taxonomy.paths):
         raise InputError(
-            f"Expected paths such as 'A{separator}B' in {file}, one per line, found {len(paths):,} lines without {separator!r}; correct --taxonomy "
-            "or --label-separator."
+            f"Expected paths such as 'A{separator}B' in {file}, one per line, found {len(taxonomy.paths):,} lines without {separator!r}; correct "
+            "--taxonomy or --label-separator."
         )
+    return taxonomy
+
+
+def taxonomy_of(where: str, leaves: Iterable[Path]) -> Taxonomy:
+    """The tree of some paths; a parent that is not among them is a node all the same."""
+    paths = dict.fromkeys(path[:depth] for path in leaves for depth in range(1, len(path) + 1))
     children: dict[Path, list[str]] = {}
     for path in paths:
         children.setdefault(path[:-1], []).append(path[-1])
-    return Taxonomy(file, paths, children)
+    return Taxonomy(where, paths, children)
 
 
 def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) -> None:
@@ -159,6 +164,12 @@ def parents_among(labels: Iterable[str], separator: str) -> list[str]:
     return [label for path, label in paths.items() if path in parents]
 
 
+def with_separators(labels: Iterable[str], separator: str) -> list[str]:
+    """The labels of which a level's name contains the separator without its blanks; none where it has none."""
+    mark = separator.strip()
+    return [label for label in labels if mark != separator and any(mark in level for level in path_of(label, separator))]
+
+
 def moved_text(moved: Mapping[str, str]) -> str:
     """A sentence on `labels_above`."""
     named = _first(f"{label!r} as {parent!r}" for label, parent in moved.items())
@@ -173,6 +184,11 @@ def tree_remarks(labels: Sequence[str], similar: Sequence[tuple[str, str]], sepa
     if parents:
         lines.append(
             f"{len(parents):,} labels are also the parent of others, and are learned as categories of their own: {_first(map(repr, parents))}"
+        )
+    if odd := with_separators(labels, separator):
+        lines.append(
+            f"{len(odd):,} labels have {separator.strip()!r} in the name of a level, since it separates levels only with its blanks, as {separator!r}: "
+            f"{_first(map(repr, odd))}"
         )
     if similar:
         pairs = [f"{rare!r} and {frequent!r}" for rare, frequent in similar]

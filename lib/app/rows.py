@@ -19,6 +19,7 @@ from lib.reports.night import night_of
 from lib.reports.pages import night_page
 from lib.reports.queue import check_text_names, review_queue
 from lib.scoring.catalogue import CatalogueColumns, usable_id
+from lib.scoring.record import retired_labels
 from lib.settings import Names
 from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.corrections import BY, corrections_of, standing
@@ -66,8 +67,9 @@ class Shown:
 class Overview:
     """counts: products by category, None for none, and status; those that the source no longer holds are left out.
 
-    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show;
-    model: the bundle that scored last; separator: that of the levels of categories that are paths, None for a flat list.
+    carried: columns that came along from the source; labels: all that a correction may name, as far as the newest rows show, without names
+    from before a relabelling that only earlier corrections have; model: the bundle that scored last; separator: that of the levels of
+    categories that are paths, None for a flat list.
     """
 
     versions: tuple[int, int | None]
@@ -137,7 +139,11 @@ def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | No
     others = (name for name in table.columns if name not in CATEGORIZED.names and name.lower() not in OURS.values())
     carried = tuple(others)[:MOST_CARRIED]
     some = table.filter("scores IS NOT NULL").select(F.map_keys("scores").alias("labels")).limit(1000).distinct().collect()
-    labels = {label for row in some for label in row["labels"]} | {row["category"] for row in counted if row["category"]}
+    said = {row["category"] for row in counted if row["status"] == CORRECTED}
+    if said:
+        said.difference_update(retired_labels(all_runs(spark, tables)))
+    given = {row["category"] for row in counted if row["category"] and row["status"] != CORRECTED}
+    labels = said | given | {label for row in some for label in row["labels"]}
     return Overview(versions, counts, carried, tuple(sorted(labels)), model, separator)
 
 

@@ -106,6 +106,11 @@ class Bundle:
         return tuple(map(float, self.manifest["thresholds"]["by_level"])) if self.tree else ()
 
     @property
+    def moved_up(self) -> Mapping[str, str]:
+        """Labels that training learned as one above them, for lack of texts -> that one; none where labels are no paths."""
+        return self.manifest.get("data", {}).get("moved_up", {}) if self.tree else {}
+
+    @property
     def decisions(self) -> str:
         """Digest of what decides a text's category and status: the models, the labels, the text settings, the thresholds."""
         # The files have been verified against these digests.

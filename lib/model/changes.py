@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ class Changes:
     lines: Sequence[Change]
     where: str
 
+    def digest(self, separator: str | None) -> str:
+        """That of the names, whatever the order and the spelling of the lines. separator: as in `applied`."""
+        pairs = sorted({(plain(change.old, separator), plain(change.new, separator)) for change in self.lines})
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Relabelling:
@@ -41,12 +48,14 @@ class Relabelling:
         labels: for every label the one that it becomes. split: labels that stay as they are, since they become several, and which those are.
         starts: for every label that becomes another, or several, how many levels the changed start of it has; 1 where labels are not paths.
         unused: old labels of the changes that are those of no label, or whose every label has a change of its own.
+        changes: those that it follows from.
     """
 
     labels: Mapping[str, str]
     split: Mapping[str, Sequence[str]]
     starts: Mapping[str, int]
-    unused: Sequence[str] = ()
+    unused: Sequence[str]
+    changes: Changes
 
     @property
     def moved(self) -> dict[str, str]:
@@ -130,7 +139,8 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
                 found[label] = becomes[start][0] + above[-1][len(start) :]
             else:
                 split[label] = becomes[start]
-    return Relabelling(found, split, starts, [old for old in becomes if old not in used])
+    unused = [old for old in becomes if old not in used]
+    return Relabelling(found, split, starts, unused, changes)
 
 
 def plain(label: str, separator: str | None) -> str:
@@ -146,11 +156,12 @@ def starts_of(label: str, separator: str | None) -> list[str]:
     return [separator.join(path[:end]) for end in range(1, len(path) + 1)]
 
 
-def named(labels: Iterable[str]) -> str:
-    """The first labels, for a sentence, and how many more there are."""
-    every = list(labels)
+def named(labels: Iterable[str], meant: Mapping[str, str] | None = None) -> str:
+    """The first labels, for a sentence, with what they are perhaps meant as, and how many more there are."""
+    every, meant = list(labels), meant or {}
     more = f" and {len(every) - MOST_NAMED:,} more" if len(every) > MOST_NAMED else ""
-    return ", ".join(map(repr, every[:MOST_NAMED])) + more
+    told = [f"{label!r} (perhaps meant as {meant[label]!r})" if label in meant else repr(label) for label in every[:MOST_NAMED]]
+    return ", ".join(told) + more
 
 
 @dataclass(frozen=True)
@@ -158,9 +169,9 @@ class Renaming:
     """How the labels of labelled rows were renamed; rows are counted by the label that they had.
 
     Args:
-        names: every label that changes -> the new one, or None where it became several, none of which has its name: a row may be of any of these.
+        names: every label that changes -> the new one, or None where it became several and is at or below none of these: a row may be of any of them.
         moved, left_out: rows of labels that got another name, and of those that became several.
-        split: labels that became several -> these; a label whose own name is among these stays.
+        split: labels that became several -> these; a label that is at or below one of these already stays.
         unused: old labels of the changes that no row has. unclear: rows by label, where an old label is also at or below a new one.
     """
 
@@ -204,8 +215,8 @@ class Renaming:
         stayed = [label for label in self.split if label not in self.left_out]
         if stayed:
             lines.append(
-                f"{len(stayed):,} labels became several, themselves among them, and keep their rows: {named(stayed)}; rows from before the change "
-                "may be of another part"
+                f"{len(stayed):,} labels are, or are below, one of the several that an old label became, and keep their rows: {named(stayed)}; rows "
+                "from before the change may be of another part"
             )
         if self.unclear:
             lines.append(
@@ -229,7 +240,8 @@ def renaming(counts: Mapping[str, int], separator: str | None, changes: Changes)
     left_out = {
         label: counts[label]
         for label, news in made.split.items()
-        if starts_of(label, separator)[made.starts[label] - 1] not in news
+        # A new name above the old one says nothing about what is below that.
+        if set(news).isdisjoint(starts_of(label, separator)[made.starts[label] - 1 :])
     }
     news = {plain(change.new, separator) for change in changes.lines}
     unclear = {label: counts[label] for label in made.moved if not news.isdisjoint(starts_of(label, separator))}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,11 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
     """Metrics over every row that has a label.
 
     A row whose text has no words counts as a miss, as does a label that the bundle does not know; such labels are
-    listed.
+    listed. One that training learned as the label above it is judged as that one.
 
     Returns:
-        lib.model.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels;
+        lib.model.metrics.classification_metrics with model_version, labels, rows_without_label and unknown_labels; moved_up: rows by label
+        of those that are judged as the label above theirs;
         estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
         estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
         of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None for a bundle that is older than this number. hierarchy: for
@@ -54,7 +56,7 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
     Raises:
         InputError: no labelled row, or more than MOST_UNKNOWN labels that the bundle does not know.
     """
-    labelled = [count for count in counts if count.label]
+    labelled, moved = as_learned([count for count in counts if count.label], bundle)
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
     unknown = sorted({count.label for count in labelled if count.label} - set(bundle.labels))
@@ -69,12 +71,31 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         **classification_metrics(_confusion(labelled, labels), labels),
         "labels": labels,
         "unknown_labels": unknown,
+        "moved_up": moved,
         "rows_without_label": sum(count.rows for count in counts if not count.label),
         "estimated_accuracy": _estimate([count for count in labelled if count.category is not None]),
         "estimated_precision": _estimate([count for count in labelled if count.status == CATEGORIZED_STATUS]),
         "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
         "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
     }
+
+
+def as_learned(counts: Sequence[LabelCount], bundle: Bundle) -> tuple[list[LabelCount], dict[str, int]]:
+    """Rows of labels that training learned as the one above them, for lack of texts, under that one, and how many have which of these."""
+    above = {label: parent for label, parent in bundle.moved_up.items() if label not in bundle.labels}
+    moved: Counter[str] = Counter()
+    for count in counts:
+        if count.label in above:
+            moved[count.label] += count.rows
+    return [replace(count, label=above.get(count.label or "", count.label)) for count in counts], dict(moved)
+
+
+def as_learned_text(rows: Mapping[str, int], where: str = "") -> str:
+    """A sentence on rows of labels that are judged as the one above them. where: they are from, as the user named it."""
+    return (
+        f"{sum(rows.values()):,} rows of {len(rows):,} labels{f' of {where}' if where else ''} are judged as the label above theirs, which "
+        f"training learned them as: {named(rows)}"
+    )
 
 
 def _hierarchy(counts: Sequence[LabelCount], separator: str) -> dict[str, Any]:
@@ -115,7 +136,10 @@ def evaluation_text(metrics: Mapping[str, Any]) -> str:
     """All of it as lines of text."""
     head = f"{metrics['model_version']} on {metrics['rows']:,} labelled rows"
     left_out = f"left out: {metrics['rows_without_label']:,} rows without a label" if metrics["rows_without_label"] else None
-    return "\n".join(filter(None, [head, metrics_table(metrics), levels_text(metrics), estimates_text(metrics), left_out]))
+    moved = as_learned_text(metrics["moved_up"]) if metrics["moved_up"] else None
+    return "\n".join(
+        filter(None, [head, metrics_table(metrics), levels_text(metrics), estimates_text(metrics), moved, left_out])
+    )
 
 
 def levels_text(metrics: Mapping[str, Any]) -> str:

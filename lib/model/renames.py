@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,11 @@ class Renames:
             name = self.name_of(label, model_version)
             found[name] = found.get(name, 0.0) + share
         return found
+
+    @property
+    def retired(self) -> Collection[str]:
+        """Names that no label has any more."""
+        return self._by_name.keys()
 
     def _renamed(self, label: str, first: int) -> str:
         for step in self.steps[first:]:

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from lib.model.metrics import population_stability_index
 from lib.scoring.guardrails import limits_of, yardstick
+from lib.scoring.record import renames_of
 from lib.tables.commits import read_state
 from lib.tables.ledger import published_runs
 from lib.tables.run_record import RunRecord
@@ -48,19 +49,26 @@ def drifting(good: Sequence[RunRecord]) -> list[Drift]:
     """The categories that moved in the newest good run by more than chance, those that moved most first.
 
     Args:
-        good: newest first. The newest is compared with the others, as many and as large ones as its guardrails used.
+        good: newest first. The newest is compared with the others, as many and as large ones as its guardrails used, and as they are
+            called today where labels were renamed in between.
     """
     if len(good) < 2 or not good[0].category_shares:
         return []
     newest, earlier = good[0], good[1:]
-    before = yardstick(earlier, limits_of(newest.options)).category_shares
+    compared = yardstick(earlier, limits_of(newest.options), renames_of(newest.relabelled, earlier))
+    before, now = compared.category_shares, compared.shares_compared(newest)
     if not before:
         return []
-    now = newest.category_shares or {}
     # With another model a category that exists on one side only may just have another name.
     same_model = {run.model_version for run in earlier} == {newest.model_version}
     names = sorted(set(before) | set(now) if same_model else set(before) & set(now))
-    moved = [Drift(name, before.get(name, 0.0), now.get(name, 0.0)) for name in names]
+    # After a rollback of the model the table has other names, several where labels had been merged: each has the figures of all.
+    theirs: dict[str, list[str]] = {}
+    for category in newest.category_shares or {}:
+        theirs.setdefault(compared.renames.name_of(category, newest.model_version), []).append(category)
+    moved = [
+        Drift(category, before.get(name, 0.0), now.get(name, 0.0)) for name in names for category in theirs.get(name, [name])
+    ]
     return sorted((one for one in moved if _is_material(one, newest.rows_in)), key=_part, reverse=True)
 
 

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.identifiers import column
-from lib.model.renames import Renames
 from lib.scoring.guardrails import SINCE_RELEASE, Measure, Yardstick, limits_of, measures, yardsticks
+from lib.scoring.record import renames_of
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
 from lib.tables.locations import delta_table, files_are_gone, is_delta, rows_at
@@ -88,7 +88,8 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
     settings = run.options
     limits = limits_of(settings)
     held = _held(spark, tables, run)
-    good = _compared_with(run, yardsticks(_good_before(run, held, runs, commits), limits, Renames(run.relabelled)))
+    before = _good_before(run, held, runs, commits)
+    good = _compared_with(run, yardsticks(before, limits, renames_of(run.relabelled, before)))
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
     told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
     rejects = _rejects(spark, tables, run)

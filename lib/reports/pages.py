@@ -154,7 +154,8 @@ def _measure_row(measure: Measure) -> list[object]:
 
 
 def _categories(night: Night) -> str:
-    now, before = night.run.category_shares or {}, night.good.category_shares or {}
+    # Under the names of the last relabelling that a run knew, also where the model was rolled back since.
+    now, before = night.good.shares_compared(night.run), night.good.category_shares or {}
     names = sorted({*now, *before}, key=lambda name: (-now.get(name, 0.0), name))
     rows = []
     for name in names[:MOST_CATEGORIES]:

@@ -17,7 +17,7 @@ from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from lib.scoring.catalogue import joined_text
-from lib.scoring.labels import label_of
+from lib.scoring.labels import check_level_names, label_of
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
 from lib.tables.columns import require_text
 from lib.tables.sources import Source, check_unchanged
@@ -71,7 +71,7 @@ def label_counts(
     Args:
         label_columns: one, or several of a bundle whose labels are paths, the top level first.
     Raises:
-        InputError: columns missing.
+        InputError: columns missing, or a level in a column of its own that contains the separator.
     """
     separator = bundle.tree.separator if bundle.tree else None
     if len(label_columns) > 1 and separator is None:
@@ -79,6 +79,7 @@ def label_counts(
             f"Expected one --label-column for {bundle.model_version}, whose labels are no paths, found {', '.join(label_columns)}; give one."
         )
     require_text(frame, where, label_columns, flag="label_column")
+    check_level_names(frame, where, label_columns, separator)
     settings = bundle.tokenizer.settings
     text_columns, markers = columns_and_markers(text_columns, settings.fields)
     require_text(frame, where, text_columns)

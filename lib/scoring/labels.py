@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lib.errors import InputError
 from lib.identifiers import column
 
 BLANKS_AROUND = r"(?U)^\s+|\s+$"
@@ -28,6 +31,25 @@ def label_of(columns: Sequence[str], separator: str | None) -> Column:
     levels = F.transform(F.array(*map(column, columns)), lambda level: F.coalesce(_stripped(level), F.lit("")))
     end = F.array_position(levels, "")
     return F.array_join(F.when(end > 0, F.slice(levels, F.lit(1), (end - 1).cast("int"))).otherwise(levels), separator)
+
+
+def check_level_names(frame: DataFrame, where: str, columns: Sequence[str], separator: str | None) -> None:
+    """Check levels that have their own columns: none may be read as two.
+
+    Args:
+        columns, separator: as in `label_of`; text columns of the frame. where: as the user named it.
+    Raises:
+        InputError: a level that contains the separator.
+    """
+    if separator is None or len(columns) < 2:
+        return
+    parted = reduce(or_, [F.contains(column(name), F.lit(separator)) for name in columns])
+    found = frame.filter(parted).select(*map(column, columns)).head()
+    if found:
+        raise InputError(
+            f"Expected names of levels without {separator!r} in {', '.join(columns)} of {where}, found {found[:]!r:.200}; rename these levels, or "
+            "train with another --label-separator."
+        )
 
 
 def _stripped(text: Column) -> Column:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -81,15 +82,24 @@ def drift_of(record: RunRecord, good: Yardstick) -> float | None:
     return population_stability_index(before, good.shares_compared(record)) if before and record.category_shares else None
 
 
-def renames_of(bundle: Bundle, runs: Sequence[RunRecord]) -> Renames:
-    """How labels were renamed, according to a bundle, or to the newest run whose model was relabelled further: after a rollback only that run knows.
+def renames_of(steps: Sequence[Mapping[str, Any]], runs: Sequence[RunRecord]) -> Renames:
+    """How labels were renamed, according to a model, or to the newest run whose model was relabelled further: after a rollback only that run knows.
+
+    Args:
+        steps: those by which the model was relabelled, the oldest first. runs: newest first.
+    """
+    steps = list(steps)
+    later = (run.relabelled for run in runs if len(run.relabelled) > len(steps) and run.relabelled[: len(steps)] == steps)
+    return Renames(next(later, steps))
+
+
+def retired_labels(runs: Sequence[RunRecord]) -> Collection[str]:
+    """Names that labels had before the last relabelling that a run knows; a model that was trained or rolled back since may have them again.
 
     Args:
         runs: newest first.
     """
-    steps = list(bundle.renames.steps)
-    later = (run.relabelled for run in runs if len(run.relabelled) > len(steps) and run.relabelled[: len(steps)] == steps)
-    return Renames(next(later, steps))
+    return renames_of((), runs).retired
 
 
 def labels_text(good: Yardstick, bundle: Bundle) -> str:

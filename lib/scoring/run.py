@@ -508,7 +508,7 @@ def _good(run: Run, found: Found) -> list[Yardstick]:
     if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
         # The history first: only it shows that a run was rolled back.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
-    return yardsticks(runs, run.plan.limits, renames_of(run.bundle, runs))
+    return yardsticks(runs, run.plan.limits, renames_of(run.bundle.renames.steps, runs))
 
 
 def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:

@@ -59,6 +59,16 @@ def standing(spark: SparkSession, target: Location, version: int | None = None) 
     return _without_taken_back(_newest(spark, target, version))
 
 
+def of_no_product(spark: SparkSession, target: Location) -> dict[str, int]:
+    """Corrections in force by category, those of categories that the model gives to no product: new ones, and names from before a relabelling."""
+    rows = standing(spark, target)
+    if rows is None:
+        return {}
+    given = delta_table(spark, target).toDF().select("category").distinct()
+    counted = rows.join(given, "category", "left_anti").groupBy("category").count()
+    return {row["category"]: row["count"] for row in counted.orderBy("category").collect()}
+
+
 def _without_taken_back(newest: DataFrame | None) -> DataFrame | None:
     return None if newest is None else newest.filter("category IS NOT NULL")
 

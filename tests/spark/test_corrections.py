@@ -15,6 +15,7 @@ from jobs.review import ReviewSettings
 from jobs.review import main as review_main
 from lib.command import run_command
 from lib.errors import InputError
+from lib.model.changes import Change, Changes
 from lib.model.text import TextSettings
 from lib.tables.corrections import standing
 from lib.tables.locations import locate
@@ -272,6 +273,14 @@ def test_what_cannot_be_taken_is_said_and_nothing_written(lake, capsys, rows, mo
     assert not Path(f"{lake}_corrections").exists()
 
 
+def test_corrections_of_a_category_that_no_product_has_are_told(spark, lake, capsys) -> None:
+    said = {"product_id": ["k1", "k2", "b1"], "correct_category": ["Garden", "Garden", "Electronics"]}
+    assert correct(lake, said, "--new-categories") == 0
+    assert "2 of them name 1 categories that the model gives to no product: 'Garden'" in capsys.readouterr().out
+    assert correct(lake, {"product_id": ["k1", "k2"]}, "--withdraw") == 0
+    assert "that the model gives to no product" not in capsys.readouterr().out
+
+
 def test_a_category_that_no_product_has_yet_is_a_label_or_asked_for(spark, lake) -> None:
     """The labels of the model are known from the scores."""
     assert correct(lake, {"product_id": ["b1"], "correct_category": ["Clothing & Accessories"]}) == 0
@@ -300,6 +309,14 @@ def test_training_takes_a_persons_word_for_the_labels(spark, lake, tmp_path) -> 
     assert labelled == {PRODUCTS["k1"]: "Electronics", PRODUCTS["c1"]: "Books", "old novel": "Books", "red shirt": "Clothing"}
     assert data.dropped["corrected label"] == 1
     # Three labels and two corrections, one of them in place of a label.
+    assert data.rows_read == 5 == len(data.texts) + sum(data.dropped.values())
+    # Nobody knows what a correction is whose label became several: the labelled text stays.
+    split = Changes([Change("Electronics", "Audio"), Change("Electronics", "Video")], "changes.csv")
+    rules = LabelRules(("label",), min_rows=1, changes=split)
+    data = read_labelled_texts(source, ("text",), rules, settings, limits, corrections=found)
+    labelled = dict(zip(data.texts.to_pylist(), [data.labels[i] for i in data.label_ids], strict=True))
+    assert labelled["steel kettle 1.7 LITRES"] == "Household"
+    assert (data.dropped["corrected label"], data.dropped["label that became several"]) == (0, 1)
     assert data.rows_read == 5 == len(data.texts) + sum(data.dropped.values())
     with pytest.raises(InputError, match="found title; correct --corrections-columns"):
         read_corrected_texts(standing(spark, locate(spark, str(lake))), str(lake), ("text",), (), settings)

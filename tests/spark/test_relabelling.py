@@ -11,14 +11,20 @@ import pytest
 
 from jobs.relabel import RelabelSettings
 from jobs.relabel import main as relabel_main
+from jobs.report import ReportSettings
+from jobs.report import main as report_main
 from jobs.rollback import RollbackSettings
 from jobs.rollback import main as rollback_main
+from lib.app.rows import Browser
 from lib.command import run_command
 from lib.model.bundle import load_bundle
 from lib.tables.commits import read_state
 from lib.tables.locations import locate
+from lib.tables.target import tables_of
 from tests.conftest import SHIPPED
+from tests.corrections import correct
 from tests.faults.nights import ledger, run, write_source
+from tests.pages import Page
 
 pytestmark = pytest.mark.usefixtures("spark")
 KINDS = ("steel kettle", "detective novel, paperback", "cotton shirt", "usb cable for phones")
@@ -88,6 +94,13 @@ def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, 
     record = read_state(spark, locate(spark, str(lake))).last_run
     assert record.drift == pytest.approx(0, abs=1e-6)
     assert set(record.category_shares) == set(load_bundle(str(models)).labels)
+    # Nothing has moved on the page of the run either, though names have come back.
+    assert run_command(ReportSettings, report_main, "report", ["--target", str(lake), "--output", str(tmp_path / "pages")]) == 0
+    tables = Page(tmp_path / "pages" / f"{record.run_id}.html").tables
+    categories = next(rows for caption, rows in tables.items() if caption.startswith("Of the rows that have one"))
+    assert {row[0]: row[-1] for row in categories[1:]} == dict.fromkeys(
+        ["Media", "Electronics", "Household", "Clothing & Accessories"], "+0.00%"
+    )
     assert "does not know" not in capsys.readouterr().out
     # A category that is really lost is seen, under its old name.
     assert (
@@ -99,6 +112,19 @@ def test_back_to_the_names_before(spark, models: Path, relabel, tmp_path: Path, 
         == 4
     )
     assert "the rows of the category 'Media' fell" in capsys.readouterr().err
+
+
+def test_names_of_before_are_not_offered_for_corrections(spark, models: Path, relabel, tmp_path: Path) -> None:
+    source, lake = write_source(tmp_path / "in.parquet", MANY), tmp_path / "lake"
+    assert run(source, lake, model=models) == 0
+    correct(lake, {"p1": "Household", "p2": "Garden", "p3": "Books"})
+    tables = tables_of(locate(spark, str(lake)))
+    four = {"Books", "Clothing & Accessories", "Electronics", "Household"}
+    assert set(Browser().overview(spark, tables).labels) == {*four, "Garden"}
+    relabel("Household,Home", "Books,Electronics", "Electronics,Books")
+    assert run(source, lake, model=models) == 0
+    # A category that a person has made stays, and so does a name that is that of another label now.
+    assert set(Browser().overview(spark, tables).labels) == {*four, "Garden", "Home"} - {"Household"}
 
 
 def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_path: Path, capsys) -> None:

@@ -271,6 +271,17 @@ def test_changes_that_train_and_evaluate_refuse(tmp_path, tree, capsys, changes,
         assert sentence.replace("CHANGES", str(file)) in capsys.readouterr().err
 
 
+def test_evaluate_refuses_a_level_that_would_be_read_as_two(tmp_path, tree, capsys) -> None:
+    rows = pd.read_csv(write_labels(tmp_path / "labels.csv"))
+    rows.loc[3, "label"] = "Large > Small"
+    rows.to_csv(tmp_path / "labels.csv", index=False)
+    words = ["--model", str(tree), "--labels", str(tmp_path / "labels.csv"), "--label-column", "top,label"]
+    assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 2
+    said = capsys.readouterr().err
+    assert f"Expected names of levels without ' > ' in top, label of {tmp_path}/labels.csv, found (" in said
+    assert "'Large > Small'); rename these levels" in said
+
+
 def test_several_label_columns_for_a_flat_list_are_refused(tmp_path, capsys) -> None:
     words = ["--model", str(SHIPPED), "--labels", write_labels(tmp_path / "in.csv"), "--label-column", "top,label"]
     assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 2

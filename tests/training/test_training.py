@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -13,8 +15,10 @@ from lib.errors import CategorizerError, InputError
 from lib.model.bundle import load_bundle, move_current
 from lib.model.engines import build_engine
 from lib.model.text import TextSettings, Tokenizer
-from tests.recipes import tiny_place, tiny_recipe
+from tests.conftest import SAMPLES
+from tests.recipes import tiny_place, tiny_recipe, with_paths
 from training.baselines import BASELINES, CHARACTERS
+from training.dataset import clean
 from training.export import export_onnx
 from training.fit import build_vocabulary
 from training.network import NetworkSettings, build_network, round_embeddings
@@ -93,6 +97,18 @@ def test_current_stays_with_a_better_bundle_and_follows_one_that_is_no_worse(tmp
     assert (tmp_path / "tiny" / "current").read_text().strip() == allowed.folder.name
     move_current(str(good.folder.parent), good.folder.name)
     assert load_bundle(str(tmp_path / "tiny")).manifest["version"] == good.folder.name
+
+
+def test_the_present_bundle_is_judged_by_the_labels_that_the_new_one_learned(tmp_path: Path, tree: Path) -> None:
+    shutil.copytree(tree, tmp_path / "tree")
+    rows = pd.read_csv(SAMPLES / "labels.csv")
+    data = clean(rows.assign(label=with_paths(rows["label"])), TextSettings(), "labels", separator=" > ")
+    labels = tuple("Media" if label == "Media > Books" else label for label in data.labels)
+    data = replace(data, labels=labels, moved_up={"Media > Books": "Media"})
+    found = train(data, poor_recipe(1e-6), tiny_place(tmp_path, name="tree"), say=lambda line: None)
+    # It is as good as it was, though it knows books.
+    present = load_bundle(str(tree))
+    assert f"against {present.manifest['metrics']['f1_weighted']:.4f} of the present {present.model_version}" in found.verdict
 
 
 def test_a_loss_that_is_no_number_publishes_nothing(tmp_path: Path, sample_data) -> None:

@@ -11,7 +11,7 @@ from lib.model.evaluation import LabelCount
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
 from lib.scoring.evaluation import with_new_labels as with_new_counts
-from training.dataset import clean, remarks, with_new_labels
+from training.dataset import both_with_new_labels, clean, remarks, with_corrections, with_new_labels
 
 
 def changes(*pairs: tuple[str, str]) -> Changes:
@@ -47,7 +47,8 @@ def test_a_label_that_became_several_is_left_out_unless_it_is_one_of_them() -> N
     assert found.record() == {"labels": {}, "rows": 0, "left_out": {"Books": 5}}
     assert found.lines() == [
         "5 rows of 1 labels are left out, since each of these became several, and a person has to say which of them a row is: 'Books'",
-        "1 labels became several, themselves among them, and keep their rows: 'Films'; rows from before the change may be of another part",
+        "1 labels are, or are below, one of the several that an old label became, and keep their rows: 'Films'; rows from before the change may be "
+        "of another part",
     ]
 
 
@@ -58,6 +59,22 @@ def test_a_branch_that_became_several() -> None:
     # What was below "Media" may still be there; nothing is below "Home > Pots" any more.
     assert found.names == {"Home > Pots > Small": None}
     assert list(found.split) == ["Media > Books", "Home > Pots > Small"]
+
+
+def test_rows_that_have_one_of_the_several_already_stay() -> None:
+    counts = {
+        "Media > Books": 5,
+        "Media > Books > Fiction": 40,
+        "Media > Books > Fiction > Crime": 10,
+        "Media > Books > Non-fiction": 40,
+        "Media > Books > Maps": 1,
+    }
+    parts = changes(("Media > Books", "Media > Books > Fiction"), ("Media > Books", "Media > Books > Non-fiction"))
+    found = renaming(counts, SEPARATOR, parts)
+    found.check()
+    assert found.left_out == {"Media > Books": 5, "Media > Books > Maps": 1}
+    assert found.names == {"Media > Books": None, "Media > Books > Maps": None}
+    assert found.lines()[1].startswith("3 labels are, or are below, one of the several that an old label became")
 
 
 def test_names_that_are_old_and_new_are_told() -> None:
@@ -94,6 +111,25 @@ def test_texts_are_learned_under_the_new_names() -> None:
     assert data.dropped["no label"] == 2
     assert found.left_out == {"Films": 2}
     assert not remarks(data)
+
+
+def test_a_correction_that_is_left_out_overrules_no_text() -> None:
+    rows = pd.DataFrame({"label": ["Novels", "Films", "Toys", "Books"], "text": ["Old tale", "a film", "ball", "atlas"]})
+    corrections = pd.DataFrame({"label": ["Books", "Books", "Games"], "text": ["old tale!", "a map", "ball"]})
+    several = changes(("Books", "Novels"), ("Books", "Textbooks"), ("Films", "Cinema"))
+    ours, theirs, found = both_with_new_labels(rows, corrections, several, None)
+    kept, overruled = with_corrections(ours, theirs, TextSettings())
+    assert list(zip(kept["label"], kept["text"], strict=True)) == [
+        ("Novels", "Old tale"),
+        ("Cinema", "a film"),
+        ("Games", "ball"),
+    ]
+    assert (overruled, found.left_out) == (1, {"Books": 3})
+    assert len(kept) + overruled + 3 == len(rows) + len(corrections)
+    alone, none, _ = both_with_new_labels(rows, None, several, None)
+    assert (len(alone), none) == (3, None)
+    # None is left of the corrections.
+    assert with_corrections(ours, theirs[:0], TextSettings())[1] == 0
 
 
 def test_one_text_under_an_old_and_under_its_new_name_is_no_conflict() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from lib.reports.drifting import Drift, drifting
-from lib.tables.run_record import RunRecord
+from lib.tables.run_record import RELABELLED, RunRecord
 
 BEFORE = {"Books": 0.25, "Clothing": 0.25, "Household": 0.5}
 
@@ -46,6 +47,42 @@ def test_a_name_that_only_one_model_knows_is_no_drift() -> None:
     renamed = {"Novels": 0.25, "Clothing": 0.25, "Household": 0.5}
     assert drifting([run(renamed, model="shop/2"), run(BEFORE)]) == []
     assert {one.category for one in drifting([run(renamed), run(BEFORE)])} == {"Books", "Novels"}
+
+
+SWAP = {"from": "shop/1", "labels": {"Books": "Household", "Household": "Books"}}
+MERGE = {"from": "shop/1", "labels": {"Books": "Other", "Clothing": "Other"}}
+
+
+def relabelled(shares: dict[str, float], *steps: dict) -> RunRecord:
+    return replace(run(shares, model="shop/2"), settings=json.dumps({RELABELLED: steps}))
+
+
+def test_a_relabelling_is_no_drift() -> None:
+    swapped = {"Household": 0.25, "Clothing": 0.25, "Books": 0.5}
+    assert drifting([relabelled(swapped, SWAP), run(BEFORE), run(BEFORE)]) == []
+    assert drifting([relabelled({"Other": 0.5, "Household": 0.5}, MERGE), run(BEFORE)]) == []
+    # What drifts besides does so under its new name.
+    found = drifting([relabelled({"Household": 0.45, "Clothing": 0.05, "Books": 0.5}, SWAP), run(BEFORE)])
+    assert [str(one) for one in found] == [
+        "Clothing fell from 25.0% to 5.0% of the rows",
+        "Household rose from 25.0% to 45.0% of the rows",
+    ]
+
+
+def test_a_model_that_was_rolled_back_is_compared_too() -> None:
+    swapped = {"Household": 0.25, "Clothing": 0.25, "Books": 0.5}
+    assert drifting([run(BEFORE), relabelled(swapped, SWAP), run(BEFORE)]) == []
+    # The table has the names of before again, of which one is now that of another category.
+    found = drifting([run({"Books": 0.5, "Household": 0.5}), relabelled(swapped, SWAP)])
+    assert [str(one) for one in found] == ["Books rose from 25.0% to 50.0% of the rows"]
+    found = drifting(
+        [run({"Books": 0.1, "Clothing": 0.1, "Household": 0.8}), relabelled({"Other": 0.5, "Household": 0.5}, MERGE)]
+    )
+    assert {one.category: (one.before, one.now) for one in found} == {
+        "Books": (0.5, pytest.approx(0.2)),
+        "Clothing": (0.5, pytest.approx(0.2)),
+        "Household": (0.5, 0.8),
+    }
 
 
 def test_the_guardrails_of_the_night_say_how_many_are_compared_with() -> None:

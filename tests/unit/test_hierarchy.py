@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from lib.model.bundle import Bundle
+from lib.model.evaluation import LabelCount, evaluation_text, metrics_of
 from lib.model.hierarchy import level_metrics
 from lib.model.tree import SEPARATOR, Tree
 from training.calibration import Thresholds
+from training.dataset import Elsewhere
 from training.levels import levels_of, levels_record, with_levels
 from training.recipe import ReviewSettings
 
@@ -28,6 +34,43 @@ def test_hierarchical_figures_are_those_of_sets_of_ancestors() -> None:
     assert (leaves["rows"], leaves["labels"]) == (5, 3 - 1)
     # A > x: 3 true, 3 given, 2 right; B > z: 2 true, none given.
     assert leaves["f1_weighted"] == pytest.approx((4 / 6 * 3 + 0) / 5)
+
+
+def test_a_label_that_was_learned_as_the_one_above_it_is_judged_as_that(shipped: Bundle) -> None:
+    labels, moved = ("A", "A > x", "A > y", "B"), {"A > rare": "A", "A > rare > deep": "A"}
+    thresholds = {**shipped.manifest["thresholds"], "by_level": [0.5, 0.5], "by_label": {}}
+    manifest = {**shipped.manifest, "labels": labels, "label_separator": SEPARATOR, "thresholds": thresholds}
+    bundle = replace(shipped, manifest={**manifest, "data": {"moved_up": moved}})
+    counts = [
+        LabelCount("A > rare", "A", "categorized", 3, 2.5, 0),
+        LabelCount("A > rare", "B", "review", 1, 0.5, 0),
+        LabelCount("A > rare > deep", "A", "categorized", 1, 1.0, 0),
+        LabelCount("A > x", "A > x", "categorized", 4, 4.0, 0),
+        LabelCount("C", "B", "review", 1, 0.5, 0),
+        LabelCount(None, "B", "review", 1, 0.5, 0),
+    ]
+    found = metrics_of(counts, bundle, "labels.csv")
+    assert found["accuracy"] == pytest.approx(8 / 10)
+    assert (found["unknown_labels"], found["moved_up"]) == (["C"], {"A > rare": 4, "A > rare > deep": 1})
+    assert (
+        "5 rows of 2 labels are judged as the label above theirs, which training learned them as: 'A > rare', 'A > rare > deep'"
+        in evaluation_text(found).splitlines()
+    )
+    # A label that it knows is that one, whatever was moved.
+    known = replace(bundle, manifest={**bundle.manifest, "data": {"moved_up": {"A > x": "A"}}})
+    assert metrics_of(counts[3:4], known, "labels.csv")["accuracy"] == 1
+    flat = replace(bundle, manifest={**bundle.manifest, "label_separator": None})
+    assert metrics_of(counts, flat, "labels.csv")["moved_up"] == {}
+
+
+def test_texts_from_elsewhere_are_judged_by_the_labels_that_were_learned() -> None:
+    read = Elsewhere(pa.array(["a", "b", "c"]), ("A > rare", "A > x", "A > rare"), ("shop", "shop", "shop"))
+    assert read.as_learned({}).remarks("other.csv") == []
+    found = read.as_learned({"A > rare": "A", "B > rare": "B"})
+    assert found.labels == ("A", "A > x", "A")
+    assert found.remarks("other.csv") == [
+        "2 rows of 1 labels of other.csv are judged as the label above theirs, which training learned them as: 'A > rare'"
+    ]
 
 
 def sure_rows(rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

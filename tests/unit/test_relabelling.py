@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +24,28 @@ from lib.model.changes import Change, Changes, read_changes
 from lib.model.engines import build_engine, check_golden_rows
 from lib.scoring.record import renames_of
 from lib.tables.run_record import RELABELLED, RunRecord
-from tests.conftest import SHIPPED
-from training.relabelling import added_up, relabelled_files, relabelling
+from tests.conftest import ROOT, SHIPPED
+from training.relabelling import added_up, look_alike_remarks, relabelled_files, relabelling
 
 TEXTS = pa.array(
     ["steel kettle", "usb cable for phones", "detective novel, paperback", "", "cotton shirt with a book pocket", None]
 )
+# The job in a Python that finds none of what only requirements/training.lock installs.
+WITHOUT_TRAINING = """
+import sys
+from importlib.machinery import PathFinder
+from lib.command import run_command
+
+class Installed:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        absent = {"tensorflow", "keras", "onnx", "sklearn", "matplotlib", "fasttext", "cleanlab", "optuna"}
+        return None if name.partition(".")[0] in absent else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Installed
+from jobs.relabel import RelabelSettings, main
+sys.exit(run_command(RelabelSettings, main, "relabel", sys.argv[1:]))
+"""
 PATHS = ("Home > Kitchen", "Home > Kitchen > Kettles", "Media > Books", "Media > Films")
 
 
@@ -68,6 +86,14 @@ def test_moved_labels(models: Path, relabel, shipped: Bundle, capsys, engine: st
     assert bundle.manifest["thresholds"]["promises"][0]["labels"] == list(bundle.labels)
 
 
+def test_relabel_needs_no_tensorflow(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "changes.csv").write_text("old,new\nBooks,Media\n")
+    command = [sys.executable, "-c", WITHOUT_TRAINING, "--model", str(models), "--changes", str(tmp_path / "changes.csv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_bundle(str(models)).labels[0] == "Media"
+
+
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_merged_labels(models: Path, relabel, shipped: Bundle, capsys, engine: str) -> None:
     assert relabel(("Books", "Other"), ("Household", "Other")) == 0
@@ -104,6 +130,33 @@ def test_relabelled_twice(models: Path, relabel, shipped: Bundle) -> None:
     assert bundle.renames.name_of("Books", "another/1") == "Electronics"
 
 
+def test_the_same_changes_are_not_applied_twice(models: Path, relabel, shipped: Bundle, capsys) -> None:
+    swap = [("Books", "Electronics"), ("Electronics", "Books")]
+    assert relabel(*swap) == 0
+    once = load_bundle(str(models))
+    before = sorted(models.rglob("*"))
+    # As a scheduler would repeat it, or in another order.
+    assert relabel(*swap) == relabel(*swap[::-1]) == 2
+    version = shipped.manifest["version"]
+    assert f"Expected changes that {once.model_version} does not have yet, found those in" in (said := capsys.readouterr().err)
+    assert f"that made it from {shipped.model_version}; nothing is left to do, or go back with rollback --to {version}." in said
+    assert sorted(models.rglob("*")) == before
+    # After others they are a new wish.
+    assert relabel(("Household", "Home")) == relabel(*swap) == 0
+
+
+def test_a_version_that_does_not_say_by_which_changes_it_was_made(models: Path, relabel) -> None:
+    swap = [("Books", "Electronics"), ("Electronics", "Books")]
+    assert relabel(*swap) == 0
+    folder = models / (models / "current").read_text().strip()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["format_version"] == 6
+    del manifest["relabelled"][0]["digest"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.sha256").unlink()
+    assert relabel(*swap, options=("--no-promote",)) == 0
+
+
 def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, shipped: Bundle) -> None:
     assert relabel(("Books", "Media")) == 0
     once = load_bundle(str(models))
@@ -112,11 +165,11 @@ def test_the_newest_names_are_those_of_whoever_went_on(models: Path, relabel, sh
     steps = json.loads(json.dumps(list(twice.renames.steps)))
     runs = [RunRecord("b", "published"), RunRecord("a", "published", settings=json.dumps({RELABELLED: steps}))]
     for bundle in (shipped, once, twice):
-        assert renames_of(bundle, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
-    assert renames_of(once, runs[:1]).name_of("Books", shipped.model_version) == "Media"
+        assert renames_of(bundle.renames.steps, runs).name_of(bundle.labels[0], bundle.model_version) == "Print"
+    assert renames_of(once.renames.steps, runs[:1]).name_of("Books", shipped.model_version) == "Media"
     # From another line of versions than the bundle's.
     other = [RunRecord("a", "published", settings=json.dumps({RELABELLED: [*steps[1:], *steps]}))]
-    assert renames_of(once, other).name_of("Books", shipped.model_version) == "Media"
+    assert renames_of(once.renames.steps, other).name_of("Books", shipped.model_version) == "Media"
 
 
 def test_a_split_label_stays(models: Path, relabel, shipped: Bundle, capsys) -> None:
@@ -187,6 +240,40 @@ def test_the_tree_of_a_relabelled_bundle(shipped: Bundle) -> None:
     assert Bundle(found, "", shipped.files).tree.is_ordered
 
 
+def test_everything_about_the_labels_has_their_new_names(shipped: Bundle) -> None:
+    labels = ["Home", "Media > Books", "Media > Films", "Toys"]
+    promise = {**shipped.manifest["thresholds"]["promises"][0], "labels": ["Media > Books"]}
+    thresholds = {"review_below": 0.9, "by_label": {"Media > Books": 0.8}, "promises": [promise]}
+    thresholds |= {"by_level": [0.5, 0.7], "level_promises": [promise]}
+    manifest = {**shipped.manifest, "labels": labels, "label_separator": " > ", "thresholds": thresholds, "format_version": 5}
+    manifest["metrics"] = {**manifest["metrics"], "review": {**thresholds, "share_kept": 0.9, "precision_kept": 0.95}}
+    moved = {"Media > Books > Maps": "Media > Books", "Home > Garden": "Home"}
+    rare = {"Media > Games": 1, "Print > Media > Games": 1, "Pets": 1}
+    manifest["data"] = {**manifest["data"], "moved_up": moved, "rare_labels": rare}
+    manifest["training"] = {**manifest["training"], "review": {"below": 0.9, "below_by_label": {"Media > Books": 0.8}}}
+    bundle = replace(shipped, manifest=json.loads(json.dumps(manifest)))
+    made = relabelling(labels, " > ", Changes([Change("Media", "Print > Media")], "c.csv"))
+    found, _ = relabelled_files(bundle, str(SHIPPED), made)
+    new = "Print > Media > Books"
+    assert found["data"]["moved_up"] == {f"{new} > Maps": new, "Home > Garden": "Home"}
+    assert found["data"]["rare_labels"] == {"Print > Media > Games": 2, "Pets": 1}
+    assert found["training"]["review"] == {"below": 0.9, "below_by_label": {new: 0.8}}
+    assert found["thresholds"]["by_label"] == {new: 0.8}
+    assert found["metrics"]["review"] == {**found["thresholds"], "share_kept": 0.9, "precision_kept": 0.95}
+    assert (found["metrics"]["review"]["by_level"], found["metrics"]["review"]["promises"][0]["labels"]) == (
+        [0.5, 0.7, 0.7],
+        [new],
+    )
+    # The bundle that it was made from is as it was.
+    assert bundle.manifest == json.loads(json.dumps(manifest))
+
+
+def test_a_bar_in_a_label_ends_no_cell_of_the_card(models: Path, relabel) -> None:
+    assert relabel(("Books", "Print | paper")) == 0
+    card = (models / (models / "current").read_text().strip() / "README.md").read_text()
+    assert "| Books | Print \\| paper |" in card.splitlines()
+
+
 @pytest.mark.parametrize(
     ("changes", "by_level"),
     [
@@ -229,6 +316,50 @@ def test_names_are_read_as_they_are_written(tmp_path: Path) -> None:
     assert relabelling(["A", "Books"], " > ", changes).labels == {"A": "B", "Books": "Media\nand\u2028more"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ([("Books", "Househould")], [("Househould", "Household")]),
+        ([("Books", "HOUSEHOLD ")], [("HOUSEHOLD", "Household")]),
+        # Typed on another machine: an accent of its own.
+        ([("Books", "Cafe\u0301"), ("Household", "Caf\u00e9")], [("Caf\u00e9", "Cafe\u0301")]),
+        ([("Books", "Household")], []),
+        # No label is called so any more.
+        ([("Household", "Househould")], []),
+    ],
+)
+def test_a_new_name_that_looks_like_another_is_told(relabel, capsys, changes, alike) -> None:
+    assert relabel(*changes) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "may be meant" in line]
+    assert said == [f"labels that may be meant as one: {one!r} and {other!r}; they are two" for one, other in alike]
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ([("Media > Books", "Home > Kichen > Books")], [("Home > Kichen", "Home > Kitchen")]),
+        ([("Media > Films", "Media > Book")], [("Media > Book", "Media > Books")]),
+        # Those that were alike before, below whatever parent, are no news.
+        ([("Home", "House")], []),
+    ],
+)
+def test_a_new_level_that_looks_like_another_is_told(changes, alike) -> None:
+    made = relabelling((*PATHS, "Home > Socks", "Home > socks"), " > ", Changes([Change(*pair) for pair in changes], "c.csv"))
+    assert look_alike_remarks(made, " > ") == [
+        f"labels that may be meant as one: {one!r} and {other!r}; they are two" for one, other in alike
+    ]
+
+
+def test_an_old_path_that_the_bundle_does_not_have_is_perhaps_another() -> None:
+    misspelt = Changes([Change("Home > kitchen > Kettels", "Small"), Change("Home > Kitchn > Kettles", "Small")], "c.csv")
+    with pytest.raises(InputError) as refused:
+        relabelling(PATHS, " > ", misspelt)
+    assert (
+        "found 'Home > kitchen > Kettels', 'Home > Kitchn > Kettles' (perhaps meant as 'Home > Kitchen > Kettles') that it"
+        in str(refused.value)
+    )
+
+
 def test_added_up() -> None:
     found = added_up(np.array([[0.5, 0.25, 0.25]], np.float32), np.array([1, 0, 1]), 2)
     np.testing.assert_array_equal(found, [[0.25, 0.75]])
@@ -245,7 +376,8 @@ def test_added_up() -> None:
         ("old,new\n", "Expected labels that change in"),
         ("old,new\nBooks,Books\n", "Expected labels that change in"),
         ("old,new\nBooks,Novels\nBooks,Textbooks\n", "found only those that become several ('Books'), which a training"),
-        ("old,new\nBook,Media\n", "found 'Book' that it does not have"),
+        ("old,new\nBook,Media\n", "found 'Book' (perhaps meant as 'Books') that it does not have"),
+        ("old,new\nToys,Media\n", "found 'Toys' that it does not have"),
         ("old,new\nBooks,A\nHousehold,A\nElectronics,A\nClothing & Accessories,A\n", "Expected at least two labels to be left"),
     ],
 )

@@ -82,6 +82,18 @@ def test_levels_of_one_parent_that_look_alike_are_named() -> None:
     assert lines == ["1 levels differ from another by case, blanks or one character, and are learned as two: 'a' and 'A'"]
 
 
+def test_a_separator_without_its_blanks_is_told() -> None:
+    odd = ["Electronics > Audio >", "Electronics >Video", "A > > B"]
+    rows = labelled([*odd, "Electronics > Radios > ", "B", "B>c"])
+    lines = remarks(clean(rows, TextSettings(), "labels.csv", 1, SEPARATOR))
+    assert (
+        "4 labels have '>' in the name of a level, since it separates levels only with its blanks, as ' > ': 'A > > B', 'B>c', "
+        "'Electronics > Audio >', 'Electronics >Video'"
+    ) in lines
+    # A separator without blanks separates wherever it is.
+    assert not any("in the name of a level" in line for line in remarks(clean(rows, TextSettings(), "labels.csv", 1, ">")))
+
+
 def test_labels_of_few_texts_are_learned_as_the_one_above_them() -> None:
     counts = {
         "A > x": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow as pa
@@ -69,8 +70,11 @@ def _engine_of_outputs(name: str, bundle: Bundle, threads: int) -> Engine:
 
 
 def usable_engines() -> tuple[str, ...]:
-    """ENGINES without `native` where its library is missing."""
-    return ENGINES if library() else tuple(name for name in ENGINES if name != "native")
+    """ENGINES without `native` where its library is missing, and without `keras` where only scoring is installed."""
+    missing = [] if library() else ["native"]
+    if not (find_spec("tensorflow") and find_spec("keras")):
+        missing.append("keras")
+    return tuple(name for name in ENGINES if name not in missing)
 
 
 def checked_engine(name: str, bundle: Bundle, threads: int = 1) -> Engine:
