@@ -150,7 +150,7 @@ def _overview(spark: SparkSession, tables: Tables, versions: tuple[int, int | No
 def _as_corrected(spark: SparkSession, tables: Tables, versions: tuple[int, int | None]) -> DataFrame:
     """The products that exist, with the category that counts; OF_MODEL is the model's, BY_WHOM who corrected it, CORRECTED a status."""
     rows = with_added_columns(rows_at(spark, tables.categorized, versions[0])).filter("missing_since IS NULL")
-    said = standing(spark, tables.categorized)
+    said = standing(spark, tables.categorized, versions[1]) if versions[1] is not None else None
     no_one = F.lit(None).cast("string")
     if said is None:
         return rows.withColumns({OF_MODEL: F.col("category"), BY_WHOM: no_one})

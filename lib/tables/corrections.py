@@ -16,6 +16,7 @@ from lib.errors import InputError
 from lib.identifiers import column
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.locations import Location, delta_table, is_delta, rows_at
+from lib.tables.maintenance import pack_if_scattered
 from lib.tables.sources import Source
 from lib.tables.target import append, create_table
 from schemas.tables import CORRECTIONS
@@ -177,6 +178,8 @@ def add_corrections(spark: SparkSession, target: Location, rows: DataFrame, new_
             if not is_delta(spark, location):
                 create_table(spark, location, CORRECTIONS)
             append(stamped, location)
+            # The page commits a few at a time.
+            pack_if_scattered(spark, location)
     finally:
         stamped.unpersist()
     return _counted(standing(spark, target), table, added)

@@ -116,6 +116,16 @@ def test_the_newest_correction_counts_until_it_is_taken_back(spark, lake, capsys
     assert published(spark, lake)[id] == (models[id], False)
 
 
+def test_many_small_commits_are_compacted(spark, lake, monkeypatch) -> None:
+    monkeypatch.setattr("lib.tables.maintenance.MOST_SMALL_FILES", 3)
+    for category in ("Books", "Household") * 3:
+        assert correct(lake, {"product_id": ["k1"], "correct_category": [category]}) == 0
+    table = spark.sql(f"DESCRIBE DETAIL delta.`{lake}_corrections`").head()
+    assert table["numFiles"] <= 3
+    assert spark.read.format("delta").load(f"{lake}_corrections").count() == 6
+    assert published(spark, lake)["k1"] == ("Household", True)
+
+
 def test_texts_may_be_added_to_a_correction_afterwards(spark, lake, capsys) -> None:
     """As `train --corrections` asks for where none has texts."""
     rows = {"product_id": ["k1"], "correct_category": ["Electronics"], "title": ["a steel kettle"], "note": ["x"]}
