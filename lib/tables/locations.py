@@ -192,7 +192,8 @@ def is_delta(spark: SparkSession, location: Location) -> bool:
     if not exists(spark, location):
         return False
     details = spark.sql(f"DESCRIBE TABLE EXTENDED {location.sql}").filter("col_name = 'Provider'").collect()
-    return bool(details) and details[0]["data_type"].lower() == "delta"
+    # The table's columns come first, and one may have this name.
+    return bool(details) and details[-1]["data_type"].lower() == "delta"
 
 
 def delta_table(spark: SparkSession, location: Location) -> DeltaTable:
