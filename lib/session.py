@@ -54,6 +54,8 @@ PROMISED = {
     "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
     "spark.sql.legacy.parquet.nanosAsLong": "false",
     "spark.sql.parquet.fieldId.read.enabled": "false",
     "spark.sql.parquet.respectSummaryFiles": "false",
@@ -70,7 +72,15 @@ PROMISED = {
     "spark.sql.csv.filterPushdown.enabled": "false",
     "spark.sql.json.filterPushdown.enabled": "false",
     "spark.sql.legacy.charVarcharAsString": "false",
+    # Hadoop's reader of lines passes over those that are longer.
+    "mapreduce.input.linerecordreader.line.maxlength": str((1 << 31) - 1),
+    # A part of a shuffle that is made once more, after an executor was lost, has the rows that it had.
+    "spark.sql.execution.sortBeforeRepartition": "true",
     "spark.databricks.delta.schema.autoMerge.enabled": "false",
+    # By default Delta refuses to read or restore a version of more than a week ago, even if all of its files are there.
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration": "false",
+    # By default Delta's VACUUM takes no notice of the hours that it is given.
+    "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
 }
 # Some values of these settings would lose what is written, too. In place of such a value the job sets the first of those listed.
 WHOLE = {

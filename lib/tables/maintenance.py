@@ -10,7 +10,7 @@ from pyspark.sql.types import AtomicType, BooleanType
 
 from lib.errors import InputError
 from lib.tables.ledger import mend_ledger
-from lib.tables.locations import Location, delta_table, files_and_bytes, is_delta
+from lib.tables.locations import Location, delta_table, files_and_bytes, is_delta, java_class, newest_snapshot
 from lib.tables.publish import MOST_TRIES, is_conflict
 from lib.tables.target import Tables, check_categorized
 
@@ -87,6 +87,13 @@ def pack_if_scattered(spark: SparkSession, table: Location) -> None:
             raise
 
 
+def _own_retention(spark: SparkSession, table: Location) -> int:
+    """The hours for which the table's own property keeps removed files; VACUUM refuses fewer."""
+    delta = java_class(spark, "org.apache.spark.sql.delta.DeltaLog")
+    milliseconds = int(delta.tombstoneRetentionMillis(newest_snapshot(spark, table).metadata()))
+    return -(-milliseconds // 3_600_000)
+
+
 def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_by: Sequence[str], dry_run: bool) -> Maintained:
     before, _ = files_and_bytes(spark, table)
     if not dry_run:
@@ -99,6 +106,7 @@ def _maintain(spark: SparkSession, table: Location, retain_hours: int, cluster_b
                 # A run has published meanwhile; its rows come first.
                 if attempt == MOST_TRIES - 1 or not is_conflict(error):
                     raise
+    retain_hours = max(retain_hours, _own_retention(spark, table))
     # The count is the same either way; VACUUM itself returns no number.
     removed = spark.sql(f"VACUUM {table.sql} RETAIN {retain_hours} HOURS DRY RUN").count()
     if removed and not dry_run:

@@ -64,6 +64,7 @@ OTHERWISE = {
     "CORRECTED": "LEGACY",
     "TIMESTAMP_LTZ": "TIMESTAMP_NTZ",
     "avro,csv,json,kafka,orc,parquet,text": "avro",
+    "2147483647": "20",
 }
 
 
@@ -92,6 +93,13 @@ def test_numbers_of_writes_are_not_taken_over(spark, name: str) -> None:
     spark.conf.set(name, "1")
     configure(spark)
     assert spark.conf.get(name, None) is None
+
+
+def test_long_lines_are_not_passed_over(spark, tmp_path: Path) -> None:
+    folder = delivered(tmp_path / "in", {"a.json": '{"product_id": "1", "title": "a lamp with a long description"}\n'})
+    spark.conf.set("mapreduce.input.linerecordreader.line.maxlength", "20")
+    configure(spark)
+    assert titles(spark, folder) == {"1": "a lamp with a long description"}
 
 
 def test_json_numbers_stay_as_they_are_written(spark, tmp_path: Path) -> None:

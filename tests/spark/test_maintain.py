@@ -10,6 +10,8 @@ import pytest
 
 from jobs.maintain import MaintainSettings
 from jobs.maintain import main as maintain_main
+from jobs.report import ReportSettings
+from jobs.report import main as report_main
 from lib.command import run_command
 from lib.tables.locations import delta_table, locate
 from tests.faults.nights import FIRST, hashes_in, ledger, run, titles_hash, write_source
@@ -52,6 +54,40 @@ def test_upkeep_removes_what_no_reader_needs_and_nothing_younger_than_a_week(spa
     assert not old.exists()
     assert rollback("--target", lake, "--to", ledger(spark, lake)[0][0]) == 0
     assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "hours", "stays"),
+    [(None, "720", 240, True), (None, "168", 240, False), ("1 hour", "168", 2, True), ("30 days", "168", 240, True)],
+)
+def test_files_stay_as_long_as_the_option_and_the_table_say(spark, lake, own, given, hours, stays) -> None:
+    if own:
+        spark.sql(f"ALTER TABLE delta.`{lake}` SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval {own}')")
+    old = lake / "part-that-no-version-names.parquet"
+    shutil.copy(next(lake.glob("*.parquet")), old)
+    then = time.time() - hours * 3600
+    os.utime(old, (then, then))
+    assert maintain("--target", lake, "--retain-hours", given) == 0
+    assert old.exists() is stays
+
+
+def test_a_version_of_more_than_a_week_ago_is_read_and_restored(spark, lake, tmp_path) -> None:
+    """A catalogue that is delivered once a month: its files are there, whatever the age of the commit."""
+    assert run(tmp_path / "second.parquet", lake) == 0
+    first, second = (run_id for run_id, _ in ledger(spark, lake))
+    month = time.time() - 30 * 24 * 3600
+    for path in lake.glob("_delta_log/*"):
+        os.utime(path, (month, month))
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert (
+        run_command(
+            ReportSettings, report_main, "report", ["--target", str(lake), "--run", first, "--output", str(tmp_path / "pages")]
+        )
+        == 0
+    )
+    assert rollback("--target", lake, "--to", first) == 0
+    assert hashes_in(spark, lake) == titles_hash(FIRST)
+    assert rollback("--target", lake, "--to", second) == 0
 
 
 def test_a_clustered_table_has_its_order_already(spark, lake, capsys) -> None:
