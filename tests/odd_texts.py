@@ -18,6 +18,7 @@ ODD_TEXTS: tuple[str | None, ...] = (
     "🦄 steel 🫖 kettle 👩‍👩‍👧",
     "⚡️steel ❤️kettle 1️⃣ ⚡️",
     "❤️",
+    "st\u00adeel ket\u2060tle \ufeffkettle",
     "𝐒𝐭𝐞𝐞𝐥 𝕶𝖊𝖙𝖙𝖑𝖊 ℂ",
     "😀" * 5000,
     "x" * 5000,

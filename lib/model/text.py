@@ -46,15 +46,15 @@ class TextSettings:
     Japanese put no spaces between words, and a whole phrase as one token is a word that no other text has.
 
     A character that `ignored` (an RE2 pattern of one character; empty for none) matches leaves no trace: variation selectors and the keycap are marks,
-    which would stay behind when the emoji that they belong to separates, and make the next word an unknown one. With `lowercase_normalized`, letters
-    that the normal form makes of others (mathematical bold, superscripts) are lower-cased too.
+    which would stay behind when the emoji that they belong to separates, and make the next word an unknown one; soft hyphens and word joiners would part
+    a word. With `lowercase_normalized`, letters that the normal form makes of others (mathematical bold, superscripts) are lower-cased too.
     """
 
     normal_form: str = "NFKC"
     lowercase: bool = True
     separators: str = r"[^\p{L}\p{N}\p{M} ]+"
     one_character_words: str = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
-    ignored: str = r"[\x{180B}-\x{180F}\x{20E3}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]"
+    ignored: str = r"[\x{AD}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
     lowercase_normalized: bool = True
     max_characters: int = 4096
     max_tokens: int = 200
@@ -273,12 +273,14 @@ def _characters(settings: TextSettings) -> UInt32s:
     """For each character what it becomes in a token, as lib.model.native.NativeTokenizer expects it.
 
     Found by asking `tokens_of`, so that both agree. Marks are left out, and so are the characters that become more than
-    one: only without both can a text's normal form be made character by character.
+    one, or leave no trace: only without these can a text's tokens be made character by character.
     """
-    numbers = [n for block in READ_ONE_BY_ONE for n in block if not unicodedata.category(chr(n)).startswith("M")]
+    every = pa.array([chr(n) for block in READ_ONE_BY_ONE for n in block if not unicodedata.category(chr(n)).startswith("M")])
+    if settings.ignored:
+        every = every.filter(pc.invert(pc.match_substring_regex(every, settings.ignored)))
     alone = replace(settings, max_characters=1)
     table = np.full(READ_ONE_BY_ONE[-1].stop, FOREIGN, np.uint32)
-    for number, tokens in zip(numbers, tokens_of(pa.array(map(chr, numbers)), alone).to_pylist(), strict=True):
+    for number, tokens in zip(map(ord, every.to_pylist()), tokens_of(every, alone).to_pylist(), strict=True):
         if tokens is None:
             table[number] = SEPARATOR
         elif len(tokens) == 1 and len(tokens[0]) == 1 and not unicodedata.combining(tokens[0]):

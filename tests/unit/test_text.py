@@ -51,6 +51,7 @@ def test_an_emoji_with_a_selector_leaves_no_trace() -> None:
         None,
         ["葛", "城"],
     ]
+    assert tokens("Wasser\u00adkocher", "\ufeffsteel", "ket\u2060tle") == [["wasserkocher"], ["steel"], ["kettle"]]
     assert tokens("⚡️Fast", ignored="") == [["\ufe0ffast"]]
 
 
