@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <new>
+#include <exception>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -464,7 +464,7 @@ void *categorizer_network(int64_t vocabulary, int64_t units, int64_t directions,
     try {
         return new Network(vocabulary, units, directions, inputs, recurrent, dense, dense_weights, dense_bias, labels,
                            output_weights, output_bias, bag_width > 0 ? &bag : nullptr, instruction_set);
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return nullptr;
     }
 }
@@ -477,7 +477,7 @@ int categorizer_probabilities(const void *network, const int32_t *ids, const int
     const Bags bags{features, feature_weights, bag_offsets};
     try {
         return static_cast<const Network *>(network)->probabilities(ids, offsets, rows, bags, out, evidence) ? 0 : 1;
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return 2;
     }
 }

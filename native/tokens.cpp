@@ -16,8 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
 #include <vector>
 
 #if defined(__SSE2__)
@@ -562,7 +562,7 @@ void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t c
                             int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id) {
     try {
         return new Tokenizer(words, offsets, count, characters, known, most_characters, most_tokens, first_id, unknown_id);
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return nullptr;
     }
 }
@@ -575,7 +575,7 @@ int categorizer_set_bag(void *tokenizer, const float *idf, int64_t ids, float un
                                                                             subword_offsets, subword_count, shortest, longest,
                                                                             word_characters));
         return 1;
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return 0;
     }
 }
@@ -600,7 +600,7 @@ int64_t categorizer_ids(const void *tokenizer, const char *texts, const int32_t 
             *bag = features.release();
         }
         return count;
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return -2;
     }
 }
@@ -651,7 +651,7 @@ int categorizer_score(const void *tokenizer, const void *network, const char *te
             seconds[1] += since(tokenized);
         }
         return 0;
-    } catch (const std::bad_alloc &) {
+    } catch (const std::exception &) {
         return 2;
     }
 }

@@ -17,8 +17,9 @@ import keras
 import numpy as np
 import pyarrow as pa
 
+from lib.model.bag import EDGE, BagVocabulary
 from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, PATHS_VERSION, TOKENIZER, digest_of_decisions, sha256_of
-from lib.model.text import Tokenizer
+from lib.model.text import FIRST_WORD_ID, Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
@@ -35,6 +36,8 @@ from training.wrong_labels import WrongLabel, as_csv
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")
 GOLDEN_ROWS = 16
+# In every other row, at most: pairs of neighbours, and unknown words.
+FEATURES_IN_GOLDEN_ROW = 12
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,21 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
     }
 
 
+def _rich_in_features(tokenizer: Tokenizer, bag: BagVocabulary, words: Sequence[str], random: np.random.Generator) -> list[str]:
+    """Words of which the bag knows more than themselves: neighbours, in the text and at its edges, and unknown words by their parts.
+
+    Random words alone have hardly any of these. An accent of its own and a script without blanks go through other code of the text.
+    """
+    pairs = random.permutation(bag.pairs)
+    # So that the text's own end is not cut off.
+    most = max(min(FEATURES_IN_GOLDEN_ROW, (tokenizer.settings.max_tokens - 5) // 4), 1)
+    inside = pairs[(pairs != EDGE).all(axis=1)][:most].ravel()
+    first, last = (pairs[pairs[:, side] == EDGE, 1 - side][:1] for side in (0, 1))
+    known = [[str(tokenizer.words[i - FIRST_WORD_ID]) for i in ids] for ids in (first, inside, last)]
+    few = list(words[:most])
+    return [*known[0], *known[1], *few, *[f"{word}zz" for word in few], "cafe\u0301電気", *known[2]]
+
+
 def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[dict[str, Any]]:
     """Texts of random words of the vocabulary, so that a bundle carries nobody's texts, with the reference's answer."""
     random = np.random.default_rng(seed)
@@ -217,7 +235,10 @@ def _golden_rows(network: keras.Model, tokenizer: Tokenizer, seed: int) -> list[
         length = int(random.integers(1, tokenizer.settings.max_tokens + 20)) if row else 1
         chosen = [str(word) for word in random.choice(words, length)]
         # The text code is checked too: case, punctuation, an unknown word.
-        texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
+        if tokenizer.bag and row % 2:
+            texts.append(", ".join(_rich_in_features(tokenizer, tokenizer.bag, chosen, random)).capitalize())
+        else:
+            texts.append(", ".join(chosen).capitalize() + " zzyzx-golden!")
     ids = tokenizer.ids_of(pa.array(texts))
     probabilities, evidence = network_probabilities(network, ids), evidence_of(network_logits(network, ids))
     return [

@@ -21,7 +21,7 @@ from typing import Any
 from lib.errors import BundleError
 from lib.model.bag import bag_vocabulary
 from lib.model.renames import Renames
-from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer
+from lib.model.text import FIRST_WORD_ID, TextSettings, Tokenizer, without_halves
 from lib.model.tree import Tree
 from lib.model.unfamiliarity import Unfamiliarity, unfamiliarity_of
 from lib.redaction import redacted
@@ -160,8 +160,13 @@ def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
     unknown = sorted(set(manifest["text"]) - known)
     if unknown:
         raise BundleError(f"Expected the text settings {sorted(known)} in {MANIFEST}, found also {unknown}; train it again.")
-    # A bundle without the setting is older than it.
-    return TextSettings(**{"one_character_words": "", **manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
+    if not isinstance(manifest["text"].get("fields", []), list):
+        raise BundleError(
+            f"Expected a list in the text setting fields of {MANIFEST}, found {manifest['text']['fields']!r:.100}."
+        )
+    # A bundle without one of these is older than it.
+    older = {"one_character_words": "", "ignored": "", "lowercase_normalized": False}
+    return TextSettings(**{**older, **manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
 
 
 def resolve_bundle(path: str) -> Path:
@@ -274,8 +279,13 @@ def _loaded(folder: Path) -> Bundle:
     manifest = _parsed(raw, MANIFEST, folder)
     _check_manifest(manifest, folder)
     packed = manifest.get("packed", [])
-    contents = {name: _verified_file(folder, name, digest, name in packed) for name, digest in manifest["files"].items()}
-    bundle = Bundle(manifest, sha256_of(raw), {name: contents[name] for name in REQUIRED_FILES})
+    contents = {}
+    for name, digest in manifest["files"].items():
+        content = _verified_file(folder, name, digest, name in packed)
+        # All others are verified, one at a time, and not kept: they may be large.
+        if name in REQUIRED_FILES:
+            contents[name] = content
+    bundle = Bundle(manifest, sha256_of(raw), contents)
     _check_parts(bundle, folder)
     _check_seal(raw, folder)
     return bundle
@@ -334,9 +344,9 @@ def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
             f"Expected {', '.join(missing)} among the files of {folder / MANIFEST}, found none; retrain the bundle."
         )
     labels = manifest["labels"]
-    if not all(isinstance(label, str) for label in labels) or len(labels) < 2 or len(set(labels)) != len(labels):
+    if not all(map(_is_label, labels)) or len(labels) < 2 or len(set(labels)) != len(labels):
         raise BundleError(
-            f"Expected at least two different labels in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle."
+            f"Expected at least two different labels of text in {folder / MANIFEST}, found {labels!r:.200}; retrain the bundle."
         )
     by_label = manifest["thresholds"].get("by_label", {})
     numbers = [manifest["thresholds"].get("review_below"), *(by_label.values() if isinstance(by_label, dict) else [None])]
@@ -390,6 +400,11 @@ def _check_levels(manifest: Mapping[str, Any], folder: Path) -> None:
         )
 
 
+def _is_label(label: object) -> bool:
+    # JSON may spell half of a character, which no table can store.
+    return isinstance(label, str) and bool(label.strip()) and label == without_halves(label)
+
+
 def _is_probability(number: object) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= 1
 
@@ -401,7 +416,8 @@ def is_plain_name(name: str) -> bool:
 def _verified_file(folder: Path, name: str, digest: str, packed: bool = False) -> bytes:
     parts = PurePosixPath(name + PACKED_SUFFIX if packed else name).parts
     path = folder.joinpath(*parts)
-    if not all(map(is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
+    is_spelt_once = name == str(PurePosixPath(name))
+    if not is_spelt_once or not all(map(is_plain_name, parts)) or not path.resolve().is_relative_to(folder):
         raise BundleError(f"Expected file names inside {folder} in its {MANIFEST}, found {name!r}; do not use this bundle.")
     if not path.is_file():
         raise BundleError(

@@ -28,6 +28,8 @@ OOV_ID = 1
 FIRST_WORD_ID = 2
 # What Arrow and Python raise for bytes that are not UTF-8.
 NOT_UTF8 = (pa.ArrowInvalid, UnicodeDecodeError)
+# In characters, and in tokens: each thread of scoring has room for one.
+LONGEST_TEXT = 1 << 20
 NORMAL_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 
@@ -42,12 +44,18 @@ class TextSettings:
 
     A character that `one_character_words` (an RE2 pattern of one character; empty for none) matches is a separate token: Chinese and
     Japanese put no spaces between words, and a whole phrase as one token is a word that no other text has.
+
+    A character that `ignored` (an RE2 pattern of one character; empty for none) matches leaves no trace: variation selectors and the keycap are marks,
+    which would stay behind when the emoji that they belong to separates, and make the next word an unknown one; soft hyphens and word joiners would part
+    a word. With `lowercase_normalized`, letters that the normal form makes of others (mathematical bold, superscripts) are lower-cased too.
     """
 
     normal_form: str = "NFKC"
     lowercase: bool = True
     separators: str = r"[^\p{L}\p{N}\p{M} ]+"
     one_character_words: str = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
+    ignored: str = r"[\x{AD}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
+    lowercase_normalized: bool = True
     max_characters: int = 4096
     max_tokens: int = 200
     # The columns the texts were joined from, each after its marker (lib.model.fields); empty for texts of one column.
@@ -58,11 +66,16 @@ class TextSettings:
             raise BundleError(f"Expected the text setting normal_form to be one of {NORMAL_FORMS}, found {self.normal_form!r}.")
         for name in ("max_characters", "max_tokens"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise BundleError(f"Expected the text setting {name} to be a whole number above 0, found {value!r}.")
-        if not all(isinstance(name, str) for name in self.fields):
-            raise BundleError(f"Expected the text setting fields to be names, found {self.fields!r}.")
-        for name in ("separators", "one_character_words"):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_TEXT:
+                raise BundleError(
+                    f"Expected the text setting {name} to be a whole number from 1 to {LONGEST_TEXT:,}, found {value!r}."
+                )
+        for name in ("lowercase", "lowercase_normalized"):
+            if not isinstance(getattr(self, name), bool):
+                raise BundleError(f"Expected the text setting {name} to be true or false, found {getattr(self, name)!r}.")
+        if not all(isinstance(name, str) for name in self.fields) or len(set(self.fields)) != len(self.fields):
+            raise BundleError(f"Expected the text setting fields to be different names, found {self.fields!r}.")
+        for name in ("separators", "one_character_words", "ignored"):
             try:
                 pc.replace_substring_regex(pa.array([""]), getattr(self, name), " ")
             except (TypeError, ValueError) as error:
@@ -109,6 +122,8 @@ def _split(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     texts = pc.utf8_slice_codeunits(pc.fill_null(texts, ""), 0, settings.max_characters)
     if settings.lowercase:
         texts = pc.utf8_lower(texts)
+    if settings.ignored:
+        texts = pc.replace_substring_regex(texts, settings.ignored, "")
     texts = pc.replace_substring_regex(texts, settings.separators, " ")
     # Only after the separators: NFKC would first turn a trademark sign into the letters "tm", glued to the word before.
     texts = _normalized(texts, settings)
@@ -125,6 +140,8 @@ def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
     # Not by Arrow, which composes nothing before version 26: NFC of "é" gave two characters.
     form: Any = settings.normal_form
     changed = pa.array([unicodedata.normalize(form, text) for text in texts.filter(foreign).to_pylist()], texts.type)
+    if settings.lowercase and settings.lowercase_normalized:
+        changed = pc.utf8_lower(changed)
     if settings.one_character_words:
         changed = pc.replace_substring_regex(changed, f"({settings.one_character_words})", r" \1 ")
     return pc.replace_with_mask(texts, foreign, changed)
@@ -256,12 +273,14 @@ def _characters(settings: TextSettings) -> UInt32s:
     """For each character what it becomes in a token, as lib.model.native.NativeTokenizer expects it.
 
     Found by asking `tokens_of`, so that both agree. Marks are left out, and so are the characters that become more than
-    one: only without both can a text's normal form be made character by character.
+    one, or leave no trace: only without these can a text's tokens be made character by character.
     """
-    numbers = [n for block in READ_ONE_BY_ONE for n in block if not unicodedata.category(chr(n)).startswith("M")]
+    every = pa.array([chr(n) for block in READ_ONE_BY_ONE for n in block if not unicodedata.category(chr(n)).startswith("M")])
+    if settings.ignored:
+        every = every.filter(pc.invert(pc.match_substring_regex(every, settings.ignored)))
     alone = replace(settings, max_characters=1)
     table = np.full(READ_ONE_BY_ONE[-1].stop, FOREIGN, np.uint32)
-    for number, tokens in zip(numbers, tokens_of(pa.array(map(chr, numbers)), alone).to_pylist(), strict=True):
+    for number, tokens in zip(map(ord, every.to_pylist()), tokens_of(every, alone).to_pylist(), strict=True):
         if tokens is None:
             table[number] = SEPARATOR
         elif len(tokens) == 1 and len(tokens[0]) == 1 and not unicodedata.combining(tokens[0]):

@@ -15,6 +15,7 @@ from jobs.explain import main as explain_main
 from jobs.predict import predictions
 from lib.command import run_command
 from lib.errors import BundleError
+from lib.model.bag import EDGE
 from lib.model.bundle import MANIFEST, SEAL, load_bundle, sha256_of
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 from training.calibration import evidence_of, network_logits, network_probabilities
@@ -80,6 +81,25 @@ def change_manifest(folder: Path, change) -> None:
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     (folder / SEAL).write_text(sha256_of((folder / MANIFEST).read_bytes()))
+
+
+def test_golden_rows_use_every_kind_of_feature_and_all_text_code(tiny: Path) -> None:
+    """Otherwise a fault in one of these would pass: random words make no pairs that the bag knows, and have no unknown parts."""
+    bundle = load_bundle(str(tiny))
+    texts = pa.array([row.text for row in bundle.golden])
+    bag, ids = bundle.tokenizer.bag, bundle.tokenizer.ids_of(texts)
+    assert bag is not None
+    assert ids.bag is not None
+    pairs = bag.pairs[
+        ids.bag.features[(ids.bag.features >= bag.first_pair) & (ids.bag.features < bag.first_subword)] - bag.first_pair
+    ]
+    assert (pairs[:, 0] == EDGE).any()
+    assert (pairs[:, 1] == EDGE).any()
+    assert len({(int(one), int(other)) for one, other in pairs if EDGE not in (one, other)}) > 10
+    assert len({int(feature) for feature in ids.bag.features if feature >= bag.first_subword}) > 10
+    if bundle.tokenizer.compiled is not None:
+        _, lengths, _ = bundle.tokenizer.compiled.ids_of(texts)
+        assert 0 < (lengths < 0).sum() < len(texts)
 
 
 @pytest.mark.parametrize("engine", usable_engines())

@@ -11,7 +11,7 @@ import pytest
 
 from lib.errors import BundleError
 from lib.model.bundle import MANIFEST, SEAL, TOKENIZER, Bundle, load_bundle, resolve_bundle, sha256_of, text_settings
-from lib.model.engines import build_engine, check_golden_rows, usable_engines
+from lib.model.engines import AUTO, build_engine, check_golden_rows, checked_engine, usable_engines
 from tests.conftest import SHIPPED
 from training.publication import write_bundle
 
@@ -32,8 +32,7 @@ def change_manifest(version: Path, change: Callable[[dict[str, Any]], object]) -
 
 
 def load_and_check(path: Path) -> None:
-    bundle = load_bundle(str(path))
-    check_golden_rows(build_engine("onnx", bundle, 1), bundle)
+    checked_engine("onnx", load_bundle(str(path)))
 
 
 def refused(path: Path, *, because: str) -> None:
@@ -50,8 +49,10 @@ def test_the_shipped_bundle_verifies_and_is_small(shipped) -> None:
 
 def test_a_bundle_that_is_older_than_a_text_setting_reads_texts_as_it_did(version: Path) -> None:
     manifest = json.loads((version / "manifest.json").read_text())
-    manifest["text"].pop("one_character_words", None)
-    assert text_settings(manifest).one_character_words == ""
+    for name in ("one_character_words", "ignored", "lowercase_normalized"):
+        manifest["text"].pop(name, None)
+    found = text_settings(manifest)
+    assert (found.one_character_words, found.ignored, found.lowercase_normalized) == ("", "", False)
 
 
 def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path) -> None:
@@ -215,12 +216,24 @@ def test_what_decides_has_a_digest_of_its_own(version: Path) -> None:
         lambda m: m.update(golden=[{"text": 5, "probabilities": [0.25] * 4}]),
         lambda m: m.update(golden=[{"text": "x", "probabilities": "abcd"}]),
         lambda m: m.update(golden=[{"text": "x", "probabilities": [[]] * 4}]),
+        lambda m: m["golden"][0].update(text="half \ud800"),
+        lambda m: m["golden"][0].update(probabilities=[10**400] * 4),
         lambda m: m.update(labels=[["Books"], ["Books"]]),
         lambda m: m.update(labels=[{}, {}]),
+        lambda m: m["labels"].__setitem__(0, " "),
+        lambda m: m["labels"].__setitem__(0, "half \ud800"),
         lambda m: m["text"].update(max_characters="many"),
         lambda m: m["text"].update(max_tokens=None),
         lambda m: m["text"].update(separators="["),
         lambda m: m["text"].update(fields=7),
+        lambda m: m["text"].update(fields="name"),
+        lambda m: m["text"].update(fields=["name", "name"]),
+        lambda m: m["text"].update(lowercase="no"),
+        # Room for so many is asked of the machine.
+        lambda m: m["text"].update(max_tokens=1 << 61),
+        lambda m: m["text"].update(max_characters=1 << 65),
+        lambda m: m["text"].update(max_tokens=True),
+        lambda m: m["text"].update(ignored="("),
         lambda m: m["text"].update(normal_form="NFX"),
         lambda m: m["files"].update({"model.onnx": 5}),
         lambda m: m.update(vocabulary_size=True),
@@ -238,6 +251,14 @@ def test_json_that_is_none(version: Path, name: str, text: str) -> None:
     if name == TOKENIZER:
         change_manifest(version, lambda m: m["files"].update({name: sha256_of(text.encode())}))
     refused(version, because="Expected")
+
+
+def test_a_file_under_two_spellings(version: Path) -> None:
+    def spell_twice(manifest: dict[str, Any]) -> None:
+        manifest["files"]["evaluation/./metrics.json"] = manifest["files"]["evaluation/metrics.json"]
+
+    change_manifest(version, spell_twice)
+    refused(version, because="Expected file names inside")
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "evaluation/../../../outside.txt"])
@@ -265,6 +286,15 @@ def test_golden_rows_that_the_model_does_not_give(version: Path, engine: str) ->
 def test_golden_rows_that_are_not_numbers(version: Path) -> None:
     change_manifest(version, lambda m: m["golden"][0].update(probabilities=[float("nan")] * 4))
     refused(version, because="found a difference of nan")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_no_model_for_any_engine(version: Path, content: bytes) -> None:
+    (version / "model.onnx").write_bytes(content)
+    change_manifest(version, lambda m: m["files"].update({"model.onnx": sha256_of(content)}))
+    for name in (AUTO, *(engine for engine in usable_engines() if engine != "keras")):
+        with pytest.raises(BundleError, match="Expected"):
+            checked_engine(name, load_bundle(str(version)))
 
 
 def test_a_model_that_is_none(version: Path) -> None:

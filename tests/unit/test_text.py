@@ -43,6 +43,24 @@ def test_scripts_without_blanks_between_words_give_a_token_a_character() -> None
     assert tokens("苹果iPhone手机", one_character_words="") == [["苹果iphone手机"]]
 
 
+def test_an_emoji_with_a_selector_leaves_no_trace() -> None:
+    assert tokens("⚡️Fast ⚡️Charger", "Lego®️ set", "1️⃣ Pack", "❤️", "葛󠄀城") == [
+        ["fast", "charger"],
+        ["lego", "set"],
+        ["1", "pack"],
+        None,
+        ["葛", "城"],
+    ]
+    assert tokens("Wasser\u00adkocher", "\ufeffsteel", "ket\u2060tle") == [["wasserkocher"], ["steel"], ["kettle"]]
+    assert tokens("⚡️Fast", ignored="") == [["\ufe0ffast"]]
+
+
+def test_letters_that_the_normal_form_makes_are_lower_case() -> None:
+    assert tokens("𝐊𝐮𝐫𝐭𝐢 𝕱𝖔𝖗 ℂ") == [["kurti", "for", "c"]]
+    assert tokens("𝐊𝐮𝐫𝐭𝐢", lowercase_normalized=False) == [["Kurti"]]
+    assert tokens("𝐊𝐮𝐫𝐭𝐢", lowercase=False) == [["Kurti"]]
+
+
 def test_bytes_that_are_no_text_part_tokens() -> None:
     values = [b"steel \xff kettle", b"cup \xe6\x97", b"\x80", "日本".encode() + b"\xe6", b"plain cup"]
     texts = pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
@@ -96,7 +114,7 @@ def test_repeated_words_are_refused() -> None:
 
 
 def test_wrong_text_settings_are_refused() -> None:
-    with pytest.raises(BundleError, match="max_tokens to be a whole number above 0, found 0"):
+    with pytest.raises(BundleError, match="max_tokens to be a whole number from 1 to 1,048,576, found 0"):
         TextSettings(max_tokens=0)
     with pytest.raises(BundleError, match="normal_form"):
         TextSettings(normal_form="NFXX")
