@@ -56,7 +56,7 @@ from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, TableMoved, held_candidate, is_as_read, is_conflict
+from lib.tables.publish import VANISHED, Candidate, TableMoved, held_candidate, held_commit, is_as_read, is_conflict
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
@@ -251,10 +251,15 @@ def _check_not_held(run: Run, state: TableState, identity: str) -> None:
     """
     if not _trusts_identity(run) or run.plan.dry_run or state.version < 0:
         return
-    held = held_candidate(run.spark, run.tables)
-    if held is None or (held.note.get("identity"), held.note["read_version"]) != (identity, state.version):
+    # Before its rows are looked at: what is left of another night must not matter.
+    commit = held_commit(run.spark, run.tables)
+    note = (commit and commit.note) or {}
+    if (note.get("identity"), note.get("read_version")) != (identity, state.version):
         return
-    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits and is_as_read(held, run.tables):
+    held = held_candidate(run.spark, run.tables)
+    if held is None or not is_as_read(held, run.tables):
+        return
+    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits:
         raise still_held(held.run, run.tables)
 
 

@@ -90,8 +90,9 @@ def _type_of(spark: SparkSession, converter: Any, kind: Any) -> str:
 
 
 def _plain(kind: Any) -> str:
+    """A type as files have it, without the length or the collation of a text."""
     text = str(kind.catalogString())
-    return "string" if re.fullmatch(r"(var)?char\(\d+\)", text) else text
+    return "string" if re.fullmatch(r"(var)?char\(\d+\)|string collate \w+", text) else text
 
 
 def _check_types(footers: Mapping[str, Footer], wanted: Sequence[str], declared: Mapping[str, str], where: str) -> None:

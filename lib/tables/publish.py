@@ -178,9 +178,15 @@ def hold(candidate: Candidate, tables: Tables) -> None:
     save(writer.option("userMetadata", encoded(note)), tables.held)
 
 
+def held_commit(spark: SparkSession, tables: Tables) -> Commit | None:
+    """The commit of the candidate in the side table, with its note and its run; None if there is none of ours."""
+    newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
+    return newest if newest and newest.note is not None and newest.run is not None else None
+
+
 def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     """The candidate in the side table; None if there is none of ours."""
-    newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
+    newest = held_commit(spark, tables)
     if newest is None or newest.note is None or newest.run is None:
         return None
     note = {name: value for name, value in newest.note.items() if name != "run"}

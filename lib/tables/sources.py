@@ -42,6 +42,8 @@ DELTA = "delta:"
 # The classes that read Parquet, Spark's and Delta's; and the names of the formats that Spark's other classes read.
 PARQUET_FORMATS = ("ParquetFileFormat", "DeltaParquetFileFormat")
 OTHER_FORMATS = {"OrcFileFormat": "ORC", "CSVFileFormat": "CSV", "JsonFileFormat": "JSON lines", "TextFileFormat": "text"}
+# Options of a table that would pass over rows of a file in silence.
+PASSING_OVER = ("ignorecorruptfiles", "ignoremissingfiles")
 # A table that Hive's own classes read, at the leaf of a plan.
 OF_HIVE = "HiveTableRelation"
 
@@ -113,6 +115,7 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     spark.catalog.refreshTable(location.sql)
     frame = _as_read(spark.read.table(location.sql), options.carried)
     _refuse_other_formats(frame, location)
+    _refuse_options(frame, location)
     files = files_read_by(frame)
     check_names(files)
     check_links([root for relation in relations_of(frame) for root in _roots(relation)], location.given)
@@ -150,6 +153,18 @@ def _refuse_other_formats(frame: DataFrame, location: Location) -> None:
             f"Expected a table of Delta or Parquet files at {location.given}, found one that reads {found[0]}; give the path of its files, "
             f"if they are CSV or JSON, whose columns are then read by name, or make a table of Parquet or Delta of it."
         )
+
+
+def _refuse_options(frame: DataFrame, location: Location) -> None:
+    """A table's own options win over the session's settings."""
+    for relation in relations_of(frame):
+        own = dict(one.split(" -> ", 1) for one in str(relation.options().mkString("\0")).split("\0") if " -> " in one)
+        found = [f"{name} = {value}" for name, value in own.items() if name.lower() in PASSING_OVER and value.lower() == "true"]
+        if found:
+            raise InputError(
+                f"Expected a table of which all rows are read at {location.given}, found one with the option {', '.join(found)}; give the path of its "
+                "files, or make the table without it."
+            )
 
 
 def _is_plain(frame: DataFrame) -> bool:
@@ -196,7 +211,13 @@ def _spelled(frame: DataFrame, wanted: Sequence[str]) -> DataFrame:
 
 
 def _as_read(frame: DataFrame, carried: Sequence[str]) -> DataFrame:
-    """With U+FFFD for what is not UTF-8 in carried texts, which Parquet and Delta may hold."""
+    """With U+FFFD for what is not UTF-8 in carried texts, which Parquet and Delta may hold, and with texts that compare by their bytes."""
+    collated = [
+        field.name for field in frame.schema.fields if isinstance(field.dataType, StringType) and field.dataType != StringType()
+    ]
+    if collated:
+        # Delta stores no collations, and texts of two of them cannot be joined.
+        frame = frame.withColumns({name: column(name).cast("string") for name in collated})
     texts = [field.name for field in frame.schema.fields if field.name in carried and isinstance(field.dataType, StringType)]
     return _with_zone(frame.withColumns({name: in_utf8(column(name)) for name in texts}) if texts else frame)
 

@@ -62,8 +62,9 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
     """
     for location, schema, may_lack, may_hold_more in (
         (tables.categorized, CATEGORIZED if replaces else categorized_schema(carried), ADDED_TO_CATEGORIZED, replaces),
-        (tables.rejected, REJECTED, set(), False),
-        (tables.runs, RUNS, ADDED_TO_RUNS, False),
+        # A column that somebody has added to these stays empty in new rows.
+        (tables.rejected, REJECTED, set(), True),
+        (tables.runs, RUNS, ADDED_TO_RUNS, True),
     ):
         if _is_delta_or_free(spark, location):
             if replaces and location == tables.categorized:

@@ -35,6 +35,18 @@ def test_a_table_that_does_not_take_the_rows_is_left_as_it_is(
         assert hashes_in(spark, lake) == titles_hash(FIRST)
 
 
+def test_a_column_added_to_the_ledger_or_the_rejects_stays_empty(spark, lake: Path, tmp_path: Path) -> None:
+    for suffix in ("_runs", "_rejected"):
+        spark.sql(f"ALTER TABLE delta.`{lake}{suffix}` ADD COLUMN ticket string")
+    source = write_source(tmp_path / "second.parquet", SECOND, (None, "no id"))
+    assert run(source, lake) == 0
+    for suffix in ("_runs", "_rejected"):
+        rows = spark.read.format("delta").load(f"{lake}{suffix}").collect()
+        assert {row["ticket"] for row in rows} == {None}
+    assert run(source, lake, "--mode", "full") == 0
+    assert hashes_in(spark, lake) == titles_hash({"4": FIRST["4"], **SECOND})
+
+
 @pytest.mark.fault(
     "the newest commit in the target's log is overwritten with something else",
     "exit 1 and the version of the log",

@@ -100,3 +100,19 @@ def test_a_full_run_leaves_partitions_and_clustering_as_they_are(spark, tmp_path
         assert run(catalogue(source, **price), lake, "--mode", "full", *carry) == 0
         assert spark.sql(f"DESCRIBE DETAIL delta.`{lake}`").head()[found] == ["category"]
     assert "price" not in spark.read.format("delta").load(str(lake)).columns
+
+
+def test_texts_with_a_collation(spark, tmp_path: Path) -> None:
+    """Delta stores none, and texts of two collations cannot be joined."""
+    catalogue(tmp_path / "plain.parquet", brand=["Acme", "ACME", None])
+    rows = spark.read.parquet(str(tmp_path / "plain.parquet"))
+    names = {"product_id": "UTF8_LCASE", "title": "UNICODE", "brand": "UTF8_LCASE"}
+    rows.selectExpr(*[f"{name} COLLATE {kind} AS {name}" for name, kind in names.items()]).write.parquet(str(tmp_path / "in"))
+    lake = tmp_path / "lake"
+    assert run(tmp_path / "in", lake, "--text-columns", "title,brand", "--carry", "brand") == 0
+    assert {row["product_id"]: row["brand"] for row in spark.read.format("delta").load(str(lake)).collect()} == {
+        "1": "Acme",
+        "2": "ACME",
+        "3": None,
+    }
+    assert run(tmp_path / "in", lake, "--text-columns", "title,brand", "--carry", "brand", "--verify") == 0

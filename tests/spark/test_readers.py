@@ -439,6 +439,25 @@ def test_a_file_that_grows_under_the_run_ends_it(spark, tmp_path: Path, capsys) 
 
 
 @pytest.mark.fault(
+    "a Parquet table by name whose own option passes over damaged or missing files",
+    "exit 2 and the option; nothing written",
+    "exit 2 and the option",
+)
+@pytest.mark.parametrize("option", ["ignoreCorruptFiles", "ignoremissingfiles"])
+def test_a_table_that_passes_over_files(spark, tmp_path: Path, option: str, capsys) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"product_id": ["1"], "title": ["lamp"]}), tmp_path / "in" / "one.parquet")
+    columns = "product_id string, title string"
+    spark.sql(f"CREATE TABLE passing ({columns}) USING parquet OPTIONS ({option} 'true') LOCATION '{tmp_path}/in'")
+    try:
+        assert run("default.passing", tmp_path / "lake") == 2
+    finally:
+        spark.sql("DROP TABLE passing")
+    assert f"found one with the option {option.lower()} = true" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.fault(
     "a partition's file of a Parquet table by name is replaced while a run reads it",
     "exit 2; nothing published",
     "exit 2, nothing published",
