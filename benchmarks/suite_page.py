@@ -193,7 +193,7 @@ def _style(model: str, models: Sequence[str]) -> dict[str, Any]:
 
     if model == LSTM:
         return {"color": BLUE, "marker": "D", "zorder": 3}
-    others = [ORANGE, "#8c2d19", "#3a7d44", GREY, "#8e6bbf"]
+    others = [ORANGE, "#8c2d19", "#3a7d44", GREY, "#8e6bbf", "#2aa5a0"]
     return {"color": others[(list(models).index(model) - 1) % len(others)], "marker": "o"}
 
 
