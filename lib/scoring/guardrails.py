@@ -98,7 +98,8 @@ def yardsticks(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_
     Args:
         good, renames: as for `yardstick`.
     """
-    found, window = [yardstick(good, limits, renames)], list(islice(nights_of(good), limits.runs))
+    window = list(islice(nights_of(good), limits.runs))
+    found = [yardstick(window, limits, renames)]
     released = next((i for i, run in enumerate(window) if run.held_because), len(window))
     if released + 1 < len(window):
         since = replace(yardstick(window[: released + 1], limits, renames), is_since_release=True)

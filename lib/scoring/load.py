@@ -60,19 +60,25 @@ def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: 
     held = candidate.with_run(status=HELD, held_because=list(found), ended_at=iso(time.time()))
     hold(held, tables)
     write_ledger(candidate.rows.sparkSession, tables, held.run)
-    return HeldBackError(
-        f"Expected a run like the last good ones (the median of {runs}), found that {'; '.join(found)}; {tables.categorized.given} is as it was and the "
-        f"candidate is in {tables.held.given}: correct the source or the model and run again, or give --publish-anyway {held.run.run_id}.",
-        held.run,
+    return _held_error(
+        f"Expected a run like the last good ones (the median of {runs}), found that {'; '.join(found)}", held.run, tables
     )
 
 
 def still_held(run: RunRecord, tables: Tables) -> HeldBackError:
     """The error of a run that would be one that is held back already. run: the held one's row of the ledger."""
+    because = "; ".join(run.held_because or ())
+    return _held_error(
+        f"Expected another source, model or limit than those of the run {run.run_id}, which was held back since {because}",
+        run,
+        tables,
+    )
+
+
+def _held_error(because: str, run: RunRecord, tables: Tables) -> HeldBackError:
     return HeldBackError(
-        f"Expected another source, model or limit than those of the run {run.run_id}, which was held back since {'; '.join(run.held_because or ())}; "
-        f"{tables.categorized.given} is as it was and the candidate is in {tables.held.given}: correct the source or the model and run again, or give "
-        f"--publish-anyway {run.run_id}.",
+        f"{because}; {tables.categorized.given} is as it was and the candidate is in {tables.held.given}: correct the source or the model and run "
+        f"again, or give --publish-anyway {run.run_id}.",
         run,
     )
 
@@ -124,7 +130,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the job again."
         )
     read = candidate.note["read_version"]
-    if changed_since(commits, read) or not is_as_read(candidate, tables):
+    if changed_since(commits, read) or not is_as_read(spark, candidate.note, tables):
         raise InputError(
             f"Expected {tables.categorized.given} as the held run {held_run} had read it (version {read}), found later changes in it, or another table; run the job again."
         )

@@ -56,7 +56,7 @@ from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, TableMoved, held_candidate, held_commit, is_as_read, is_conflict
+from lib.tables.publish import VANISHED, Candidate, TableMoved, is_as_read, is_conflict, newest_held
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
 from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
@@ -251,15 +251,12 @@ def _check_not_held(run: Run, state: TableState, identity: str) -> None:
     """
     if not _trusts_identity(run) or run.plan.dry_run or state.version < 0:
         return
-    # Before its rows are looked at: what is left of another night must not matter.
-    commit = held_commit(run.spark, run.tables)
-    note = (commit and commit.note) or {}
-    if (note.get("identity"), note.get("read_version")) != (identity, state.version):
+    # Not its rows: what is left of another night must not matter.
+    held = newest_held(run.spark, run.tables)
+    if held is None or (held.note.get("identity"), held.note.get("read_version")) != (identity, state.version):
         return
-    held = held_candidate(run.spark, run.tables)
-    if held is None or not is_as_read(held, run.tables):
-        return
-    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits:
+    is_alike = held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits
+    if is_alike and is_as_read(run.spark, held.note, run.tables):
         raise still_held(held.run, run.tables)
 
 

@@ -88,7 +88,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
     number = int(candidate.note.get("sequence", read_version + 1))
     version = read_version
     conflict: Exception | None = None
-    if not is_as_read(candidate, tables):
+    if not is_as_read(spark, candidate.note, tables):
         raise _moved(tables, read_version, None)
     for _ in range(MOST_TRIES):
         conflict = None
@@ -103,7 +103,7 @@ def publish(candidate: Candidate, tables: Tables) -> None:
             # The commit may have succeeded although the client got an error: the history decides.
             conflict = error
         commits = commits_of(spark, tables.categorized, since=read_version)
-        step = step_behind(commits, candidate.run.run_id, conflict) if is_as_read(candidate, tables) else Step.MOVED
+        step = step_behind(commits, candidate.run.run_id, conflict) if is_as_read(spark, candidate.note, tables) else Step.MOVED
         if step is Step.DONE:
             return
         if step is Step.FAILED:
@@ -129,11 +129,15 @@ def _after_maintenance(spark: SparkSession, tables: Tables, read: int, version: 
     return commits[0].version if commits else version
 
 
-def is_as_read(candidate: Candidate, tables: Tables) -> bool:
-    """Whether the version that a candidate was planned on is one of the table's: false if another table has taken its place."""
+def is_as_read(spark: SparkSession, note: Mapping[str, Any], tables: Tables) -> bool:
+    """Whether the version that a candidate was planned on is one of the table's: false if another table has taken its place.
+
+    Args:
+        note: the candidate's.
+    """
     # A candidate that an older release held back does not name it.
-    table = candidate.note.get("table")
-    return not table or stands(candidate.rows.sparkSession, tables.categorized, str(table))
+    table = note.get("table")
+    return not table or stands(spark, tables.categorized, str(table))
 
 
 def _moved(tables: Tables, read_version: int, ours: Commit | None) -> TableMoved:
@@ -178,20 +182,31 @@ def hold(candidate: Candidate, tables: Tables) -> None:
     save(writer.option("userMetadata", encoded(note)), tables.held)
 
 
-def held_commit(spark: SparkSession, tables: Tables) -> Commit | None:
-    """The commit of the candidate in the side table, with its note and its run; None if there is none of ours."""
+@dataclass(frozen=True)
+class Held:
+    """A candidate in the side table without its rows, which may be gone: its note, its run, and the version of the side table."""
+
+    note: Mapping[str, Any]
+    run: RunRecord
+    version: int
+
+
+def newest_held(spark: SparkSession, tables: Tables) -> Held | None:
+    """What is held; None if there is nothing of ours."""
     newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
-    return newest if newest and newest.note is not None and newest.run is not None else None
+    if newest is None or newest.note is None or newest.run is None:
+        return None
+    return Held(newest.note, newest.run, newest.version)
 
 
 def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:
     """The candidate in the side table; None if there is none of ours."""
-    newest = held_commit(spark, tables)
-    if newest is None or newest.note is None or newest.run is None:
+    held = newest_held(spark, tables)
+    if held is None:
         return None
-    note = {name: value for name, value in newest.note.items() if name != "run"}
+    note = {name: value for name, value in held.note.items() if name != "run"}
     # At the version that was read, even if another run is held back meanwhile.
-    return Candidate(rows_at(spark, tables.held, newest.version), note.pop("mode"), note.pop("missing"), note, newest.run)
+    return Candidate(rows_at(spark, tables.held, held.version), note.pop("mode"), note.pop("missing"), note, held.run)
 
 
 def _write(spark: SparkSession, candidate: Candidate, target: Location, version: int, number: int) -> None:
