@@ -18,7 +18,9 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class AppSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
+    model: str = option(
+        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
+    )
     other: str | None = option("another bundle to compare with (those next to the first can be chosen anyway)", default=None)
     target: str | None = option("the table of categorized products, to be browsed and corrected: path or name", default=None)
     host: str = option(

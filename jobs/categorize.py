@@ -53,7 +53,7 @@ def guard(help: str, limit: float) -> Any:
 class CategorizeSettings(JobSettings):
     source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
     target: str = option("table to write: path or name; _rejected and _runs are next to it")
-    model: str = option("bundle: the folder of a version, or of versions with a `current`")
+    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("title", "description")
@@ -75,7 +75,7 @@ class CategorizeSettings(JobSettings):
         choices=MISSING,
     )
     unfamiliar: float | None = option(
-        "share of the texts like the labelled ones, such as 0.01, that go to review because they are the least like these (default: none)",
+        "send rows to review that are unlike the labelled texts: the share of such texts that may go there by mistake, such as 0.01 (default: none go)",
         default=None,
     )
     scores: str | None = option(
@@ -124,10 +124,8 @@ class CategorizeSettings(JobSettings):
         default=MOST_FATAL,
         within=at_least(0),
     )
-    trust_files: str = option(
-        "whether a file of the source with the same path, size and time as in the last run is not read again: yes; no reads every file",
-        default="yes",
-        choices=("yes", "no"),
+    trust_files: bool = option(
+        "do not read a file of the source again that has the path, size and time that it had in the last run", default=True
     )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
@@ -229,7 +227,7 @@ def _model_and_plan(settings: CategorizeSettings) -> tuple[Bundle, Plan]:
         settings.fatal_texts,
         settings.explain,
         settings.scores,
-        settings.trust_files == "yes",
+        settings.trust_files,
     )
     return bundle, plan
 

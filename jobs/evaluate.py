@@ -28,7 +28,7 @@ from lib.tables.sources import read_source
 
 @dataclass(frozen=True)
 class EvaluateSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`")
+    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("text",)

@@ -28,7 +28,9 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class ExplainSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
+    model: str = option(
+        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
+    )
     text: str | None = option("the text", default=None)
     field: str | None = option("the field the text is, for a bundle of several fields (default: the first)", default=None)
     source: str | None = option("catalogue with the row: path or table name", default=None)

@@ -34,7 +34,9 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class PredictSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`", default=DEFAULT_MODEL)
+    model: str = option(
+        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
+    )
     text: str | None = option("the text; without it each line of standard input is one", default=None)
     field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
     engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)

@@ -19,7 +19,7 @@ from training.registration import Registered, Registry, register
 
 @dataclass(frozen=True)
 class RegisterSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`")
+    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
     mlflow: str = option("MLflow's tracking server, or its store in a file: http://host:5000, databricks, sqlite:///mlflow.db")
     experiment: str | None = option("MLflow's experiment for the run (default: the bundle's name)", default=None)
     name: str | None = option("name of the registered model (default: the bundle's name)", default=None)

@@ -23,7 +23,9 @@ from training.upload import staging_in
 
 @dataclass(frozen=True)
 class RelabelSettings(JobSettings):
-    model: str = option("bundle: the folder of a version, or of versions with a `current`; the new version is put next to it")
+    model: str = option(
+        "bundle: the folder of a model, whose `current` names the version, or of one version; the new version is put next to it"
+    )
     changes: str = option(
         "CSV file with the header old,new: labels, or the beginnings of paths; an old one in several lines is split"
     )

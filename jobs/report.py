@@ -26,7 +26,7 @@ class ReportSettings(JobSettings):
     )
     run: str | None = option("the run to report: published, held back or rolled back (default: the newest)", default=None)
     model: str | None = option(
-        "bundle to report instead: the folder of a version, or of versions with a `current` (default: none)", default=None
+        "bundle to report instead: the folder of a model, whose `current` names the version, or of one version", default=None
     )
     output: str = option(
         "local folder to write the pages to: RUN.html and index.html, NAME-VERSION.html and NAME.html", default="reports"

@@ -199,7 +199,7 @@ def run_command(kind: type[S], main: Callable[[S], int], job: str, arguments: Se
         more = pointer(error.see) if error.see else ""
         return _failed(f"{error}{more}", error.exit_code, debug, settings)
     except KeyboardInterrupt:
-        return _failed("Stopped by the user; nothing is half written.", 130, debug, settings)
+        return _failed("Stopped by the user; what the job has not finished is not in its target.", 130, debug, settings)
     except BrokenPipeError:
         sys.stderr.close()
         return 1

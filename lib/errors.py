@@ -23,7 +23,7 @@ def pointer(see: str) -> str:
 
 
 class InputError(CategorizerError):
-    """Wrong use or wrong input; nothing was written."""
+    """Wrong use or wrong input; no row of the table has changed."""
 
     exit_code = 2
 
@@ -35,6 +35,6 @@ class BundleError(CategorizerError):
 
 
 class GuardrailError(CategorizerError):
-    """A check before publication failed; the table is as it was."""
+    """Rows do not add up, or differ too much from earlier runs: found before a commit, which then does not happen, or afterwards by --verify."""
 
     exit_code = 4

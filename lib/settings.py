@@ -127,7 +127,7 @@ def _parser(kind: type[JobSettings], job: str, description: str) -> argparse.Arg
 
 
 def _add_option(parser: argparse.ArgumentParser, f: Field[Any], hint: Any) -> None:
-    note = "" if f.default in (None, False, ()) else f" (default: {_shown(f.default)})"
+    note = f" (default: {_shown(f.default)})" if has_shown_default(f) else ""
     if f.default is MISSING:
         note = " (required)"
     help_text = (f.metadata["help"] + note).replace("%", "%%")
@@ -135,6 +135,11 @@ def _add_option(parser: argparse.ArgumentParser, f: Field[Any], hint: Any) -> No
         parser.add_argument(_flag(f.name), action=argparse.BooleanOptionalAction, help=help_text)
     else:
         parser.add_argument(_flag(f.name), type=_converter(hint), choices=f.metadata["choices"], help=help_text)
+
+
+def has_shown_default(f: Field[Any]) -> bool:
+    """Whether an option has a default that says something; a switch that is off, or an empty text, does not."""
+    return f.default is not MISSING and f.default is not None and f.default is not False and f.default not in ((), "")
 
 
 def _converter(hint: Any) -> Any:

@@ -9,7 +9,7 @@ fi
 _catalog_categorizer_options() {
     case $1 in
         app) echo "--help --config --debug --no-debug --model --other --target --host --port" ;;
-        categorize) echo "--help --config --debug --no-debug --source --target --model --id-column --text-columns --carry --order-by --mode --every --engine --missing --unfamiliar --scores --dry-run --no-dry-run --explain --no-explain --verify --no-verify --publish-anyway --guard-rows --guard-rejected --guard-review --guard-drift --guard-confidence --guard-unknown --guard-unclassifiable --guard-empty --guard-length --guard-ids --guard-moved --guard-category --guard-removed --guard-runs --guard-from-rows --fatal-texts --trust-files --change-data-feed --no-change-data-feed --format --columns --delimiter --encoding --preview --log-format" ;;
+        categorize) echo "--help --config --debug --no-debug --source --target --model --id-column --text-columns --carry --order-by --mode --every --engine --missing --unfamiliar --scores --dry-run --no-dry-run --explain --no-explain --verify --no-verify --publish-anyway --guard-rows --guard-rejected --guard-review --guard-drift --guard-confidence --guard-unknown --guard-unclassifiable --guard-empty --guard-length --guard-ids --guard-moved --guard-category --guard-removed --guard-runs --guard-from-rows --fatal-texts --trust-files --no-trust-files --change-data-feed --no-change-data-feed --format --columns --delimiter --encoding --preview --log-format" ;;
         correct) echo "--help --config --debug --no-debug --target --corrections --text-columns --by --withdraw --no-withdraw --new-categories --no-new-categories --format --delimiter --encoding" ;;
         evaluate) echo "--help --config --debug --no-debug --model --labels --text-columns --label-column --relabel --json --engine --format --columns --delimiter --encoding" ;;
         explain) echo "--help --config --debug --no-debug --model --text --field --source --id --id-column --text-columns --order-by --format --columns --delimiter --encoding --category --top --json --no-json --engine" ;;
@@ -32,7 +32,6 @@ _catalog_categorizer_values() {
         "categorize --mode") echo "incremental full stream" ;;
         "categorize --engine") echo "auto native onnx keras" ;;
         "categorize --missing") echo "keep mark delete" ;;
-        "categorize --trust-files") echo "yes no" ;;
         "categorize --format") echo "delta parquet csv json" ;;
         "categorize --log-format") echo "text json" ;;
         "correct --format") echo "delta parquet csv json" ;;

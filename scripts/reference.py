@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.settings import JobSettings  # noqa: E402
+from lib.settings import JobSettings, has_shown_default  # noqa: E402
 
 PAGE, COMPLETION = ROOT / "docs" / "jobs.md", ROOT / "scripts" / "completion.sh"
 INDEX = ROOT / "docs" / "decisions" / "README.md"
@@ -53,18 +53,22 @@ def page(every: list[Job]) -> str:
 
 
 def _section(job: Job) -> str:
-    told, _, commands = job.told.partition("\n\n")
-    examples = "\n".join(f"    {line}" for line in commands.strip().splitlines())
+    told = "\n\n".join(_paragraph(one) for one in job.told.split("\n\n"))
     hints = get_type_hints(job.settings)
     options = [f for f in fields(job.settings) if f.name != "debug"]
     rows = "\n".join(_row(f, hints[f.name]) for f in sorted(options, key=lambda f: f.default is not MISSING))
-    return f"## {job.name}\n\n{' '.join(told.split())}\n\n{examples}\n\n| option | takes | default | |\n|---|---|---|---|\n{rows}\n"
+    return f"## {job.name}\n\n{told}\n\n| option | takes | default | |\n|---|---|---|---|\n{rows}\n"
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of a job's description; commands are shown as code."""
+    return "\n".join(f"    {line}" for line in text.splitlines()) if text.startswith("./") else " ".join(text.split())
 
 
 def _row(field: Field[Any], hint: Any) -> str:
     choices = field.metadata["choices"]
     takes = ", ".join(f"`{one}`" for one in choices) if choices else _kind(hint)
-    cells = (f"`{flag(field)}`", takes, _default(field.default), field.metadata["help"])
+    cells = (f"`{flag(field)}`", takes, _default(field), field.metadata["help"])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -74,10 +78,11 @@ def _kind(hint: Any) -> str:
     return next((told for kind, told in kinds.items() if kind in text), "a text")
 
 
-def _default(value: Any) -> str:
+def _default(field: Field[Any]) -> str:
+    value = field.default
     if value is MISSING:
         return "required"
-    if value in (None, (), "", False):
+    if not has_shown_default(field):
         return ""
     said = ",".join(value) if isinstance(value, tuple) else "yes" if value is True else str(value)
     # The path of the shipped bundle depends on where the clone is.

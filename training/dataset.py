@@ -249,7 +249,7 @@ def read_elsewhere(
         InputError: columns missing, too much for the driver, or no text with a label and an origin.
     """
     where = source.location.given
-    require_text(source.frame, where, text_columns)
+    require_text(source.frame, where, text_columns, flag="elsewhere_columns")
     require_text(source.frame, where, ["label", "origin"], flag="elsewhere")
     text = joined_text(text_columns, settings.max_characters, markers)
     label = label_of(("label",), separator)

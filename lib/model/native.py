@@ -152,7 +152,7 @@ class NativeScores(NamedTuple):
 
 
 class NativeNetwork:
-    """An LSTM classifier with its weights in int16 and its sums in int32; see native/lstm.cpp."""
+    """An LSTM classifier whose recurrent weights are in int16, with sums in int32, and whose other weights are floats; see native/lstm.cpp."""
 
     def __init__(
         self,

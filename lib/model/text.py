@@ -1,7 +1,7 @@
 """Texts to token ids: the same code for training, for scoring on executors and for single texts.
 
-Everything is vectorised with pyarrow.compute and works on the flat form of a batch: one array with all ids and
-the offsets at which each text begins. Only code that needs a rectangle adds padding (`padded`).
+Everything is vectorised with pyarrow.compute, apart from the normal form of texts that are not ASCII, and works on the flat form of a batch:
+one array with all ids and the offsets at which each text begins. Where the native library is there, it does the same faster. Only code that needs a rectangle adds padding (`padded`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Step:
 
 
 class Told(AbstractContextManager["Told"]):
-    """Reports nothing: for a job that nobody watches. As a context manager it closes at the end."""
+    """For a job that nobody watches: prints what a person should know, and no steps. As a context manager it closes at the end."""
 
     def step(
         self,

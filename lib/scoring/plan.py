@@ -23,7 +23,7 @@ MISSING = ("keep", "mark", "delete")
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides what a run does; the same plan on the same source version gives the same rows.
+    """All that decides what a run does; the same plan, with the same bundle, on the same source version gives the same rows.
 
     missing: what happens to products that the source no longer holds. dry_run: write nothing. explain: score nothing either, but report
     what would be read and scored. unfamiliar: share of the texts

@@ -1,4 +1,4 @@
-"""Checks of each single file of a source: encoding, quotes, header, footer.
+"""Checks of each single file of a source: encoding, and columns that are missing or there twice.
 
 Spark assumes that all files are like one of them. So a file that differs would be read into the wrong columns, or without them.
 """

@@ -103,7 +103,7 @@ def format_of(files: Sequence[File], location: Location, options: ReadOptions) -
     if options.format:
         if options.format == "delta":
             raise InputError(
-                f"Expected a Delta table at {location.given}, found none (no _delta_log); correct --source or --format."
+                f"Expected a Delta table at {location.given}, found none (no _delta_log); correct the path or --format."
             )
         return options.format
     found = {_suffix(file.path) for file in files}

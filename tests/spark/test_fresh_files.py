@@ -109,8 +109,8 @@ def test_a_run_from_the_files_that_changed_is_as_one_that_compares_all_rows(
         write(source, name, rows, kind)
     options = ("--missing", missing, "--carry", "price,title", "--guard-removed", "inf", "--guard-rows", "inf")
     for _ in range(4):
-        for lake, trust in (("trusting", "yes"), ("reading", "no")):
-            assert run(source, tmp_path / lake, *options, "--trust-files", trust) == 0
+        for lake, trust in (("trusting", "--trust-files"), ("reading", "--no-trust-files")):
+            assert run(source, tmp_path / lake, *options, trust) == 0
         are_equal(spark, tmp_path / "trusting", tmp_path / "reading")
         for _ in range(random.randrange(1, 3)):
             written = change(files, random)
@@ -156,7 +156,7 @@ def test_who_does_not_trust_the_files_has_them_read(spark, tmp_path, selections)
     assert path.stat().st_size == stat.st_size
     assert run(source, lake) == 0
     assert hashes_in(spark, lake) == titles_hash({"a0": "steel kettle", "b0": "lamp"})
-    assert run(source, lake, "--trust-files", "no") == 0
+    assert run(source, lake, "--no-trust-files") == 0
     assert hashes_in(spark, lake) == titles_hash({"a0": "tinny kettle", "b0": "lamp"})
     assert selections == []
 

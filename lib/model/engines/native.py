@@ -130,6 +130,6 @@ def _network(weights: Mapping[str, Array], instruction_set: str | None) -> Nativ
 
 
 def _gates(columns: Any) -> Float32s:
-    """Gate order of ONNX (i, o, f, c) to that of the kernel, which is that of Keras (i, f, c, o), along the last axis."""
-    i, o, f, c = np.split(columns, 4, axis=-1)
-    return np.concatenate([i, f, c, o], axis=-1)
+    """Gate order of ONNX (i, o, f, g; it calls g c) to that of the kernel, which is that of Keras (i, f, g, o), along the last axis."""
+    i, o, f, g = np.split(columns, 4, axis=-1)
+    return np.concatenate([i, f, g, o], axis=-1)
