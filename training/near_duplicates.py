@@ -3,7 +3,8 @@
 Two texts are near-duplicates if their sets of word shingles have a Jaccard similarity of at least SIMILARITY. Candidates come
 from MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
 ch. 3), each is checked on the sets themselves, and texts that are connected, directly or through others, are one group. A group that
-grew too large that way to be one product is split into cores and what is near to them.
+grew too large that way to be one product is grouped once more without what many of its texts share, such as the shop's own
+sentences below each product, and then, if need be, split into cores and what is near to them.
 
 All of it works on flat arrays, in blocks: a million texts of a hundred words take about 3 GB, where sets of Python strings
 would take 35.
@@ -35,9 +36,12 @@ NEIGHBOURS = 25
 BLOCK_TEXTS = 20_000
 BLOCK_PAIRS = 20_000
 
-# Texts connected through others are a group up to this share of the texts, or this many of them. Above that it is a chain of
-# look-alikes.
-LARGEST_SHARE, LARGEST_TEXTS = 0.01, 100
+# Texts connected through others are a group up to this share of the texts, or this many of them, and of few texts up to a part. Above
+# that they are not one product: what they share is boilerplate, or they are a chain of look-alikes.
+LARGEST_SHARE, LARGEST_TEXTS, LARGEST_PART, SMALLEST_LIMIT = 0.01, 100, 0.25, 10
+# What a text of a large group has beyond the shingles of many: with fewer than this many (four words in a row), or this share of all, it is a
+# variant, told from the others by a word or two, and is compared by all of them.
+OWN_SHINGLES, OWN_SHARE = 6, 0.1
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -73,16 +77,16 @@ def near_duplicates(texts: pa.Array, settings: TextSettings, names: pa.Array | N
         names: strings [rows], groups that are given; a text without one (null) is grouped with its near-duplicates.
     """
     rows = len(texts)
-    signatures, flat, offsets, rank = _prepared(texts, settings)
-    first, second = _candidates(signatures, rank)
-    same = np.zeros(len(first), dtype=bool)
-    for start in range(0, len(first), BLOCK_PAIRS):
-        block = slice(start, start + BLOCK_PAIRS)
-        same[block] = jaccard(flat, offsets, first[block], second[block]) >= SIMILARITY
-    first, second = first[same], second[same]
-    edges = (np.ones(len(first), dtype=np.int8), (first, second))
-    numbers: Int64s = connected_components(coo_matrix(edges, shape=(rows, rows)), directed=False)[1].astype(np.int64)
-    numbers = _large_ones_by_cores(numbers, first, second, rank)
+    shingled, rank = _prepared(texts, settings)
+    first, second = _pairs(shingled, rank)
+    numbers = _connected(first, second, rows)
+    large = np.flatnonzero(_is_large(numbers, rows))
+    if len(large):
+        # Their pairs are found anew: by what they share with many, any of them is as near as any other.
+        inside = np.isin(first, large)
+        near = _pairs(shingled.of(large).without_common(_largest(rows)), rank[large])
+        first, second = (np.concatenate([old[~inside], large[new]]) for old, new in zip((first, second), near, strict=True))
+        numbers = _large_ones_by_cores(_connected(first, second, rows), first, second, rank)
     chained = numbers >= rows
     if names is not None:
         given = names.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -99,27 +103,87 @@ def near_duplicate_groups(texts: pa.Array, settings: TextSettings) -> Int64s:
     return near_duplicates(texts, settings).numbers
 
 
-def _prepared(texts: pa.Array, settings: TextSettings) -> tuple[UInt32s, UInt64s, Int64s, UInt64s]:
-    """Signatures, shingles of all texts, where those of each begin, and a digest of each text that orders them."""
-    signatures = np.zeros((len(texts), BANDS * ROWS), dtype=np.uint32)
+@dataclass(frozen=True)
+class Shingled:
+    """The distinct shingles of each text: hashes of all texts, ascending within one, and where those of each begin, int64 [texts + 1]."""
+
+    flat: UInt64s
+    offsets: Int64s
+
+    @property
+    def counts(self) -> Int64s:
+        return np.diff(self.offsets)
+
+    def of(self, rows: Int64s) -> Shingled:
+        """Those of some texts."""
+        counts = self.counts[rows]
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        return Shingled(self.flat[np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)], offsets)
+
+    def without_common(self, most: float) -> Shingled:
+        """Without shingles that more than `most` of the texts have (Broder et al. 1997, "Syntactic Clustering of the Web"); a text that has hardly any others
+        keeps all."""
+        _, place, texts_of = np.unique(self.flat, return_inverse=True, return_counts=True)
+        own = texts_of[place] <= most
+        text = np.repeat(np.arange(len(self.counts)), self.counts)
+        owned = np.bincount(text[own], minlength=len(self.counts))
+        few = (owned < OWN_SHINGLES) | (owned < OWN_SHARE * self.counts)
+        kept = own | few[text]
+        return Shingled(self.flat[kept], np.concatenate(([0], np.cumsum(np.bincount(text[kept], minlength=len(self.counts))))))
+
+
+def _prepared(texts: pa.Array, settings: TextSettings) -> tuple[Shingled, UInt64s]:
+    """The shingles of all texts, and a digest of each text that orders them."""
     rank = np.zeros(len(texts), dtype=np.uint64)
     shingles: list[UInt64s] = [np.empty(0, np.uint64)]
     counts: list[Int64s] = [_none()]
     for start in range(0, len(texts), BLOCK_TEXTS):
-        block, here = texts.slice(start, BLOCK_TEXTS), slice(start, start + BLOCK_TEXTS)
+        block = texts.slice(start, BLOCK_TEXTS)
         some, lengths = shingles_of(tokens_of(block, settings))
-        signatures[here] = _signatures(some, lengths)
-        rank[here] = [_hash(text or "") for text in block.to_pylist()]
+        rank[start : start + BLOCK_TEXTS] = [_hash(text or "") for text in block.to_pylist()]
         shingles.append(some)
         counts.append(lengths)
-    return signatures, np.concatenate(shingles), np.concatenate(([0], np.cumsum(np.concatenate(counts)))), rank
+    return Shingled(np.concatenate(shingles), np.concatenate(([0], np.cumsum(np.concatenate(counts))))), rank
+
+
+def _pairs(shingled: Shingled, rank: UInt64s) -> tuple[Int64s, Int64s]:
+    """Pairs of near-duplicates, the smaller row first."""
+    counts = shingled.counts
+    signatures = np.zeros((len(counts), BANDS * ROWS), dtype=np.uint32)
+    for start in range(0, len(counts), BLOCK_TEXTS):
+        here = slice(start, start + BLOCK_TEXTS)
+        ends = shingled.offsets[start : start + BLOCK_TEXTS + 1]
+        signatures[here] = _signatures(shingled.flat[ends[0] : ends[-1]], counts[here], seed=start)
+    first, second = _candidates(signatures, rank)
+    same = np.zeros(len(first), dtype=bool)
+    for start in range(0, len(first), BLOCK_PAIRS):
+        block = slice(start, start + BLOCK_PAIRS)
+        same[block] = jaccard(shingled.flat, shingled.offsets, first[block], second[block]) >= SIMILARITY
+    return first[same], second[same]
+
+
+def _connected(first: Int64s, second: Int64s, rows: int) -> Int64s:
+    """The number of the component that each text is in, int64 [rows]."""
+    edges = (np.ones(len(first), dtype=np.int8), (first, second))
+    numbers: Int64s = connected_components(coo_matrix(edges, shape=(rows, rows)), directed=False)[1].astype(np.int64)
+    return numbers
+
+
+def _largest(rows: int) -> float:
+    """The most texts that one product can have among so many."""
+    return max(SMALLEST_LIMIT, min(max(LARGEST_TEXTS, LARGEST_SHARE * rows), LARGEST_PART * rows))
+
+
+def _is_large(numbers: Int64s, rows: int) -> npt.NDArray[np.bool_]:
+    """Whether the group of each text is larger than one product can be, bool [rows]."""
+    return np.bincount(numbers)[numbers] > _largest(rows) if rows else np.empty(0, bool)
 
 
 def _large_ones_by_cores(numbers: Int64s, first: Int64s, second: Int64s, rank: UInt64s) -> Int64s:
     """Split groups that are too large to be one product: the text with the most near-duplicates is a core and takes them, then
     the next of what is left, and so on (leader clustering, Hartigan 1975, ch. 3). Their numbers are from `rows` on."""
     rows = len(numbers)
-    large = np.bincount(numbers)[numbers] > max(LARGEST_TEXTS, LARGEST_SHARE * rows) if rows else np.empty(0, bool)
+    large = _is_large(numbers, rows)
     if not large.any():
         return numbers
     inside = large[first]
@@ -173,12 +237,12 @@ def _mixed(values: UInt64s) -> UInt64s:
     return values ^ (values >> np.uint64(31))
 
 
-def _signatures(shingles: UInt64s, lengths: Int64s) -> UInt32s:
+def _signatures(shingles: UInt64s, lengths: Int64s, seed: int) -> UInt32s:
     """The least hash of each text's shingles under BANDS x ROWS hash functions, uint32 [texts, functions].
 
     A text without words gets its own values, so that it is a near-duplicate of nothing.
     """
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed + 1)
     found = random.integers(0, 1 << 32, (len(lengths), BANDS * ROWS), dtype=np.uint32)
     worded = lengths > 0
     starts = (np.cumsum(lengths) - lengths)[worded]
