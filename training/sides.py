@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from training.dataset import LabelledTexts
 from training.labels import listed
 from training.near_duplicates import Groups
 from training.recipe import Recipe
-from training.split import Split, split_by_group
+from training.split import Split, largest_on, split_by_group
 
-# A side that is further than this from the share asked for is reported.
+# A side that is further than this from the share asked for is reported, and so are more texts than this in groups that are too large to be judged.
 TOLERANCE = 0.02
 
 
@@ -29,7 +29,13 @@ def split_data(data: LabelledTexts, groups: Groups, recipe: Recipe, say: Callabl
         f"{len(data.texts):,} distinct texts in {groups.numbers.max() + 1:,} {kind} near-duplicates: "
         f"train {len(split.train):,}, validation {len(split.validation):,}, test {len(split.test):,}"
     )
-    for line in (_left_out(split), *_off_the_shares(split, len(data.texts), recipe), _train_only(split, data)):
+    lines = (
+        _left_out(split),
+        _too_large(groups, shares),
+        *_off_the_shares(split, len(data.texts), recipe),
+        _train_only(split, data),
+    )
+    for line in lines:
         if line:
             say(line)
     return split
@@ -46,6 +52,17 @@ def _left_out(split: Split) -> str:
     if not split.left_out:
         return ""
     return f"{split.left_out:,} texts are on no side, since they are near-duplicates of a text that the model is judged on."
+
+
+def _too_large(groups: Groups, shares: Sequence[float]) -> str:
+    sizes = np.bincount(groups.numbers)
+    texts = sizes[sizes > largest_on(max(shares), len(groups.numbers))].sum()
+    if texts <= TOLERANCE * len(groups.numbers):
+        return ""
+    return (
+        f"{texts:,} texts, {texts / len(groups.numbers):.1%}, are in groups that are too large to be judged on: the figures are about the others. If such "
+        "texts are of different products, remove what they have in common, such as the shop's own sentences."
+    )
 
 
 def _off_the_shares(split: Split, rows: int, recipe: Recipe) -> list[str]:

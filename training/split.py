@@ -128,6 +128,11 @@ def folds_by_group(groups: Groups, label_ids: Int64s, texts: Sequence[str], fold
     return fold_of_group[groups.numbers]
 
 
+def largest_on(share: float, rows: int) -> float:
+    """The size of the largest group that moves to a side of that share of the texts, unless a label has no other for it."""
+    return share * rows / 2
+
+
 class _Cards:
     """Groups of texts to be assigned to sides: how many texts of each label each has, in the order of a digest, whatever the order of the rows.
 
@@ -176,7 +181,7 @@ class _Cards:
         kept = np.where(self.spread, left_for_others, 1)
         goals = self._goals(share)
         missing = goals.copy()
-        largest = share * self.sizes.sum() / 2
+        largest = largest_on(share, int(self.sizes.sum()))
 
         def take(group: int, forced: bool = False) -> bool:
             labels, rows = self.in_group(group)

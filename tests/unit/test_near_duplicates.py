@@ -119,3 +119,27 @@ def test_given_groups_come_before_likeness() -> None:
     assert same_group(found.numbers) == {(0, 2)}
     assert set(zip(found.first, found.second, strict=True)) >= {(0, 1), (0, 4)}
     assert len(found.chained) == 0
+
+
+MARKUP = '<div class="description" style="font-family: Arial; font-size: 14px"><p><b>{}</b></p><span style="color: rgb(0,0,0)"></span></div>'
+FOOTER = " all prices include taxes and we ship within two days from our own stock in the city with a right of return for thirty days"
+
+
+@pytest.mark.parametrize("rows", [90, 300, 2000])
+@pytest.mark.parametrize("text", [MARKUP, "{}" + FOOTER], ids=["markup", "footer"])
+def test_what_a_shop_writes_under_every_product_does_not_make_them_one(text: str, rows: int) -> None:
+    random = np.random.default_rng(rows)
+    texts = [text.format(" ".join(f"w{i}" for i in random.integers(0, 5000, random.integers(8, 13)))) for _ in range(rows)]
+    # Two that share a word of their own as well may be a group.
+    assert len(set(near_duplicate_groups(pa.array(texts), SETTINGS))) > 0.99 * rows
+
+
+def test_variants_are_found_under_what_a_shop_writes_below_them() -> None:
+    """Whether the others have it too or not, and however many variants there are of one of the products."""
+    random = np.random.default_rng(3)
+    bodies = [" ".join(f"w{i}" for i in random.integers(0, 5000, 12)) for _ in range(60)]
+    product_of = np.r_[np.repeat(np.arange(60), 5), np.repeat(60, 300)]
+    lamp = "a lamp with a shade of linen and a foot of oak that is oiled by hand twice a year in white"
+    texts = [f"{bodies[product]} size {i}{FOOTER}" for i, product in enumerate(product_of[:300])]
+    texts += [f"{lamp} size {i}" for i in range(300)]
+    assert same_group(near_duplicate_groups(pa.array(texts), SETTINGS)) == same_group(product_of)
