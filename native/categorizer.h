@@ -14,9 +14,9 @@ int categorizer_interface();
 
 // Word i, whose id is first_id + i, is words[offsets[i]] to words[offsets[i + 1] - 1], in UTF-8. characters: what
 // each character below `known` becomes: the one to use for it, 0 for one that separates words, 0xFFFFFFFF for one that makes its text
-// foreign. Null if memory does not suffice.
+// foreign. markup: whether texts are read without their HTML. Null if memory does not suffice.
 void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
-                            int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id);
+                            int markup, int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id);
 
 // Gives the tokenizer a bag of features, before its first text. idf: one for each id; pairs: ids, two by two. False if memory does
 // not suffice.

@@ -449,7 +449,7 @@ class Network {
 
 } // namespace
 
-int categorizer_interface() { return 1; }
+int categorizer_interface() { return 2; }
 int categorizer_best_instruction_set() { return best_instruction_set(); }
 
 const char *categorizer_instruction_set_name(int number) { return number >= 0 && number <= 2 ? NAMES[number] : nullptr; }

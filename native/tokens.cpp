@@ -18,6 +18,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #if defined(__SSE2__)
@@ -349,11 +350,109 @@ class Bag {
     int64_t shortest_, longest_, word_characters_;
 };
 
+// --- HTML, as lib/model/markup.py ---
+
+// In the order of their letters.
+constexpr std::string_view TAGS[] = {
+    "a", "abbr", "b", "big", "blockquote", "body", "br", "center", "code", "col", "colgroup", "dd", "del", "div", "dl", "dt", "em",
+    "font", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "i", "iframe", "img", "input",
+    "ins", "label", "li", "link", "main", "meta", "nav", "o:p", "ol", "option", "p", "pre", "s", "script", "section", "select",
+    "small", "source", "span", "strike", "strong", "style", "sub", "sup", "svg", "table", "tbody", "td", "tfoot", "th", "thead",
+    "title", "tr", "u", "ul", "video",
+};
+
+struct Entity {
+    std::string_view name, character;
+};
+
+// The most frequent ones. A text with another is foreign.
+constexpr Entity ENTITIES[] = {{"amp", "&"},   {"nbsp", "\xC2\xA0"}, {"lt", "<"},   {"gt", ">"},  {"quot", "\""},
+                               {"apos", "'"},  {"#39", "'"},         {"#039", "'"}, {"#34", "\""}, {"#38", "&"},
+                               {"#160", "\xC2\xA0"}};
+// The longest name between & and ;.
+constexpr size_t LONGEST_ENTITY = 32;
+constexpr size_t LONGEST_TAG = 10;
+
+bool is_digit(unsigned char c) { return c >= '0' && c <= '9'; }
+bool is_letter(unsigned char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
+bool is_blank(unsigned char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r'; }
+
+bool may_have_markup(const unsigned char *text, const unsigned char *end) {
+    return text < end && (std::memchr(text, '<', end - text) || std::memchr(text, '&', end - text));
+}
+
+// The length of the name between & and ; at the beginning of `text`; 0 if it is no entity.
+size_t entity_at(const unsigned char *text, const unsigned char *end) {
+    const unsigned char *at = text;
+    const auto run = [&](auto is, ptrdiff_t least, ptrdiff_t most) {
+        const unsigned char *first = at;
+        while (at < end && at - first <= most && is(*at)) at++;
+        return at - first >= least && at - first <= most && at < end && *at == ';' ? (size_t)(at - text) : 0;
+    };
+    if (at == end) return 0;
+    if (is_letter(*at)) {
+        at++;
+        return run([](unsigned char c) { return is_letter(c) || is_digit(c); }, 1, LONGEST_ENTITY - 1);
+    }
+    if (*at++ != '#' || at == end) return 0;
+    if (*at != 'x' && *at != 'X') return run(is_digit, 1, 7);
+    at++;
+    return run([](unsigned char c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }, 1, 6);
+}
+
+// Where the tag that begins with the < at `text` ends, null if it is none. hidden: whether its element may contain what is no text.
+const unsigned char *tag_end(const unsigned char *text, const unsigned char *end, bool &hidden) {
+    const unsigned char *at = text + 1;
+    hidden = false;
+    if (at < end && *at != '!') {
+        if (*at == '/') at++;
+        char name[LONGEST_TAG + 1];
+        size_t length = 0;
+        for (; at < end && length <= LONGEST_TAG && (is_letter(*at) || is_digit(*at) || *at == ':'); at++)
+            name[length++] = is_letter(*at) ? (char)(*at | 0x20) : (char)*at;
+        const std::string_view found(name, length);
+        if (!std::binary_search(std::begin(TAGS), std::end(TAGS), found)) return nullptr;
+        hidden = found == "style" || found == "script";
+        if (at == end || (*at != '>' && *at != '/' && !is_blank(*at))) return nullptr;
+    }
+    while (at < end && *at != '<' && *at != '>') at++;
+    return at < end && *at == '>' ? at + 1 : nullptr;
+}
+
+// The text without its HTML in `plain`. False for a text that is left to lib/model/markup.py.
+bool remove_markup(const unsigned char *text, const unsigned char *end, std::vector<unsigned char> &plain) {
+    plain.clear();
+    while (text < end) {
+        const size_t length = *text == '&' ? entity_at(text + 1, end) : 0;
+        if (length == 0) {
+            plain.push_back(*text++);
+            continue;
+        }
+        const std::string_view name(reinterpret_cast<const char *>(text + 1), length);
+        const auto of = std::find_if(std::begin(ENTITIES), std::end(ENTITIES), [&](const Entity &one) { return one.name == name; });
+        if (of == std::end(ENTITIES)) return false;
+        plain.insert(plain.end(), of->character.begin(), of->character.end());
+        text += length + 2;
+    }
+    // Tags become a blank each, in place.
+    unsigned char *to = plain.data();
+    const unsigned char *from = plain.data(), *const last = from + plain.size();
+    while (from < last) {
+        bool hidden = false;
+        const unsigned char *after = *from == '<' ? tag_end(from, last, hidden) : nullptr;
+        if (hidden) return false;
+        *to++ = after ? ' ' : *from;
+        from = after ? after : from + 1;
+    }
+    plain.resize(to - plain.data());
+    return true;
+}
+
 class Tokenizer {
   public:
-    Tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
+    Tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known, bool markup,
               int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id)
-        : vocabulary_(words, offsets, count), characters_(characters, characters + known), most_characters_(most_characters),
+        : vocabulary_(words, offsets, count), characters_(characters, characters + known), markup_(markup), most_characters_(most_characters),
           // Words and what separates them alternate; so this is room for as many as a text can have.
           most_tokens_(std::min(most_tokens, (most_characters + 1) / 2)), first_id_(first_id), unknown_id_(unknown_id) {
         for (size_t i = 0; i < 0x80; i++)
@@ -370,6 +469,8 @@ class Tokenizer {
         // The translated text. It keeps its own size, since clearing it would take longer than filling it.
         std::unique_ptr<char[]> plain;
         size_t room = 0;
+        // A text without its HTML.
+        std::vector<unsigned char> plain_text;
         std::unique_ptr<Bag::Work> bag;
     };
 
@@ -392,8 +493,14 @@ class Tokenizer {
     // a foreign text has none.
     int64_t ids_of(const unsigned char *text, const unsigned char *end, Work &work, int32_t *ids, Features &features,
                    int64_t &feature_count) const {
-        const int64_t count = words_of(text, cut(text, end), work);
         feature_count = 0;
+        end = cut(text, end);
+        if (markup_ && may_have_markup(text, end)) {
+            if (!remove_markup(text, end, work.plain_text)) return -1;
+            text = work.plain_text.data();
+            end = text + work.plain_text.size();
+        }
+        const int64_t count = words_of(text, end, work);
         if (count < 0) return -1;
         for (int64_t i = 0; i < count; i++) {
             const Word &word = work.words[i];
@@ -551,6 +658,7 @@ class Tokenizer {
     unsigned char ascii_[0x80];
     // Whether every character of ASCII becomes one of ASCII.
     bool all_usual_;
+    bool markup_;
     int64_t most_characters_, most_tokens_;
     int32_t first_id_, unknown_id_;
     mutable std::atomic<Work *> spare_{nullptr};
@@ -559,9 +667,9 @@ class Tokenizer {
 } // namespace
 
 void *categorizer_tokenizer(const char *words, const int64_t *offsets, int64_t count, const uint32_t *characters, int64_t known,
-                            int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id) {
+                            int markup, int64_t most_characters, int64_t most_tokens, int32_t first_id, int32_t unknown_id) {
     try {
-        return new Tokenizer(words, offsets, count, characters, known, most_characters, most_tokens, first_id, unknown_id);
+        return new Tokenizer(words, offsets, count, characters, known, markup != 0, most_characters, most_tokens, first_id, unknown_id);
     } catch (const std::exception &) {
         return nullptr;
     }

@@ -165,7 +165,7 @@ def text_settings(manifest: Mapping[str, Any]) -> TextSettings:
             f"Expected a list in the text setting fields of {MANIFEST}, found {manifest['text']['fields']!r:.100}."
         )
     # A bundle without one of these is older than it.
-    older = {"one_character_words": "", "ignored": "", "lowercase_normalized": False}
+    older = {"one_character_words": "", "ignored": "", "lowercase_normalized": False, "markup": False}
     return TextSettings(**{**older, **manifest["text"], "fields": tuple(manifest["text"].get("fields", ()))})
 
 

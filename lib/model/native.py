@@ -29,7 +29,7 @@ SEPARATOR = 0
 FOREIGN = 0xFFFFFFFF
 
 # categorizer_interface() of native/categorizer.h.
-INTERFACE = 1
+INTERFACE = 2
 _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 _POINTERS = ctypes.POINTER(ctypes.c_void_p)
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
@@ -44,7 +44,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "free_network": (None, [_POINTER]),
     "probabilities": (_INT, [_POINTER, _POINTER, _POINTER, _LONG, *[_POINTER] * 5]),
-    "tokenizer": (_POINTER, [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _LONG, _LONG, ctypes.c_int32, ctypes.c_int32]),
+    "tokenizer": (_POINTER, [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _INT, _LONG, _LONG, ctypes.c_int32, ctypes.c_int32]),
     "set_bag": (
         _INT,
         [_POINTER, _POINTER, _LONG, ctypes.c_float, _POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _LONG, _LONG],
@@ -302,6 +302,7 @@ class NativeTokenizer:
         self,
         words: pa.Array,
         characters: UInt32s,
+        markup: bool,
         max_characters: int,
         max_tokens: int,
         first_id: int,
@@ -312,6 +313,7 @@ class NativeTokenizer:
         Args:
             words: strings [words], no null; word i has the id first_id + i.
             characters: what each character becomes, by its number: another one, SEPARATOR, or FOREIGN.
+            markup: whether texts are read without their HTML.
         Raises:
             InputError: there is no library for this processor.
         """
@@ -326,6 +328,7 @@ class NativeTokenizer:
             len(words),
             characters.ctypes.data,
             len(characters),
+            int(markup),
             max_characters,
             max_tokens,
             first_id,

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from lib.errors import BundleError
 from lib.model.arrays import Int32s, Int64s, UInt32s
 from lib.model.bag import Bag, BagVocabulary, marked, places_of
+from lib.model.markup import without_markup
 from lib.model.native import FOREIGN, SEPARATOR, NativeTokenizer, library
 
 PAD_ID = 0
@@ -47,15 +48,17 @@ class TextSettings:
 
     A character that `ignored` (an RE2 pattern of one character; empty for none) matches leaves no trace: variation selectors and the keycap are marks,
     which would stay behind when the emoji that they belong to separates, and make the next word an unknown one; soft hyphens and word joiners would part
-    a word. With `lowercase_normalized`, letters that the normal form makes of others (mathematical bold, superscripts) are lower-cased too.
+    a word; so would the strokes that lengthen Arabic letters, and the signs for vowels, which most shops leave out. With `lowercase_normalized`, letters that the normal form makes of others
+    (mathematical bold, superscripts) are lower-cased too. With `markup`, texts are read without their HTML (lib.model.markup).
     """
 
     normal_form: str = "NFKC"
     lowercase: bool = True
     separators: str = r"[^\p{L}\p{N}\p{M} ]+"
     one_character_words: str = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
-    ignored: str = r"[\x{AD}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
+    ignored: str = r"[\x{AD}\x{0640}\x{064B}-\x{0652}\x{0670}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
     lowercase_normalized: bool = True
+    markup: bool = True
     max_characters: int = 4096
     max_tokens: int = 200
     # The columns the texts were joined from, each after its marker (lib.model.fields); empty for texts of one column.
@@ -70,7 +73,7 @@ class TextSettings:
                 raise BundleError(
                     f"Expected the text setting {name} to be a whole number from 1 to {LONGEST_TEXT:,}, found {value!r}."
                 )
-        for name in ("lowercase", "lowercase_normalized"):
+        for name in ("lowercase", "lowercase_normalized", "markup"):
             if not isinstance(getattr(self, name), bool):
                 raise BundleError(f"Expected the text setting {name} to be true or false, found {getattr(self, name)!r}.")
         if not all(isinstance(name, str) for name in self.fields) or len(set(self.fields)) != len(self.fields):
@@ -120,6 +123,8 @@ def _in_utf8(text: pa.Array, settings: TextSettings) -> pa.Array:
 
 def _split(texts: pa.Array, settings: TextSettings) -> pa.ListArray:
     texts = pc.utf8_slice_codeunits(pc.fill_null(texts, ""), 0, settings.max_characters)
+    if settings.markup:
+        texts = without_markup(texts)
     if settings.lowercase:
         texts = pc.utf8_lower(texts)
     if settings.ignored:
@@ -241,7 +246,9 @@ class Tokenizer:
         if library() is None or not CHARACTER_CLASS.fullmatch(self.settings.separators):
             return None
         most = self.settings.max_characters, self.settings.max_tokens
-        return NativeTokenizer(self._lookup, _characters(self.settings), *most, FIRST_WORD_ID, OOV_ID, self.bag)
+        return NativeTokenizer(
+            self._lookup, _characters(self.settings), self.settings.markup, *most, FIRST_WORD_ID, OOV_ID, self.bag
+        )
 
     def ids_by_arrow(self, texts: pa.Array) -> TokenIds:
         """The result of `ids_of`, without the compiled code."""

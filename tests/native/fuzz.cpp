@@ -149,6 +149,10 @@ static void fuzz_score(const void *tokenizer, int64_t vocabulary, int64_t featur
     categorizer_free_network(network);
 }
 
+static const char *const MARKUP[] = {"<b>",  "</b>",  "<br",   "<div a='b'>", "<!--",  "<!x>",     "<abcdefghijklmnop>", "<o:p>",
+                                     "&amp;", "&nbsp", "&#39;", "&#x41;",      "&#",    "&foo;",    "<style>x</style>",   "<",
+                                     "&",     "</",    "&a",    "<b/",         "&lt;b>", "&#12345678;", "&abcdefghijklmnopqrstuvwxyzabcdefghijklmn;"};
+
 static void fuzz_tokenizer() {
     std::string words;
     std::vector<int64_t> word_offsets{0};
@@ -164,7 +168,7 @@ static void fuzz_tokenizer() {
     }
     const int64_t most_tokens = between(1, 20), rows = between(0, 10);
     void *tokenizer = categorizer_tokenizer(words.data(), word_offsets.data(), count, characters.data(), characters.size(),
-                                            between(1, 100), most_tokens, 2, 1);
+                                            (int)between(0, 1), between(1, 100), most_tokens, 2, 1);
     check(tokenizer != nullptr, "a tokenizer");
     const int64_t pair_count = count ? between(0, 20) : 0, subword_count = between(0, 30);
     const std::vector<float> idf = numbers(count + 2, 1);
@@ -184,7 +188,9 @@ static void fuzz_tokenizer() {
     std::string texts;
     std::vector<int32_t> starts{0};
     for (int64_t row = 0; row < rows; row++) {
-        texts += bytes(60);
+        texts += bytes(30);
+        if (between(0, 1)) texts += MARKUP[between(0, std::size(MARKUP) - 1)];
+        texts += bytes(30);
         starts.push_back((int32_t)texts.size());
     }
     int64_t room = 0;

@@ -49,10 +49,10 @@ def test_the_shipped_bundle_verifies_and_is_small(shipped) -> None:
 
 def test_a_bundle_that_is_older_than_a_text_setting_reads_texts_as_it_did(version: Path) -> None:
     manifest = json.loads((version / "manifest.json").read_text())
-    for name in ("one_character_words", "ignored", "lowercase_normalized"):
+    for name in ("one_character_words", "ignored", "lowercase_normalized", "markup"):
         manifest["text"].pop(name, None)
     found = text_settings(manifest)
-    assert (found.one_character_words, found.ignored, found.lowercase_normalized) == ("", "", False)
+    assert (found.one_character_words, found.ignored, found.lowercase_normalized, found.markup) == ("", "", False, False)
 
 
 def test_a_folder_of_versions_and_its_pointer_name_the_same_bundle(version: Path) -> None:

@@ -245,7 +245,33 @@ def test_weights_that_do_not_fit() -> None:
 
 WORDS = ["kettle", "1", "é", "naïve", "дом", "a", "ab", "abcdefgh", "abcdefghi", "k" * 17, "ǆ", "tm", "2"]
 ANY_TEXT = st.lists(
-    st.one_of(st.text(max_size=8), st.sampled_from([*WORDS, " ", "™", "’", "\u0301", "😀", "KETTLE", "²", "½"]))
+    st.one_of(
+        st.text(max_size=8),
+        st.sampled_from([*WORDS, " ", "™", "’", "\u0301", "😀", "KETTLE", "²", "½"]),
+        st.sampled_from(
+            [
+                "<",
+                ">",
+                "/",
+                "&",
+                ";",
+                "#",
+                "=",
+                "<b>",
+                "</B>",
+                "<br/",
+                '<div class="a',
+                "<!--",
+                "&amp;",
+                "&nbsp;",
+                "&lt;",
+                "&#39;",
+                "&#xe9;",
+                "&eacute;",
+                "&ab",
+            ]
+        ),
+    )
 ).map("".join)
 
 
@@ -258,6 +284,9 @@ ANY_TEXT = st.lists(
     st.booleans(),
 )
 @example(["e\u0301 é", None, "", "½ ² ™ tm"], 4096, 200, "NFKC", True)
+@example(
+    ["<b>ab</b><A b='1'>a &lt;i&gt;1</a>", "<style>a</style>ab", "ab <abcdefgh a", "<s\u017f>", "a<br"], 4096, 200, "NFKC", True
+)
 def test_tokens_are_those_of_pyarrow(texts, most_characters, most_tokens, form, lowercase) -> None:
     tokenizer = Tokenizer(WORDS, TextSettings(form, lowercase, max_characters=most_characters, max_tokens=most_tokens))
     assert tokenizer.compiled is not None

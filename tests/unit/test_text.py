@@ -61,6 +61,29 @@ def test_letters_that_the_normal_form_makes_are_lower_case() -> None:
     assert tokens("𝐊𝐮𝐫𝐭𝐢", lowercase=False) == [["Kurti"]]
 
 
+def test_markup_is_not_read() -> None:
+    assert tokens("<p class='c'>Kettle&nbsp;1.7&nbsp;l</p><BR/>caf&eacute; <!-- old --> AT&amp;T &#8211; x") == [
+        ["kettle", "1", "7", "l", "café", "at", "t", "x"]
+    ]
+    assert tokens("<style>p {color: red}</style>&lt;b&gt;Bold&lt;/b&gt; <Script type='x'>f('<b>')</script>lamp") == [
+        ["bold", "lamp"]
+    ]
+    # What is no HTML stays.
+    assert tokens("<NEW> cup", "3<5 a<n c>d", "R&D &unknown; cup", "<abc def>") == [
+        ["new", "cup"],
+        ["3", "5", "a", "n", "c", "d"],
+        ["r", "d", "unknown", "cup"],
+        ["abc", "def"],
+    ]
+    assert tokens("<b>bold</b>", markup=False) == [["b", "bold", "b"]]
+    # A tag that is cut is not one.
+    assert tokens("cup <div class", max_characters=10) == [["cup", "div"]]
+
+
+def test_what_lengthens_and_points_arabic_letters_is_not_read() -> None:
+    assert tokens("كتـــاب كِتَابٌ كتاب") == [["كتاب"] * 3]
+
+
 def test_bytes_that_are_no_text_part_tokens() -> None:
     values = [b"steel \xff kettle", b"cup \xe6\x97", b"\x80", "日本".encode() + b"\xe6", b"plain cup"]
     texts = pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
