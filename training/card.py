@@ -301,9 +301,15 @@ def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
     found, rows = manifest["metrics"]["labels_probably_wrong"], manifest["data"]["rows"]
     if found is None:
         return []
+    conflicts = manifest["data"].get("conflicts")
+    first = (
+        f" The file begins with {conflicts:,} labels that copies of their text contradict, which are left out; their probabilities are shares of the copies."
+        if conflicts
+        else ""
+    )
     return [
         f"{found:,} of the {rows:,} labels are probably wrong, according to a model that was fitted without them "
-        "(`evaluation/wrong_labels.csv`, by the hash of the text).",
+        f"(`evaluation/wrong_labels.csv`, by the hash of the text).{first}",
         "",
     ]
 

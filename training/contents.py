@@ -23,6 +23,7 @@ from lib.model.text import FIRST_WORD_ID, Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
+from training.conflicts import Conflict
 from training.dataset import LabelledTexts, joined_tokens
 from training.export import export_onnx
 from training.model import Model
@@ -54,6 +55,8 @@ class Evidence:
     # None if nobody looked for them.
     wrong_labels: Sequence[WrongLabel] | None
     better_baselines: Sequence[Mapping[str, Any]]
+    # Those of the data.
+    conflicts: Sequence[Conflict] = ()
 
     def record(self) -> dict[str, Any]:
         """For the manifest's metrics."""
@@ -145,7 +148,7 @@ def evaluation_files(manifest: Mapping[str, Any], model: Model, evidence: Eviden
         "README.md": model_card(manifest),
     }
     if evidence.wrong_labels is not None:
-        texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels)
+        texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels, conflicts=evidence.conflicts)
     return {
         "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
         "evaluation/learning_curves.png": learning_curves_png(model.fitted.curves),
@@ -189,6 +192,8 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "rows_read": data.rows_read,
         "dropped": dict(data.dropped),
         "rows": len(data.texts),
+        "conflicts": len(data.conflicts),
+        "lost_labels": dict(data.lost_labels),
         "look_alikes": [list(pair) for pair in data.look_alikes],
         "rare_labels": dict(data.rare_labels),
         "moved_up": dict(data.moved_up),

@@ -26,6 +26,7 @@ from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.sources import Source
+from training.conflicts import Conflict, settled
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, slips, tree_remarks
 
@@ -48,7 +49,8 @@ class LabelledTexts:
     their texts; `groups`: strings [rows], the group of a text in `group_column`, null for none; `separator`: separates the levels
     of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
     parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts; `renamed`: what
-    was renamed by a file of changes, None without one.
+    was renamed by a file of changes, None without one; `conflicts`: texts under labels that copies of them contradict, left out; `lost_labels`: those
+    whose every text is one of these, with their texts.
     """
 
     texts: pa.Array
@@ -64,6 +66,8 @@ class LabelledTexts:
     separator: str | None = None
     moved_up: Mapping[str, str] = field(default_factory=dict)
     renamed: Renaming | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    lost_labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -294,7 +298,8 @@ def clean(
 ) -> LabelledTexts:
     """Drop rows that teach nothing or something wrong.
 
-    Texts count as the same if their tokens are: another case or punctuation does not make a new text.
+    Texts count as the same if their tokens are: another case or punctuation does not make a new text. Where copies differ in their label, the one counts
+    that training.conflicts.counting_label says.
 
     Args:
         pairs: columns label and text, and perhaps group; for copies in several groups the first in alphabetical order counts.
@@ -313,7 +318,9 @@ def clean(
 
     keep(rows["label"].fillna("") != "", "no label")
     keep(rows["words"] != "", "empty text")
-    keep(rows.groupby("words")["label"].transform("nunique") == 1, "conflicting labels")
+    one_each = settled(rows, separator)
+    rows = one_each.rows
+    dropped |= {"outvoted label": one_each.outvoted, "conflicting labels": one_each.undecided}
     keep(~rows["words"].duplicated(), "duplicate text")
     counts, moved = _counts(rows), {}
     if taxonomy and separator:
@@ -331,7 +338,7 @@ def clean(
     texts = pa.array(rows["text"], pa.string())
     groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
     found = LabelledTexts(texts, label_ids, labels, len(pairs), dropped, _fingerprint(rows), similar, rare, groups)
-    return replace(found, separator=separator, moved_up=moved)
+    return replace(found, separator=separator, moved_up=moved, conflicts=one_each.conflicts, lost_labels=one_each.lost)
 
 
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
@@ -374,6 +381,10 @@ def remarks(data: LabelledTexts) -> list[str]:
         ]
     if data.moved_up:
         lines.append(moved_text(data.moved_up))
+    if data.lost_labels:
+        lines.append(
+            f"{len(data.lost_labels):,} labels are left out, since copies of their every text have another label: {listed(data.lost_labels)}"
+        )
     if data.rare_labels:
         rare = listed(data.rare_labels, data.look_alikes)
         lines.append(

@@ -258,6 +258,7 @@ def _evidence(
         _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
         wrong,
         judges.better_baselines() if judges else [],
+        data.conflicts,
     )
 
 
@@ -332,12 +333,13 @@ def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Plac
         say(f"  {one.label} rather {one.suggested}? {data.texts[one.row].as_py()[:SHOWN_CHARACTERS]}")
     if place.wrong_labels:
         try:
-            Path(place.wrong_labels).write_text(as_csv(wrong, data.texts), encoding="utf-8")
+            Path(place.wrong_labels).write_text(as_csv(wrong, data.texts, data.conflicts), encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"Expected a file to write at {place.wrong_labels}, found none ({error.strerror}); correct --wrong-labels."
             ) from None
-        say(f"all of them, with their texts: {place.wrong_labels}")
+        first = f", after {len(data.conflicts):,} that copies of their text contradict" if data.conflicts else ""
+        say(f"all of them, with their texts{first}: {place.wrong_labels}")
 
 
 def _metrics(bundle: Bundle, data: LabelledTexts, split: Split, validated: CrossValidation | None = None) -> dict[str, Any]:

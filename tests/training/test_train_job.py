@@ -41,7 +41,7 @@ def test_the_data_set_s_original_form(tmp_path: Path, capsys) -> None:
     assert run(path, tmp_path / "models", "--columns", "label,text") == 0
     shown = capsys.readouterr().out
     assert f"{len(rows) + len(rows) * 9 // 11 + 2} labelled rows read" in shown
-    assert f"no label 1, empty text 1, conflicting labels 0, duplicate text {len(rows) * 9 // 11}" in shown
+    assert f"no label 1, empty text 1, outvoted label 0, conflicting labels 0, duplicate text {len(rows) * 9 // 11}" in shown
     bundle = load_bundle(str(tmp_path / "models" / "ecommerceDataset"))
     assert bundle.manifest["data"]["rows"] == len(rows)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from lib.model.text import TextSettings
 from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
 from training.comparison import Compared, better_text
+from training.conflicts import Conflict
 from training.split import Split
 from training.wrong_labels import as_csv, in_several_folds, probably_wrong_labels
 
@@ -150,6 +152,13 @@ def test_wrong_labels_are_found_by_models_that_did_not_see_them() -> None:
     assert table[0]["text_hash"] == found[0].text_hash
     with_texts = list(csv.DictReader(io.StringIO(as_csv(found, pa.array(texts)))))
     assert with_texts[0]["text"] == texts[found[0].row]
+    # What copies contradict is surer than what a model doubts.
+    tie, slip = Conflict("kettle", "a", "b", 0.5, 0.5), Conflict("pan", "c", "b", 0.01, 0.99)
+    first, second, third, *_ = csv.DictReader(io.StringIO(as_csv(found, pa.array(texts), [tie, slip])))
+    assert (first["text"], first["label"], first["suggested"], first["suggested_probability"]) == ("pan", "c", "b", "0.99")
+    assert first["text_hash"] == hashlib.sha256(b"pan").hexdigest()
+    assert (second["text"], third) == ("kettle", with_texts[0])
+    assert len(as_csv([], None, [slip]).splitlines()) == 2
 
 
 def test_a_label_missing_from_the_other_folds_gets_nothing() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from lib.errors import InputError
 from lib.model.text import TextSettings
+from training.conflicts import counting_label
 from training.dataset import clean, remarks
 from training.labels import look_alikes
 
@@ -34,6 +35,7 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
     assert data.dropped == {
         "no label": 2,
         "empty text": 2,
+        "outvoted label": 0,
         "conflicting labels": 2,
         "duplicate text": 1,
         "label of fewer than 2 texts": 0,
@@ -42,6 +44,60 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
     assert len(data.texts) == 10
     assert data.labels == ("a", "b")
     assert data.label_ids.tolist() == [0] * 5 + [1] * 5
+
+
+def test_one_wrong_copy_of_many_does_not_cost_the_text() -> None:
+    copies = [("a", "Fresh Milk")] * 100 + [("b", "fresh milk!")]
+    data = clean(
+        frame(*GOOD, *copies, ("a", "tie"), ("b", "tie"), ("a", "of three"), ("b", "of three"), ("a", "of three")),
+        TextSettings(),
+        "x",
+    )
+    learned = dict(zip(data.texts.to_pylist(), (data.labels[i] for i in data.label_ids), strict=True))
+    assert learned["Fresh Milk"] == learned["of three"] == "a"
+    assert "tie" not in learned
+    assert data.dropped["outvoted label"] == 2
+    assert data.dropped["conflicting labels"] == 2
+    assert data.dropped["duplicate text"] == 99 + 1
+    assert data.rows_read == len(data.texts) + sum(data.dropped.values())
+    assert not data.lost_labels
+    assert {(one.text, one.label, one.suggested, round(one.share, 2)) for one in data.conflicts} == {
+        ("fresh milk!", "b", "a", 0.01),
+        ("of three", "b", "a", 0.33),
+        ("tie", "a", "b", 0.5),
+        ("tie", "b", "a", 0.5),
+    }
+
+
+def test_a_label_that_loses_every_text_to_conflicts_is_named() -> None:
+    rows = [("c", "one"), ("a", "one"), ("c", "two"), ("a", "two"), ("a", "two"), ("c", "Two")]
+    data = clean(frame(*GOOD, *rows, ("d", "ONE")), TextSettings(), "x")
+    assert data.labels == ("a", "b")
+    assert data.lost_labels == {"c": 2, "d": 1}
+    assert remarks(data) == ["2 labels are left out, since copies of their every text have another label: 'c' (2), 'd' (1)"]
+
+
+@pytest.mark.parametrize(
+    ("copies", "counts"),
+    [
+        ({"A > B": 1, "A > B > C": 1}, "A > B > C"),
+        ({"A": 3, "A > B": 3, "A > B > C": 1}, "A > B > C"),
+        # One row of many is no finer knowledge, but perhaps a slip.
+        ({"A > B": 100, "A > B > C": 1}, "A > B"),
+        ({"A > B": 1, "A > BC": 1}, None),
+        ({"A": 5, "A > B": 3, "A > C": 2}, None),
+        ({"A > B": 1, "A > B > C": 1, "D": 1}, None),
+    ],
+)
+def test_a_path_and_one_above_it_do_not_contradict_each_other(copies: dict[str, int], counts: str | None) -> None:
+    assert counting_label(copies, " > ") == counts
+    assert counting_label({"A > B": 1, "A > B > C": 1}, None) is None
+    rows = [(label, "same text") for label, times in copies.items() for _ in range(times)]
+    data = clean(frame(*GOOD, *rows), TextSettings(), "x", 1, " > ")
+    learned = dict(zip(data.texts.to_pylist(), (data.labels[i] for i in data.label_ids), strict=True))
+    assert learned.get("same text") == counts
+    assert data.rows_read == len(data.texts) + sum(data.dropped.values())
+    assert not any(counts and counts.startswith(one.label) for one in data.conflicts)
 
 
 def test_the_fingerprint_does_not_depend_on_the_order() -> None:
