@@ -7,11 +7,22 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.svm import LinearSVC
 
 from lib.model.text import TextSettings
-from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
+from training.baselines import (
+    BASELINES,
+    CHARACTERS,
+    WORDS,
+    Cost,
+    fitted_baselines,
+    out_of_fold_probabilities,
+    summary,
+    tfidf_pipeline,
+)
 from training.comparison import Compared, better_text
 from training.conflicts import Conflict
+from training.few_texts import FEW_TEXTS
 from training.split import Split
 from training.wrong_labels import as_csv, in_several_folds, probably_wrong_labels
 
@@ -55,6 +66,19 @@ def test_texts_of_which_no_two_share_a_word(texts: list[str]) -> None:
             assert set(baseline.fit(texts, labels)(texts)) <= {0, 1}, name
     assert BASELINES[WORDS].fit(texts, labels)(texts).tolist() == labels.tolist()
     assert out_of_fold_probabilities(texts, labels, np.array([0, 0, 1, 1]), 2).shape == (4, 2)
+
+
+def test_where_texts_are_few_a_word_counts_from_its_first_text_on() -> None:
+    """As it does for the model that is compared with them, and for the one that doubts labels."""
+    texts = [f"{label} {word}" for label, word in (("steel", "kettle"), ("steel", "pan"), ("usb", "cable"), ("usb", "port"))]
+    labels = np.array([0, 0, 1, 1])
+    assert BASELINES[WORDS].fit(texts, labels)(["a kettle", "cable", "port", "pan"]).tolist() == [0, 1, 1, 0]
+    doubted = out_of_fold_probabilities([*texts, "pan", "port"], np.array([0, 0, 1, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1]), 2)
+    assert doubted[4, 0] > 0.5 < doubted[5, 1]
+    many = texts * (FEW_TEXTS // len(texts)) + ["kettles"]
+    words = tfidf_pipeline(LinearSVC(), many)[0]
+    assert "kettles" not in words.fit(many).vocabulary_
+    assert "kettles" in tfidf_pipeline(LinearSVC(), many[-9:])[0].fit(many[-9:]).vocabulary_
 
 
 def test_none_of_the_baselines_is_fitted_without_being_asked_for(sample_data) -> None:
