@@ -192,14 +192,10 @@ def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, la
 
 
 def _spelt(labels: pa.Array, model: Model) -> pa.Array:
-    """Labels in one spelling, as lib.scoring.labels.label_of has them in Spark. labels: strings [rows], null for none."""
-    tree = model.bundle.tree
-    if tree is None:
-        return pc.utf8_trim(labels, " ")
+    """Labels in one spelling. labels: strings [rows], null for none."""
+    separator = model.bundle.tree.separator if model.bundle.tree else None
     distinct = labels.dictionary_encode()
-    return pa.array([plain(label, tree.separator) for label in distinct.dictionary.to_pylist()], pa.string()).take(
-        distinct.indices
-    )
+    return pa.array([plain(label, separator) for label in distinct.dictionary.to_pylist()], pa.string()).take(distinct.indices)
 
 
 def _published(batch: pa.RecordBatch) -> pa.Array:

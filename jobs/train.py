@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
-from lib.model.changes import Changes, read_changes
+from lib.model.changes import Changes, plain, read_changes
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
@@ -237,7 +237,7 @@ class TrainSettings(JobSettings):
                     f"Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER, found {one!r}; correct it."
                 )
             if label:
-                by_label[label.strip()] = value
+                by_label[plain(label, self.separator)] = value
             else:
                 for_all = value
         return for_all, by_label

@@ -21,7 +21,7 @@ from lib.model.changes import Changes, Renaming, named, plain, renaming
 from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
-from lib.model.tree import in_tree_order
+from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_text
@@ -29,6 +29,9 @@ from lib.tables.sources import Source
 from training.conflicts import Conflict, settled
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, slips, tree_remarks
+
+# What pandas, Spark, databases and spreadsheets write for a value that is not there.
+MISSING_VALUES = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>"})
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,7 @@ def read_elsewhere(
     rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
+    found["label"] = _plain_labels(found["label"], separator)
     left_out: Mapping[str, int] = {}
     if changes:
         found, renamed = with_new_labels(found, changes, separator)
@@ -342,9 +346,9 @@ def clean(
 
 
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
-    """The pairs with their tokens added, paths in one spelling, and one group for copies in several groups."""
+    """The pairs with their tokens added, labels in one spelling, and one group for copies in several groups."""
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
-    labelled = _plain_labels(pairs["label"], separator) if separator else pairs["label"]
+    labelled = _plain_labels(pairs["label"], separator)
     rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
     if "group" in pairs:
         named = (pairs["group"].fillna("") != "").to_numpy()
@@ -364,7 +368,7 @@ def _fingerprint(rows: pd.DataFrame) -> str:
 
 
 def _plain_labels(labels: pd.Series[str], separator: str | None) -> pd.Series[str]:
-    """Labels in one spelling: without blanks around them, and paths without empty levels and blanks around a level."""
+    """Labels in the spelling of lib.model.changes.plain, null where there is none."""
     spelt = {label: plain(label, separator) for label in labels.dropna().unique()}
     return labels.map(spelt)
 
@@ -381,6 +385,10 @@ def remarks(data: LabelledTexts) -> list[str]:
         ]
     if data.moved_up:
         lines.append(moved_text(data.moved_up))
+    if missing := _like_missing_values(data):
+        lines.append(
+            f"{len(missing):,} labels are spelled like a missing value, and are learned as labels unless their rows are removed: {listed(missing)}"
+        )
     if data.lost_labels:
         lines.append(
             f"{len(data.lost_labels):,} labels are left out, since copies of their every text have another label: {listed(data.lost_labels)}"
@@ -391,6 +399,14 @@ def remarks(data: LabelledTexts) -> list[str]:
             f"{len(data.rare_labels):,} labels are left out, since they have too few texts for --min-rows-per-label: {rare}"
         )
     return lines
+
+
+def _like_missing_values(data: LabelledTexts) -> dict[str, int]:
+    """Labels that programs write where there is none, as a whole or as a level of a path, with their texts."""
+    texts = np.bincount(data.label_ids, minlength=len(data.labels))
+    found = zip(data.labels, map(int, texts), strict=True)
+    levels = {label: path_of(label, data.separator) if data.separator else (label,) for label in data.labels}
+    return {label: rows for label, rows in found if any(level.casefold() in MISSING_VALUES for level in levels[label])}
 
 
 def _check_labels(

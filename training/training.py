@@ -15,6 +15,7 @@ import pyarrow as pa
 from lib.errors import InputError
 from lib.model.arrays import Int64s
 from lib.model.bundle import Bundle, load_bundle
+from lib.model.changes import plain
 from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table
 from lib.model.tree import Tree
 from lib.scoring.bundles import gap_said, move_current_at
@@ -232,8 +233,8 @@ def _judged(new: Bundle, metrics: Mapping[str, Any], data: LabelledTexts, split:
 
 
 def _f1_weighted(bundle: Bundle, data: LabelledTexts, rows: Int64s) -> float:
-    """Of a bundle on some of the texts; a label that it gives and the data have learned as one above it counts as that one."""
-    given = [data.moved_up.get(label, label) for label in bundle.labels]
+    """Of a bundle on some of the texts; a label that it gives and the data have in another spelling, or have learned as one above it, counts as that one."""
+    given = [data.moved_up.get(label, label) for label in (plain(label, data.separator) for label in bundle.labels)]
     labels = [*data.labels, *sorted(set(given) - set(data.labels))]
     place_of = {label: place for place, label in enumerate(labels)}
     # The last place, for texts without words, is that of no category.

@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
-from lib.model.changes import named
+from lib.model.changes import named, plain
 from lib.model.hierarchy import level_metrics, levels_shared
 from lib.model.metrics import classification_metrics, metrics_table
 from lib.model.tree import path_of
@@ -56,6 +56,7 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
     Raises:
         InputError: no labelled row, or more than MOST_UNKNOWN labels that the bundle does not know.
     """
+    counts = as_spelt(counts, bundle)
     labelled, moved = as_learned([count for count in counts if count.label], bundle)
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
@@ -78,6 +79,18 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
         "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
     }
+
+
+def as_spelt(counts: Sequence[LabelCount], bundle: Bundle) -> list[LabelCount]:
+    """Rows under the bundle's spelling of their label, or the one of lib.model.changes.plain where the bundle does not know it."""
+    separator = bundle.tree.separator if bundle.tree else None
+    known = {plain(label, separator): label for label in (*bundle.moved_up, *bundle.labels)}
+    exactly = {*bundle.moved_up, *bundle.labels}
+    spelt = {
+        label: label if label in exactly else known.get(plain(label, separator), plain(label, separator))
+        for label in {count.label for count in counts if count.label}
+    }
+    return [replace(count, label=spelt.get(count.label or "", count.label)) for count in counts]
 
 
 def as_learned(counts: Sequence[LabelCount], bundle: Bundle) -> tuple[list[LabelCount], dict[str, int]]:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
-from lib.model.changes import Changes, Renaming, renaming
+from lib.model.changes import Changes, Renaming, plain, renaming
 from lib.model.evaluation import LabelCount, metrics_of
 from lib.model.fields import columns_and_markers
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
@@ -54,6 +54,7 @@ def with_new_labels(counts: Sequence[LabelCount], changes: Changes, separator: s
     Args:
         separator: of the levels of labels that are paths; None for a flat list.
     """
+    counts = [replace(count, label=plain(count.label, separator)) if count.label else count for count in counts]
     rows: Counter[str] = Counter()
     for count in counts:
         if count.label:

@@ -17,14 +17,14 @@ BLANKS_AROUND = r"(?U)^\s+|\s+$"
 
 
 def label_of(columns: Sequence[str], separator: str | None) -> Column:
-    """The label as text; null or empty for none.
+    """The label as text, without blanks of any kind around it; null or empty for none. lib.model.changes.plain gives it its one spelling, on the driver.
 
     Args:
         columns: one, or with a separator several, the top level first: a label ends at its first empty level.
         separator: what separates the levels of a label that is a path, as lib.model.tree.path_of reads it; None for a flat list.
     """
     if separator is None:
-        return F.trim(column(columns[0]))
+        return _stripped(column(columns[0]))
     if len(columns) == 1:
         levels = F.split(column(columns[0]), re.escape(separator))
         return F.array_join(F.filter(F.transform(levels, _stripped), lambda level: level != ""), separator)

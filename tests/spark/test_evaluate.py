@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,20 @@ def test_misses_unknown_labels_and_texts_without_words(spark, shipped) -> None:
     assert metrics["estimated_accuracy"]["rows"] == 3
     assert metrics["estimated_accuracy"]["measured"] == pytest.approx(1 / 3)
     assert metrics["per_class"]["Books"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+
+
+def test_labels_are_compared_in_one_spelling(spark, shipped) -> None:
+    """A bundle's label may have been learned in another one."""
+    labels = ["Cafe\u0301" if label == "Household" else label for label in shipped.labels]
+    bundle = replace(shipped, manifest={**shipped.manifest, "labels": labels})
+    texts = ("a novel, paperback, about the author", "stainless steel kettle")
+    rows = [(label, texts[0]) for label in ("Books", "\u00a0Books\t", "Books\u2003")]
+    rows += [(label, texts[1]) for label in ("Caf\u00e9", "Cafe\u0301\n", "Cafe\u0301")]
+    metrics = evaluate(source_of(spark, *rows, ("\u00a0\t", texts[0])), bundle, ("text",), ("label",), "onnx")
+    assert metrics["unknown_labels"] == []
+    assert (metrics["accuracy"], metrics["rows"], metrics["rows_without_label"]) == (1.0, 6, 1)
+    assert metrics["per_class"]["Cafe\u0301"]["support"] == metrics["per_class"]["Books"]["support"] == 3
+    assert metrics["estimated_accuracy"]["measured"] == 1.0
 
 
 def test_evaluation_in_spark_agrees_with_training_s(spark, shipped) -> None:

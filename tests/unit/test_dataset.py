@@ -46,6 +46,34 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
     assert data.label_ids.tolist() == [0] * 5 + [1] * 5
 
 
+def test_labels_that_differ_by_what_nobody_sees_are_one() -> None:
+    names = ["Shoes", "Shoes\t", "\u00a0Shoes", "Shoes\u2003", "Caf\u00e9", "Cafe\u0301"]
+    data = clean(frame(*[(name, f"text {i}") for i, name in enumerate(names)]), TextSettings(), "x")
+    assert data.labels == ("Caf\u00e9", "Shoes")
+    assert data.label_ids.tolist() == [1, 1, 1, 1, 0, 0]
+    assert not remarks(data)
+    paths = clean(
+        frame(("A > Cafe\u0301", "one"), ("A\u00a0>\u00a0x > ", "two"), ("A > Caf\u00e9", "three")),
+        TextSettings(),
+        "x",
+        1,
+        " > ",
+    )
+    assert "A > Caf\u00e9" in paths.labels
+    assert len(paths.labels) == 2
+
+
+def test_labels_that_look_like_a_missing_value_are_told() -> None:
+    rows = [("nan", "one"), ("nan", "two"), ("None", "three"), ("None", "four"), ("null", "five")]
+    data = clean(frame(*GOOD, *rows), TextSettings(), "x")
+    assert data.labels == ("None", "a", "b", "nan")
+    assert remarks(data)[0] == (
+        "2 labels are spelled like a missing value, and are learned as labels unless their rows are removed: 'None' (2), 'nan' (2)"
+    )
+    levels = clean(frame(*GOOD, ("a > NaN", "one"), ("a > Nancy", "two")), TextSettings(), "x", 1, " > ")
+    assert any("learned as labels unless their rows are removed: 'a > NaN' (1)" in line for line in remarks(levels))
+
+
 def test_one_wrong_copy_of_many_does_not_cost_the_text() -> None:
     copies = [("a", "Fresh Milk")] * 100 + [("b", "fresh milk!")]
     data = clean(
