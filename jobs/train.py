@@ -16,7 +16,7 @@ from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
 from lib.model.changes import Changes, plain, read_changes
 from lib.model.fields import columns_and_markers
-from lib.model.text import TextSettings
+from lib.model.text import TextSettings, characters_for
 from lib.model.tree import SEPARATOR
 from lib.progress.shown import watched
 from lib.session import spark_session
@@ -271,7 +271,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
-    from training.dataset import remarks
+    from training.dataset import remarks, remarks_on_length
     from training.pretrained import coverage, vectors_for
     from training.progress import step
     from training.recipe import Place
@@ -283,7 +283,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     data, unlabelled, elsewhere = _read(s, recipe, say)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     say(f"{data.rows_read:,} labelled rows read; dropped: {dropped}")
-    for line in remarks(data):
+    for line in [*remarks(data), *remarks_on_length(data, recipe.text)]:
         say(line)
     check_may_write(s.models, s.bundle_name)
     vectors = None
@@ -353,7 +353,11 @@ def recipe_of(s: TrainSettings) -> Recipe:
 
     below, below_by_label = s.review()
     return Recipe(
-        text=TextSettings(max_tokens=s.max_tokens, fields=s.text_columns if s.mark_fields and len(s.text_columns) > 1 else ()),
+        text=TextSettings(
+            max_characters=characters_for(s.max_tokens),
+            max_tokens=s.max_tokens,
+            fields=s.text_columns if s.mark_fields and len(s.text_columns) > 1 else (),
+        ),
         network=NetworkSettings(s.embedding, s.units, s.bidirectional, s.dense),
         fit=FitSettings(
             epochs=s.epochs,

@@ -8,6 +8,7 @@ from typing import Any
 from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
 from training.comparison import better_text
+from training.dataset import FEW_LONGER
 from training.labels import cell, listed
 from training.promise import Promise, promise_text
 from training.self_training import SURE
@@ -61,10 +62,16 @@ def _network(manifest: Mapping[str, Any]) -> list[str]:
         "",
         f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
         f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories{_bag(manifest)}. "
-        f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read."
+        f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read{_longer(manifest['data'])}."
         f"{_search(manifest)}",
         "",
     ]
+
+
+def _longer(data: Mapping[str, Any]) -> str:
+    """How many texts are longer than that, where they are more than a few."""
+    share = data["longer_than_read"] / data["rows"]
+    return f"; {share:.1%} of the labelled ones are longer" if share > FEW_LONGER else ""
 
 
 def _data(manifest: Mapping[str, Any]) -> list[str]:
@@ -301,7 +308,7 @@ def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
     found, rows = manifest["metrics"]["labels_probably_wrong"], manifest["data"]["rows"]
     if found is None:
         return []
-    conflicts = manifest["data"].get("conflicts")
+    conflicts = manifest["data"]["conflicts"]
     first = (
         f" The file begins with {conflicts:,} labels that copies of their text contradict, which are left out; their probabilities are shares of the copies."
         if conflicts

@@ -192,6 +192,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "rows_read": data.rows_read,
         "dropped": dict(data.dropped),
         "rows": len(data.texts),
+        "longer_than_read": data.longer,
         "conflicts": len(data.conflicts),
         "lost_labels": dict(data.lost_labels),
         "look_alikes": [list(pair) for pair in data.look_alikes],

@@ -34,6 +34,11 @@ from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, 
 MISSING_VALUES = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>"})
 
 
+# Up to this share of texts that are not read to their end, nothing is said.
+FEW_LONGER = 0.01
+TEXTS_AT_ONCE = 50_000
+
+
 @dataclass(frozen=True)
 class Limits:
     """The most that the driver reads in."""
@@ -53,7 +58,7 @@ class LabelledTexts:
     of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
     parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts; `renamed`: what
     was renamed by a file of changes, None without one; `conflicts`: texts under labels that copies of them contradict, left out; `lost_labels`: those
-    whose every text is one of these, with their texts.
+    whose every text is one of these, with their texts; `longer`: how many texts have more tokens than are read.
     """
 
     texts: pa.Array
@@ -71,6 +76,7 @@ class LabelledTexts:
     renamed: Renaming | None = None
     conflicts: tuple[Conflict, ...] = ()
     lost_labels: Mapping[str, int] = field(default_factory=dict)
+    longer: int = 0
 
 
 @dataclass(frozen=True)
@@ -281,6 +287,15 @@ def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
     return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
 
 
+def characters_read(texts: pa.Array, settings: TextSettings) -> int:
+    """How many characters of the texts are read: those of their first tokens, with a blank after each."""
+    read = 0
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        tokens = pc.list_slice(tokens_of(texts.slice(first, TEXTS_AT_ONCE), settings), 0, settings.max_tokens).flatten()
+        read += len(tokens) + int(pc.sum(pc.utf8_length(tokens)).as_py() or 0)
+    return read
+
+
 def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
     size = pairs.agg(F.count("*").alias("rows"), F.coalesce(F.sum(F.octet_length("text")), F.lit(0)).alias("bytes")).collect()[
         0
@@ -337,12 +352,29 @@ def clean(
     _check_labels(counts, rare, similar, min_rows, where, dropped)
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
     labels = in_tree_order(set(counts) - set(rare), separator) if separator else tuple(sorted(set(counts) - set(rare)))
+    found = _labelled(rows, labels, settings, separator)
+    found = replace(found, look_alikes=similar, rare_labels=rare, moved_up=moved)
+    found = replace(found, conflicts=one_each.conflicts, lost_labels=one_each.lost)
+    return replace(found, rows_read=len(pairs), dropped=dropped)
+
+
+def _labelled(rows: pd.DataFrame, labels: tuple[str, ...], settings: TextSettings, separator: str | None) -> LabelledTexts:
+    """The rows that are left, without what became of the others. rows: columns label, text and words, and perhaps group."""
     positions = {label: i for i, label in enumerate(labels)}
     label_ids = np.array([positions[label] for label in rows["label"]], dtype=np.int64)
-    texts = pa.array(rows["text"], pa.string())
     groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
-    found = LabelledTexts(texts, label_ids, labels, len(pairs), dropped, _fingerprint(rows), similar, rare, groups)
-    return replace(found, separator=separator, moved_up=moved, conflicts=one_each.conflicts, lost_labels=one_each.lost)
+    blanks = pc.count_substring(pa.array(rows["words"], pa.string()), " ").to_numpy(zero_copy_only=False)
+    return LabelledTexts(
+        pa.array(rows["text"], pa.string()),
+        label_ids,
+        labels,
+        len(rows),
+        {},
+        _fingerprint(rows),
+        groups=groups,
+        separator=separator,
+        longer=int((blanks >= settings.max_tokens).sum()),
+    )
 
 
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
@@ -399,6 +431,14 @@ def remarks(data: LabelledTexts) -> list[str]:
             f"{len(data.rare_labels):,} labels are left out, since they have too few texts for --min-rows-per-label: {rare}"
         )
     return lines
+
+
+def remarks_on_length(data: LabelledTexts, settings: TextSettings) -> list[str]:
+    """Whether more than a few texts are not read to their end, in one sentence."""
+    share = data.longer / len(data.texts)
+    if share <= FEW_LONGER:
+        return []
+    return [f"{share:.1%} of the texts are longer than the {settings.max_tokens:,} tokens that are read (--max-tokens)"]
 
 
 def _like_missing_values(data: LabelledTexts) -> dict[str, int]:

@@ -35,7 +35,7 @@ from training.card import LSTM, TEST_SIDE
 from training.comparison import Compared, better_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
-from training.dataset import Elsewhere, LabelledTexts, joined_tokens
+from training.dataset import Elsewhere, LabelledTexts, characters_read, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.labels import listed
 from training.levels import with_levels
@@ -168,8 +168,12 @@ def _fit(
 
 def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     """The recipe without a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
-    characters, labels = characters_of(data), len(data.labels)
-    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters, labels):
+    labels = len(data.labels)
+    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters_of(data), labels):
+        return recipe
+    # Of long texts only the first tokens are read.
+    characters = characters_read(data.texts, recipe.text)
+    if worth_fitting(characters, labels):
         return recipe
     say(
         f"The linear classifier is left out: for {characters / 1e6:,.1f} million characters of {labels:,} labels it would take too long, or "

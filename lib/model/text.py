@@ -30,6 +30,8 @@ FIRST_WORD_ID = 2
 NOT_UTF8 = (pa.ArrowInvalid, UnicodeDecodeError)
 # In characters, and in tokens: each thread of scoring has room for one.
 LONGEST_TEXT = 1 << 20
+# The characters of a text that are read at least, and for each of its tokens: as many as these are for 200 tokens.
+LEAST_CHARACTERS, CHARACTERS_PER_TOKEN = 4096, 20
 NORMAL_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 
@@ -56,7 +58,7 @@ class TextSettings:
     one_character_words: str = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
     ignored: str = r"[\x{AD}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
     lowercase_normalized: bool = True
-    max_characters: int = 4096
+    max_characters: int = LEAST_CHARACTERS
     max_tokens: int = 200
     # The columns the texts were joined from, each after its marker (lib.model.fields); empty for texts of one column.
     fields: tuple[str, ...] = ()
@@ -82,6 +84,11 @@ class TextSettings:
                 raise BundleError(
                     f"Expected the text setting {name} to be an RE2 pattern, found {getattr(self, name)!r} ({error})."
                 ) from None
+
+
+def characters_for(max_tokens: int) -> int:
+    """How many characters to read of a text, so that as many tokens are there to be read."""
+    return min(max(CHARACTERS_PER_TOKEN * max_tokens, LEAST_CHARACTERS), LONGEST_TEXT)
 
 
 def without_halves(text: str) -> str:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from lib.errors import InputError
 from lib.model.text import TextSettings
 from training.conflicts import counting_label
-from training.dataset import clean, remarks
+from training.dataset import characters_read, clean, remarks, remarks_on_length
 from training.labels import look_alikes
 
 
@@ -72,6 +73,17 @@ def test_labels_that_look_like_a_missing_value_are_told() -> None:
     )
     levels = clean(frame(*GOOD, ("a > NaN", "one"), ("a > Nancy", "two")), TextSettings(), "x", 1, " > ")
     assert any("learned as labels unless their rows are removed: 'a > NaN' (1)" in line for line in remarks(levels))
+
+
+def test_texts_that_are_not_read_to_their_end_are_counted() -> None:
+    settings = TextSettings(max_tokens=4)
+    rows = [*GOOD, ("a", "five words, not four: these"), ("b", "this has four words!"), ("b", "日本語 text")]
+    data = clean(frame(*rows), settings, "x")
+    assert data.longer == 1
+    assert remarks_on_length(data, settings) == ["7.7% of the texts are longer than the 4 tokens that are read (--max-tokens)"]
+    many = [(label, f"{label}{i}") for label in "ab" for i in range(50)]
+    assert remarks_on_length(clean(frame(*many, ("a", "a b c d e")), settings, "x"), settings) == []
+    assert characters_read(pa.array(["five words, not four: these", None, "one"]), settings) == len("five words not four one ")
 
 
 def test_one_wrong_copy_of_many_does_not_cost_the_text() -> None:
