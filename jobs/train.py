@@ -262,7 +262,15 @@ def main(settings: TrainSettings) -> int:
         trained = _train(settings, Telling(told, answers=not speaks_json(settings)))
     if speaks_json(settings):
         said = {"bundle": trained.place, "promoted": trained.promoted, "verdict": trained.verdict}
-        figures = ("judged_on", "rows", "accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+        figures = (
+            "judged_on",
+            "rows",
+            "accuracy",
+            "f1_weighted",
+            "f1_weighted_interval",
+            "f1_macro",
+            "expected_calibration_error",
+        )
         print(json_line("trained", **said, **{name: trained.metrics[name] for name in figures}), flush=True)
     return 0
 

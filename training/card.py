@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
-from training.comparison import better_text
+from training.comparison import better_text, interval_text
 from training.dataset import FEW_LONGER
 from training.labels import cell, listed
 from training.promise import Promise, promise_text
@@ -108,8 +108,9 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     coverage = "; ".join(
         f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
     )
+    interval = f" ({interval_text(metrics)})" if metrics.get("f1_weighted_interval") else ""
     return [
-        f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
+        f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}{interval}, macro F1 {metrics['f1_macro']:.4f}, "
         f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
         f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
         "",

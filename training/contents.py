@@ -57,6 +57,8 @@ class Evidence:
     better_baselines: Sequence[Mapping[str, Any]]
     # Those of the data.
     conflicts: Sequence[Conflict] = ()
+    # Compared.interval().
+    interval: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
         """For the manifest's metrics."""
@@ -66,6 +68,7 @@ class Evidence:
             "elsewhere": self.elsewhere,
             "labels_probably_wrong": None if self.wrong_labels is None else len(self.wrong_labels),
             "better_baselines": self.better_baselines,
+            "f1_weighted_interval": list(self.interval) if self.interval else None,
         }
 
 

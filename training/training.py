@@ -32,7 +32,7 @@ from training.baselines import (
 )
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM, TEST_SIDE
-from training.comparison import Compared, better_text
+from training.comparison import Compared, better_text, interval_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
 from training.dataset import Elsewhere, LabelledTexts, characters_read, joined_tokens
@@ -264,6 +264,7 @@ def _evidence(
         wrong,
         judges.better_baselines() if judges else [],
         data.conflicts,
+        compared.interval() if compared else None,
     )
 
 
@@ -421,8 +422,9 @@ def _what_to_try(recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVecto
 def _confidence_text(metrics: Mapping[str, Any]) -> str:
     review = metrics["review"]
     unfamiliar = metrics.get("unfamiliar")
+    interval = f"the model's weighted F1 is {interval_text(metrics)}\n" if metrics["f1_weighted_interval"] else ""
     return (
-        f"expected calibration error {metrics['expected_calibration_error']:.4f}; "
+        f"{interval}expected calibration error {metrics['expected_calibration_error']:.4f}; "
         f"{review['share_kept']:.1%} of the {'test side' if metrics['judged_on'] == TEST_SIDE else 'texts'} is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
         + (f"; --unfamiliar {unfamiliar['asked']:g} sends {unfamiliar['found']:.1%} of it to review" if unfamiliar else "")

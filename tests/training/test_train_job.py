@@ -231,6 +231,8 @@ def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
     assert (trained["event"], trained["promoted"]) == ("trained", True)
     assert trained["bundle"].endswith(bundle.model_version.split("/")[1])
     assert trained["f1_weighted"] == bundle.manifest["metrics"]["f1_weighted"]
+    low, high = trained["f1_weighted_interval"]
+    assert 0 <= low <= trained["f1_weighted"] <= high <= 1
 
 
 def vectors_file(folder: Path, *rows: str) -> Path:

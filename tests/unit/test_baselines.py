@@ -20,7 +20,7 @@ from training.baselines import (
     summary,
     tfidf_pipeline,
 )
-from training.comparison import Compared, better_text
+from training.comparison import Compared, better_text, interval_text
 from training.conflicts import Conflict
 from training.few_texts import FEW_TEXTS
 from training.split import Split
@@ -136,6 +136,21 @@ def test_near_duplicates_count_as_one() -> None:
     ours = wrong_on(truth, range(30))
     assert compared(truth, ours, truth).better_baselines()
     assert compared(truth, ours, truth, groups).better_baselines() == []
+
+
+def test_the_weighted_f1_lies_in_its_interval() -> None:
+    truth = np.random.default_rng(12).integers(0, 3, 400)
+    ours = wrong_on(truth, range(40))
+    low, high = compared(truth, ours, truth).interval()
+    # An accuracy of 0.9 of 400 texts has a standard error of 0.015.
+    assert low < summary(truth, ours, "abc")["f1_weighted"] < high
+    assert high - low == pytest.approx(4 * 0.015, rel=0.15)
+    # Copies are drawn together, so forty errors in four groups say less.
+    groups = np.arange(400)
+    groups[:40] = groups[:40] // 10 * 10
+    wide = compared(truth, ours, truth, groups).interval()
+    assert wide[1] - wide[0] > 2 * (high - low)
+    assert interval_text({"f1_weighted_interval": [0.91, 0.95]}).startswith("0.9100 to 0.9500 in 95 % of the draws")
 
 
 def test_a_text_without_a_category_is_a_miss() -> None:
