@@ -24,7 +24,7 @@ from lib.model.text import TextSettings, tokens_of
 from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
-from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_labels, require_text
 from lib.tables.sources import Source
 from training.conflicts import Conflict, settled
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
@@ -145,7 +145,7 @@ def read_labelled_texts(
     """
     where = source.location.given
     require_text(source.frame, where, text_columns)
-    require_text(source.frame, where, rules.columns, flag="label_column")
+    require_labels(source.frame, where, rules.columns, flag="label_column")
     check_level_names(source.frame, where, rules.columns, rules.separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
@@ -263,10 +263,12 @@ def read_elsewhere(
     """
     where = source.location.given
     require_text(source.frame, where, text_columns, flag="elsewhere_columns")
-    require_text(source.frame, where, ["label", "origin"], flag="elsewhere")
+    require_labels(source.frame, where, ["label", "origin"], flag="elsewhere")
     text = joined_text(text_columns, settings.max_characters, markers)
     label = label_of(("label",), separator)
-    rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
+    rows = source.frame.select(
+        label.alias("label"), F.trim(column("origin").cast("string")).alias("origin"), text.alias("text")
+    )
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
     found["label"] = _plain_labels(found["label"], separator)

@@ -19,7 +19,7 @@ from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
-from lib.tables.columns import require_text
+from lib.tables.columns import require_labels, require_text
 from lib.tables.sources import Source, check_unchanged
 
 
@@ -79,7 +79,7 @@ def label_counts(
         raise InputError(
             f"Expected one --label-column for {bundle.model_version}, whose labels are no paths, found {', '.join(label_columns)}; give one."
         )
-    require_text(frame, where, label_columns, flag="label_column")
+    require_labels(frame, where, label_columns, flag="label_column")
     check_level_names(frame, where, label_columns, separator)
     settings = bundle.tokenizer.settings
     text_columns, markers = columns_and_markers(text_columns, settings.fields)
