@@ -324,6 +324,11 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
             elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes).as_learned(data.moved_up)
             for line in elsewhere.remarks(s.elsewhere):
                 say(line)
+            if known := elsewhere.labelled_too(data, recipe.text):
+                say(
+                    f"{known:,} of the {len(elsewhere.texts):,} texts of {s.elsewhere} are labelled ones too, most of which the model is fitted to, so their "
+                    "figures are too good"
+                )
     return data, unlabelled, elsewhere
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from lib.model.bag import EDGE, BagVocabulary
 from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, PATHS_VERSION, TOKENIZER, digest_of_decisions, sha256_of
+from lib.model.seen_texts import SeenTexts
 from lib.model.text import FIRST_WORD_ID, Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
@@ -30,7 +31,6 @@ from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
-from training.seen_texts import SeenTexts
 from training.sides import train_only
 from training.split import METHOD, Split
 from training.wrong_labels import WrongLabel, as_csv

@@ -21,6 +21,7 @@ from lib.model.changes import Changes, Renaming, named, plain, renaming
 from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
+from lib.model.text import joined_tokens as joined_tokens
 from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
@@ -112,6 +113,11 @@ class Elsewhere:
         """With the labels that were learned as one above them under that one. moved_up: as in LabelledTexts."""
         moved = Counter(label for label in self.labels if label in moved_up)
         return replace(self, labels=tuple(moved_up.get(label, label) for label in self.labels), moved_up=moved)
+
+    def labelled_too(self, data: LabelledTexts, settings: TextSettings) -> int:
+        """How many of the texts have the words of one of the labelled texts."""
+        theirs, ours = joined_tokens(self.texts, settings), joined_tokens(data.texts, settings)
+        return int(pc.sum(pc.is_in(theirs, value_set=ours)).as_py() or 0)
 
     def remarks(self, where: str) -> list[str]:
         """What their author should know, one sentence each. where: as the user named them."""
@@ -282,11 +288,6 @@ def read_elsewhere(
             f"{f' but those of labels that became several ({named(left_out)})' if left_out else ''}; correct --elsewhere, or leave it out."
         )
     return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]), left_out)
-
-
-def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
-    """Each text's tokens, separated by blanks: equal for texts that differ in case and punctuation only."""
-    return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
 
 
 def characters_read(texts: pa.Array, settings: TextSettings) -> int:

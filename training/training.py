@@ -17,6 +17,7 @@ from lib.model.arrays import Int64s
 from lib.model.bundle import Bundle, load_bundle
 from lib.model.changes import plain
 from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table
+from lib.model.seen_texts import SeenTexts
 from lib.model.tree import Tree
 from lib.scoring.bundles import gap_said, move_current_at
 from training.baselines import (
@@ -48,7 +49,6 @@ from training.promotion import FEWEST_TEXTS, Judged, promotion
 from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.search import Searched, search
-from training.seen_texts import SeenTexts
 from training.sides import split_data
 from training.split import Split, folds_by_group
 from training.upload import staging_in

@@ -154,6 +154,11 @@ def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
     return pc.replace_with_mask(texts, foreign, changed)
 
 
+def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
+    """Each text's tokens, separated by blanks: equal for texts that differ in case and punctuation only."""
+    return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
+
+
 @dataclass(frozen=True)
 class TokenIds:
     """A batch of texts as ids, flat: text i is ids[offsets[i]:offsets[i + 1]].
