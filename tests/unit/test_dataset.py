@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+from random import Random
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -8,7 +11,8 @@ from lib.errors import InputError
 from lib.model.text import TextSettings
 from training.conflicts import counting_label
 from training.dataset import characters_read, clean, remarks, remarks_on_length
-from training.labels import look_alikes
+from training.labels import look_alikes, plain_name
+from training.spelling import Spelling, digits_of
 
 
 def frame(*rows: tuple[str | None, str | None]) -> pd.DataFrame:
@@ -202,6 +206,41 @@ def test_the_group_of_copies_does_not_depend_on_the_order() -> None:
         groups = dict(zip((text.lower() for text in data.texts.to_pylist()), data.groups.to_pylist(), strict=True))
         assert groups["a text number 0"] == "y"
         assert set(groups.values()) == {"y", None}
+
+
+def test_labels_that_look_alike_are_those_of_every_pair() -> None:
+    """Found without comparing every pair."""
+    random = Random(1)
+    for alphabet in ("ab", "abcd ", "abcdefgh 12") * 15:
+        names = ["".join(random.choices(alphabet, k=random.randint(1, 20))) for _ in range(25)]
+        names += ["".join(one for one in name if random.random() > 0.1) + random.choice(["", "a"]) for name in names]
+        counts = {name: random.choice([1, 2, 5, 20, 100, 300]) for name in [*names, *map(str.upper, names[:5])]}
+        ranked = sorted(counts, key=lambda label: (-counts[label], label))
+        expected = []
+        for place, rare in enumerate(ranked):
+            one = plain_name(rare)
+            for frequent in ranked[:place]:
+                other = plain_name(frequent)
+                is_rare = counts[rare] <= 0.1 * counts[frequent] and digits_of(one) == digits_of(other)
+                if one == other or (is_rare and SequenceMatcher(None, one, other, autojunk=False).ratio() >= 0.8):
+                    expected.append((rare, frequent))
+                    break
+        assert look_alikes(counts) == expected
+
+
+def test_few_of_many_labels_are_compared() -> None:
+    random = Random(2)
+    words = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=random.randint(3, 8))) for _ in range(300)]
+    names = sorted({" ".join(random.sample(words, random.randint(1, 3))) for _ in range(1_500)})
+    spelling = Spelling(names)
+    assert sum(len(spelling.near(place, place)) for place in range(len(names))) < 10 * len(names)
+    codes = Spelling([f"A{number}" for number in range(10_000, 11_500)])
+    assert not any(codes.near(place, place) for place in range(1_500))
+
+
+def test_numbers_are_no_slips_of_each_other() -> None:
+    counts = {"10023": 500, "10024": 5, "12 inch": 300, "15 inch": 3, "12 inhc": 2}
+    assert look_alikes(counts) == [("12 inhc", "12 inch")]
 
 
 def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> None:
