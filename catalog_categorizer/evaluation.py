@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from catalog_categorizer.arguments import in_python
-from lib.model.evaluation import estimates_text, evaluation_text, levels_text
+from lib.model.evaluation import estimates_text, evaluation_text, fitted_to_text, levels_text
 from lib.model.metrics import classes_shown
 
 
@@ -50,7 +50,9 @@ class Evaluation:
         said = [
             f"{self.metrics['model_version']} on {self.rows:,} labelled rows: accuracy {self.accuracy:.4f}, weighted F1 "
             f"{self.f1_weighted:.4f}, macro F1 {self.f1_macro:.4f}",
-            *in_python(f"{levels_text(self.metrics)}\n{estimates_text(self.metrics)}").strip().splitlines(),
+            *in_python(f"{levels_text(self.metrics)}\n{estimates_text(self.metrics)}\n{fitted_to_text(self.metrics)}")
+            .strip()
+            .splitlines(),
         ]
         lines = "<br>".join(map(escape, said))
         return f"<p>{lines}</p><table><tr>{head}</tr>{rows}</table>{''.join(f'<p>{escape(one)}</p>' for one in remarks)}"

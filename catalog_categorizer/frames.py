@@ -18,8 +18,10 @@ from catalog_categorizer.model import Model
 from lib.errors import InputError
 from lib.model.changes import plain
 from lib.model.decisions import SCORES, decided
-from lib.model.evaluation import LabelCount, metrics_of
+from lib.model.evaluation import LabelCount, metrics_of, seen_of
 from lib.model.fields import columns_and_markers, joined_texts
+from lib.model.seen_texts import SeenTexts
+from lib.model.text import joined_tokens
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE, check_share, is_above
 from lib.settings import Names
 from schemas.statuses import OF_LEVELS
@@ -171,35 +173,47 @@ def _decided(
     frame: EagerFrame, model: Model, columns: Names, markers: Names, share: float | None, scores: bool = False
 ) -> Iterator[tuple[slice, pa.RecordBatch]]:
     """What the model decides, some rows at a time; for a frame without rows one batch without rows."""
-    most = model.bundle.tokenizer.settings.max_characters
     step = max(min(ROWS_AT_ONCE, VALUES_AT_ONCE // len(model.bundle.labels)), 1)
     for first in range(0, max(frame.rows, 1), step):
         rows = slice(first, min(first + step, frame.rows))
-        texts = joined_texts([frame.texts(name, rows, most) for name in columns], most, markers)
+        texts = _texts(frame, rows, model, columns, markers)
         yield rows, decided(texts, model.engine.scores_of(model.bundle.tokenizer, texts), model.bundle, share, scores)
+
+
+def _texts(frame: EagerFrame, rows: slice, model: Model, columns: Names, markers: Names) -> pa.Array:
+    most = model.bundle.tokenizer.settings.max_characters
+    return joined_texts([frame.texts(name, rows, most) for name in columns], most, markers)
 
 
 def _counted(frame: EagerFrame, model: Model, columns: Names, markers: Names, label_column: str) -> list[LabelCount]:
     """The rows by label, category, status and published levels."""
-    parts = []
+    parts, known = [], SeenTexts.read(seen_of(model.bundle))
     keys = ["label", "category", "status", "published"]
     for rows, batch in _decided(frame, model, columns, markers, None):
         labels = _spelt(frame.texts(label_column, rows), model)
         strange = is_above(batch["unfamiliarity"].to_numpy(zero_copy_only=False), UNFAMILIAR_SHARE)
         judged = {"label": labels, "published": _published(batch), **{name: batch[name] for name in OF_ROW}}
-        parts.append(_sums(pa.table({**judged, "rows": [1] * len(batch), "unfamiliar": pa.array(strange, pa.int64())}), keys))
+        judged |= {"rows": pa.array([1] * len(batch)), "unfamiliar": pa.array(strange, pa.int64())}
+        parts.append(_sums(pa.table({**judged, **_seen(frame, rows, model, columns, markers, known)}), keys))
     return [LabelCount(**row) for row in _sums(pa.concat_tables(parts), keys).to_pylist()]
 
 
+def _seen(
+    frame: EagerFrame, rows: slice, model: Model, columns: Names, markers: Names, known: SeenTexts | None
+) -> dict[str, pa.Array]:
+    """Of each row whether its text would be in the bundle's record of those it was fitted to, and whether it is: 1 or 0, int64 [rows]."""
+    if known is None:
+        return dict.fromkeys(("asked", "seen"), pa.array(np.zeros(rows.stop - rows.start, np.int64)))
+    texts = _texts(frame, rows, model, columns, markers)
+    found = known.found(joined_tokens(texts, model.bundle.tokenizer.settings).to_pylist())
+    return {name: pa.array(one, pa.int64()) for name, one in zip(("asked", "seen"), found, strict=True)}
+
+
 def _spelt(labels: pa.Array, model: Model) -> pa.Array:
-    """Labels in one spelling, as lib.scoring.labels.label_of has them in Spark. labels: strings [rows], null for none."""
-    tree = model.bundle.tree
-    if tree is None:
-        return pc.utf8_trim(labels, " ")
+    """Labels in one spelling. labels: strings [rows], null for none."""
+    separator = model.bundle.tree.separator if model.bundle.tree else None
     distinct = labels.dictionary_encode()
-    return pa.array([plain(label, tree.separator) for label in distinct.dictionary.to_pylist()], pa.string()).take(
-        distinct.indices
-    )
+    return pa.array([plain(label, separator) for label in distinct.dictionary.to_pylist()], pa.string()).take(distinct.indices)
 
 
 def _published(batch: pa.RecordBatch) -> pa.Array:
@@ -210,7 +224,7 @@ def _published(batch: pa.RecordBatch) -> pa.Array:
 
 
 def _sums(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    names = ["rows", "confidence", "unfamiliar"]
+    names = ["rows", "confidence", "unfamiliar", "asked", "seen"]
     zero = pc.ScalarAggregateOptions(min_count=0)
     summed = rows.group_by(keys).aggregate([(name, "sum", zero) for name in names])
     return summed.select([*keys, *[f"{name}_sum" for name in names]]).rename_columns([*keys, *names])

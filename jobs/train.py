@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
 from lib.errors import InputError
-from lib.model.changes import Changes, read_changes
+from lib.model.changes import Changes, plain, read_changes
 from lib.model.fields import columns_and_markers
-from lib.model.text import TextSettings
+from lib.model.text import TextSettings, characters_for
 from lib.model.tree import SEPARATOR
 from lib.progress.shown import watched
 from lib.session import spark_session
@@ -237,7 +237,7 @@ class TrainSettings(JobSettings):
                     f"Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER, found {one!r}; correct it."
                 )
             if label:
-                by_label[label.strip()] = value
+                by_label[plain(label, self.separator)] = value
             else:
                 for_all = value
         return for_all, by_label
@@ -262,7 +262,15 @@ def main(settings: TrainSettings) -> int:
         trained = _train(settings, Telling(told, answers=not speaks_json(settings)))
     if speaks_json(settings):
         said = {"bundle": trained.place, "promoted": trained.promoted, "verdict": trained.verdict}
-        figures = ("judged_on", "rows", "accuracy", "f1_weighted", "f1_macro", "expected_calibration_error")
+        figures = (
+            "judged_on",
+            "rows",
+            "accuracy",
+            "f1_weighted",
+            "f1_weighted_interval",
+            "f1_macro",
+            "expected_calibration_error",
+        )
         print(json_line("trained", **said, **{name: trained.metrics[name] for name in figures}), flush=True)
     return 0
 
@@ -271,7 +279,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     from training.quiet import import_tensorflow
 
     import_tensorflow()
-    from training.dataset import remarks
+    from training.dataset import remarks, remarks_on_length
     from training.pretrained import coverage, vectors_for
     from training.progress import step
     from training.recipe import Place
@@ -283,7 +291,7 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     data, unlabelled, elsewhere = _read(s, recipe, say)
     dropped = ", ".join(f"{reason} {rows:,}" for reason, rows in data.dropped.items())
     say(f"{data.rows_read:,} labelled rows read; dropped: {dropped}")
-    for line in remarks(data):
+    for line in [*remarks(data), *remarks_on_length(data, recipe.text)]:
         say(line)
     check_may_write(s.models, s.bundle_name)
     vectors = None
@@ -316,6 +324,11 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
             elsewhere = read_elsewhere(judged, *named, recipe.text, limits, s.separator, changes).as_learned(data.moved_up)
             for line in elsewhere.remarks(s.elsewhere):
                 say(line)
+            if known := elsewhere.labelled_too(data, recipe.text):
+                say(
+                    f"{known:,} of the {len(elsewhere.texts):,} texts of {s.elsewhere} are labelled ones too, most of which the model is fitted to, so their "
+                    "figures are too good"
+                )
     return data, unlabelled, elsewhere
 
 
@@ -353,7 +366,11 @@ def recipe_of(s: TrainSettings) -> Recipe:
 
     below, below_by_label = s.review()
     return Recipe(
-        text=TextSettings(max_tokens=s.max_tokens, fields=s.text_columns if s.mark_fields and len(s.text_columns) > 1 else ()),
+        text=TextSettings(
+            max_characters=characters_for(s.max_tokens),
+            max_tokens=s.max_tokens,
+            fields=s.text_columns if s.mark_fields and len(s.text_columns) > 1 else (),
+        ),
         network=NetworkSettings(s.embedding, s.units, s.bidirectional, s.dense),
         fit=FitSettings(
             epochs=s.epochs,

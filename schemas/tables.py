@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pyspark.sql.types import (
     ArrayType,
+    BooleanType,
     DoubleType,
     FloatType,
     IntegerType,
@@ -237,6 +238,10 @@ SCORE = StructType(
         StructField("unfamiliarity", FloatType()),
     ]
 )
+
+
+# Whether a text would be in the record of the texts that a bundle was fitted to, and whether it is.
+SEEN = StructType([StructField("asked", BooleanType(), nullable=False), StructField("there", BooleanType(), nullable=False)])
 
 
 def text_schema(names: Sequence[str]) -> StructType:

@@ -21,6 +21,7 @@ from lib.model.arrays import Float32s, Int64s
 from lib.model.metrics import classification_metrics, confusion_matrix
 from lib.model.text import TextSettings
 from training.dataset import LabelledTexts, joined_tokens
+from training.few_texts import FEW_TEXTS
 from training.split import Split
 
 MAJORITY = "majority class"
@@ -36,10 +37,12 @@ FASTTEXT = {"lr": 0.5, "epoch": 25, "wordNgrams": 2, "dim": 100, "bucket": 200_0
 def tfidf_pipeline(classifier: Any, texts: Sequence[str]) -> Pipeline:
     """TF-IDF of words before `classifier`; on long texts pairs of words made the linear models worse.
 
+    Where texts are few a word counts that occurs in one of them, as it does for the model that is compared with it.
+
     Args:
         texts: those that it will be fitted to.
     """
-    return make_pipeline(_words(min_df=_fewest_texts(texts)), classifier)
+    return make_pipeline(_words(min_df=1 if len(texts) < FEW_TEXTS else _fewest_texts(texts)), classifier)
 
 
 def words_and_characters(texts: Sequence[str]) -> FeatureUnion:

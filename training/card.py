@@ -7,7 +7,8 @@ from typing import Any
 
 from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
-from training.comparison import better_text
+from training.comparison import better_text, interval_text
+from training.dataset import FEW_LONGER
 from training.labels import cell, listed
 from training.promise import Promise, promise_text
 from training.self_training import SURE
@@ -61,10 +62,16 @@ def _network(manifest: Mapping[str, Any]) -> list[str]:
         "",
         f"A text classifier for product catalogues: embedding ({network['embedding']}) → {direction} ({network['units']} units) → "
         f"dense ReLU ({network['dense']}) → softmax over {len(manifest['labels'])} categories{_bag(manifest)}. "
-        f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read."
+        f"Vocabulary: {manifest['vocabulary_size']:,} ids; at most {manifest['text']['max_tokens']} tokens of a text are read{_longer(manifest['data'])}."
         f"{_search(manifest)}",
         "",
     ]
+
+
+def _longer(data: Mapping[str, Any]) -> str:
+    """How many texts are longer than that, where they are more than a few."""
+    share = data["longer_than_read"] / data["rows"]
+    return f"; {share:.1%} of the labelled ones are longer" if share > FEW_LONGER else ""
 
 
 def _data(manifest: Mapping[str, Any]) -> list[str]:
@@ -101,8 +108,9 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     coverage = "; ".join(
         f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
     )
+    interval = f" ({interval_text(metrics)})" if metrics.get("f1_weighted_interval") else ""
     return [
-        f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, "
+        f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}{interval}, macro F1 {metrics['f1_macro']:.4f}, "
         f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
         f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
         "",
@@ -301,9 +309,15 @@ def _wrong_labels(manifest: Mapping[str, Any]) -> list[str]:
     found, rows = manifest["metrics"]["labels_probably_wrong"], manifest["data"]["rows"]
     if found is None:
         return []
+    conflicts = manifest["data"]["conflicts"]
+    first = (
+        f" The file begins with {conflicts:,} labels that copies of their text contradict, which are left out; their probabilities are shares of the copies."
+        if conflicts
+        else ""
+    )
     return [
         f"{found:,} of the {rows:,} labels are probably wrong, according to a model that was fitted without them "
-        "(`evaluation/wrong_labels.csv`, by the hash of the text).",
+        f"(`evaluation/wrong_labels.csv`, by the hash of the text).{first}",
         "",
     ]
 

@@ -19,17 +19,18 @@ import pyarrow as pa
 
 from lib.model.bag import EDGE, BagVocabulary
 from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, PATHS_VERSION, TOKENIZER, digest_of_decisions, sha256_of
+from lib.model.seen_texts import SeenTexts
 from lib.model.text import FIRST_WORD_ID, Tokenizer
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
+from training.conflicts import Conflict
 from training.dataset import LabelledTexts, joined_tokens
 from training.export import export_onnx
 from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
-from training.seen_texts import SeenTexts
 from training.sides import train_only
 from training.split import METHOD, Split
 from training.wrong_labels import WrongLabel, as_csv
@@ -54,6 +55,10 @@ class Evidence:
     # None if nobody looked for them.
     wrong_labels: Sequence[WrongLabel] | None
     better_baselines: Sequence[Mapping[str, Any]]
+    # Those of the data.
+    conflicts: Sequence[Conflict] = ()
+    # Compared.interval().
+    interval: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
         """For the manifest's metrics."""
@@ -63,6 +68,7 @@ class Evidence:
             "elsewhere": self.elsewhere,
             "labels_probably_wrong": None if self.wrong_labels is None else len(self.wrong_labels),
             "better_baselines": self.better_baselines,
+            "f1_weighted_interval": list(self.interval) if self.interval else None,
         }
 
 
@@ -145,7 +151,7 @@ def evaluation_files(manifest: Mapping[str, Any], model: Model, evidence: Eviden
         "README.md": model_card(manifest),
     }
     if evidence.wrong_labels is not None:
-        texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels)
+        texts["evaluation/wrong_labels.csv"] = as_csv(evidence.wrong_labels, conflicts=evidence.conflicts)
     return {
         "evaluation/confusion_matrix.png": confusion_matrix_png(metrics),
         "evaluation/learning_curves.png": learning_curves_png(model.fitted.curves),
@@ -189,6 +195,9 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "rows_read": data.rows_read,
         "dropped": dict(data.dropped),
         "rows": len(data.texts),
+        "longer_than_read": data.longer,
+        "conflicts": len(data.conflicts),
+        "lost_labels": dict(data.lost_labels),
         "look_alikes": [list(pair) for pair in data.look_alikes],
         "rare_labels": dict(data.rare_labels),
         "moved_up": dict(data.moved_up),

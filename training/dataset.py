@@ -21,13 +21,23 @@ from lib.model.changes import Changes, Renaming, named, plain, renaming
 from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
 from lib.model.text import TextSettings, tokens_of
-from lib.model.tree import in_tree_order
+from lib.model.text import joined_tokens as joined_tokens
+from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
-from lib.tables.columns import ID_TYPES, require_columns, require_text
+from lib.tables.columns import ID_TYPES, require_columns, require_labels, require_text
 from lib.tables.sources import Source
+from training.conflicts import Conflict, settled
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, slips, tree_remarks
+
+# What pandas, Spark, databases and spreadsheets write for a value that is not there.
+MISSING_VALUES = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>"})
+
+
+# Up to this share of texts that are not read to their end, nothing is said.
+FEW_LONGER = 0.01
+TEXTS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class LabelledTexts:
     their texts; `groups`: strings [rows], the group of a text in `group_column`, null for none; `separator`: separates the levels
     of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
     parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts; `renamed`: what
-    was renamed by a file of changes, None without one.
+    was renamed by a file of changes, None without one; `conflicts`: texts under labels that copies of them contradict, left out; `lost_labels`: those
+    whose every text is one of these, with their texts; `longer`: how many texts have more tokens than are read.
     """
 
     texts: pa.Array
@@ -64,6 +75,9 @@ class LabelledTexts:
     separator: str | None = None
     moved_up: Mapping[str, str] = field(default_factory=dict)
     renamed: Renaming | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    lost_labels: Mapping[str, int] = field(default_factory=dict)
+    longer: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,11 @@ class Elsewhere:
         moved = Counter(label for label in self.labels if label in moved_up)
         return replace(self, labels=tuple(moved_up.get(label, label) for label in self.labels), moved_up=moved)
 
+    def labelled_too(self, data: LabelledTexts, settings: TextSettings) -> int:
+        """How many of the texts have the words of one of the labelled texts."""
+        theirs, ours = joined_tokens(self.texts, settings), joined_tokens(data.texts, settings)
+        return int(pc.sum(pc.is_in(theirs, value_set=ours)).as_py() or 0)
+
     def remarks(self, where: str) -> list[str]:
         """What their author should know, one sentence each. where: as the user named them."""
         lines = []
@@ -132,7 +151,7 @@ def read_labelled_texts(
     """
     where = source.location.given
     require_text(source.frame, where, text_columns)
-    require_text(source.frame, where, rules.columns, flag="label_column")
+    require_labels(source.frame, where, rules.columns, flag="label_column")
     check_level_names(source.frame, where, rules.columns, rules.separator)
     text = joined_text(text_columns, settings.max_characters, markers_of(settings.fields))
     group = []
@@ -250,12 +269,15 @@ def read_elsewhere(
     """
     where = source.location.given
     require_text(source.frame, where, text_columns, flag="elsewhere_columns")
-    require_text(source.frame, where, ["label", "origin"], flag="elsewhere")
+    require_labels(source.frame, where, ["label", "origin"], flag="elsewhere")
     text = joined_text(text_columns, settings.max_characters, markers)
     label = label_of(("label",), separator)
-    rows = source.frame.select(label.alias("label"), F.trim("origin").alias("origin"), text.alias("text"))
+    rows = source.frame.select(
+        label.alias("label"), F.trim(column("origin").cast("string")).alias("origin"), text.alias("text")
+    )
     _check_limits(rows, where, limits)
     found = rows.filter("label <> '' AND origin <> ''").toPandas()
+    found["label"] = _plain_labels(found["label"], separator)
     left_out: Mapping[str, int] = {}
     if changes:
         found, renamed = with_new_labels(found, changes, separator)
@@ -268,9 +290,13 @@ def read_elsewhere(
     return Elsewhere(pa.array(found["text"], pa.string()), tuple(found["label"]), tuple(found["origin"]), left_out)
 
 
-def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
-    """Each text's tokens, separated by blanks: equal for texts that differ in case and punctuation only."""
-    return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
+def characters_read(texts: pa.Array, settings: TextSettings) -> int:
+    """How many characters of the texts are read: those of their first tokens, with a blank after each."""
+    read = 0
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        tokens = pc.list_slice(tokens_of(texts.slice(first, TEXTS_AT_ONCE), settings), 0, settings.max_tokens).flatten()
+        read += len(tokens) + int(pc.sum(pc.utf8_length(tokens)).as_py() or 0)
+    return read
 
 
 def _check_limits(pairs: DataFrame, where: str, limits: Limits) -> None:
@@ -294,7 +320,8 @@ def clean(
 ) -> LabelledTexts:
     """Drop rows that teach nothing or something wrong.
 
-    Texts count as the same if their tokens are: another case or punctuation does not make a new text.
+    Texts count as the same if their tokens are: another case or punctuation does not make a new text. Where copies differ in their label, the one counts
+    that training.conflicts.counting_label says.
 
     Args:
         pairs: columns label and text, and perhaps group; for copies in several groups the first in alphabetical order counts.
@@ -313,7 +340,9 @@ def clean(
 
     keep(rows["label"].fillna("") != "", "no label")
     keep(rows["words"] != "", "empty text")
-    keep(rows.groupby("words")["label"].transform("nunique") == 1, "conflicting labels")
+    one_each = settled(rows, separator)
+    rows = one_each.rows
+    dropped |= {"outvoted label": one_each.outvoted, "conflicting labels": one_each.undecided}
     keep(~rows["words"].duplicated(), "duplicate text")
     counts, moved = _counts(rows), {}
     if taxonomy and separator:
@@ -326,18 +355,35 @@ def clean(
     _check_labels(counts, rare, similar, min_rows, where, dropped)
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
     labels = in_tree_order(set(counts) - set(rare), separator) if separator else tuple(sorted(set(counts) - set(rare)))
+    found = _labelled(rows, labels, settings, separator)
+    found = replace(found, look_alikes=similar, rare_labels=rare, moved_up=moved)
+    found = replace(found, conflicts=one_each.conflicts, lost_labels=one_each.lost)
+    return replace(found, rows_read=len(pairs), dropped=dropped)
+
+
+def _labelled(rows: pd.DataFrame, labels: tuple[str, ...], settings: TextSettings, separator: str | None) -> LabelledTexts:
+    """The rows that are left, without what became of the others. rows: columns label, text and words, and perhaps group."""
     positions = {label: i for i, label in enumerate(labels)}
     label_ids = np.array([positions[label] for label in rows["label"]], dtype=np.int64)
-    texts = pa.array(rows["text"], pa.string())
     groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
-    found = LabelledTexts(texts, label_ids, labels, len(pairs), dropped, _fingerprint(rows), similar, rare, groups)
-    return replace(found, separator=separator, moved_up=moved)
+    blanks = pc.count_substring(pa.array(rows["words"], pa.string()), " ").to_numpy(zero_copy_only=False)
+    return LabelledTexts(
+        pa.array(rows["text"], pa.string()),
+        label_ids,
+        labels,
+        len(rows),
+        {},
+        _fingerprint(rows),
+        groups=groups,
+        separator=separator,
+        longer=int((blanks >= settings.max_tokens).sum()),
+    )
 
 
 def _with_words(pairs: pd.DataFrame, settings: TextSettings, separator: str | None) -> pd.DataFrame:
-    """The pairs with their tokens added, paths in one spelling, and one group for copies in several groups."""
+    """The pairs with their tokens added, labels in one spelling, and one group for copies in several groups."""
     words = joined_tokens(pa.array(pairs["text"], pa.string(), from_pandas=True), settings).to_pandas()
-    labelled = _plain_labels(pairs["label"], separator) if separator else pairs["label"]
+    labelled = _plain_labels(pairs["label"], separator)
     rows = pd.DataFrame({"label": labelled.to_numpy(), "text": pairs["text"].to_numpy(), "words": words.to_numpy()})
     if "group" in pairs:
         named = (pairs["group"].fillna("") != "").to_numpy()
@@ -357,7 +403,7 @@ def _fingerprint(rows: pd.DataFrame) -> str:
 
 
 def _plain_labels(labels: pd.Series[str], separator: str | None) -> pd.Series[str]:
-    """Labels in one spelling: without blanks around them, and paths without empty levels and blanks around a level."""
+    """Labels in the spelling of lib.model.changes.plain, null where there is none."""
     spelt = {label: plain(label, separator) for label in labels.dropna().unique()}
     return labels.map(spelt)
 
@@ -374,12 +420,36 @@ def remarks(data: LabelledTexts) -> list[str]:
         ]
     if data.moved_up:
         lines.append(moved_text(data.moved_up))
+    if missing := _like_missing_values(data):
+        lines.append(
+            f"{len(missing):,} labels are spelled like a missing value, and are learned as labels unless their rows are removed: {listed(missing)}"
+        )
+    if data.lost_labels:
+        lines.append(
+            f"{len(data.lost_labels):,} labels are left out, since copies of their every text have another label: {listed(data.lost_labels)}"
+        )
     if data.rare_labels:
         rare = listed(data.rare_labels, data.look_alikes)
         lines.append(
             f"{len(data.rare_labels):,} labels are left out, since they have too few texts for --min-rows-per-label: {rare}"
         )
     return lines
+
+
+def remarks_on_length(data: LabelledTexts, settings: TextSettings) -> list[str]:
+    """Whether more than a few texts are not read to their end, in one sentence."""
+    share = data.longer / len(data.texts)
+    if share <= FEW_LONGER:
+        return []
+    return [f"{share:.1%} of the texts are longer than the {settings.max_tokens:,} tokens that are read (--max-tokens)"]
+
+
+def _like_missing_values(data: LabelledTexts) -> dict[str, int]:
+    """Labels that programs write where there is none, as a whole or as a level of a path, with their texts."""
+    texts = np.bincount(data.label_ids, minlength=len(data.labels))
+    found = zip(data.labels, map(int, texts), strict=True)
+    levels = {label: path_of(label, data.separator) if data.separator else (label,) for label in data.labels}
+    return {label: rows for label, rows in found if any(level.casefold() in MISSING_VALUES for level in levels[label])}
 
 
 def _check_labels(

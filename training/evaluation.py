@@ -35,7 +35,8 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
         `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.
     """
     labels = [*bundle.labels, *sorted(set(true_labels) - set(bundle.labels))]
-    truth = np.array([labels.index(label) for label in true_labels], dtype=np.int64)
+    places = {label: place for place, label in enumerate(labels)}
+    truth = np.array([places[label] for label in true_labels], dtype=np.int64)
     ids = bundle.tokenizer.ids_of(texts)
     probabilities, evidence = build_engine("onnx", bundle, threads).probabilities_and_evidence(ids)
     # A text without words has no category; training drops such texts, other labelled tables may hold them.

@@ -6,11 +6,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
+import numpy as np
+
+from training.spelling import MIN_SIMILARITY, Spelling
+
 # From one text nothing can be learned that could be evaluated; two give a first impression.
 MIN_ROWS_PER_LABEL = 2
-# A misspelt label has at most this share of the rows of the right one, and is at least this similar to it (difflib).
+# A misspelt label has at most this share of the rows of the right one.
 MAX_SLIP_SHARE = 0.1
-MIN_SLIP_SIMILARITY = 0.8
 # Labels named in a sentence, and left-out labels that are compared with the others: a column of free text has a million.
 SHOWN = 5
 COMPARED = 200
@@ -19,17 +22,23 @@ COMPARED = 200
 def look_alikes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """Pairs (rare, frequent) of labels that may be meant as one: they have the same `plain_name`, or differ by a typing error.
 
-    A typing error is rare: "Men's shoes" next to as many "Women's shoes" is none.
+    A typing error is rare: "Men's shoes" next to as many "Women's shoes" is none. Nor is another digit: labels may be numbers.
     """
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    plain = {label: plain_name(label) for label in ranked}
-    pairs = []
+    plain = [plain_name(label) for label in ranked]
+    most = np.array([MAX_SLIP_SHARE * counts[label] for label in ranked])
+    # The first labels, as many as have enough rows for this one to be a slip of theirs.
+    far_ahead = np.searchsorted(-most, [-counts[label] for label in ranked], side="right")
+    first: dict[str, int] = {}
+    spelling, pairs = Spelling(plain), []
     for place, rare in enumerate(ranked):
-        for frequent in ranked[:place]:
-            slip = counts[rare] <= MAX_SLIP_SHARE * counts[frequent] and _alike(plain[rare], plain[frequent])
-            if plain[rare] == plain[frequent] or slip:
-                pairs.append((rare, frequent))
-                break
+        near = spelling.near(place, int(far_ahead[place]))
+        meant = [
+            next((other for other in near if _alike(plain[place], plain[other])), place),
+            first.setdefault(plain[place], place),
+        ]
+        if min(meant) < place:
+            pairs.append((rare, ranked[min(meant)]))
     return pairs
 
 
@@ -48,7 +57,7 @@ def _alike(one: str, other: str) -> bool:
     # The upper bounds come first: they cost little and rule out nearly every pair.
     match = SequenceMatcher(None, one, other, autojunk=False)
     bounds = (match.real_quick_ratio, match.quick_ratio, match.ratio)
-    return all(ratio() >= MIN_SLIP_SIMILARITY for ratio in bounds)
+    return all(ratio() >= MIN_SIMILARITY for ratio in bounds)
 
 
 def rare_labels(counts: Mapping[str, int], least: int) -> dict[str, int]:

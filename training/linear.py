@@ -28,7 +28,11 @@ SMALLEST_SPREAD = 1e-6
 
 
 def worth_fitting(characters: int, labels: int) -> bool:
-    """Whether a linear classifier takes no longer than the other fits, and not more memory than there may be."""
+    """Whether a linear classifier takes no longer than the other fits, and not more memory than there may be.
+
+    Args:
+        characters: those of all texts that are read.
+    """
     features = FEATURES_PER_CHARACTER * characters
     return features <= MOST_FEATURES and features * labels <= MOST_CELLS
 

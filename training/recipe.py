@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib.model.text import TextSettings
+from training.few_texts import FEW_TEXTS
 from training.fit import FitSettings, epochs_for_steps
 from training.network import NetworkSettings
 
@@ -26,9 +27,6 @@ class ReviewSettings:
     precision_confidence: float = 0.95
 
 
-# With fewer texts than these, words and parts of words may occur once less often: at 500 and 2,000 texts that is worth
-# up to two points, with all texts as much is lost as won (decision 17).
-FEW_TEXTS = 4_000
 # Few texts need more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
 BAG_STEPS, BAG_EPOCHS = 1_000, (12, 60)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lib.errors import InputError
+from lib.model.changes import plain
 from lib.model.tree import Path, path_of
 from training.labels import SHOWN, plain_name
 
@@ -36,7 +37,9 @@ def read_taxonomy(file: str, separator: str) -> Taxonomy:
             written = [line.strip() for line in lines]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Expected a taxonomy in UTF-8 at {file}, found none ({error}); correct --taxonomy.") from None
-    found = [path_of(NUMBER.sub("", line), separator) for line in written if line and not line.startswith("#")]
+    found = [
+        path_of(plain(NUMBER.sub("", line), separator), separator) for line in written if line and not line.startswith("#")
+    ]
     taxonomy = taxonomy_of(file, found)
     if not any(len(path) > 1 for path in taxonomy.paths):
         raise InputError(

@@ -15,7 +15,9 @@ import pyarrow as pa
 from lib.errors import InputError
 from lib.model.arrays import Int64s
 from lib.model.bundle import Bundle, load_bundle
+from lib.model.changes import plain
 from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table
+from lib.model.seen_texts import SeenTexts
 from lib.model.tree import Tree
 from lib.scoring.bundles import gap_said, move_current_at
 from training.baselines import (
@@ -31,10 +33,10 @@ from training.baselines import (
 )
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM, TEST_SIDE
-from training.comparison import Compared, better_text
+from training.comparison import Compared, better_text, interval_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
-from training.dataset import Elsewhere, LabelledTexts, joined_tokens
+from training.dataset import Elsewhere, LabelledTexts, characters_read, joined_tokens
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.labels import listed
 from training.levels import with_levels
@@ -47,7 +49,6 @@ from training.promotion import FEWEST_TEXTS, Judged, promotion
 from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.search import Searched, search
-from training.seen_texts import SeenTexts
 from training.sides import split_data
 from training.split import Split, folds_by_group
 from training.upload import staging_in
@@ -167,8 +168,12 @@ def _fit(
 
 def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     """The recipe without a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
-    characters, labels = characters_of(data), len(data.labels)
-    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters, labels):
+    labels = len(data.labels)
+    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters_of(data), labels):
+        return recipe
+    # Of long texts only the first tokens are read.
+    characters = characters_read(data.texts, recipe.text)
+    if worth_fitting(characters, labels):
         return recipe
     say(
         f"The linear classifier is left out: for {characters / 1e6:,.1f} million characters of {labels:,} labels it would take too long, or "
@@ -232,8 +237,8 @@ def _judged(new: Bundle, metrics: Mapping[str, Any], data: LabelledTexts, split:
 
 
 def _f1_weighted(bundle: Bundle, data: LabelledTexts, rows: Int64s) -> float:
-    """Of a bundle on some of the texts; a label that it gives and the data have learned as one above it counts as that one."""
-    given = [data.moved_up.get(label, label) for label in bundle.labels]
+    """Of a bundle on some of the texts; a label that it gives and the data have in another spelling, or have learned as one above it, counts as that one."""
+    given = [data.moved_up.get(label, label) for label in (plain(label, data.separator) for label in bundle.labels)]
     labels = [*data.labels, *sorted(set(given) - set(data.labels))]
     place_of = {label: place for place, label in enumerate(labels)}
     # The last place, for texts without words, is that of no category.
@@ -258,6 +263,8 @@ def _evidence(
         _elsewhere(bundle, elsewhere, peers) if elsewhere else [],
         wrong,
         judges.better_baselines() if judges else [],
+        data.conflicts,
+        compared.interval() if compared else None,
     )
 
 
@@ -332,12 +339,13 @@ def _tell_wrong_labels(wrong: list[WrongLabel], data: LabelledTexts, place: Plac
         say(f"  {one.label} rather {one.suggested}? {data.texts[one.row].as_py()[:SHOWN_CHARACTERS]}")
     if place.wrong_labels:
         try:
-            Path(place.wrong_labels).write_text(as_csv(wrong, data.texts), encoding="utf-8")
+            Path(place.wrong_labels).write_text(as_csv(wrong, data.texts, data.conflicts), encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"Expected a file to write at {place.wrong_labels}, found none ({error.strerror}); correct --wrong-labels."
             ) from None
-        say(f"all of them, with their texts: {place.wrong_labels}")
+        first = f", after {len(data.conflicts):,} that copies of their text contradict" if data.conflicts else ""
+        say(f"all of them, with their texts{first}: {place.wrong_labels}")
 
 
 def _metrics(bundle: Bundle, data: LabelledTexts, split: Split, validated: CrossValidation | None = None) -> dict[str, Any]:
@@ -414,8 +422,9 @@ def _what_to_try(recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVecto
 def _confidence_text(metrics: Mapping[str, Any]) -> str:
     review = metrics["review"]
     unfamiliar = metrics.get("unfamiliar")
+    interval = f"the model's weighted F1 is {interval_text(metrics)}\n" if metrics["f1_weighted_interval"] else ""
     return (
-        f"expected calibration error {metrics['expected_calibration_error']:.4f}; "
+        f"{interval}expected calibration error {metrics['expected_calibration_error']:.4f}; "
         f"{review['share_kept']:.1%} of the {'test side' if metrics['judged_on'] == TEST_SIDE else 'texts'} is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
         + (f"; --unfamiliar {unfamiliar['asked']:g} sends {unfamiliar['found']:.1%} of it to review" if unfamiliar else "")

@@ -15,6 +15,7 @@ import pyarrow as pa
 from cleanlab.filter import find_label_issues
 
 from lib.model.arrays import Float32s, Int64s
+from training.conflicts import Conflict
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def probably_wrong_labels(
     found = []
     for row in map(int, suspects):
         best = int(probabilities[row].argmax())
-        digest = hashlib.sha256(texts[row].as_py().encode()).hexdigest()
+        digest = _hash(texts[row].as_py())
         given, suggested = float(probabilities[row, label_ids[row]]), float(probabilities[row, best])
         found.append(WrongLabel(row, digest, labels[label_ids[row]], labels[best], round(given, 4), round(suggested, 4)))
     return found
@@ -84,12 +85,24 @@ def _of_some(
     return [replace(one, row=int(rows[one.row])) for one in found]
 
 
-def as_csv(wrong: Sequence[WrongLabel], texts: pa.Array | None = None) -> str:
-    """A table; with the texts only if they are given, since a bundle must not carry the data."""
+def as_csv(wrong: Sequence[WrongLabel], texts: pa.Array | None = None, conflicts: Sequence[Conflict] = ()) -> str:
+    """A table; with the texts only if they are given, since a bundle must not carry the data.
+
+    Args:
+        conflicts: these come first, being the surest, with shares of a text's copies in place of probabilities.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = [field.name for field in fields(WrongLabel)][1:]
     writer.writerow([*names, *(["text"] if texts is not None else [])])
+    for conflict in sorted(conflicts, key=lambda one: one.share - one.suggested_share):
+        shares = (round(conflict.share, 4), round(conflict.suggested_share, 4))
+        given = [_hash(conflict.text), conflict.label, conflict.suggested, *shares]
+        writer.writerow([*given, *([conflict.text] if texts is not None else [])])
     for one in wrong:
         writer.writerow([*astuple(one)[1:], *([texts[one.row].as_py()] if texts is not None else [])])
     return out.getvalue()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

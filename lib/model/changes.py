@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
     """What each label becomes. All changes apply at once, so that two labels may swap names.
 
     Args:
-        labels: in the spelling of `plain`. separator: that of labels that are paths, None for others.
+        labels: those of a bundle, or of rows; compared in the spelling of `plain`. separator: that of labels that are paths, None for others.
     Raises:
         InputError: a new label without a level.
     """
@@ -128,7 +129,7 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
     starts: dict[str, int] = {}
     used: set[str] = set()
     for label in labels:
-        above = starts_of(label, separator)
+        above = starts_of(plain(label, separator), separator)
         # The most specific change counts.
         start = next((start for start in reversed(above) if start in becomes), "")
         found[label] = label
@@ -144,8 +145,9 @@ def applied(labels: Sequence[str], separator: str | None, changes: Changes) -> R
 
 
 def plain(label: str, separator: str | None) -> str:
-    """A label in one spelling."""
-    return separator.join(path_of(label, separator)) if separator else label.strip()
+    """A label in one spelling: without blanks of any kind around it or around a level, and with letters and accents composed (NFC)."""
+    composed = unicodedata.normalize("NFC", label)
+    return separator.join(path_of(composed, separator)) if separator else composed.strip()
 
 
 def starts_of(label: str, separator: str | None) -> list[str]:

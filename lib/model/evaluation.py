@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
-from lib.model.changes import named
+from lib.model.changes import named, plain
 from lib.model.hierarchy import level_metrics, levels_shared
 from lib.model.metrics import classification_metrics, metrics_table
 from lib.model.tree import path_of
@@ -20,6 +20,8 @@ from schemas.statuses import CATEGORIZED_STATUS
 
 # More labels that a bundle does not know are those of another column, such as the titles.
 MOST_UNKNOWN = 2_000
+# A share of texts that have the digest of another, 32 bits long.
+SEEN_BY_CHANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class LabelCount:
     """Rows of one label (null or blank: no label), category (None: no category) and status.
 
     confidence: the sum of their confidences; unfamiliar: how many are among the UNFAMILIAR_SHARE of texts that are most unlike the training texts;
-    published: how many levels of their path are published, 0 where labels are not paths.
+    published: how many levels of their path are published, 0 where labels are not paths; asked: rows whose text would be in the bundle's record of the
+    texts that it was fitted to; seen: those of which it is.
     """
 
     label: str | None
@@ -37,6 +40,8 @@ class LabelCount:
     confidence: float
     unfamiliar: int
     published: int = 0
+    asked: int = 0
+    seen: int = 0
 
 
 def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict[str, Any]:
@@ -52,10 +57,12 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
         of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None for a bundle that is older than this number. hierarchy: for
         labels that are paths, lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
-        published for, and `precision`, how many of these are right; None for a flat list.
+        published for, and `precision`, how many of these are right; None for a flat list. fitted_to: how many of the rows have a text that the bundle was
+        fitted to, an estimate where it has recorded only some of these; None where it has recorded none.
     Raises:
         InputError: no labelled row, or more than MOST_UNKNOWN labels that the bundle does not know.
     """
+    counts = as_spelt(counts, bundle)
     labelled, moved = as_learned([count for count in counts if count.label], bundle)
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
@@ -76,8 +83,21 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         "estimated_accuracy": _estimate([count for count in labelled if count.category is not None]),
         "estimated_precision": _estimate([count for count in labelled if count.status == CATEGORIZED_STATUS]),
         "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
+        "fitted_to": _fitted_to(labelled),
         "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
     }
+
+
+def as_spelt(counts: Sequence[LabelCount], bundle: Bundle) -> list[LabelCount]:
+    """Rows under the bundle's spelling of their label, or the one of lib.model.changes.plain where the bundle does not know it."""
+    separator = bundle.tree.separator if bundle.tree else None
+    known = {plain(label, separator): label for label in (*bundle.moved_up, *bundle.labels)}
+    exactly = {*bundle.moved_up, *bundle.labels}
+    spelt = {
+        label: label if label in exactly else known.get(plain(label, separator), plain(label, separator))
+        for label in {count.label for count in counts if count.label}
+    }
+    return [replace(count, label=spelt.get(count.label or "", count.label)) for count in counts]
 
 
 def as_learned(counts: Sequence[LabelCount], bundle: Bundle) -> tuple[list[LabelCount], dict[str, int]]:
@@ -132,13 +152,43 @@ def _unfamiliar(counts: Sequence[LabelCount]) -> dict[str, float]:
     return {"asked": UNFAMILIAR_SHARE, "found": found}
 
 
+def seen_of(bundle: Bundle) -> Mapping[str, Any] | None:
+    """The bundle's record of the texts that it was fitted to (lib.model.seen_texts); None where it is older than this record."""
+    found: Mapping[str, Any] | None = bundle.manifest.get("data", {}).get("seen")
+    return found
+
+
+def _fitted_to(counts: Sequence[LabelCount]) -> int | None:
+    rows, asked, seen = (sum(getattr(count, name) for count in counts) for name in ("rows", "asked", "seen"))
+    return round(rows * seen / asked) if asked else None
+
+
+def fitted_to_text(metrics: Mapping[str, Any]) -> str:
+    """A sentence on rows whose texts the bundle was fitted to; empty where these are none, or so few that their digests may be equal by chance."""
+    found, rows = metrics.get("fitted_to") or 0, metrics["rows"]
+    if not found or found < rows * SEEN_BY_CHANCE:
+        return ""
+    return f"{found:,} of these {rows:,} texts are ones that the bundle was fitted to, so the figures are too good"
+
+
 def evaluation_text(metrics: Mapping[str, Any]) -> str:
     """All of it as lines of text."""
     head = f"{metrics['model_version']} on {metrics['rows']:,} labelled rows"
     left_out = f"left out: {metrics['rows_without_label']:,} rows without a label" if metrics["rows_without_label"] else None
     moved = as_learned_text(metrics["moved_up"]) if metrics["moved_up"] else None
     return "\n".join(
-        filter(None, [head, metrics_table(metrics), levels_text(metrics), estimates_text(metrics), moved, left_out])
+        filter(
+            None,
+            [
+                head,
+                metrics_table(metrics),
+                levels_text(metrics),
+                estimates_text(metrics),
+                fitted_to_text(metrics),
+                moved,
+                left_out,
+            ],
+        )
     )
 
 

@@ -31,6 +31,8 @@ FIRST_WORD_ID = 2
 NOT_UTF8 = (pa.ArrowInvalid, UnicodeDecodeError)
 # In characters, and in tokens: each thread of scoring has room for one.
 LONGEST_TEXT = 1 << 20
+# The characters of a text that are read at least, and for each of its tokens: as many as these are for 200 tokens.
+LEAST_CHARACTERS, CHARACTERS_PER_TOKEN = 4096, 20
 NORMAL_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
 
 
@@ -59,7 +61,7 @@ class TextSettings:
     ignored: str = r"[\x{AD}\x{0640}\x{064B}-\x{0652}\x{0670}\x{180B}-\x{180F}\x{2060}\x{20E3}\x{FE00}-\x{FE0F}\x{FEFF}\x{E0100}-\x{E01EF}]"
     lowercase_normalized: bool = True
     markup: bool = True
-    max_characters: int = 4096
+    max_characters: int = LEAST_CHARACTERS
     max_tokens: int = 200
     # The columns the texts were joined from, each after its marker (lib.model.fields); empty for texts of one column.
     fields: tuple[str, ...] = ()
@@ -85,6 +87,11 @@ class TextSettings:
                 raise BundleError(
                     f"Expected the text setting {name} to be an RE2 pattern, found {getattr(self, name)!r} ({error})."
                 ) from None
+
+
+def characters_for(max_tokens: int) -> int:
+    """How many characters to read of a text, so that as many tokens are there to be read."""
+    return min(max(CHARACTERS_PER_TOKEN * max_tokens, LEAST_CHARACTERS), LONGEST_TEXT)
 
 
 def without_halves(text: str) -> str:
@@ -150,6 +157,11 @@ def _normalized(texts: pa.Array, settings: TextSettings) -> pa.Array:
     if settings.one_character_words:
         changed = pc.replace_substring_regex(changed, f"({settings.one_character_words})", r" \1 ")
     return pc.replace_with_mask(texts, foreign, changed)
+
+
+def joined_tokens(texts: pa.Array, settings: TextSettings) -> pa.Array:
+    """Each text's tokens, separated by blanks: equal for texts that differ in case and punctuation only."""
+    return pc.fill_null(pc.binary_join(tokens_of(texts, settings), " "), "")
 
 
 @dataclass(frozen=True)

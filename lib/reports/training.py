@@ -92,9 +92,11 @@ def _head(training: Training) -> list[str]:
     pairs += [("relabelled from", f"{steps[-1]['from']}: {len(steps[-1]['labels']):,} labels moved")] if steps else []
     pairs += [("labels", f"{len(manifest['labels']):,}"), ("texts", f"{data.get('rows', 0):,}")]
     if "f1_weighted" in metrics:
-        figures = (
-            f"weighted F1 {metrics['f1_weighted']:.4f}, macro F1 {metrics['f1_macro']:.4f}, accuracy {metrics['accuracy']:.4f}"
+        low_and_high = metrics.get("f1_weighted_interval")
+        interval = (
+            f" ({low_and_high[0]:.4f} to {low_and_high[1]:.4f} in 95 % of the draws of a bootstrap)" if low_and_high else ""
         )
+        figures = f"weighted F1 {metrics['f1_weighted']:.4f}{interval}, macro F1 {metrics['f1_macro']:.4f}, accuracy {metrics['accuracy']:.4f}"
         pairs += [(f"on {metrics.get('judged_on', 'its test side')}", f"{figures}, over {metrics.get('rows', 0):,} texts")]
     if "share_kept" in review:
         kept = f"{review['share_kept']:.1%} of the texts are sure enough, {review['precision_kept']:.1%} of them right"

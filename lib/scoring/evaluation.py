@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.model.bundle import Bundle
-from lib.model.changes import Changes, Renaming, renaming
-from lib.model.evaluation import LabelCount, metrics_of
+from lib.model.changes import Changes, Renaming, plain, renaming
+from lib.model.evaluation import LabelCount, metrics_of, seen_of
 from lib.model.fields import columns_and_markers
+from lib.model.seen_texts import seen_batches
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
+from lib.pairs.offered import batches_udf
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
 from lib.scoring.udf import is_unfamiliar, with_category, with_scores
-from lib.tables.columns import require_text
+from lib.tables.columns import require_labels, require_text
 from lib.tables.sources import Source, check_unchanged
+from schemas.tables import SEEN
 
 
 def evaluate(
@@ -54,6 +58,7 @@ def with_new_labels(counts: Sequence[LabelCount], changes: Changes, separator: s
     Args:
         separator: of the levels of labels that are paths; None for a flat list.
     """
+    counts = [replace(count, label=plain(count.label, separator)) if count.label else count for count in counts]
     rows: Counter[str] = Counter()
     for count in counts:
         if count.label:
@@ -78,7 +83,7 @@ def label_counts(
         raise InputError(
             f"Expected one --label-column for {bundle.model_version}, whose labels are no paths, found {', '.join(label_columns)}; give one."
         )
-    require_text(frame, where, label_columns, flag="label_column")
+    require_labels(frame, where, label_columns, flag="label_column")
     check_level_names(frame, where, label_columns, separator)
     settings = bundle.tokenizer.settings
     text_columns, markers = columns_and_markers(text_columns, settings.fields)
@@ -86,7 +91,20 @@ def label_counts(
     text = joined_text(text_columns, settings.max_characters, markers)
     rows = frame.select(label_of(label_columns, separator).alias("label"), text.alias("text"))
     parallelism = rows.sparkSession.sparkContext.defaultParallelism
-    return _counts(with_scores(rows.repartition(2 * parallelism), bundle, engine, kept=0), bundle)
+    rows = rows.repartition(2 * parallelism).withColumn("seen", _seen(bundle))
+    return _counts(with_scores(rows, bundle, engine, kept=0), bundle)
+
+
+def _seen(bundle: Bundle) -> Column:
+    """Of the column `text`, as in schemas.tables.SEEN; false where the bundle is older than its record."""
+    record, settings = seen_of(bundle), bundle.tokenizer.settings
+    if record is None:
+        return F.struct(F.lit(False).alias("asked"), F.lit(False).alias("there"))
+
+    def found(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return seen_batches(record, settings, batches)
+
+    return batches_udf(found, SEEN)(F.col("text"))
 
 
 def _counts(scored: DataFrame, bundle: Bundle) -> list[LabelCount]:
@@ -97,6 +115,8 @@ def _counts(scored: DataFrame, bundle: Bundle) -> list[LabelCount]:
         F.count("*").alias("rows"),
         F.coalesce(F.sum("confidence"), F.lit(0.0)).alias("confidence"),
         strange.alias("unfamiliar"),
+        F.count_if("seen.asked").alias("asked"),
+        F.count_if("seen.there").alias("seen"),
     )
     levels = F.when(F.col("published_path").isNull(), 0).otherwise(F.size("published_path")).alias("published")
     groups = judged.groupBy("label", "category", "status", levels).agg(*sums)

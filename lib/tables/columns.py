@@ -11,6 +11,7 @@ from pyspark.sql.types import (
     DataType,
     DateType,
     DayTimeIntervalType,
+    DecimalType,
     IntegralType,
     NumericType,
     StringType,
@@ -32,6 +33,8 @@ CARRIED_TYPES: tuple[type[DataType], ...] = (
 )
 # What copies of an id are compared by: a variant, for one, has no order.
 ORDERED_TYPES: tuple[type[DataType], ...] = (*CARRIED_TYPES, DayTimeIntervalType, YearMonthIntervalType)
+# What has one form as text. Floating-point numbers have not: pandas makes 3.0 of a 3 in a column where a value is missing.
+LABEL_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType, BooleanType, DecimalType, DateType)
 ID_TYPES: tuple[type[DataType], ...] = (StringType, IntegralType)
 
 
@@ -70,6 +73,17 @@ def require_text(frame: DataFrame, where: str, names: Sequence[str], flag: str =
     if not names:
         raise InputError(f"Expected at least one text column, found none; give --{flag.replace('_', '-')}.")
     require_columns(frame, where, **{flag: (names, TEXT_TYPES)})
+
+
+def require_labels(frame: DataFrame, where: str, names: Sequence[str], flag: str) -> None:
+    """Check that at least one column with labels is named, and that each is text or can be read as such.
+
+    Raises:
+        InputError: as `require_columns`, or if no column is named.
+    """
+    if not names:
+        raise InputError(f"Expected at least one column with labels, found none; give --{flag.replace('_', '-')}.")
+    require_columns(frame, where, **{flag: (names, LABEL_TYPES)})
 
 
 def require_order(frame: DataFrame, where: str, name: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
@@ -13,7 +14,7 @@ from lib.model.changes import Change, Changes
 from lib.model.text import TextSettings
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
-from training.dataset import Limits, read_elsewhere
+from training.dataset import Elsewhere, Limits, clean, read_elsewhere
 
 ROWS = {
     "label": ["Toys", "Toys", "Media", " Books ", None, "Books"],
@@ -34,6 +35,13 @@ def test_texts_whose_label_became_several_are_counted(spark: SparkSession, tmp_p
     ]
     unchanged = read_elsewhere(source, ("text",), (), settings, limits)
     assert (unchanged.labels, unchanged.remarks("elsewhere.csv")) == (("Toys", "Toys", "Media", "Books"), [])
+
+
+def test_texts_that_are_labelled_ones_too_are_counted() -> None:
+    labelled = pd.DataFrame({"label": ["a", "b"] * 2, "text": ["steel kettle", "novel", "cup", "poem"]})
+    data = clean(labelled, TextSettings(), "labels.csv")
+    there = Elsewhere(pa.array(["Steel KETTLE!", "cup of steel", "poem", None]), ("a",) * 4, ("o",) * 4)
+    assert there.labelled_too(data, TextSettings()) == 2
 
 
 def test_none_of_them_can_be_used(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,12 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.model.engines import build_engine
 from lib.model.evaluation import LabelCount, estimates_text, metrics_of
+from lib.model.text import TextSettings
 from lib.scoring.evaluation import evaluate
 from lib.tables.locations import locate
 from lib.tables.sources import Source, read_source
 from tests.conftest import SAMPLES, SHIPPED
+from training.dataset import LabelRules, Limits, read_labelled_texts
 
 
 def source_of(spark, *rows: tuple[str | None, str | None]) -> Source:
@@ -45,6 +48,60 @@ def test_misses_unknown_labels_and_texts_without_words(spark, shipped) -> None:
     assert metrics["estimated_accuracy"]["rows"] == 3
     assert metrics["estimated_accuracy"]["measured"] == pytest.approx(1 / 3)
     assert metrics["per_class"]["Books"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+
+
+def test_labels_are_compared_in_one_spelling(spark, shipped) -> None:
+    """A bundle's label may have been learned in another one."""
+    labels = ["Cafe\u0301" if label == "Household" else label for label in shipped.labels]
+    bundle = replace(shipped, manifest={**shipped.manifest, "labels": labels})
+    texts = ("a novel, paperback, about the author", "stainless steel kettle")
+    rows = [(label, texts[0]) for label in ("Books", "\u00a0Books\t", "Books\u2003")]
+    rows += [(label, texts[1]) for label in ("Caf\u00e9", "Cafe\u0301\n", "Cafe\u0301")]
+    metrics = evaluate(source_of(spark, *rows, ("\u00a0\t", texts[0])), bundle, ("text",), ("label",), "onnx")
+    assert metrics["unknown_labels"] == []
+    assert (metrics["accuracy"], metrics["rows"], metrics["rows_without_label"]) == (1.0, 6, 1)
+    assert metrics["per_class"]["Cafe\u0301"]["support"] == metrics["per_class"]["Books"]["support"] == 3
+    assert metrics["estimated_accuracy"]["measured"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("int(number)", ("0", "1")),
+        ("number = 1", ("false", "true")),
+        ("cast(number AS decimal(4, 2))", ("0.00", "1.00")),
+        ("date_add(date'2026-01-30', int(number))", ("2026-01-30", "2026-01-31")),
+    ],
+)
+def test_labels_need_not_be_texts(spark, shipped, written: str, labels: tuple[str, str]) -> None:
+    rows = [(i % 2, f"word{i} thing{i * 7}") for i in range(8)]
+    frame = spark.createDataFrame([*rows, (None, "no label")], "number int, text string").selectExpr(
+        f"{written} AS label", "text"
+    )
+    source = Source(locate(spark, "labels"), frame, "unversioned", "table")
+    data = read_labelled_texts(source, ("text",), LabelRules(("label",)), TextSettings(), Limits(100, 10_000))
+    assert data.labels == labels
+    assert data.dropped["no label"] == 1
+    bundle = replace(shipped, manifest={**shipped.manifest, "labels": [*labels, *shipped.labels[2:]]})
+    metrics = evaluate(source, bundle, ("text",), ("label",), "onnx")
+    assert (metrics["rows"], metrics["unknown_labels"]) == (8, [])
+
+
+def test_labels_that_are_paths_may_begin_with_a_number(spark) -> None:
+    frame = spark.createDataFrame([(1, "a", "one"), (1, "b", "two"), (2, None, "three")], "top int, label string, text string")
+    source = Source(locate(spark, "labels"), frame, "unversioned", "table")
+    rules = LabelRules(("top", "label"), separator=" > ", min_rows=1)
+    assert read_labelled_texts(source, ("text",), rules, TextSettings(), Limits(9, 999)).labels == ("1 > a", "1 > b", "2")
+
+
+def test_labels_of_floating_point_are_refused(spark, shipped) -> None:
+    """3.0, where another table has 3."""
+    frame = spark.createDataFrame([(1.0, "kettle")], "label double, text string")
+    source = Source(locate(spark, "labels"), frame, "unversioned", "table")
+    with pytest.raises(
+        InputError, match=r"the column label to be string or .*, found double .*; correct --label-column, or cast it"
+    ):
+        evaluate(source, shipped, ("text",), ("label",), "onnx")
 
 
 def test_evaluation_in_spark_agrees_with_training_s(spark, shipped) -> None:

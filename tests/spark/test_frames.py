@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pyspark.sql import Row
 
 import catalog_categorizer as cc
 from lib.model.fields import joined_texts, markers_of
+from lib.model.seen_texts import SeenTexts
+from lib.model.text import joined_tokens
 from lib.scoring.catalogue import joined_text
 from tests.conftest import SAMPLES, SHIPPED
 from tests.faults.nights import run, write_source
@@ -86,6 +89,29 @@ def test_a_night_gives_the_same(spark, model, tmp_path: Path) -> None:
         for name in ("confidence", "runner_up_confidence", "unfamiliarity"):
             assert there[name] == pytest.approx(row[name], abs=1e-4)
         assert dict(there["scores"] or {}) == pytest.approx(row["scores"] or {}, abs=1e-4)
+
+
+def test_rows_that_the_bundle_was_fitted_to_are_counted(spark, model) -> None:
+    """In Spark and in pandas; where it has recorded one text in two, twice those that it knows."""
+    frame = pd.read_csv(SAMPLES / "labels.csv")
+    texts = joined_tokens(pa.array(frame["text"]), model.bundle.tokenizer.settings).to_pylist()
+    assert cc.evaluate(frame, model, "text", "label").metrics["fitted_to"] is None
+    for record in (SeenTexts.of(texts[:50]), replace(SeenTexts.of(texts), one_in=2)):
+        data = {**model.bundle.manifest["data"], "seen": record.record()}
+        fitted = replace(model, bundle=replace(model.bundle, manifest={**model.bundle.manifest, "data": data}))
+        here = cc.evaluate(frame.assign(text=frame["text"].str.upper() + "!"), fitted, "text", "label")
+        there = cc.evaluate(spark.createDataFrame(frame[["label", "text"]]), fitted, "text", "label")
+        assert here.metrics["fitted_to"] == there.metrics["fitted_to"] == (50 if record.one_in == 1 else 200)
+        said = f"{here.metrics['fitted_to']} of these 200 texts are ones that the bundle was fitted to, so the figures are too good"
+        assert said in str(there)
+        assert said in there._repr_html_()
+    unseen = replace(
+        model,
+        bundle=replace(model.bundle, manifest={**fitted.bundle.manifest, "data": {**data, "seen": SeenTexts.of([]).record()}}),
+    )
+    nothing = cc.evaluate(frame, unseen, "text", "label")
+    assert nothing.metrics["fitted_to"] == 0
+    assert "fitted to" not in str(nothing)
 
 
 def test_evaluations_are_the_same(spark, model) -> None:

@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sklearn.svm import LinearSVC
 
 from lib.model.text import TextSettings, Tokenizer
+from tests.recipes import tiny_recipe
 from training.bag import BagData, bag_data, matrix_of
+from training.baselines import characters_of
+from training.dataset import characters_read
 from training.fit import FitData
 from training.linear import NO_MARGIN, fit_linear, narrowed, worth_fitting
 from training.recipe import BagSettings
@@ -69,6 +73,20 @@ def test_what_it_says() -> None:
 )
 def test_when_it_is_fitted(characters: int, labels: int, worth: bool) -> None:
     assert worth_fitting(characters, labels) is worth
+
+
+def test_only_what_is_read_of_long_texts_counts(sample_data, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import linear, training
+
+    recipe, said = tiny_recipe(), []
+    read = characters_read(sample_data.texts, recipe.text)
+    longer = replace(sample_data, texts=pc.binary_join_element_wise(sample_data.texts, " and more" * 30, ""))
+    assert read < characters_read(longer.texts, recipe.text) < 4 * read < characters_of(longer)
+    monkeypatch.setattr(linear, "MOST_FEATURES", 8 * read)
+    assert training._with_parts_that_fit(longer, recipe, said.append) is recipe
+    monkeypatch.setattr(linear, "MOST_FEATURES", read)
+    assert not training._with_parts_that_fit(longer, recipe, said.append).bag.linear
+    assert said[0].startswith("The linear classifier is left out")
 
 
 def test_texts_of_one_label_alone() -> None:

@@ -41,7 +41,7 @@ def test_the_data_set_s_original_form(tmp_path: Path, capsys) -> None:
     assert run(path, tmp_path / "models", "--columns", "label,text") == 0
     shown = capsys.readouterr().out
     assert f"{len(rows) + len(rows) * 9 // 11 + 2} labelled rows read" in shown
-    assert f"no label 1, empty text 1, conflicting labels 0, duplicate text {len(rows) * 9 // 11}" in shown
+    assert f"no label 1, empty text 1, outvoted label 0, conflicting labels 0, duplicate text {len(rows) * 9 // 11}" in shown
     bundle = load_bundle(str(tmp_path / "models" / "ecommerceDataset"))
     assert bundle.manifest["data"]["rows"] == len(rows)
 
@@ -231,6 +231,8 @@ def test_every_event_is_a_line_of_json(tmp_path: Path, capsys) -> None:
     assert (trained["event"], trained["promoted"]) == ("trained", True)
     assert trained["bundle"].endswith(bundle.model_version.split("/")[1])
     assert trained["f1_weighted"] == bundle.manifest["metrics"]["f1_weighted"]
+    low, high = trained["f1_weighted_interval"]
+    assert 0 <= low <= trained["f1_weighted"] <= high <= 1
 
 
 def vectors_file(folder: Path, *rows: str) -> Path:

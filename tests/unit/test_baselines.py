@@ -1,15 +1,28 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.svm import LinearSVC
 
 from lib.model.text import TextSettings
-from training.baselines import BASELINES, CHARACTERS, WORDS, Cost, fitted_baselines, out_of_fold_probabilities, summary
-from training.comparison import Compared, better_text
+from training.baselines import (
+    BASELINES,
+    CHARACTERS,
+    WORDS,
+    Cost,
+    fitted_baselines,
+    out_of_fold_probabilities,
+    summary,
+    tfidf_pipeline,
+)
+from training.comparison import Compared, better_text, interval_text
+from training.conflicts import Conflict
+from training.few_texts import FEW_TEXTS
 from training.split import Split
 from training.wrong_labels import as_csv, in_several_folds, probably_wrong_labels
 
@@ -53,6 +66,19 @@ def test_texts_of_which_no_two_share_a_word(texts: list[str]) -> None:
             assert set(baseline.fit(texts, labels)(texts)) <= {0, 1}, name
     assert BASELINES[WORDS].fit(texts, labels)(texts).tolist() == labels.tolist()
     assert out_of_fold_probabilities(texts, labels, np.array([0, 0, 1, 1]), 2).shape == (4, 2)
+
+
+def test_where_texts_are_few_a_word_counts_from_its_first_text_on() -> None:
+    """As it does for the model that is compared with them, and for the one that doubts labels."""
+    texts = [f"{label} {word}" for label, word in (("steel", "kettle"), ("steel", "pan"), ("usb", "cable"), ("usb", "port"))]
+    labels = np.array([0, 0, 1, 1])
+    assert BASELINES[WORDS].fit(texts, labels)(["a kettle", "cable", "port", "pan"]).tolist() == [0, 1, 1, 0]
+    doubted = out_of_fold_probabilities([*texts, "pan", "port"], np.array([0, 0, 1, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1]), 2)
+    assert doubted[4, 0] > 0.5 < doubted[5, 1]
+    many = texts * (FEW_TEXTS // len(texts)) + ["kettles"]
+    words = tfidf_pipeline(LinearSVC(), many)[0]
+    assert "kettles" not in words.fit(many).vocabulary_
+    assert "kettles" in tfidf_pipeline(LinearSVC(), many[-9:])[0].fit(many[-9:]).vocabulary_
 
 
 def test_none_of_the_baselines_is_fitted_without_being_asked_for(sample_data) -> None:
@@ -112,6 +138,21 @@ def test_near_duplicates_count_as_one() -> None:
     assert compared(truth, ours, truth, groups).better_baselines() == []
 
 
+def test_the_weighted_f1_lies_in_its_interval() -> None:
+    truth = np.random.default_rng(12).integers(0, 3, 400)
+    ours = wrong_on(truth, range(40))
+    low, high = compared(truth, ours, truth).interval()
+    # An accuracy of 0.9 of 400 texts has a standard error of 0.015.
+    assert low < summary(truth, ours, "abc")["f1_weighted"] < high
+    assert high - low == pytest.approx(4 * 0.015, rel=0.15)
+    # Copies are drawn together, so forty errors in four groups say less.
+    groups = np.arange(400)
+    groups[:40] = groups[:40] // 10 * 10
+    wide = compared(truth, ours, truth, groups).interval()
+    assert wide[1] - wide[0] > 2 * (high - low)
+    assert interval_text({"f1_weighted_interval": [0.91, 0.95]}).startswith("0.9100 to 0.9500 in 95 % of the draws")
+
+
 def test_a_text_without_a_category_is_a_miss() -> None:
     truth = np.random.default_rng(11).integers(0, 3, 200)
     ours = np.where(np.arange(200) < 30, -1, truth)
@@ -150,6 +191,13 @@ def test_wrong_labels_are_found_by_models_that_did_not_see_them() -> None:
     assert table[0]["text_hash"] == found[0].text_hash
     with_texts = list(csv.DictReader(io.StringIO(as_csv(found, pa.array(texts)))))
     assert with_texts[0]["text"] == texts[found[0].row]
+    # What copies contradict is surer than what a model doubts.
+    tie, slip = Conflict("kettle", "a", "b", 0.5, 0.5), Conflict("pan", "c", "b", 0.01, 0.99)
+    first, second, third, *_ = csv.DictReader(io.StringIO(as_csv(found, pa.array(texts), [tie, slip])))
+    assert (first["text"], first["label"], first["suggested"], first["suggested_probability"]) == ("pan", "c", "b", "0.99")
+    assert first["text_hash"] == hashlib.sha256(b"pan").hexdigest()
+    assert (second["text"], third) == ("kettle", with_texts[0])
+    assert len(as_csv([], None, [slip]).splitlines()) == 2
 
 
 def test_a_label_missing_from_the_other_folds_gets_nothing() -> None:

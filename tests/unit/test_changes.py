@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lib.errors import InputError
-from lib.model.changes import Change, Changes, renaming
+from lib.model.changes import Change, Changes, applied, renaming
 from lib.model.evaluation import LabelCount
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
@@ -141,6 +141,22 @@ def test_one_text_under_an_old_and_under_its_new_name_is_no_conflict() -> None:
     data = clean(kept, TextSettings(), "labels.csv", 1, SEPARATOR)
     assert (data.dropped["conflicting labels"], data.dropped["duplicate text"]) == (0, 1)
     assert data.labels == ("B > x", "C > y", "D > z")
+
+
+def test_names_are_compared_in_one_spelling() -> None:
+    """Also those of a bundle that learned another one."""
+    made = applied(["Cafe\u0301", "Shoes\u00a0", "Toys"], None, changes(("Caf\u00e9", "Bars"), ("Shoes", "Footwear\t")))
+    assert made.labels == {"Cafe\u0301": "Bars", "Shoes\u00a0": "Footwear", "Toys": "Toys"}
+    assert not made.unused
+    kept, found = with_new_counts(
+        [LabelCount("Cafe\u0301", None, "review", 2, 0.0, 0), LabelCount("Caf\u00e9\u00a0", None, "review", 3, 0.0, 0)],
+        changes(("Cafe\u0301", "Bars")),
+        None,
+    )
+    assert [(count.label, count.rows) for count in kept] == [("Bars", 2), ("Bars", 3)]
+    assert found.moved == {"Caf\u00e9": 5}
+    rows = pd.DataFrame({"label": ["Cafe\u0301", "Toys"], "text": ["one", "two"]})
+    assert list(with_new_labels(rows, changes(("Caf\u00e9", "Bars")), None)[0]["label"]) == ["Bars", "Toys"]
 
 
 def test_counts_are_judged_under_the_new_names() -> None:

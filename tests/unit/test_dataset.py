@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from difflib import SequenceMatcher
+from random import Random
+
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from lib.errors import InputError
 from lib.model.text import TextSettings
-from training.dataset import clean, remarks
-from training.labels import look_alikes
+from training.conflicts import counting_label
+from training.dataset import characters_read, clean, remarks, remarks_on_length
+from training.labels import look_alikes, plain_name
+from training.spelling import Spelling, digits_of
 
 
 def frame(*rows: tuple[str | None, str | None]) -> pd.DataFrame:
@@ -34,6 +40,7 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
     assert data.dropped == {
         "no label": 2,
         "empty text": 2,
+        "outvoted label": 0,
         "conflicting labels": 2,
         "duplicate text": 1,
         "label of fewer than 2 texts": 0,
@@ -42,6 +49,99 @@ def test_what_teaches_nothing_is_dropped_and_counted() -> None:
     assert len(data.texts) == 10
     assert data.labels == ("a", "b")
     assert data.label_ids.tolist() == [0] * 5 + [1] * 5
+
+
+def test_labels_that_differ_by_what_nobody_sees_are_one() -> None:
+    names = ["Shoes", "Shoes\t", "\u00a0Shoes", "Shoes\u2003", "Caf\u00e9", "Cafe\u0301"]
+    data = clean(frame(*[(name, f"text {i}") for i, name in enumerate(names)]), TextSettings(), "x")
+    assert data.labels == ("Caf\u00e9", "Shoes")
+    assert data.label_ids.tolist() == [1, 1, 1, 1, 0, 0]
+    assert not remarks(data)
+    paths = clean(
+        frame(("A > Cafe\u0301", "one"), ("A\u00a0>\u00a0x > ", "two"), ("A > Caf\u00e9", "three")),
+        TextSettings(),
+        "x",
+        1,
+        " > ",
+    )
+    assert "A > Caf\u00e9" in paths.labels
+    assert len(paths.labels) == 2
+
+
+def test_labels_that_look_like_a_missing_value_are_told() -> None:
+    rows = [("nan", "one"), ("nan", "two"), ("None", "three"), ("None", "four"), ("null", "five")]
+    data = clean(frame(*GOOD, *rows), TextSettings(), "x")
+    assert data.labels == ("None", "a", "b", "nan")
+    assert remarks(data)[0] == (
+        "2 labels are spelled like a missing value, and are learned as labels unless their rows are removed: 'None' (2), 'nan' (2)"
+    )
+    levels = clean(frame(*GOOD, ("a > NaN", "one"), ("a > Nancy", "two")), TextSettings(), "x", 1, " > ")
+    assert any("learned as labels unless their rows are removed: 'a > NaN' (1)" in line for line in remarks(levels))
+
+
+def test_texts_that_are_not_read_to_their_end_are_counted() -> None:
+    settings = TextSettings(max_tokens=4)
+    rows = [*GOOD, ("a", "five words, not four: these"), ("b", "this has four words!"), ("b", "日本語 text")]
+    data = clean(frame(*rows), settings, "x")
+    assert data.longer == 1
+    assert remarks_on_length(data, settings) == ["7.7% of the texts are longer than the 4 tokens that are read (--max-tokens)"]
+    many = [(label, f"{label}{i}") for label in "ab" for i in range(50)]
+    assert remarks_on_length(clean(frame(*many, ("a", "a b c d e")), settings, "x"), settings) == []
+    assert characters_read(pa.array(["five words, not four: these", None, "one"]), settings) == len("five words not four one ")
+
+
+def test_one_wrong_copy_of_many_does_not_cost_the_text() -> None:
+    copies = [("a", "Fresh Milk")] * 100 + [("b", "fresh milk!")]
+    data = clean(
+        frame(*GOOD, *copies, ("a", "tie"), ("b", "tie"), ("a", "of three"), ("b", "of three"), ("a", "of three")),
+        TextSettings(),
+        "x",
+    )
+    learned = dict(zip(data.texts.to_pylist(), (data.labels[i] for i in data.label_ids), strict=True))
+    assert learned["Fresh Milk"] == learned["of three"] == "a"
+    assert "tie" not in learned
+    assert data.dropped["outvoted label"] == 2
+    assert data.dropped["conflicting labels"] == 2
+    assert data.dropped["duplicate text"] == 99 + 1
+    assert data.rows_read == len(data.texts) + sum(data.dropped.values())
+    assert not data.lost_labels
+    assert {(one.text, one.label, one.suggested, round(one.share, 2)) for one in data.conflicts} == {
+        ("fresh milk!", "b", "a", 0.01),
+        ("of three", "b", "a", 0.33),
+        ("tie", "a", "b", 0.5),
+        ("tie", "b", "a", 0.5),
+    }
+
+
+def test_a_label_that_loses_every_text_to_conflicts_is_named() -> None:
+    rows = [("c", "one"), ("a", "one"), ("c", "two"), ("a", "two"), ("a", "two"), ("c", "Two")]
+    data = clean(frame(*GOOD, *rows, ("d", "ONE")), TextSettings(), "x")
+    assert data.labels == ("a", "b")
+    assert data.lost_labels == {"c": 2, "d": 1}
+    assert remarks(data) == ["2 labels are left out, since copies of their every text have another label: 'c' (2), 'd' (1)"]
+
+
+@pytest.mark.parametrize(
+    ("copies", "counts"),
+    [
+        ({"A > B": 1, "A > B > C": 1}, "A > B > C"),
+        ({"A": 3, "A > B": 3, "A > B > C": 1}, "A > B > C"),
+        # One row of many is no finer knowledge, but perhaps a slip.
+        ({"A > B": 100, "A > B > C": 1}, "A > B"),
+        ({"A > B": 1, "A > BC": 1}, None),
+        ({"A": 5, "A > B": 3, "A > C": 2}, None),
+        ({"A > B": 1, "A > B > C": 1, "D": 1}, None),
+    ],
+)
+def test_a_path_and_one_above_it_do_not_contradict_each_other(copies: dict[str, int], counts: str | None) -> None:
+    assert counting_label(copies, " > ") == counts
+    assert counting_label({"A > B": 1, "A > B > C": 1}, None) is None
+    rows = [(label, "same text") for label, times in copies.items() for _ in range(times)]
+    data = clean(frame(*GOOD, *rows), TextSettings(), "x", 1, " > ")
+    learned = dict(zip(data.texts.to_pylist(), (data.labels[i] for i in data.label_ids), strict=True))
+    assert learned.get("same text") == counts
+    assert data.rows_read == len(data.texts) + sum(data.dropped.values())
+    assert not any(counts and counts.startswith(one.label) for one in data.conflicts)
 
 
 def test_the_fingerprint_does_not_depend_on_the_order() -> None:
@@ -106,6 +206,41 @@ def test_the_group_of_copies_does_not_depend_on_the_order() -> None:
         groups = dict(zip((text.lower() for text in data.texts.to_pylist()), data.groups.to_pylist(), strict=True))
         assert groups["a text number 0"] == "y"
         assert set(groups.values()) == {"y", None}
+
+
+def test_labels_that_look_alike_are_those_of_every_pair() -> None:
+    """Found without comparing every pair."""
+    random = Random(1)
+    for alphabet in ("ab", "abcd ", "abcdefgh 12") * 15:
+        names = ["".join(random.choices(alphabet, k=random.randint(1, 20))) for _ in range(25)]
+        names += ["".join(one for one in name if random.random() > 0.1) + random.choice(["", "a"]) for name in names]
+        counts = {name: random.choice([1, 2, 5, 20, 100, 300]) for name in [*names, *map(str.upper, names[:5])]}
+        ranked = sorted(counts, key=lambda label: (-counts[label], label))
+        expected = []
+        for place, rare in enumerate(ranked):
+            one = plain_name(rare)
+            for frequent in ranked[:place]:
+                other = plain_name(frequent)
+                is_rare = counts[rare] <= 0.1 * counts[frequent] and digits_of(one) == digits_of(other)
+                if one == other or (is_rare and SequenceMatcher(None, one, other, autojunk=False).ratio() >= 0.8):
+                    expected.append((rare, frequent))
+                    break
+        assert look_alikes(counts) == expected
+
+
+def test_few_of_many_labels_are_compared() -> None:
+    random = Random(2)
+    words = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=random.randint(3, 8))) for _ in range(300)]
+    names = sorted({" ".join(random.sample(words, random.randint(1, 3))) for _ in range(1_500)})
+    spelling = Spelling(names)
+    assert sum(len(spelling.near(place, place)) for place in range(len(names))) < 10 * len(names)
+    codes = Spelling([f"A{number}" for number in range(10_000, 11_500)])
+    assert not any(codes.near(place, place) for place in range(1_500))
+
+
+def test_numbers_are_no_slips_of_each_other() -> None:
+    counts = {"10023": 500, "10024": 5, "12 inch": 300, "15 inch": 3, "12 inhc": 2}
+    assert look_alikes(counts) == [("12 inhc", "12 inch")]
 
 
 def test_case_variants_and_slips_of_the_pen_are_reported_and_not_merged() -> None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from training.seen_texts import MOST_RECORDED, SeenTexts
+from lib.model.seen_texts import MOST_RECORDED, SeenTexts
 
 
 @pytest.mark.parametrize(("texts", "one_in"), [(0, 1), (1, 1), (MOST_RECORDED, 1), (MOST_RECORDED + 1, 2), (95_000, 10)])

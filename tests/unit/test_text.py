@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import BundleError
-from lib.model.text import FIRST_WORD_ID, OOV_ID, PAD_ID, TextSettings, Tokenizer, tokens_of
+from lib.model.text import FIRST_WORD_ID, LONGEST_TEXT, OOV_ID, PAD_ID, TextSettings, Tokenizer, characters_for, tokens_of
 
 # What an Arrow string can hold: any Unicode text but lone surrogates.
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -100,6 +100,17 @@ def test_texts_without_words_have_no_tokens() -> None:
 
 def test_text_is_cut_at_max_characters() -> None:
     assert tokens("aaa bbb ccc", max_characters=5) == [["aaa", "b"]]
+
+
+def test_as_many_characters_are_read_as_the_tokens_take() -> None:
+    words = " ".join(["kettle-shaped", "cup"] * 500)
+    settings = TextSettings(max_tokens=1000, max_characters=characters_for(1000))
+    long = Tokenizer(["kettle", "cup"], settings)
+    assert long.ids_of(pa.array([words])).lengths.tolist() == [1000]
+    assert long.ids_by_arrow(pa.array([words])).lengths.tolist() == [1000]
+    # The texts of every bundle so far, and of one that reads less, are cut where they were.
+    assert characters_for(200) == characters_for(1) == TextSettings().max_characters == 4096
+    TextSettings(max_tokens=LONGEST_TEXT, max_characters=characters_for(LONGEST_TEXT))
 
 
 def test_ids_know_words_and_count_unknown_ones() -> None:

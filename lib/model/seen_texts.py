@@ -1,15 +1,18 @@
-"""Which texts a bundle was fitted to, as digests: a later bundle is compared with it on texts that neither has seen."""
+"""Which texts a bundle was fitted to, as digests: a later bundle is compared with it on texts that neither has seen, and `evaluate` counts them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+from lib.model.text import TextSettings, joined_tokens
 
 # Of more texts every second, third ... is recorded, chosen by its digest: enough to compare on, and little for a manifest.
 MOST_RECORDED = 10_000
@@ -28,7 +31,7 @@ class SeenTexts:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> SeenTexts:
-        """texts: the tokens of each, as training.dataset.joined_tokens returns them."""
+        """texts: the tokens of each, as lib.model.text.joined_tokens returns them."""
         one_in = -(-len(texts) // MOST_RECORDED) or 1
         chosen, digests = _digests(texts)
         return cls(one_in, np.unique(digests[chosen % one_in == 0]))
@@ -45,9 +48,28 @@ class SeenTexts:
 
     def unseen(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Which of the texts are known not to be among them, bool [rows]: of those that would have been recorded. texts: as for `of`."""
-        chosen, digests = _digests(texts)
-        unseen: npt.NDArray[np.bool_] = (chosen % self.one_in == 0) & ~np.isin(digests, self.digests)
+        asked, there = self.found(texts)
+        unseen: npt.NDArray[np.bool_] = asked & ~there
         return unseen
+
+    def found(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which of the texts would have been recorded, and which of these are: bool [rows] each. texts: as for `of`."""
+        chosen, digests = _digests(texts)
+        asked = chosen % self.one_in == 0
+        return asked, asked & np.isin(digests, self.digests)
+
+
+def seen_batches(record: Mapping[str, Any], settings: TextSettings, batches: Iterable[pa.Array]) -> Iterator[pa.StructArray]:
+    """The columns of schemas.tables.SEEN for each batch of texts.
+
+    Args:
+        record: SeenTexts.record(); settings: those of the bundle, by which texts become tokens.
+    """
+    seen = SeenTexts.read(record)
+    assert seen
+    for texts in batches:
+        asked, there = seen.found(joined_tokens(texts, settings).to_pylist())
+        yield pa.StructArray.from_arrays([pa.array(asked), pa.array(there)], names=["asked", "there"])
 
 
 def _digests(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
