@@ -69,7 +69,7 @@ def judge(name: str, draw: int) -> dict[str, Any]:
     known = fitted_unfamiliarity(model.held_out_evidence())
     logits = [model.parts.logits(side) for side in (data.texts.take(pa.array(sides.test)), outside)]
     probability = [mixed(one, model.factors).max(axis=1) for one in logits]
-    unlike = [known.of(evidence_of(summed(one, model.factors).astype(np.float32))) for one in logits]
+    unlike = [known.of(evidence_of(summed(one, model.factors))) for one in logits]
     truth = np.repeat([0, 1], [len(one) for one in unlike])
     return {
         "labels": len(data.labels),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,19 +87,33 @@ def evidence_of(logits: Float32s) -> Float32s:
         return np.logaddexp.reduce(logits.astype(np.float64), axis=1).astype(np.float32)
 
 
-def summed(logits: Sequence[Float32s], factors: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The logits of a network: the sum of its parts' logits times their factors, float64 [rows, labels]."""
-    together: npt.NDArray[np.float64] = np.sum(
-        [part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True)], axis=0
-    )
-    return together
+def summed(logits: Sequence[Float32s], factors: Sequence[float]) -> Float32s:
+    """The logits of a network: the sum of its parts' logits times their factors, float32 [rows, labels]."""
+    found = np.empty(logits[0].shape, np.float32)
+    for rows in _blocks(logits[0]):
+        found[rows] = _sum([part[rows] for part in logits], factors)
+    return found
+
+
+def _sum(logits: Sequence[Float32s], factors: Sequence[float]) -> npt.NDArray[np.float64]:
+    return sum(part.astype(np.float64) * factor for part, factor in zip(logits, factors, strict=True))  # type: ignore[return-value]
+
+
+def _blocks(logits: Float32s) -> Iterator[slice]:
+    """A part of the rows at a time: float64 copies of all of them take gigabytes where there are thousands of labels."""
+    rows, labels = logits.shape
+    at_once = max(MOST_CELLS_AT_ONCE // labels, 1)
+    return (slice(first, first + at_once) for first in range(0, rows, at_once))
 
 
 def mixed(logits: Sequence[Float32s], factors: Sequence[float]) -> Float32s:
     """The probabilities of a network whose logits are the sum of its parts' times their factors, float32 [rows, labels]."""
-    together = summed(logits, factors)
-    together = np.exp(together - together.max(axis=1, keepdims=True))
-    return (together / together.sum(axis=1, keepdims=True)).astype(np.float32)
+    found = np.empty(logits[0].shape, np.float32)
+    for rows in _blocks(logits[0]):
+        together = _sum([part[rows] for part in logits], factors)
+        together = np.exp(together - together.max(axis=1, keepdims=True))
+        found[rows] = together / together.sum(axis=1, keepdims=True)
+    return found
 
 
 def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, ...]:
@@ -115,15 +129,13 @@ def fit_factors(logits: Sequence[Float32s], label_ids: Int64s) -> tuple[float, .
     usual, count = len(logits) == len(USUAL_FACTORS), len(label_ids)
     prior = np.log(USUAL_FACTORS if usual else np.full(len(logits), 1 / len(logits)))
     weight = PRIOR_TEXTS / count
-    # A part of the rows at a time: float64 copies of all of them take gigabytes where there are thousands of labels.
-    at_once = max(MOST_CELLS_AT_ONCE // logits[0].shape[1], 1)
 
     def loss_and_slope(logarithms: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         factors, off = np.exp(logarithms), logarithms - prior
         loss, slope = 0.0, np.zeros(len(logits))
-        for first in range(0, count, at_once):
-            parts = [part[first : first + at_once] for part in logits]
-            truth = np.arange(len(parts[0])), label_ids[first : first + at_once]
+        for rows in _blocks(logits[0]):
+            parts = [part[rows] for part in logits]
+            truth = np.arange(len(parts[0])), label_ids[rows]
             probabilities = mixed(parts, factors.tolist()).astype(np.float64)
             loss -= np.log(np.maximum(probabilities[truth], 1e-30)).sum()
             probabilities[truth] -= 1
@@ -158,7 +170,7 @@ def with_adjustment(
         logits: those of each part and, last, the labels' rarity, float32 [rows, labels], on texts the parts were not fitted to.
     """
     whole = (*factors, adjustment)
-    (scale,) = fit_factors([summed(logits, whole).astype(np.float32)], label_ids)
+    (scale,) = fit_factors([summed(logits, whole)], label_ids)
     return tuple(scale * factor for factor in whole)
 
 

@@ -127,7 +127,7 @@ class Model:
 
     def held_out_evidence(self) -> Float32s:
         """The evidence for the validation side, from parts that did not see it: float32 [rows]."""
-        return evidence_of(summed(self.held_out, self.factors).astype(np.float32))
+        return evidence_of(summed(self.held_out, self.factors))
 
 
 def build_model(
