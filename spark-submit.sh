@@ -87,6 +87,13 @@ start_from_archive() {
     spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
 }
 
+# On one machine Spark calls itself localhost: under a name that does not resolve, as in a container without a network, or that contains an
+# underscore, it would not start. Its ports, except the web UI's, are then open to this machine only.
+stay_on_this_machine() {
+    [ -z "${SPARK_LOCAL_IP:-}${SPARK_LOCAL_HOSTNAME:-}" ] || return 0
+    case $(setting --master spark.master) in "" | local*) export SPARK_LOCAL_HOSTNAME=localhost ;; esac
+}
+
 for argument in "$@"; do
     # Help needs neither Spark nor TensorFlow.
     if [ "$argument" = --help ] || [ "$argument" = -h ]; then
@@ -119,6 +126,7 @@ if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
 ship_environment "$@"
 ship_s3 "$@"
+stay_on_this_machine
 start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.
 if [ "$job" = app ]; then

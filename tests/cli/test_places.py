@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,20 @@ def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
     done = typed(f"predict --model {SHIPPED} <&-")
     assert done.returncode == 2
     assert "Expected texts in --text or on standard input, found it closed" in done.stderr
+
+
+# Names another machine, for the command that follows; `unshare` needs a right to do so that some systems give to root alone, or to nobody.
+UNDER_ANOTHER_NAME = ("unshare", "--user", "--map-root-user", "--uts")
+NAME = "import os, socket, sys; socket.sethostname(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
+
+
+@pytest.mark.parametrize("name", ["nobody-knows-it", "with_an_underscore"])
+def test_spark_starts_whatever_the_machine_is_called(tmp_path: Path, name: str) -> None:
+    renamed = [*UNDER_ANOTHER_NAME, sys.executable, "-c", NAME, name]
+    if shutil.which("unshare") is None or subprocess.run([*renamed, "true"], capture_output=True).returncode:
+        pytest.skip("no right to give this machine another name")
+    command = [*renamed, str(ROOT / "spark-submit.sh"), "evaluate", "--labels", "nowhere.csv", "--model", str(SHIPPED)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "error: Expected" in done.stdout
+    assert "found nothing" in done.stdout
