@@ -50,17 +50,39 @@ apt_install() {
 
 java_command() { if [ -n "${JAVA_HOME:-}" ]; then echo "$JAVA_HOME/bin/java"; else command -v java || true; fi; }
 
-# The major version of the java that Spark would start; empty if there is none.
-java_major() {
-    local java; java=$(java_command)
-    [ -n "$java" ] && [ -x "$java" ] || return 0
-    # Options from outside may change the encoding of its output.
-    env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$java" -version 2>&1 |
-        sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
+# Options from outside may change the encoding of what Java prints.
+plain_java() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" "$@"; }
+
+# fits_spark: whether Spark runs on the java that it would start. Sets JAVA_SAID to what that java reports, and `found` to its major version,
+# with what it lacks; empty if there is none. From 23 on Java refuses what Hadoop's login calls (Subject.getSubject). Spark also needs
+# the module of vector instructions, which stripped-down runtimes lack.
+fits_spark() {
+    JAVA_SAID= found=
+    [ -x "$(java_command)" ] || return
+    JAVA_SAID=$(plain_java -version 2>&1) || true
+    [[ $JAVA_SAID =~ ' version "'(1\.)?([0-9]+) ]] || return
+    found=${BASH_REMATCH[2]}
+    [ "$found" -ge 17 ] && [ "$found" -le 22 ] || return
+    if plain_java --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; then return; fi
+    found="$found without the module jdk.incubator.vector"
+    return 1
 }
 
-# Spark also needs the module of vector instructions, which stripped-down runtimes lack.
-java_is_whole() { env -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u JDK_JAVA_OPTIONS "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk.incubator.vector'; }
+# Where Linux keeps the Javas of which one is on the path.
+JVMS=/usr/lib/jvm
+
+# another_java: sets JAVA_HOME to one of the system's that fits Spark, if there is one.
+another_java() {
+    local java found
+    for java in "$JVMS"/*17*/bin/java "$JVMS"/*21*/bin/java "$JVMS"/*/bin/java; do
+        if [ -x "$java" ] && (JAVA_HOME=${java%/bin/java}; fits_spark); then
+            export JAVA_HOME=${java%/bin/java}
+            fits_spark
+            return
+        fi
+    done
+    return 1
+}
 
 # contents PATH ...: checksums, sizes and names of the project's files there. Their times say too little: rsync -a, cp -a and tar keep old
 # times of new files, and the layers of an image give new times to old files.
@@ -71,24 +93,21 @@ made_of() { [ -e "$2" ] && printf '%s\n' "$1" | cmp -s - "$ROOT/build/${2##*/}.s
 record() { printf '%s\n' "$1" >"$ROOT/build/${2##*/}.sources"; }
 
 prepare_java() {
-    local found; found=$(java_major || true)
-    if [ -n "$found" ] && [ "$found" -ge 17 ] && java_is_whole; then return; fi
-    if [ -n "$found" ] && [ "$found" -ge 17 ]; then found="$found without the module jdk.incubator.vector"; fi
-    local package=openjdk-17-jre-headless
+    local found package=openjdk-17-jre-headless
+    if fits_spark; then return; fi
     # If a Java does not report its version, for lack of memory or of a working directory, another would do no better.
     if [ -z "$found" ] && [ -n "$(java_command)" ]; then
         found="$(java_command), which does not report its version"
-    elif on_debian_as_root && [ -z "${JAVA_HOME:-}" ]; then
-        apt_update || true
-        apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
-        if apt_install "$package"; then
+    elif [ -z "${JAVA_HOME:-}" ]; then
+        if another_java; then return; fi
+        if on_debian_as_root; then
+            apt_update || true
+            apt-cache show "$package" >/dev/null 2>&1 || package=openjdk-21-jre-headless
             # Another java may come before the new one on the path.
-            JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(ls -d /usr/lib/jvm/java-"${package//[!0-9]/}"-openjdk-*/bin/java | head -n 1)")")")
-            export JAVA_HOME
-            return
+            if apt_install "$package" && another_java; then return; fi
         fi
     fi
-    fail "Expected Java 17 or newer${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package). See docs/first-errors.md#no-java." 2
+    fail "Expected Java 17 or 21${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package). See docs/first-errors.md#no-java." 2
 }
 
 prepare_python() {

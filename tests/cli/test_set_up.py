@@ -127,3 +127,28 @@ def test_after_an_upgrade_of_python_the_environment_is_made_again(clone: Path, p
     assert "installing nothing" in said
     assert [path.name for path in environment.glob("installed-*")] == ["installed-small.lock"]
     assert done(clone, f'{make}; "$PYTHON" -m pip --version; build/small/bin/python -m pip --version').count("pip") == 4
+
+
+def java_of(folder: Path, version: str, modules: str = "jdk.incubator.vector") -> None:
+    folder.mkdir(parents=True)
+    java = folder / "java"
+    java.write_text(f"#!/bin/sh\n[ $1 = -version ] && echo 'openjdk version \"{version}\"' >&2 || echo '{modules}@{version}'\n")
+    java.chmod(0o755)
+
+
+def test_a_fitting_java_of_the_system_is_used_where_the_one_on_the_path_is_too_new(clone: Path, tmp_path: Path) -> None:
+    java_of(tmp_path / "path", "25.0.1")
+    for name, version, modules in (
+        ("a", "24", "jdk.incubator.vector"),
+        ("b-17", "17.0.9", "java.base"),
+        ("c-21", "21.0.2", "jdk.incubator.vector"),
+    ):
+        java_of(tmp_path / "jvm" / name / "bin", version, modules)
+    with_it = {"PATH": f"{tmp_path}/path:{os.environ['PATH']}", "JAVA_HOME": ""}
+    call = f'JVMS={tmp_path}/jvm; on_debian_as_root() {{ false; }}; prepare_java; echo "$JAVA_HOME"'
+    assert done(clone, call, **with_it) == f"{tmp_path}/jvm/c-21\n"
+    shutil.rmtree(tmp_path / "jvm" / "c-21")
+    process = asked(clone, call, **with_it)
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert "error: Expected Java 17 or 21, found 25; install it" in said

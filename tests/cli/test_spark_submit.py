@@ -159,10 +159,11 @@ def test_the_shipped_bundle_is_the_default_of_predict_anywhere(tmp_path: Path) -
     assert json.loads(submit("predict", "--text", "cotton shirt", cwd=tmp_path).stdout)["category"] == "Clothing & Accessories"
 
 
-def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["11.0.2", "25"])
+def test_a_java_that_spark_does_not_run_on_is_told(tmp_path: Path, version: str) -> None:
     java = tmp_path / "jdk" / "bin" / "java"
     java.parent.mkdir(parents=True)
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2019-01-15' >&2\n")
     java.chmod(0o755)
     done = subprocess.run(
         [str(ROOT / "spark-submit.sh")],
@@ -172,8 +173,8 @@ def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     message = done.stderr.decode()
-    assert "Expected Java 17 or newer" in message
-    assert "found 11" in message
+    assert "Expected Java 17 or 21 in JAVA_HOME" in message
+    assert f"found {version.partition('.')[0]};" in message
     assert "sudo apt-get install openjdk-17-jre-headless" in message
 
 
