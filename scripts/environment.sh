@@ -110,11 +110,20 @@ prepare_java() {
     fail "Expected Java 17 or 21${JAVA_HOME:+ in JAVA_HOME=$JAVA_HOME}, found ${found:-none}; install it (on Debian or Ubuntu: sudo apt-get install $package). See docs/first-errors.md#no-java." 2
 }
 
+# check_tensorflow LOCK PYTHON: ends the set-up if the lock has TensorFlow, and TensorFlow no wheel for this Python.
+check_tensorflow() {
+    case $1 in training | test | bench) ;; *) return 0 ;; esac
+    "$2" -I -c 'import sys; sys.exit(sys.version_info >= (3, 14))' ||
+        fail "Expected Python 3.10 to 3.13 for TensorFlow, found $("$2" --version 2>&1); install one, name it in PYTHON3, and remove $VENV if it is there. See docs/first-errors.md#no-python." 2
+}
+
+# prepare_python LOCK
 prepare_python() {
     local python=${PYTHON3:-python3}
     command -v "$python" >/dev/null || fail "Expected Python 3.10 or newer, found none; install it (on Debian or Ubuntu: sudo apt-get install python3 python3-venv). See docs/first-errors.md#no-python." 2
     "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         fail "Expected Python 3.10 or newer, found $("$python" --version 2>&1); install one, and name it in PYTHON3. See docs/first-errors.md#no-python." 2
+    check_tensorflow "$1" "$python"
     if ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
         if on_debian_as_root; then apt_install python3-venv; else
             fail "Expected Python's venv module, found none; install it (on Debian or Ubuntu: sudo apt-get install python3-venv). See docs/first-errors.md#no-python." 2
@@ -153,7 +162,11 @@ prepare_packages() {
     fi
     if installed "$1" && has_its_python "$VENV"; then return; fi
     # Also if a killed set-up left half an environment.
-    { [ -e "$VENV/pyvenv.cfg" ] && has_its_python "$VENV" && "$PYTHON" -I -m pip --version >/dev/null 2>&1; } || prepare_python
+    if [ -e "$VENV/pyvenv.cfg" ] && has_its_python "$VENV" && "$PYTHON" -I -m pip --version >/dev/null 2>&1; then
+        check_tensorflow "$1" "$PYTHON"
+    else
+        prepare_python "$1"
+    fi
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
     "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."

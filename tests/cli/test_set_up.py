@@ -129,6 +129,23 @@ def test_after_an_upgrade_of_python_the_environment_is_made_again(clone: Path, p
     assert done(clone, f'{make}; "$PYTHON" -m pip --version; build/small/bin/python -m pip --version').count("pip") == 4
 
 
+def test_tensorflow_on_a_python_that_it_has_no_wheel_for_is_refused_before_anything_is_installed(
+    clone: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "python3.14"
+    code = "import sys; sys.version_info = (3, 14, 0); exec(sys.argv[1])"
+    newer.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo Python 3.14.0 || exec {sys.executable} -c "{code}" "$3"\n')
+    newer.chmod(0o755)
+    (clone / ".venv").unlink()
+    process = asked(clone, "prepare_packages training", PYTHON3=str(newer))
+    said, _ = process.communicate()
+    assert process.returncode == 2, said
+    assert said.startswith(
+        "error: Expected Python 3.10 to 3.13 for TensorFlow, found Python 3.14.0; install one, name it in PYTHON3"
+    )
+    assert not (clone / ".venv").exists()
+
+
 def java_of(folder: Path, version: str, modules: str = "jdk.incubator.vector") -> None:
     folder.mkdir(parents=True)
     java = folder / "java"
