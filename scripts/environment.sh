@@ -308,6 +308,31 @@ prepare_code() {
     record "$sources" "$CODE_ZIP"
 }
 
+# executes_nothing FOLDER: whether it is on a file system that is mounted with noexec.
+executes_nothing() {
+    local place options deepest= found=
+    while read -r _ place _ options _; do
+        case ${1%/}/ in "${place%/}"/*) if [ ${#place} -ge ${#deepest} ]; then deepest=$place found=,$options,; fi ;; esac
+    done </proc/mounts
+    case $found in *,noexec,*) return 0 ;; *) return 1 ;; esac
+}
+
+# The compiled library in the zip, and those in Spark's jars, are loaded from temporary files. Java takes no notice of TMPDIR.
+prepare_temporary() {
+    local given=${TMPDIR:-/tmp} folder
+    [ -r /proc/mounts ] && { executes_nothing "$given" || executes_nothing /tmp; } || return 0
+    folder=$given
+    if executes_nothing "$given"; then
+        folder=$ROOT/build/tmp
+        if executes_nothing "$ROOT" || ! mkdir -p "$folder" 2>/dev/null || [ ! -w "$folder" ]; then
+            fail "Expected a temporary folder from which libraries can be loaded, found $given on a file system that is mounted noexec; name another in TMPDIR." 2
+        fi
+        export TMPDIR=$folder
+    fi
+    # An option that the user gives comes later, and wins.
+    export SPARK_SUBMIT_OPTS="\"-Djava.io.tmpdir=$folder\" ${SPARK_SUBMIT_OPTS:-}"
+}
+
 prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
     lock
@@ -318,6 +343,7 @@ prepare() {
     if [ "${2:-}" != "without Java" ]; then
         prepare_jars
         prepare_code
+        prepare_temporary
     fi
     unlock
 

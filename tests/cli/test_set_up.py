@@ -146,6 +146,26 @@ def test_tensorflow_on_a_python_that_it_has_no_wheel_for_is_refused_before_anyth
     assert not (clone / ".venv").exists()
 
 
+def test_libraries_are_loaded_from_a_folder_whose_file_system_executes_files(clone: Path, tmp_path: Path) -> None:
+    nothing, folder = tmp_path / "noexec", tmp_path / "plain"
+    nothing.mkdir()
+    folder.mkdir()
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(nothing)]
+    if shutil.which("unshare") is None or subprocess.run([*alone, *mount], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    script = f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {shlex.join(mount)}; "
+    script += 'prepare_temporary; echo "$TMPDIR ${SPARK_SUBMIT_OPTS:-}"'
+
+    def said(temporary: Path) -> str:
+        environment = {name: value for name, value in os.environ.items() if name != "SPARK_SUBMIT_OPTS"}
+        environment["TMPDIR"] = str(temporary)
+        return subprocess.run([*alone, "bash", "-c", script], capture_output=True, text=True, env=environment).stdout.strip()
+
+    assert said(folder) == str(folder)
+    assert said(nothing) == f'{clone}/build/tmp "-Djava.io.tmpdir={clone}/build/tmp"'
+
+
 def java_of(folder: Path, version: str, modules: str = "jdk.incubator.vector") -> None:
     folder.mkdir(parents=True)
     java = folder / "java"
