@@ -176,6 +176,32 @@ prepare_packages() {
 # scratch NAME: a new folder, on the disk of what is put together there.
 scratch() { mktemp -d "$VENV/$1.XXXXXX" || fail "Expected to write to $VENV, found the error above; run this command once as a user who may, or let this user write there." 2; }
 
+# proxy_options: the options, one a line, with which Java fetches through the proxy that the environment names for everybody else. An Ivy
+# settings file, or Java's own variables, may name another.
+proxy_options() {
+    local url=${https_proxy:-${HTTPS_PROXY:-${all_proxy:-${ALL_PROXY:-}}}} login= scheme host hosts direct= except=${no_proxy:-${NO_PROXY:-}}
+    case ${JAVA_TOOL_OPTIONS:-}${_JAVA_OPTIONS:-}${JDK_JAVA_OPTIONS:-} in *[pP]roxyHost=*) return 0 ;; esac
+    case $url in socks*) return 0 ;; esac
+    url=${url#*://} url=${url%%/*}
+    case $url in *@*) login=${url%@*} url=${url##*@} ;; esac
+    [ -n "$url" ] || return 0
+    local port=80; if [[ $url =~ :([0-9]+)$ ]]; then port=${BASH_REMATCH[1]} url=${url%:*}; fi
+    IFS=', ' read -r -a hosts <<<"$except"
+    for host in ${hosts[@]+"${hosts[@]}"}; do
+        host=${host#\*} host=${host#.}
+        direct+="|${host:-*}${host:+|*.$host}"
+    done
+    for scheme in http https; do
+        printf '%s\n' "-D$scheme.proxyHost=$url" "-D$scheme.proxyPort=$port"
+        # Ivy's own name for both.
+        if [ -n "$login" ]; then printf '%s\n' "-D$scheme.proxyUser=$(decoded "${login%%:*}")" "-D$scheme.proxyPassword=$(decoded "${login#*:}")"; fi
+    done
+    printf '%s\n' "-Dhttp.nonProxyHosts=localhost|127.*|[::1]$direct" -Djdk.http.auth.tunneling.disabledSchemes=
+}
+
+# decoded TEXT: with its escapes (%40 for @) replaced.
+decoded() { local text=${1//\\/\\\\}; printf '%b' "${text//%/\\x}"; }
+
 # fetch_jars NAME FOLDER WHAT: unless it was done before, fetches the jars of requirements/NAME.xml into FOLDER with the Ivy that
 # Spark ships, and verifies them by NAME.sha256. IVY_SETTINGS names a settings file for a mirror.
 fetch_jars() {
@@ -186,7 +212,12 @@ fetch_jars() {
         [ -e "$2/$(head -n 1 "$ROOT/requirements/$1.sha256" | cut -d' ' -f3)" ] && return
     say "fetching $3 (once; they are verified by hash)"
     local folder; folder=$(scratch jars) || exit
-    "$(java_command)" -cp "$SPARK_HOME/jars/*" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
+    # A file, since everybody may read a command's arguments, and the proxy's may hold a password. With one Ivy has to fetch through Java's
+    # own client, which it does where it does not find Apache's.
+    proxy_options | sed 's/[\\"]/\\&/g; s/.*/"&"/' >"$folder/options"
+    local class_path="$SPARK_HOME/jars/*"
+    if grep -q proxyPassword "$folder/options"; then class_path=$(ls "$SPARK_HOME"/jars/ivy-*.jar); fi
+    "$(java_command)" "@$folder/options" -cp "$class_path" org.apache.ivy.Main ${IVY_SETTINGS:+-settings "$IVY_SETTINGS"} -cache "$folder/cache" \
         -ivy "$ROOT/requirements/$1.xml" -confs default -retrieve "$folder/[artifact]-[revision].[ext]" >"$folder/log" 2>&1 || true
     if ! (cd "$folder" && sha256sum --check --strict --quiet "$ROOT/requirements/$1.sha256") >>"$folder/log" 2>&1; then
         tail -n 15 "$folder/log" >&2

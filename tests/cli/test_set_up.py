@@ -166,6 +166,29 @@ def test_libraries_are_loaded_from_a_folder_whose_file_system_executes_files(clo
     assert said(nothing) == f'{clone}/build/tmp "-Djava.io.tmpdir={clone}/build/tmp"'
 
 
+PROXIES = ("https_proxy", "all_proxy", "no_proxy", "JAVA_TOOL_OPTIONS")
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({}, []),
+        ({"HTTPS_PROXY": "http://proxy.here:3128/"}, ["https.proxyHost=proxy.here", "https.proxyPort=3128"]),
+        ({"https_proxy": "proxy.here"}, ["https.proxyHost=proxy.here", "https.proxyPort=80"]),
+        ({"https_proxy": "http://me%40here:p%25w@10.0.0.1:80"}, ["https.proxyHost=10.0.0.1", "http.proxyUser=me@here", "http.proxyPassword=p%w"]),
+        ({"https_proxy": "http://p:1", "no_proxy": "a.org, .b.org,*.c.org"}, ["nonProxyHosts=localhost|127.*|[::1]|a.org|*.a.org|b.org|*.b.org|c.org|*.c.org"]),
+        ({"https_proxy": "http://p:1", "no_proxy": "*"}, ["nonProxyHosts=localhost|127.*|[::1]|*"]),
+        ({"https_proxy": "http://p:1", "JAVA_TOOL_OPTIONS": "-Dhttps.proxyHost=other"}, []),
+    ],
+)  # fmt: skip
+def test_java_fetches_through_the_proxy_that_pip_uses(clone: Path, variables: dict[str, str], options: list[str]) -> None:
+    none = {name: "" for lower in PROXIES for name in (lower, lower.upper())}
+    said = done(clone, "proxy_options", **{**none, **variables}).splitlines()
+    assert bool(said) == bool(options)
+    for option in options:
+        assert any(line.endswith(option) for line in said), said
+
+
 def java_of(folder: Path, version: str, modules: str = "jdk.incubator.vector") -> None:
     folder.mkdir(parents=True)
     java = folder / "java"
