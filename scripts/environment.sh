@@ -92,6 +92,12 @@ contents() { (cd "$ROOT" && find "$@" -name __pycache__ -prune -o -type f -print
 made_of() { [ -e "$2" ] && printf '%s\n' "$1" | cmp -s - "$ROOT/build/${2##*/}.sources"; }
 record() { printf '%s\n' "$1" >"$ROOT/build/${2##*/}.sources"; }
 
+# Hadoop asks the system for the user's name, and ends with a NullPointerException if there is none, whatever HADOOP_USER_NAME says.
+check_user() {
+    id -un >/dev/null 2>&1 ||
+        fail "Expected a user with an entry in /etc/passwd, as Hadoop's login needs, found the number $(id -u) without one; add it there, or run as a user that has one." 2
+}
+
 prepare_java() {
     local found package=openjdk-17-jre-headless
     if fits_spark; then return; fi
@@ -368,7 +374,7 @@ prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
     lock
     # Java first: if it is missing and cannot be installed, a minute of installing packages would be wasted.
-    if [ "${2:-}" != "without Java" ]; then prepare_java; fi
+    if [ "${2:-}" != "without Java" ]; then check_user; prepare_java; fi
     if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
     prepare_native
     if [ "${2:-}" != "without Java" ]; then

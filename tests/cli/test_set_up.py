@@ -166,6 +166,16 @@ def test_libraries_are_loaded_from_a_folder_whose_file_system_executes_files(clo
     assert said(nothing) == f'{clone}/build/tmp "-Djava.io.tmpdir={clone}/build/tmp"'
 
 
+def test_a_user_without_a_name_is_told_before_hadoop_fails(clone: Path) -> None:
+    assert done(clone, "check_user") == ""
+    process = asked(clone, "id() { [ $1 = -u ] && echo 4711; }; check_user")
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert said.startswith(
+        "error: Expected a user with an entry in /etc/passwd, as Hadoop's login needs, found the number 4711 without one"
+    )
+
+
 PROXIES = ("https_proxy", "all_proxy", "no_proxy", "JAVA_TOOL_OPTIONS")
 
 
