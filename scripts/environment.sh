@@ -317,23 +317,43 @@ prepare_browser() {
     fi
 }
 
+# The C++ compiler: what CXX names, perhaps in several words (ccache g++), or the first of the usual ones. Fails if there is none.
+compiler() {
+    local name
+    if [ -n "${CXX:-}" ]; then
+        command -v "${CXX%% *}" >/dev/null && echo "$CXX"
+        return
+    fi
+    for name in c++ g++ clang++; do if command -v "$name" >/dev/null; then echo "$name"; return; fi; done
+    return 1
+}
+
 # The compiled half of scoring. A machine without a C++ compiler goes on without it; the job reports that.
 prepare_native() {
-    local library sources; library=_native.$(uname -m).so
-    command -v "${CXX:-c++}" >/dev/null || return 0
+    local library sources compiler tried log=$ROOT/build/native.log
+    library=_native.$(uname -m).so
+    compiler=$(compiler) || return 0
     sources=$(contents native setup.py)
     if made_of "$sources" "$ROOT/lib/$library"; then return; fi
+    # The same compiler would fail again, at every start.
+    tried="$sources $compiler $($compiler --version 2>&1 | head -n 1 || true)"
+    if made_of "$tried" "$log"; then
+        say "native/ did not compile with $compiler (see build/native.log, and remove it to try again): ONNX Runtime will score"
+        return
+    fi
     say "compiling native/ (once)"
     # Moved into place when complete: half a library would be found and fail.
     rm -rf "$ROOT/build/native"
-    (cd "$ROOT" && "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$ROOT/build/native.log" 2>&1 || true
+    # Without CC, C++ too would be compiled by the C compiler that made Python, which this machine need not have.
+    (cd "$ROOT" && CC=$compiler CXX=$compiler "$PYTHON" setup.py build_ext --build-temp build/native/temp --build-lib build/native) >"$log" 2>&1 || true
     if [ -e "$ROOT/build/native/catalog_categorizer/lib/$library" ]; then
         mv "$ROOT/build/native/catalog_categorizer/lib/$library" "$ROOT/lib/$library"
         record "$sources" "$ROOT/lib/$library"
     else
         # One of an older source would be loaded.
         rm -f "$ROOT/lib/$library"
-        say "it did not compile (see build/native.log): ONNX Runtime will score"
+        record "$tried" "$log"
+        say "it did not compile (see build/native.log, and remove it to try again): ONNX Runtime will score"
     fi
 }
 

@@ -85,6 +85,45 @@ def test_a_library_of_an_older_source_is_not_loaded(clone: Path) -> None:
     assert not library.exists()
 
 
+# Makes whatever file it is asked for, and notes each call; with FAILS among its words not.
+COMPILER = """#!/bin/sh
+echo "$*" >>"$CALLS"
+for word; do case $word in $FAILS) exit 1 ;; esac; done
+for word; do [ "$before" = -o ] && echo made >"$word"; before=$word; done
+"""
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path with `c++`; the file `calls` in it has its calls."""
+    folder = tmp_path / "compiler"
+    folder.mkdir()
+    (folder / "c++").write_text(COMPILER)
+    (folder / "c++").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(folder / "calls"))
+    monkeypatch.delenv("CXX", raising=False)
+    return folder
+
+
+def test_what_did_not_compile_is_not_compiled_at_every_start(clone: Path, compiler: Path) -> None:
+    for calls in ("compiling native/ (once)\nit did not compile", "native/ did not compile with c++"):
+        assert done(clone, "prepare_native", FAILS="-c").startswith(calls)
+    (clone / "build" / "native.log").unlink()
+    assert done(clone, "prepare_native", FAILS="-c").startswith("compiling")
+    (compiler / "c++").write_text(COMPILER.replace("\n", "\n[ $1 = --version ] && echo 2.0\n", 1))
+    assert done(clone, "prepare_native", FAILS="nothing") == "compiling native/ (once)\n"
+    assert (clone / "lib" / f"_native.{os.uname().machine}.so").read_text() == "made\n"
+
+
+@pytest.mark.parametrize("named", ["", "env c++"])
+def test_without_the_static_library_of_c_plus_plus_the_shared_one_is_linked(clone: Path, compiler: Path, named: str) -> None:
+    assert done(clone, "prepare_native", FAILS="-static-libstdc++", CXX=named) == "compiling native/ (once)\n"
+    assert "made" in (clone / "lib" / f"_native.{os.uname().machine}.so").read_text()
+    linked = [line for line in (compiler / "calls").read_text().splitlines() if "-shared" in line]
+    assert ["-static-libstdc++" in line for line in linked] == [True, False]
+
+
 def test_jars_that_are_there_are_used_by_whoever_may_not_write(clone: Path, tmp_path: Path) -> None:
     """As in an image, whose files have other times than when the jar was compiled, on a root file system that is read-only."""
     shutil.copytree(ROOT / "build" / "s3", clone / "build" / "s3")
