@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +13,9 @@ from hypothesis import strategies as st
 from lib.errors import InputError
 from lib.model.engines import build_engine
 from lib.model.engines.engine import score_in_micro_batches
+from lib.model.engines.keras import before_tensorflow
 from lib.model.text import TokenIds
+from tests.conftest import ROOT
 
 
 def texts_of_lengths(lengths: list[int]) -> TokenIds:
@@ -86,6 +92,25 @@ def test_engines_agree_on_real_texts(shipped, real_data) -> None:
     ids = shipped.tokenizer.ids_of(pa.array(texts, pa.string()))
     onnx, keras = (build_engine(name, shipped, 2).probabilities(ids) for name in ("onnx", "keras"))
     np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-4)
+
+
+def test_tensorflow_is_not_imported_on_a_processor_that_it_does_not_run_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    processors = tmp_path / "cpuinfo"
+    processors.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 avx\n")
+    before_tensorflow(processors)
+    processors.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 noavx\n")
+    with pytest.raises(InputError, match="Expected a processor with AVX, which TensorFlow needs, found one without"):
+        before_tensorflow(processors)
+
+
+def test_keras_takes_no_settings_from_the_users_home(tmp_path) -> None:
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text('{"floatx": "float64", "epsilon": 0.5, "backend": "jax"}')
+    code = "from training.quiet import import_tensorflow; import_tensorflow(); import keras; print(keras.config.floatx(), keras.config.backend())"
+    other = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / ".keras"), "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **other}, capture_output=True, text=True)
+    assert done.stdout == "float32 tensorflow\n", done.stderr[-2000:]
 
 
 def test_unknown_engine(shipped) -> None:
