@@ -94,6 +94,24 @@ stay_on_this_machine() {
     case $(setting --master spark.master) in "" | local*) export SPARK_LOCAL_HOSTNAME=localhost ;; esac
 }
 
+# keep_one_collector: without ours (conf/spark-defaults.conf) where the user's options choose a garbage collector: Java takes no two.
+COLLECTOR='-XX:\+Use[A-Za-z0-9]+GC'
+keep_one_collector() {
+    local everywhere="${JAVA_TOOL_OPTIONS:-} ${_JAVA_OPTIONS:-} ${JDK_JAVA_OPTIONS:-} ${SPARK_SUBMIT_OPTS:-}"
+    [[ "$everywhere ${spark_options[*]}" =~ $COLLECTOR ]] || return 0
+    leave_out_collector driver "$everywhere $(setting --driver-java-options spark.driver.extraJavaOptions)"
+    leave_out_collector executor "$(setting "" spark.executor.extraJavaOptions)"
+}
+
+# leave_out_collector driver|executor OPTIONS
+leave_out_collector() {
+    local name=spark.$1.defaultJavaOptions default
+    default=$(setting "" "$name")
+    if [[ $2 =~ $COLLECTOR && $default =~ $COLLECTOR ]]; then
+        spark_options+=(--conf "$name=${default/"${BASH_REMATCH[0]}"/}")
+    fi
+}
+
 for argument in "$@"; do
     # Help needs neither Spark nor TensorFlow.
     if [ "$argument" = --help ] || [ "$argument" = -h ]; then
@@ -127,6 +145,7 @@ if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 ship_environment "$@"
 ship_s3 "$@"
 stay_on_this_machine
+keep_one_collector
 start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.
 if [ "$job" = app ]; then

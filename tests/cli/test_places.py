@@ -43,7 +43,7 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_only_our_code_runs_and_names_stay_whole_in_any_locale(trapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=ar -Duser.country=EG")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=ar -Duser.country=EG -XX:+UseSerialGC")
     (trapped / "né.csv").write_text("product_id,title\n1,café table\n2,日本の本\n", encoding="utf-8")
     options = ("--text-columns", "title", "--carry", "title", "--preview", "2")
     done = submit("categorize", "--source", "né.csv", "--target", "lake/café", "--model", SHIPPED, *options, cwd=trapped)

@@ -43,7 +43,7 @@ def test_the_first_run_and_the_second(tmp_path: Path) -> None:
 
 
 def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
-    options = ("--master", "local[1]", "--conf", "spark.app.name=nightly", "--name=other")
+    options = ("--master", "local[1]", "--conf", "spark.app.name=nightly", "--name=other", "--driver-java-options=-XX:+UseG1GC")
     job = (
         "categorize",
         "--source",
