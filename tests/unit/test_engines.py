@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lib.errors import InputError
 from lib.model.engines import build_engine
-from lib.model.engines.engine import score_in_micro_batches
+from lib.model.engines.engine import score_in_micro_batches, usable_cores
 from lib.model.engines.keras import before_tensorflow
 from lib.model.text import TokenIds
 from tests.conftest import ROOT
@@ -111,6 +111,26 @@ def test_keras_takes_no_settings_from_the_users_home(tmp_path) -> None:
     other = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / ".keras"), "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **other}, capture_output=True, text=True)
     assert done.stdout == "float32 tensorflow\n", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "3200000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ],
+)
+def test_no_more_cores_than_the_containers_share(tmp_path, monkeypatch, files: dict[str, str], cores: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    (tmp_path / "cpu").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert usable_cores(tmp_path) == cores
 
 
 def test_unknown_engine(shipped) -> None:
