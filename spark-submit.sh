@@ -40,10 +40,15 @@ while [ $# -gt 0 ] && [ -z "$job" ]; do
     esac
 done
 
+# run_samples BEFORE_A_PATH BEFORE_A_RELATIVE_PATH
+run_samples() {
+    first_run=(--source "$1$ROOT/samples/catalog.csv" --target "$2lake/categorized" --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
+}
+
 first_run=()
 if [ -z "$job" ]; then
     job=categorize
-    first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
+    run_samples "" ""
 fi
 case $job in *[!a-z_]* | __init__) known= ;; *) known=$ROOT/jobs/$job.py ;; esac
 if [ ! -f "$known" ]; then
@@ -90,8 +95,10 @@ start_from_archive() {
 # On one machine Spark calls itself localhost: under a name that does not resolve, as in a container without a network, or that contains an
 # underscore, it would not start. Its ports, except the web UI's, are then open to this machine only.
 stay_on_this_machine() {
-    [ -z "${SPARK_LOCAL_IP:-}${SPARK_LOCAL_HOSTNAME:-}" ] || return 0
-    case $(setting --master spark.master) in "" | local*) export SPARK_LOCAL_HOSTNAME=localhost ;; esac
+    case $(setting --master spark.master) in "" | local*) ;; *) return 0 ;; esac
+    if [ -z "${SPARK_LOCAL_IP:-}${SPARK_LOCAL_HOSTNAME:-}" ]; then export SPARK_LOCAL_HOSTNAME=localhost; fi
+    # Under the configuration of a cluster a path without a scheme is on its file system.
+    if [ ${#first_run[@]} -gt 0 ] && [ -n "$configured" ]; then run_samples file: "file:$PWD/"; fi
 }
 
 # keep_one_collector: without ours (conf/spark-defaults.conf) where the user's options choose a garbage collector: Java takes no two.

@@ -128,6 +128,18 @@ def test_spark_without_a_scratch_folder_is_told(tmp_path: Path) -> None:
     assert "in SPARK_LOCAL_DIRS, found /proc/nowhere" in done.stdout
 
 
+def test_the_samples_are_files_of_this_machine_under_the_configuration_of_a_cluster(tmp_path: Path) -> None:
+    """By which a path without a scheme is on HDFS. The run ends as in the test above, once it has shown its settings."""
+    (tmp_path / "core-site.xml").write_text(
+        "<configuration><property><name>fs.defaultFS</name><value>hdfs://127.0.0.1:9</value></property></configuration>"
+    )
+    done = submit(cwd=tmp_path, environment={"HADOOP_CONF_DIR": str(tmp_path), "SPARK_LOCAL_DIRS": "/proc/nowhere"})
+    assert done.returncode == 2
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert ["source", f"file:{ROOT}/samples/catalog.csv"] in shown
+    assert ["target", f"file:{tmp_path}/lake/categorized"] in shown
+
+
 def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
     def typed(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", f"{ROOT}/spark-submit.sh {command}"], cwd=tmp_path, capture_output=True, text=True)
