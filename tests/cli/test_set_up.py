@@ -17,16 +17,20 @@ from tests.conftest import ROOT
 COPIED = ("jobs", "jvm", "lib", "native", "requirements", "schemas", "scripts", "setup.py", "training")
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the project's code with the same environment, in which nothing is made yet."""
-    clone = tmp_path / "clone"
-    for name in COPIED:
+def copy_project(clone: Path, *more: str) -> None:
+    """The project's code and `more` of its files and folders, with the same environment, in which nothing is made yet."""
+    for name in (*COPIED, *more):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         else:
             shutil.copy2(ROOT / name, clone / name)
     (clone / ".venv").symlink_to(ROOT / ".venv")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    clone = tmp_path / "clone"
+    copy_project(clone)
     (clone / "build").mkdir()
     return clone
 
