@@ -97,6 +97,8 @@ start_from_archive() {
 stay_on_this_machine() {
     case $(setting --master spark.master) in "" | local*) ;; *) return 0 ;; esac
     if [ -z "${SPARK_LOCAL_IP:-}${SPARK_LOCAL_HOSTNAME:-}" ]; then export SPARK_LOCAL_HOSTNAME=localhost; fi
+    # Here another Python than ours, which lacks the packages, would be the driver's and the workers'.
+    spark_options+=(--conf "spark.pyspark.python=$PYTHON" --conf "spark.pyspark.driver.python=$PYTHON")
     # Under the configuration of a cluster a path without a scheme is on its file system.
     if [ ${#first_run[@]} -gt 0 ] && [ -n "$configured" ]; then run_samples file: "file:$PWD/"; fi
 }

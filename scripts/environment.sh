@@ -21,7 +21,7 @@ CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 export PYTHONSAFEPATH=1
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
 # Set for another Spark, these would choose where a job runs; here only options and Spark's configuration do.
-unset MASTER DEPLOY_MODE SPARK_REMOTE SPARK_API_MODE
+unset MASTER DEPLOY_MODE SPARK_REMOTE SPARK_API_MODE SPARK_CONNECT_MODE SPARK_CONNECT_MODE_ENABLED SPARK_LOCAL_REMOTE
 
 # Java writes file names in the locale's characters, and question marks for others.
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then

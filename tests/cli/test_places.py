@@ -57,8 +57,10 @@ def test_variables_of_another_spark_choose_nothing(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("product_id,title\n1,lamp\n")
     set_elsewhere = {"PYSPARK_DRIVER_PYTHON": "/bin/false", "PYSPARK_PYTHON": "/bin/false"}
     set_elsewhere |= {"MASTER": "yarn", "DEPLOY_MODE": "cluster", "SPARK_REMOTE": "sc://127.0.0.1:9"}
+    set_elsewhere |= {"SPARK_CONNECT_MODE": "1", "SPARK_CONNECT_MODE_ENABLED": "1", "SPARK_LOCAL_REMOTE": "1"}
+    python = ("--conf", "spark.pyspark.python=/bin/false", "--conf", "spark.pyspark.driver.python=/bin/false")
     night = ("--source", "in.csv", "--target", "./out", "--model", SHIPPED, "--text-columns", "title")
-    done = submit("categorize", *night, cwd=tmp_path, environment=set_elsewhere)
+    done = submit(*python, "categorize", *night, cwd=tmp_path, environment=set_elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in 1 = categorized 1" in done.stdout
 
