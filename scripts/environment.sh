@@ -162,11 +162,40 @@ installed() {
     return 1
 }
 
+# may_write FOLDER: ends the set-up with a sentence if something has to be made in a folder where this user may make nothing.
+may_write() {
+    [ ! -e "$1" ] || [ -w "$1" ] ||
+        fail "Expected to write to $1, where the set-up has something to make or to bring up to date, found that this user ($(id -un)) may not; run this command once as a user who may, or let this user write there." 2
+}
+
+# Where these, or pip's settings, have packages installed elsewhere, what is asked for would be missing here.
+PIP_ELSEWHERE=(-u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_USER -u PIP_DRY_RUN -u PIP_PYTHON)
+MISSING='
+import re, sys
+from importlib.metadata import PackageNotFoundError, version
+for name, wanted in re.findall(r"^([\w.-]+)==(\S+) \\$", open(sys.argv[1]).read(), re.MULTILINE):
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = "none"
+    if found != wanted:
+        sys.exit(f"{name} {wanted} is not there, but {found}")
+'
+
+# pip_install PYTHON LOCK [OPTIONS OF pip]: the packages of requirements/LOCK.lock, next to this Python.
+pip_install() {
+    local python=$1 file=$ROOT/requirements/$2.lock
+    shift 2
+    env "${PIP_ELSEWHERE[@]}" "$python" -I -m pip install --quiet --disable-pip-version-check --require-hashes "$@" -r "$file" >&2 &&
+        "$python" -I -c "$MISSING" "$file" >&2
+}
+
 prepare_packages() {
     if [ "$1" != "$RUN_LOCK" ] && [ "$SPARK_LINE" != "$SPARK_DEFAULT" ]; then
         fail "Expected Spark $SPARK_DEFAULT for the jobs train and app, and for the tests, found CATALOG_SPARK=$SPARK_LINE; leave it out (a bundle that is trained there works with each)." 2
     fi
     if installed "$1" && has_its_python "$VENV"; then return; fi
+    may_write "$VENV"
     # Also if a killed set-up left half an environment.
     if [ -e "$VENV/pyvenv.cfg" ] && has_its_python "$VENV" && "$PYTHON" -I -m pip --version >/dev/null 2>&1; then
         check_tensorflow "$1" "$PYTHON"
@@ -174,7 +203,7 @@ prepare_packages() {
         prepare_python "$1"
     fi
     say "installing the Python packages of requirements/$1.lock (once; they are verified by hash)"
-    "$PYTHON" -I -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+    pip_install "$PYTHON" "$1" --use-pep517 ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$VENV/installed-$1.lock"
 }
@@ -284,10 +313,11 @@ separate_environment() {
     lock
     # Another job may have made it meanwhile.
     if separate_is_made "$1"; then unlock; return; fi
+    may_write "$ROOT/build"
     say "installing $2 from requirements/$1.lock into build/$1 (once)"
     rm -rf "$folder"
     "$PYTHON" -I -m venv "$folder"
-    "$folder/bin/python" -I -m pip install --quiet --disable-pip-version-check --require-hashes -r "$ROOT/requirements/$1.lock" >&2 ||
+    pip_install "$folder/bin/python" "$1" ||
         fail "Expected the packages of requirements/$1.lock from the package index, found the error above; fix the network or pip's settings and run again. See docs/first-errors.md#no-network."
     cp "$ROOT/requirements/$1.lock" "$folder/installed.lock"
     unlock
@@ -335,6 +365,10 @@ prepare_native() {
     compiler=$(compiler) || return 0
     sources=$(contents native setup.py)
     if made_of "$sources" "$ROOT/lib/$library"; then return; fi
+    # Whoever made the project's folder wants none, or has to bring theirs up to date.
+    if [ ! -w "$ROOT/lib" ] && [ ! -e "$ROOT/lib/$library" ]; then return; fi
+    may_write "$ROOT/lib"
+    may_write "$ROOT/build"
     # The same compiler would fail again, at every start.
     tried="$sources $compiler $($compiler --version 2>&1 | head -n 1 || true)"
     if made_of "$tried" "$log"; then
@@ -361,6 +395,7 @@ prepare_native() {
 prepare_code() {
     local sources; sources=$(contents jobs lib schemas training scripts/zip_code.py)
     if made_of "$sources" "$CODE_ZIP"; then return; fi
+    may_write "$ROOT/build"
     (cd "$ROOT" && "$PYTHON" scripts/zip_code.py "$CODE_ZIP" jobs lib schemas training)
     record "$sources" "$CODE_ZIP"
 }
