@@ -4,7 +4,9 @@
 # Prepares the environment, then runs jobs/JOB.py through the real spark-submit. Options before the job's name go to
 # spark-submit, those after it to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
+script=${BASH_SOURCE[0]}
+if [ -L "$script" ]; then script=$(readlink -f -- "$script"); fi
+source "$(dirname -- "$script")/scripts/environment.sh"
 source "$ROOT/scripts/cluster.sh"
 
 # The user's own configuration, before the set-up sets ours.
@@ -63,8 +65,8 @@ without_spark() {
 }
 
 # Most of a JVM's start under Spark and Delta is reading, checking and linking some 15,000 classes. Java stores the result in an archive
-# that the next start maps (class data sharing). An archive fits one Java and one list of jars; Java checks that, and otherwise goes on
-# without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
+# that the next start maps (class data sharing). An archive fits one Java and one list of jars at one place; Java checks that, and otherwise
+# goes on without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
 start_from_archive() {
     [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
     # There is one archive: of the environment that is there by default.
@@ -75,7 +77,7 @@ start_from_archive() {
         *" --properties-file"* | *" --deploy-mode"* | *" --master "[!l]* | *" --master="[!l]*) return 0 ;;
     esac
     local file use
-    file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
+    file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; echo "$JAVA_SAID" "$ROOT"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
     # Java writes the header last: a file left by a killed run has none.
     if [ -e "$file" ] && [ "$(head -c 4 "$file" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
         use=-XX:SharedArchiveFile
@@ -87,7 +89,7 @@ start_from_archive() {
         return 0
     fi
     # Spark splits these at spaces that are not quoted.
-    export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
+    export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:${ROOT//%/%25}/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
     export SPARK_CONF_DIR=$ROOT/build/no-conf
     spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
 }

@@ -3,7 +3,9 @@
 # Sets PYTHON and CODE_ZIP, and the variables that Spark's processes read. CATALOG_SPARK=4.0 or 3.5 chooses an older Spark with its Delta,
 # PYTHON3 the Python that an environment is made with, CATALOG_VENV another folder for it.
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Spark's own scripts change folders too, and would print where they went.
+unset CDPATH
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # What the jobs run on: the environment, the lock of its packages, and the list of Delta's jars.
 SPARK_DEFAULT=4.1
 SPARK_LINE=${CATALOG_SPARK:-$SPARK_DEFAULT}
@@ -13,6 +15,7 @@ else
     VENV=$ROOT/build/spark-$SPARK_LINE RUN_LOCK=spark-$SPARK_LINE JARS=jars-$SPARK_LINE
 fi
 VENV=${CATALOG_VENV:-$VENV}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
 PYTHON=$VENV/bin/python
 CODE_ZIP=$ROOT/build/catalog_categorizer.zip
 
@@ -34,6 +37,12 @@ fi
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $1"; exit "${2:-1}"; }
+
+# Spark takes a path with `#` for one with a name behind it, and one with a comma for two, as Java does with a colon.
+case $ROOT in *[#,:]*) fail "Expected the project in a folder without #, comma and colon in its path, which Spark and Java cannot read, found $ROOT; move it." 2 ;; esac
+for tool in cksum cmp find sed sha256sum sort xargs; do
+    command -v "$tool" >/dev/null || fail "Expected the command $tool, found none; install it (Linux has it in coreutils, diffutils, findutils or sed)." 2
+done
 
 [ -e "$ROOT/requirements/$RUN_LOCK.lock" ] || fail "Expected 4.1, 4.0 or 3.5 in CATALOG_SPARK, found $SPARK_LINE; correct it, or leave it out." 2
 
@@ -96,6 +105,13 @@ record() { printf '%s\n' "$1" >"$ROOT/build/${2##*/}.sources"; }
 check_user() {
     id -un >/dev/null 2>&1 ||
         fail "Expected a user with an entry in /etc/passwd, as Hadoop's login needs, found the number $(id -u) without one; add it there, or run as a user that has one." 2
+}
+
+# Spark's jars alone are some three hundred open files.
+check_open_files() {
+    local most; most=$(ulimit -Hn)
+    [ "$most" = unlimited ] || [ "$most" -ge 512 ] ||
+        fail "Expected a limit of 512 or more open files, as Spark's jars need, found $most (ulimit -Hn); raise it." 2
 }
 
 prepare_java() {
@@ -299,7 +315,8 @@ prepare_s3() {
 lock() {
     if [ -w "$ROOT/build" ] && command -v flock >/dev/null; then
         exec 9>"$ROOT/build/.lock"
-        flock 9
+        # It fails with 1 if another has the lock; with another code where the file system has none, and the set-up goes on without.
+        flock -w 5 9 2>/dev/null || [ $? != 1 ] || { say "waiting for another set-up in $ROOT"; flock 9 || true; }
     fi
 }
 unlock() { exec 9>&-; }
@@ -429,7 +446,7 @@ prepare() {
     mkdir -p "$ROOT/build" 2>/dev/null || true
     lock
     # Java first: if it is missing and cannot be installed, a minute of installing packages would be wasted.
-    if [ "${2:-}" != "without Java" ]; then check_user; prepare_java; fi
+    if [ "${2:-}" != "without Java" ]; then check_user; check_open_files; prepare_java; fi
     if [ "$1" = run ]; then prepare_packages "$RUN_LOCK"; else prepare_packages "$1"; fi
     prepare_native
     if [ "${2:-}" != "without Java" ]; then

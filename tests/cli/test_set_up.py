@@ -265,3 +265,70 @@ def test_a_fitting_java_of_the_system_is_used_where_the_one_on_the_path_is_too_n
     said, _ = process.communicate()
     assert process.returncode == 2
     assert "error: Expected Java 17 or 21, found 25; install it" in said
+
+
+def refused(clone: Path, call: str, **environment: str) -> str:
+    process = asked(clone, call, **environment)
+    said, _ = process.communicate()
+    assert process.returncode == 2, said
+    return said
+
+
+def test_packages_that_pip_installed_elsewhere_are_not_recorded_as_installed(clone: Path, tmp_path: Path) -> None:
+    pip = tmp_path / "python"
+    pip.write_text(
+        f'#!/bin/sh\ncase "$*" in *"-m pip"*) echo "into ${{PIP_TARGET:-its own}}" ;; *) exec {sys.executable} "$@" ;; esac\n'
+    )
+    pip.chmod(0o755)
+    lock = clone / "requirements" / "small.lock"
+    lock.write_text("absent-package==1.0 ; python_full_version < '3' \\\n    --hash=sha256:0\n")
+    assert done(clone, f"pip_install {pip} small", PIP_TARGET="/elsewhere") == "into its own\n"
+    lock.write_text("absent-package==1.0 \\\n    --hash=sha256:0\n")
+    call = f"pip_install {pip} small || echo failed"
+    assert done(clone, call) == "into its own\nabsent-package 1.0 is not there, but none\nfailed\n"
+
+
+def test_what_a_user_may_not_bring_up_to_date_is_named(clone: Path) -> None:
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(clone / "build")]
+    if shutil.which("unshare") is None or subprocess.run([*alone, *mount], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    script = (
+        f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {shlex.join(mount)}; prepare_code"
+    )
+    said = subprocess.run([*alone, "bash", "-c", script], capture_output=True, text=True)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"error: Expected to write to {clone}/build, where the set-up has something to make")
+
+
+def test_a_file_system_without_locks_and_another_set_up(clone: Path, tmp_path: Path) -> None:
+    flock = tmp_path / "bin" / "flock"
+    flock.parent.mkdir()
+    flock.write_text("#!/bin/sh\n[ $1 = 9 ] || exit $CODE\n")
+    flock.chmod(0o755)
+    path = f"{flock.parent}:{os.environ['PATH']}"
+    assert done(clone, "lock; echo on", PATH=path, CODE="71") == "on\n"
+    assert done(clone, "lock; echo on", PATH=path, CODE="1") == f"waiting for another set-up in {clone}\non\n"
+
+
+def test_where_the_project_lies(clone: Path, tmp_path: Path) -> None:
+    for name in ("a#b", "a,b", "a:b"):
+        (tmp_path / name).symlink_to(clone)
+        assert f"without #, comma and colon in its path, which Spark and Java cannot read, found {tmp_path / name};" in refused(
+            tmp_path / name, "true"
+        )
+    process = subprocess.run(
+        ["bash", "-c", 'source clone/scripts/environment.sh; echo "$ROOT $VENV"'],
+        cwd=tmp_path,
+        env={**os.environ, "CDPATH": str(tmp_path), "CATALOG_VENV": "own"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.stdout == f"{clone} {tmp_path}/own\n"
+
+
+def test_what_a_machine_lacks_is_named(clone: Path, tmp_path: Path) -> None:
+    for name in ("bash", "cksum", "dirname", "find", "locale", "sed", "sha256sum", "sort", "xargs"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    assert refused(clone, "true", PATH=str(tmp_path)).startswith("error: Expected the command cmp, found none; install it")
+    assert "Expected a limit of 512 or more open files" in refused(clone, "ulimit -n 256; check_open_files")

@@ -124,6 +124,12 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
 
+def test_a_link_to_the_script_starts_it(tmp_path: Path) -> None:
+    (tmp_path / "categorizer").symlink_to(ROOT / "spark-submit.sh")
+    done = subprocess.run([str(tmp_path / "categorizer"), "predict", "--help"], capture_output=True, text=True)
+    assert "usage: ./spark-submit.sh predict" in done.stdout, done.stderr
+
+
 def test_a_model_goes_back_without_spark(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(SHIPPED, models)
