@@ -69,6 +69,8 @@ without_spark() {
 # goes on without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
 start_from_archive() {
     [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
+    # The settings are words in quotes, and one is a URL.
+    case $ROOT in *[\"\\?]*) return 0 ;; esac
     # There is one archive: of the environment that is there by default.
     [ "$VENV" = "$ROOT/.venv" ] || return 0
     # Such as a hive-site.xml, which Spark finds on the class path alone.
