@@ -265,6 +265,9 @@ def test_a_fitting_java_of_the_system_is_used_where_the_one_on_the_path_is_too_n
     said, _ = process.communicate()
     assert process.returncode == 2
     assert "error: Expected Java 17 or 21, found 25; install it" in said
+    java_of(tmp_path / "package" / "bin", "17.0.9")
+    install = f"apt_update() {{ :; }}; apt-cache() {{ :; }}; apt_install() {{ mv {tmp_path}/package {tmp_path}/jvm/$1; }}; "
+    assert done(clone, install + call.replace("false", "true"), **with_it) == f"{tmp_path}/jvm/openjdk-17-jre-headless\n"
 
 
 def refused(clone: Path, call: str, **environment: str) -> str:
