@@ -180,8 +180,10 @@ installed() {
 
 # may_write FOLDER: ends the set-up with a sentence if something has to be made in a folder where this user may make nothing.
 may_write() {
-    [ ! -e "$1" ] || [ -w "$1" ] ||
-        fail "Expected to write to $1, where the set-up has something to make or to bring up to date, found that this user ($(id -un)) may not; run this command once as a user who may, or let this user write there." 2
+    local folder=$1
+    while [ -n "$folder" ] && [ ! -e "$folder" ]; do folder=${folder%/*}; done
+    [ -w "${folder:-/}" ] ||
+        fail "Expected to write to ${folder:-/}, where the set-up has something to make or to bring up to date, found that this user ($(id -un)) may not; run this command once as a user who may, or let this user write there." 2
 }
 
 # Where these, or pip's settings, have packages installed elsewhere, what is asked for would be missing here.

@@ -296,12 +296,11 @@ def test_what_a_user_may_not_bring_up_to_date_is_named(clone: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(clone / "build")]
     if shutil.which("unshare") is None or subprocess.run([*alone, *mount], capture_output=True).returncode:
         pytest.skip("no right to mount a file system here")
-    script = (
-        f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {shlex.join(mount)}; prepare_code"
-    )
-    said = subprocess.run([*alone, "bash", "-c", script], capture_output=True, text=True)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"error: Expected to write to {clone}/build, where the set-up has something to make")
+    script = f"set -euo pipefail; source {shlex.quote(str(clone / 'scripts' / 'environment.sh'))}; {shlex.join(mount)}; "
+    for call in ("prepare_code", "may_write $ROOT/build/not/there"):
+        said = subprocess.run([*alone, "bash", "-c", script + call], capture_output=True, text=True)
+        assert said.returncode == 2
+        assert said.stderr.startswith(f"error: Expected to write to {clone}/build, where the set-up has something to make")
 
 
 def test_a_file_system_without_locks_and_another_set_up(clone: Path, tmp_path: Path) -> None:
