@@ -17,7 +17,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
-from setuptools.errors import SetupError
+from setuptools.errors import LinkError, SetupError
 
 # For categories of a pandas or Polars frame.
 FRAMES = [
@@ -84,6 +84,7 @@ TEST = [
     "sqlglot>=27",
 ]
 
+STATIC = "-static-libstdc++"
 NATIVE = Extension(
     "catalog_categorizer.lib._native",
     sorted(glob("native/*.cpp")),
@@ -100,7 +101,7 @@ NATIVE = Extension(
         "-Wno-maybe-uninitialized",
     ],
     # On a cluster, machines often lack the C++ library of the one that compiled it.
-    extra_link_args=["-static-libstdc++", "-static-libgcc", "-Wl,-z,defs", "-s"],
+    extra_link_args=[STATIC, "-static-libgcc", "-Wl,-z,defs", "-s"],
     # Without a compiler ONNX Runtime scores.
     optional=True,
 )
@@ -111,6 +112,14 @@ class BuildNative(build_ext):
 
     def get_ext_filename(self, fullname):
         return f"{fullname.replace('.', '/')}.{platform.machine()}.so"
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except LinkError:
+            # Red Hat has the static library in a package of its own.
+            ext.extra_link_args = [word for word in ext.extra_link_args if word != STATIC]
+            super().build_extension(ext)
 
 
 # What the benchmarks compare with, in addition to what the tests need anyway.

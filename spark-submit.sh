@@ -4,7 +4,9 @@
 # Prepares the environment, then runs jobs/JOB.py through the real spark-submit. Options before the job's name go to
 # spark-submit, those after it to the job. Without a job: categorizes samples/catalog.csv into lake/categorized.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
+script=${BASH_SOURCE[0]}
+if [ -L "$script" ]; then script=$(readlink -f -- "$script"); fi
+source "$(dirname -- "$script")/scripts/environment.sh"
 source "$ROOT/scripts/cluster.sh"
 
 # The user's own configuration, before the set-up sets ours.
@@ -40,10 +42,15 @@ while [ $# -gt 0 ] && [ -z "$job" ]; do
     esac
 done
 
+# run_samples BEFORE_A_PATH BEFORE_A_RELATIVE_PATH
+run_samples() {
+    first_run=(--source "$1$ROOT/samples/catalog.csv" --target "$2lake/categorized" --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
+}
+
 first_run=()
 if [ -z "$job" ]; then
     job=categorize
-    first_run=(--source "$ROOT/samples/catalog.csv" --target lake/categorized --model "$ROOT/models/ecommerce" --carry title,price --order-by updated_at --preview 8)
+    run_samples "" ""
 fi
 case $job in *[!a-z_]* | __init__) known= ;; *) known=$ROOT/jobs/$job.py ;; esac
 if [ ! -f "$known" ]; then
@@ -58,10 +65,12 @@ without_spark() {
 }
 
 # Most of a JVM's start under Spark and Delta is reading, checking and linking some 15,000 classes. Java stores the result in an archive
-# that the next start maps (class data sharing). An archive fits one Java and one list of jars; Java checks that, and otherwise goes on
-# without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
+# that the next start maps (class data sharing). An archive fits one Java and one list of jars at one place; Java checks that, and otherwise
+# goes on without it. A folder with files on the class path rules it out, so if both configuration and machine are ours, the settings come as files.
 start_from_archive() {
     [ -z "$configured" ] && [ -w "$ROOT/build" ] || return 0
+    # The settings are words in quotes, and one is a URL.
+    case $ROOT in *[\"\\?]*) return 0 ;; esac
     # There is one archive: of the environment that is there by default.
     [ "$VENV" = "$ROOT/.venv" ] || return 0
     # Such as a hive-site.xml, which Spark finds on the class path alone.
@@ -70,7 +79,7 @@ start_from_archive() {
         *" --properties-file"* | *" --deploy-mode"* | *" --master "[!l]* | *" --master="[!l]*) return 0 ;;
     esac
     local file use
-    file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
+    file=$ROOT/build/classes-$({ readlink -f "$(java_command)"; echo "$JAVA_SAID" "$ROOT"; cat "$VENV"/installed-*; } | cksum | cut -d' ' -f1).jsa
     # Java writes the header last: a file left by a killed run has none.
     if [ -e "$file" ] && [ "$(head -c 4 "$file" | od -An -tx4 | tr -d ' ')" != 00000000 ]; then
         use=-XX:SharedArchiveFile
@@ -82,9 +91,38 @@ start_from_archive() {
         return 0
     fi
     # Spark splits these at spaces that are not quoted.
-    export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:$ROOT/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
+    export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} \"-Dlog4j2.configurationFile=file:${ROOT//%/%25}/conf/log4j2.properties\" \"$use=$file\" -Xlog:cds*=off"
     export SPARK_CONF_DIR=$ROOT/build/no-conf
     spark_options=(--properties-file "$ROOT/conf/spark-defaults.conf" "${spark_options[@]}")
+}
+
+# On one machine Spark calls itself localhost: under a name that does not resolve, as in a container without a network, or that contains an
+# underscore, it would not start. Its ports, except the web UI's, are then open to this machine only.
+stay_on_this_machine() {
+    case $(setting --master spark.master) in "" | local*) ;; *) return 0 ;; esac
+    if [ -z "${SPARK_LOCAL_IP:-}${SPARK_LOCAL_HOSTNAME:-}" ]; then export SPARK_LOCAL_HOSTNAME=localhost; fi
+    # Here another Python than ours, which lacks the packages, would be the driver's and the workers'.
+    spark_options+=(--conf "spark.pyspark.python=$PYTHON" --conf "spark.pyspark.driver.python=$PYTHON")
+    # Under the configuration of a cluster a path without a scheme is on its file system.
+    if [ ${#first_run[@]} -gt 0 ] && [ -n "$configured" ]; then run_samples file: "file:$PWD/"; fi
+}
+
+# keep_one_collector: without ours (conf/spark-defaults.conf) where the user's options choose a garbage collector: Java takes no two.
+COLLECTOR='-XX:\+Use[A-Za-z0-9]+GC'
+keep_one_collector() {
+    local everywhere="${JAVA_TOOL_OPTIONS:-} ${_JAVA_OPTIONS:-} ${JDK_JAVA_OPTIONS:-} ${SPARK_SUBMIT_OPTS:-}"
+    [[ "$everywhere ${spark_options[*]}" =~ $COLLECTOR ]] || return 0
+    leave_out_collector driver "$everywhere $(setting --driver-java-options spark.driver.extraJavaOptions)"
+    leave_out_collector executor "$(setting "" spark.executor.extraJavaOptions)"
+}
+
+# leave_out_collector driver|executor OPTIONS
+leave_out_collector() {
+    local name=spark.$1.defaultJavaOptions default
+    default=$(setting "" "$name")
+    if [[ $2 =~ $COLLECTOR && $default =~ $COLLECTOR ]]; then
+        spark_options+=(--conf "$name=${default/"${BASH_REMATCH[0]}"/}")
+    fi
 }
 
 for argument in "$@"; do
@@ -119,6 +157,8 @@ if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
 ship_environment "$@"
 ship_s3 "$@"
+stay_on_this_machine
+keep_one_collector
 start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.
 if [ "$job" = app ]; then

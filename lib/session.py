@@ -23,8 +23,10 @@ DELTA = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 # Spark's and Delta's partition numbers are for clusters; on one machine they cost seconds.
+SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
 LOCAL = {
-    "spark.sql.shuffle.partitions": "4",
+    # At least (_local).
+    SHUFFLE_PARTITIONS: "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     # VACUUM lists folders in this many tasks, by default in ten thousand.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
@@ -279,12 +281,20 @@ def configure(spark: SparkSession) -> None:
         if name in given:
             print(f"{name} is not set in this job: with it writes would be passed over", file=sys.stderr, flush=True)
         spark.conf.unset(name)
-    local = LOCAL if str(spark.sparkContext.master).startswith("local") else {}
+    local = _local(spark)
     for name, value in {**local, **ALWAYS}.items():
         spark.conf.set(name, given.get(name, value))
     if not local:
         shown = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
         print(f"Spark settings of this job, unless you give others: {shown}", file=sys.stderr, flush=True)
+
+
+def _local(spark: SparkSession) -> dict[str, str]:
+    """LOCAL, where all of Spark is on one machine, with a shuffle partition for each of its cores."""
+    if not str(spark.sparkContext.master).startswith("local"):
+        return {}
+    partitions = max(int(LOCAL[SHUFFLE_PARTITIONS]), spark.sparkContext.defaultParallelism)
+    return {**LOCAL, SHUFFLE_PARTITIONS: str(partitions)}
 
 
 def _whole(given: Mapping[str, str]) -> dict[str, str]:

@@ -65,6 +65,8 @@ FOR_ONE_NIGHT = {JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 {CODE_CACHE}"}
 FOR_MANY_NIGHTS = {JAVA_OPTIONS: CODE_CACHE, "spark.sql.adaptive.enabled": "false"}
 
 
+# As spark-submit.sh starts Spark on one machine, whose own name need not resolve.
+ON_ONE_MACHINE = {"SPARK_LOCAL_HOSTNAME": "localhost"}
 # As spark-submit.sh starts a JVM (start_from_archive): a third of a cold start is reading classes.
 CONFIGURATION: tuple[str, ...] = ()
 FROM_ARCHIVE: dict[str, str] = {}
@@ -129,7 +131,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     for name, value in {"spark.sql.warehouse.dir": warehouse, **FOR_FEW_ROWS, **FOR_MANY_NIGHTS}.items():
         builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *s3, "pyspark-shell"])}.items():
+        submit = {"PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *s3, "pyspark-shell"])}
+        for name, value in {**ON_ONE_MACHINE, **FROM_ARCHIVE, **submit}.items():
             patch.setenv(name, value)
         builder.getOrCreate()
     from lib.session import spark_session

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 
+from lib.model.engines.keras import before_tensorflow
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow with the standard error of the process, not only Python's, set aside.
 
     Its processor's features and a note on oneDNN are printed before logging is configured, as warnings, whatever
     TF_CPP_MIN_LOG_LEVEL says. A failing import still raises.
+
+    Raises:
+        InputError: TensorFlow does not run on this processor.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    before_tensorflow()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

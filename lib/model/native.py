@@ -60,25 +60,34 @@ def library_name() -> str:
     return f"_native.{platform.machine()}.so"
 
 
-@cache
 def library() -> Any | None:
-    """The loaded library; None where there is none for this processor, or only one that was built from other sources."""
+    """The loaded library; None where there is none for this processor, or only one that does not load, or was built from other sources."""
+    return _found()[0]
+
+
+def why_there_is_none() -> str:
+    """What is found in place of a library that can be used: nothing, one that does not load, or one of other sources."""
+    return _found()[1]
+
+
+@cache
+def _found() -> tuple[Any | None, str]:
     # Two packages up, whatever that package is called where it is installed.
     file = resources.files(__name__.rpartition(".model.")[0]).joinpath(library_name())
     if not file.is_file():
-        return None
+        return None, "none"
     try:
         loaded = _loaded(file)
-    except OSError:
-        # It was built on another system, with a C++ library that this one lacks.
-        return None
+    except OSError as error:
+        # It was built on another system, with a C++ library that this one lacks, or the file system is mounted noexec.
+        return None, f"one that does not load ({error})"
     # One that is older, where the new sources did not compile, has functions that take other arguments.
     if getattr(loaded, "categorizer_interface", lambda: 0)() != INTERFACE:
-        return None
+        return None, "one of another version of the sources"
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(loaded, f"categorizer_{name}")
         function.restype, function.argtypes = result, arguments
-    return loaded
+    return loaded, ""
 
 
 def _loaded(file: Any) -> ctypes.CDLL:
@@ -105,7 +114,7 @@ def _loaded_library() -> Any:
     of = library()
     if of is None:
         raise InputError(
-            f"Expected the compiled library {library_name()} for --engine native, found none that loads and is of this version; install a C++ "
+            f"Expected the compiled library {library_name()} for --engine native, found {why_there_is_none()}; install a C++ "
             "compiler (on Debian or Ubuntu: sudo apt-get install g++) and run again, or use --engine onnx.",
             see="no-compiler",
         )

@@ -16,6 +16,8 @@ from lib.tables.sources import Source
 
 # A task's size: large enough that its start costs nothing in comparison, small enough that the others do not wait long for the last one.
 ROWS_PER_TASK = 25_000
+# With fewer rows a task's Python worker, which loads a model of its own, would take longer to start than to score.
+LEAST_ROWS_PER_TASK = 1_000
 # How much longer than with equal shares the source's own partitions may take before its rows are repartitioned.
 MOST_UNEVENNESS = 1.2
 
@@ -64,7 +66,8 @@ class Selection:
 def select_all(source: Source, columns: CatalogueColumns, max_characters: int, census: Census) -> Selection:
     """Every row, in the source's own partitions where they are even: repartitioning texts costs as much as reading them."""
     rows = catalogue_rows(source.frame, columns, max_characters, census, measured=True)
-    if not is_even(rows_by_partition(source), _cores(rows)):
+    sizes = rows_by_partition(source)
+    if not is_even(sizes, _cores_for(rows, sum(sizes))):
         rows = rows.repartition(_tasks(rows, census.ids))
     return Selection(rows, census, IdCount(0, 0))
 
@@ -87,11 +90,12 @@ def is_even(rows: Sequence[int], cores: int) -> bool:
     return max(busy) * cores <= MOST_UNEVENNESS * sum(rows)
 
 
-def _cores(rows: DataFrame) -> int:
-    return int(rows.sparkSession.sparkContext.defaultParallelism)
+def _cores_for(rows: DataFrame, count: int) -> int:
+    """How many cores are worth a task each."""
+    return min(int(rows.sparkSession.sparkContext.defaultParallelism), -(-count // LEAST_ROWS_PER_TASK) or 1)
 
 
 def _tasks(rows: DataFrame, count: int) -> int:
-    """Enough tasks to fill all cores several times."""
-    cores = _cores(rows)
+    """Enough tasks to fill these cores several times."""
+    cores = _cores_for(rows, count)
     return cores * (-(-count // (cores * ROWS_PER_TASK)) or 1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,7 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_only_our_code_runs_and_names_stay_whole_in_any_locale(trapped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=ar -Duser.country=EG")
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=ar -Duser.country=EG -XX:+UseSerialGC")
     (trapped / "né.csv").write_text("product_id,title\n1,café table\n2,日本の本\n", encoding="utf-8")
     options = ("--text-columns", "title", "--carry", "title", "--preview", "2")
     done = submit("categorize", "--source", "né.csv", "--target", "lake/café", "--model", SHIPPED, *options, cwd=trapped)
@@ -55,8 +57,10 @@ def test_variables_of_another_spark_choose_nothing(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("product_id,title\n1,lamp\n")
     set_elsewhere = {"PYSPARK_DRIVER_PYTHON": "/bin/false", "PYSPARK_PYTHON": "/bin/false"}
     set_elsewhere |= {"MASTER": "yarn", "DEPLOY_MODE": "cluster", "SPARK_REMOTE": "sc://127.0.0.1:9"}
+    set_elsewhere |= {"SPARK_CONNECT_MODE": "1", "SPARK_CONNECT_MODE_ENABLED": "1", "SPARK_LOCAL_REMOTE": "1"}
+    python = ("--conf", "spark.pyspark.python=/bin/false", "--conf", "spark.pyspark.driver.python=/bin/false")
     night = ("--source", "in.csv", "--target", "./out", "--model", SHIPPED, "--text-columns", "title")
-    done = submit("categorize", *night, cwd=tmp_path, environment=set_elsewhere)
+    done = submit(*python, "categorize", *night, cwd=tmp_path, environment=set_elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in 1 = categorized 1" in done.stdout
 
@@ -126,6 +130,18 @@ def test_spark_without_a_scratch_folder_is_told(tmp_path: Path) -> None:
     assert "in SPARK_LOCAL_DIRS, found /proc/nowhere" in done.stdout
 
 
+def test_the_samples_are_files_of_this_machine_under_the_configuration_of_a_cluster(tmp_path: Path) -> None:
+    """By which a path without a scheme is on HDFS. The run ends as in the test above, once it has shown its settings."""
+    (tmp_path / "core-site.xml").write_text(
+        "<configuration><property><name>fs.defaultFS</name><value>hdfs://127.0.0.1:9</value></property></configuration>"
+    )
+    done = submit(cwd=tmp_path, environment={"HADOOP_CONF_DIR": str(tmp_path), "SPARK_LOCAL_DIRS": "/proc/nowhere"})
+    assert done.returncode == 2
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert ["source", f"file:{ROOT}/samples/catalog.csv"] in shown
+    assert ["target", f"file:{tmp_path}/lake/categorized"] in shown
+
+
 def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
     def typed(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", f"{ROOT}/spark-submit.sh {command}"], cwd=tmp_path, capture_output=True, text=True)
@@ -141,3 +157,20 @@ def test_answers_that_cannot_be_given_are_not_a_success(tmp_path: Path) -> None:
     done = typed(f"predict --model {SHIPPED} <&-")
     assert done.returncode == 2
     assert "Expected texts in --text or on standard input, found it closed" in done.stderr
+
+
+# Names another machine, for the command that follows; `unshare` needs a right to do so that some systems give to root alone, or to nobody.
+UNDER_ANOTHER_NAME = ("unshare", "--user", "--map-root-user", "--uts")
+NAME = "import os, socket, sys; socket.sethostname(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
+
+
+@pytest.mark.parametrize("name", ["nobody-knows-it", "with_an_underscore"])
+def test_spark_starts_whatever_the_machine_is_called(tmp_path: Path, name: str) -> None:
+    renamed = [*UNDER_ANOTHER_NAME, sys.executable, "-c", NAME, name]
+    if shutil.which("unshare") is None or subprocess.run([*renamed, "true"], capture_output=True).returncode:
+        pytest.skip("no right to give this machine another name")
+    command = [*renamed, str(ROOT / "spark-submit.sh"), "evaluate", "--labels", "nowhere.csv", "--model", str(SHIPPED)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "error: Expected" in done.stdout
+    assert "found nothing" in done.stdout

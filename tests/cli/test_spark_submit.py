@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_set_up import copy_project
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.waiting import until
 
@@ -43,7 +44,7 @@ def test_the_first_run_and_the_second(tmp_path: Path) -> None:
 
 
 def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
-    options = ("--master", "local[1]", "--conf", "spark.app.name=nightly", "--name=other")
+    options = ("--master", "local[1]", "--conf", "spark.app.name=nightly", "--name=other", "--driver-java-options=-XX:+UseG1GC")
     job = (
         "categorize",
         "--source",
@@ -123,6 +124,12 @@ def test_ctrl_c_in_a_training_leaves_nothing(tmp_path: Path) -> None:
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
 
+def test_a_link_to_the_script_starts_it(tmp_path: Path) -> None:
+    (tmp_path / "categorizer").symlink_to(ROOT / "spark-submit.sh")
+    done = subprocess.run([str(tmp_path / "categorizer"), "predict", "--help"], capture_output=True, text=True)
+    assert "usage: ./spark-submit.sh predict" in done.stdout, done.stderr
+
+
 def test_a_model_goes_back_without_spark(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(SHIPPED, models)
@@ -159,10 +166,11 @@ def test_the_shipped_bundle_is_the_default_of_predict_anywhere(tmp_path: Path) -
     assert json.loads(submit("predict", "--text", "cotton shirt", cwd=tmp_path).stdout)["category"] == "Clothing & Accessories"
 
 
-def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["11.0.2", "25"])
+def test_a_java_that_spark_does_not_run_on_is_told(tmp_path: Path, version: str) -> None:
     java = tmp_path / "jdk" / "bin" / "java"
     java.parent.mkdir(parents=True)
-    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2019-01-15' >&2\n")
     java.chmod(0o755)
     done = subprocess.run(
         [str(ROOT / "spark-submit.sh")],
@@ -172,18 +180,15 @@ def test_a_java_that_is_too_old_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     message = done.stderr.decode()
-    assert "Expected Java 17 or newer" in message
-    assert "found 11" in message
+    assert "Expected Java 17 or 21 in JAVA_HOME" in message
+    assert f"found {version.partition('.')[0]};" in message
     assert "sudo apt-get install openjdk-17-jre-headless" in message
 
 
 def test_a_clone_elsewhere_finds_its_own_files(tmp_path: Path) -> None:
-    """The jobs need no fixed path: a copy of the tracked files with the same environment runs too."""
+    """The jobs need no fixed path: a copy of the project, which need not be a repository of Git, runs with the same environment too."""
     clone = tmp_path / "a clone with blanks"
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    for name in filter(None, files):
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, clone / name)
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    done = subprocess.run([str(clone / "spark-submit.sh"), "predict", "--text", "usb cable"], cwd=tmp_path, capture_output=True)
+    copy_project(clone, "conf", "models/ecommerce", "spark-submit.sh")
+    command = [str(clone / "spark-submit.sh"), "predict", "--text", "usb cable"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, env={**os.environ, "CXX": "no-compiler"})
     assert json.loads(done.stdout)["category"] == "Electronics", done.stderr.decode()

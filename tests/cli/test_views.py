@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT
+from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ON_ONE_MACHINE, ROOT
 from tests.faults.nights import FIRST, arguments, write_source
 
 # One session for all, since Derby allows one in a process.
@@ -43,7 +43,7 @@ def test_views_in_hives_metastore(tmp_path: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "spark-submit", *CONFIGURATION, *conf, "night.py", *arguments(source, "default.goods")],
         cwd=tmp_path,
-        env={**os.environ, **FROM_ARCHIVE, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ON_ONE_MACHINE, **FROM_ARCHIVE, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -20,7 +20,7 @@ from jobs.categorize import CategorizeSettings, main
 from lib import failpoints
 from lib.command import run_command
 from lib.session import setting
-from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ROOT, SHIPPED
+from tests.conftest import CONFIGURATION, FOR_FEW_ROWS, FOR_ONE_NIGHT, FROM_ARCHIVE, ON_ONE_MACHINE, ROOT, SHIPPED
 from tests.waiting import until
 
 FAULTS = Path(__file__).resolve().parent
@@ -128,7 +128,8 @@ def of_a_cold_jvm(master: str = "local[2]", conf: tuple[str, ...] = ()) -> dict[
         *conf,
     ]
     given = ["--master", master, *(word for setting in settings for word in ("--conf", setting))]
-    return {**os.environ, **FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *given, "pyspark-shell"])}
+    here = ON_ONE_MACHINE if master.startswith("local") else {}
+    return {**os.environ, **here, **FROM_ARCHIVE, "PYSPARK_SUBMIT_ARGS": shlex.join([*CONFIGURATION, *given, "pyspark-shell"])}
 
 
 class Night:

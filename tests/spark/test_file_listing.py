@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lib.errors import InputError
-from lib.session import NEVER, PROMISED, configure
+from lib.session import NEVER, PROMISED, SHUFFLE_PARTITIONS, _local, configure
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from tests.spark.test_readers import delivered, parquet, titles
@@ -106,3 +106,9 @@ def test_json_numbers_stay_as_they_are_written(spark, tmp_path: Path) -> None:
     spark.conf.set("spark.sql.json.enableExactStringParsing", "false")
     configure(spark)
     assert titles(spark, delivered(tmp_path / "in", {"a.json": '{"product_id": 1.10, "title": "lamp"}\n'})) == {"1.10": "lamp"}
+
+
+@pytest.mark.parametrize(("cores", "partitions"), [(1, "4"), (2, "4"), (64, "64")])
+def test_shuffles_use_all_cores_of_a_large_machine(spark, monkeypatch, cores: int, partitions: str) -> None:
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", cores)
+    assert _local(spark)[SHUFFLE_PARTITIONS] == partitions

@@ -8,12 +8,13 @@ import pytest
 from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError
+from lib.scoring import selection
 from lib.scoring.catalogue import LENGTHS, CatalogueColumns, IdCount, catalogue_rows, count_of_ids, take_census
 from lib.scoring.comparison import compare
 from lib.scoring.counts import Group
 from lib.scoring.run import _reconcile
 from lib.scoring.scratch import Scratch
-from lib.scoring.selection import Selection, is_even, rows_by_partition, select_all
+from lib.scoring.selection import Selection, in_even_tasks, is_even, rows_by_partition, select_all
 from lib.tables.locations import locate
 from lib.tables.sources import Source, read_source
 
@@ -43,7 +44,8 @@ def test_even_partitions(rows: list[int], cores: int, even: bool) -> None:
     assert is_even(rows, cores) is even
 
 
-def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tmp_path) -> None:
+def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(selection, "LEAST_ROWS_PER_TASK", 100)
     even = select_all(source, COLUMNS, 4096, take_census(source.frame, COLUMNS)).rows
     assert sum(rows_by_partition(source)) == 1000
     assert "Repartition" not in even._jdf.queryExecution().optimizedPlan().toString()
@@ -52,6 +54,18 @@ def test_even_files_are_not_dealt_out_anew_and_a_skewed_one_is(spark, source, tm
     skewed = select_all(one, COLUMNS, 4096, take_census(one.frame, COLUMNS)).rows
     assert skewed.rdd.getNumPartitions() == 2
     assert skewed.count() == 1000
+
+
+def test_few_rows_start_few_workers_on_many_cores(spark, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", 64)
+    source.frame.coalesce(1).write.parquet(str(tmp_path / "one.parquet"))
+    one = read_source(spark, locate(spark, str(tmp_path / "one.parquet")))
+    every = select_all(one, COLUMNS, 4096, take_census(one.frame, COLUMNS)).rows
+    assert "Repartition" not in every._jdf.queryExecution().optimizedPlan().toString()
+    tasks = {count: in_even_tasks(source.frame, count).rdd.getNumPartitions() for count in (0, 205, 1_001, 10_000)}
+    assert tasks == {0: 1, 205: 1, 1_001: 2, 10_000: 10}
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", 2)
+    assert in_even_tasks(source.frame, 1_000_000).rdd.getNumPartitions() == 40
 
 
 @pytest.mark.parametrize("labels", [(), ("Books",), ("Household",)], ids=["no labels", "the label", "a label given by hand"])

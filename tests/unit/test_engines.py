@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,8 +12,10 @@ from hypothesis import strategies as st
 
 from lib.errors import InputError
 from lib.model.engines import build_engine
-from lib.model.engines.engine import score_in_micro_batches
+from lib.model.engines.engine import score_in_micro_batches, usable_cores
+from lib.model.engines.keras import before_tensorflow
 from lib.model.text import TokenIds
+from tests.conftest import ROOT
 
 
 def texts_of_lengths(lengths: list[int]) -> TokenIds:
@@ -86,6 +92,45 @@ def test_engines_agree_on_real_texts(shipped, real_data) -> None:
     ids = shipped.tokenizer.ids_of(pa.array(texts, pa.string()))
     onnx, keras = (build_engine(name, shipped, 2).probabilities(ids) for name in ("onnx", "keras"))
     np.testing.assert_allclose(onnx, keras, rtol=0, atol=1e-4)
+
+
+def test_tensorflow_is_not_imported_on_a_processor_that_it_does_not_run_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    processors = tmp_path / "cpuinfo"
+    processors.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 avx\n")
+    before_tensorflow(processors)
+    processors.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 noavx\n")
+    with pytest.raises(InputError, match="Expected a processor with AVX, which TensorFlow needs, found one without"):
+        before_tensorflow(processors)
+
+
+def test_keras_takes_no_settings_from_the_users_home(tmp_path) -> None:
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text('{"floatx": "float64", "epsilon": 0.5, "backend": "jax"}')
+    code = "from training.quiet import import_tensorflow; import_tensorflow(); import keras; print(keras.config.floatx(), keras.config.backend())"
+    other = {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / ".keras"), "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **other}, capture_output=True, text=True)
+    assert done.stdout == "float32 tensorflow\n", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "3200000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ],
+)
+def test_no_more_cores_than_the_containers_share(tmp_path, monkeypatch, files: dict[str, str], cores: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    (tmp_path / "cpu").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert usable_cores(tmp_path) == cores
 
 
 def test_unknown_engine(shipped) -> None:

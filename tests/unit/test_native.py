@@ -16,13 +16,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import lib.model.engines
 from lib.errors import InputError
 from lib.model.bag import Bag, BagVocabulary
 from lib.model.engines import build_engine, checked_engine
 from lib.model.engines.engine import Engine
 from lib.model.engines.native import NativeEngine
-from lib.model.native import BagLayer, NativeNetwork, instruction_sets, library
+from lib.model.native import BagLayer, NativeNetwork, _found, instruction_sets, library, library_name, why_there_is_none
 from lib.model.text import TextSettings, TokenIds, Tokenizer
 from tests.conftest import ROOT, SHIPPED
 
@@ -348,22 +347,35 @@ def test_most_real_texts_are_read_by_the_compiled_tokenizer(shipped, real_data) 
 def test_without_the_library_onnx_runtime_scores_and_says_so(shipped, monkeypatch, capsys) -> None:
     assert checked_engine("auto", shipped).name == "native"
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(lib.model.engines, "library", lambda: None)
-    monkeypatch.setattr("lib.model.native.library", lambda: None)
+    monkeypatch.setattr("lib.model.native._found", lambda: (None, "none"))
     assert checked_engine("auto", shipped).name == "onnx"
     assert "engine onnx: no compiled library" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"Expected the compiled library .* for --engine native, found none that loads"):
+    with pytest.raises(InputError, match=r"Expected the compiled library .* for --engine native, found none; install"):
         build_engine("native", shipped, 1)
 
 
 def test_a_library_of_other_sources_is_not_called(monkeypatch) -> None:
     assert library() is not None
-    library.cache_clear()
+    _found.cache_clear()
     try:
         monkeypatch.setattr("lib.model.native.INTERFACE", 0)
         assert library() is None
+        assert why_there_is_none() == "one of another version of the sources"
     finally:
-        library.cache_clear()
+        _found.cache_clear()
+
+
+def test_a_library_that_does_not_load_is_told_apart_from_none(shipped, monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / library_name()).write_bytes(b"of another machine")
+    monkeypatch.setattr("lib.model.native.resources.files", lambda package: tmp_path)
+    _found.cache_clear()
+    try:
+        assert checked_engine("auto", shipped).name == "onnx"
+        assert "that works, but one that does not load (" in capsys.readouterr().err
+        with pytest.raises(InputError, match=r"for --engine native, found one that does not load \(.*; install"):
+            build_engine("native", shipped, 1)
+    finally:
+        _found.cache_clear()
 
 
 def test_a_vocabulary_too_large_for_a_worker_is_left_to_onnx_runtime(shipped, monkeypatch, capsys) -> None:

@@ -12,7 +12,7 @@ from lib.errors import BundleError, InputError
 from lib.model.bundle import KERAS_MODEL, ONNX_MODEL, Bundle
 from lib.model.engines.engine import Engine, usable_cores
 from lib.model.engines.relabelled import RelabelledEngine
-from lib.model.native import library, library_name
+from lib.model.native import library, library_name, why_there_is_none
 
 ENGINE_FILES = {"native": ONNX_MODEL, "onnx": ONNX_MODEL, "keras": KERAS_MODEL}
 ENGINES = tuple(ENGINE_FILES)
@@ -104,6 +104,9 @@ def checked_engine(name: str, bundle: Bundle, threads: int = 1) -> Engine:
 
 def _obstacle_to_native(bundle: Bundle) -> str | None:
     if library() is None:
+        found = why_there_is_none()
+        if found != "none":
+            return f"no compiled library {library_name()} that works, but {found}; it would score several times as fast"
         return f"no compiled library {library_name()}; with a C++ compiler the next run, or pip install, builds it, and scores several times as fast"
     from lib.model.engines.native import MAX_INPUT_BYTES, input_bytes
 

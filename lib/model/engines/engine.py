@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -65,9 +67,20 @@ class Engine(Protocol):
         )
 
 
-def usable_cores() -> int:
-    """The cores that this process may use, where the system reports them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """The cores that this process may use, where the system reports them: those that it may run on, or the container's share if that is less.
+
+    Args:
+        group: the folder of the container's control group, version 2 or 1.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Microseconds of processor time in a period: `max` or -1 where there is no limit.
+    for files in ((group / "cpu.max",), (group / "cpu" / "cpu.cfs_quota_us", group / "cpu" / "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = map(int, " ".join(file.read_text() for file in files).split())
+            if quota > 0 and period > 0:
+                cores = min(cores, -(-quota // period))
+    return cores
 
 
 def check_bag(bundle: Bundle, found: int) -> None:

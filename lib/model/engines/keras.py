@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +24,35 @@ MICRO_BATCH = 256
 WIDTH_STEP = 32
 
 
+def before_tensorflow(processors: Path = Path("/proc/cpuinfo")) -> None:
+    """What has to precede the first import of TensorFlow and Keras: Keras takes no settings from the user's home or variables.
+
+    Args:
+        processors: what Linux says about them.
+    Raises:
+        InputError: the processor lacks AVX. TensorFlow's import would end the process, without an exception.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A folder that cannot exist: there is no keras.json in it, and none is written.
+    os.environ.update(KERAS_BACKEND="tensorflow", KERAS_HOME=os.devnull)
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        os.environ.pop(name, None)
+    if platform.machine() != "x86_64" or not processors.is_file():
+        return
+    flags = re.search(r"^flags\s*:(.*)$", processors.read_text(), re.MULTILINE)
+    if flags and "avx" not in flags[1].split():
+        raise InputError(
+            "Expected a processor with AVX, which TensorFlow needs, found one without; train on another machine (scoring needs no TensorFlow)."
+        )
+
+
 class KerasEngine(Engine):
     """Keras on TensorFlow, float32."""
 
     name = "keras"
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        before_tensorflow()
         try:
             import keras
             import tensorflow as tf
