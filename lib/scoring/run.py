@@ -56,10 +56,10 @@ from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, TableMoved, is_as_read, is_conflict, newest_held
+from lib.tables.publish import Candidate, TableMoved, is_as_read, is_conflict, newest_held
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
-from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
+from lib.tables.target import VANISHED, Tables, check_targets, create_tables, ids_twice, with_added_columns
 from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.

@@ -15,11 +15,10 @@ from lib.identifiers import column, quoted
 from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
 from lib.tables.locations import Location, delta_table, rows_at, stands
 from lib.tables.run_record import RunRecord
-from lib.tables.target import Tables, save
+from lib.tables.target import VANISHED, Tables, save
 from lib.tables.transactions import in_large_files, overwrite_version, replace_rows
 
 MOST_TRIES = 5
-VANISHED = "vanished"
 CONFLICTS = (
     "DELTA_CONCURRENT",
     "DELTA_METADATA_CHANGED",

@@ -137,3 +137,15 @@ def test_an_empty_id_publishes_nothing(spark, lake, tmp_path, capsys) -> None:
     assert run(tmp_path / "second.parquet", lake, "--publish-anyway", "") == 2
     assert "found an empty text" in capsys.readouterr().err
     assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+def test_a_table_of_somebody_else_s_in_the_place_of_held_rows_is_left_alone(spark, lake, tmp_path, capsys) -> None:
+    theirs = f"{lake}_held"
+    spark.sql("SELECT 'theirs' AS note, '1' AS product_id").write.format("delta").save(theirs)
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    capsys.readouterr()
+    assert run(odd, lake, *STRICT) == 2
+    assert f"or nothing yet, at {theirs}, found a table without category, " in capsys.readouterr().err
+    assert [row["note"] for row in spark.read.format("delta").load(theirs).collect()] == ["theirs"]
+    shutil.rmtree(theirs)
+    assert run(odd, lake, *STRICT) == 4
