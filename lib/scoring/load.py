@@ -14,7 +14,7 @@ from lib.failpoints import reached
 from lib.scoring.catalogue import Census, rejected_rows, rows_rejected_for
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
-from lib.tables.commits import commit_of_run, commits_of, undone_versions
+from lib.tables.commits import commit_of_run, commits_of, state_of, undone_versions
 from lib.tables.ledger import mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
 from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, publish
@@ -121,7 +121,7 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"`rollback --to {held_run}` brings it back."
         )
     if published and published.run:
-        return Outcome(None, recover(spark, tables, [published.run]), published_in=published.version)
+        return Outcome(None, recover(spark, tables, state_of(commits).runs), published_in=published.version)
     mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
     if candidate is None or candidate.run.run_id != held_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
@@ -20,8 +21,21 @@ from schemas.tables import PUBLISHED, RUNS
 
 # This many commits nearly always include the last run; reading them costs less than a query over the ledger's files.
 MOST_LEDGER_COMMITS = 8
-# At most this many runs are checked for a missing row; if a ledger is lost, the rest is in the table's history.
-MOST_RECOVERED = 8
+# Where the ledger lacks this many of the newest runs, runs were not stopped: rows of it were lost, and all runs are looked up.
+MOST_STOPPED = 8
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Runs whose rows the ledger lacked, and has now: how many, and the id of the newest."""
+
+    runs: int
+    newest: str
+
+    def __str__(self) -> str:
+        if self.runs == 1:
+            return f"the run {self.newest} too, whose row it lacked"
+        return f"{self.runs:,} runs too, whose rows it lacked; the newest is {self.newest}"
 
 
 def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
@@ -72,36 +86,51 @@ def write_ledger(spark: SparkSession, tables: Tables, run: RunRecord, replace: b
     Args:
         replace: the ledger may have the run already; its row is then replaced.
     """
-    values = run.values()
-    for name in ("started_at", "ended_at"):
-        values[name] = datetime.fromisoformat(values[name])
-    # Through Arrow: for plain Python rows Spark starts Python workers, and a job.
-    row = frame_of(spark, pa.Table.from_pylist([values], to_arrow_schema(RUNS)), RUNS)
-    with noted(spark, {"run": {"run_id": run.run_id, "status": run.status}}):
+    row = _rows(spark, [run])
+    with noted(spark, _note(run)):
         if replace:
-            merge = delta_table(spark, tables.runs).alias("present").merge(row.alias("run"), "present.run_id = run.run_id")
-            merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+            _replace(spark, tables, row)
         else:
             # A ledger of an older release gets the columns that it lacks.
             save(row.write.format("delta").mode("append").option("mergeSchema", True), tables.runs)
 
 
-def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> str | None:
+def _rows(spark: SparkSession, runs: Sequence[RunRecord]) -> DataFrame:
+    values = [run.values() for run in runs]
+    for one in values:
+        one |= {name: datetime.fromisoformat(one[name]) for name in ("started_at", "ended_at")}
+    # Through Arrow: for plain Python rows Spark starts Python workers, and a job.
+    return frame_of(spark, pa.Table.from_pylist(values, to_arrow_schema(RUNS)), RUNS)
+
+
+def _note(run: RunRecord) -> dict[str, object]:
+    return {"run": {"run_id": run.run_id, "status": run.status}}
+
+
+def _replace(spark: SparkSession, tables: Tables, rows: DataFrame) -> None:
+    merge = delta_table(spark, tables.runs).alias("present").merge(rows.alias("run"), "present.run_id = run.run_id")
+    merge.withSchemaEvolution().whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+
+def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> Recovered | None:
     """Write the ledger rows of runs that published and stopped before they could write them; their commits carry the rows.
 
     Args:
-        runs: of the table's history, newest first. The search ends at the first run that the ledger has: whatever wrote that
-            row has also written the missing rows before it.
-    Returns:
-        The newest run that was written; None if none was.
+        runs: all of the table's history, newest first. The search ends at the first run that the ledger has: whatever wrote that
+            row has also written the missing rows before it. If it has none of MOST_STOPPED, all are looked up.
     """
-    lost = list(takewhile(lambda run: not ledger_knows(spark, tables, run.run_id, run.status), runs[:MOST_RECOVERED]))
+    lost = list(takewhile(lambda run: not ledger_knows(spark, tables, run.run_id, run.status), runs[:MOST_STOPPED]))
     if not lost:
         return None
     create_tables(spark, tables, ())
-    for run in reversed(lost):
-        write_ledger(spark, tables, run, replace=True)
-    return lost[0].run_id
+    if len(lost) == MOST_STOPPED:
+        rows = delta_table(spark, tables.runs).toDF().select("run_id", "status").collect()
+        known = {(row["run_id"], row["status"]) for row in rows}
+        lost = [run for run in runs if (run.run_id, run.status) not in known]
+    # In one commit; of two that a run may have, the newer record counts.
+    with noted(spark, _note(lost[0])):
+        _replace(spark, tables, _rows(spark, [*{run.run_id: run for run in reversed(lost)}.values()]))
+    return Recovered(len(lost), lost[0].run_id)
 
 
 def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
