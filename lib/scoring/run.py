@@ -54,7 +54,7 @@ from lib.scoring.udf import Clock, categorized_rows, has_scores, is_unfamiliar, 
 from lib.scoring.whole import Whole, whole_of
 from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
-from lib.tables.ledger import mend_ledger, published_runs, recover
+from lib.tables.ledger import mend_held, mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import Candidate, TableMoved, is_as_read, is_conflict, newest_held
 from lib.tables.run_record import RunRecord
@@ -249,14 +249,16 @@ def _check_not_held(run: Run, state: TableState, identity: str) -> None:
     Raises:
         HeldBackError: a run with these inputs and limits was held back on this version of the table.
     """
-    if not _trusts_identity(run) or run.plan.dry_run or state.version < 0:
+    if run.plan.dry_run or state.version < 0:
         return
-    # Not its rows: what is left of another night must not matter.
+    # Not its rows: what is left of another run must not matter.
     held = newest_held(run.spark, run.tables)
-    if held is None or (held.note.get("identity"), held.note.get("read_version")) != (identity, state.version):
+    if held is None or held.note.get("read_version") != state.version or not is_as_read(run.spark, held.note, run.tables):
         return
-    is_alike = held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits
-    if is_alike and is_as_read(run.spark, held.note, run.tables):
+    mend_held(run.spark, run.tables, held.run)
+    if not _trusts_identity(run) or held.note.get("identity") != identity:
+        return
+    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits:
         raise still_held(held.run, run.tables)
 
 

@@ -17,7 +17,7 @@ from lib.tables.commits import commits_of, noted, read_state
 from lib.tables.locations import delta_table, is_delta
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, create_tables, save
-from schemas.tables import PUBLISHED, RUNS
+from schemas.tables import HELD, PUBLISHED, RUNS
 
 # This many commits nearly always include the last run; reading them costs less than a query over the ledger's files.
 MOST_LEDGER_COMMITS = 8
@@ -38,16 +38,16 @@ class Recovered:
         return f"{self.runs:,} runs too, whose rows it lacked; the newest is {self.newest}"
 
 
-def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, status: str) -> bool:
-    """Whether the ledger has a run with this status: by the notes of its newest commits, which nearly always decide, else by its rows."""
+def ledger_knows(spark: SparkSession, tables: Tables, run_id: str, *statuses: str) -> bool:
+    """Whether the ledger has a run with one of these statuses: by the notes of its newest commits, which nearly always decide, else by its rows."""
     commits = commits_of(spark, tables.runs, MOST_LEDGER_COMMITS)
     if not commits:
         return False
     # After a change by another writer a row may be gone although the history records that it was written.
     ours = takewhile(bool, (commit.run for commit in commits if commit.changes_rows))
-    if any(run and (run.run_id, run.status) == (run_id, status) for run in ours):
+    if any(run and run.run_id == run_id and run.status in statuses for run in ours):
         return True
-    rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & (F.col("status") == status))
+    rows = delta_table(spark, tables.runs).toDF().filter((F.col("run_id") == run_id) & F.col("status").isin(*statuses))
     return not rows.isEmpty()
 
 
@@ -131,6 +131,13 @@ def recover(spark: SparkSession, tables: Tables, runs: Sequence[RunRecord]) -> R
     with noted(spark, _note(lost[0])):
         _replace(spark, tables, _rows(spark, [*{run.run_id: run for run in reversed(lost)}.values()]))
     return Recovered(len(lost), lost[0].run_id)
+
+
+def mend_held(spark: SparkSession, tables: Tables, run: RunRecord) -> None:
+    """Add the row of a run that was held back and stopped before it could."""
+    if not ledger_knows(spark, tables, run.run_id, HELD, PUBLISHED):
+        create_tables(spark, tables, ())
+        write_ledger(spark, tables, run, replace=True)
 
 
 def mend_ledger(spark: SparkSession, tables: Tables, dry_run: bool = False) -> None:
