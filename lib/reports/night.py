@@ -93,7 +93,8 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
     told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
     rejects = _rejects(spark, tables, run)
-    is_releasable = held is not None and not changed_since(commits, int(held.note["read_version"]))
+    # Where its rows are gone, nothing is told of them.
+    is_releasable = held is not None and told is not None and not changed_since(commits, int(held.note["read_version"]))
     return Night(tables.categorized.given, run, good, measured, told, rejects, runs, is_releasable)
 
 

@@ -17,7 +17,7 @@ from lib.scoring.progress import Told
 from lib.tables.commits import commit_of_run, commits_of, state_of, undone_versions
 from lib.tables.ledger import mend_held, mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
-from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, newest_held, publish
+from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, newest_held, publish, rows_are_there
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables, append, check_categorized, create_tables
@@ -134,6 +134,11 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
         found = f"the run {candidate.run.run_id}" if candidate else "none"
         raise InputError(
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the job again."
+        )
+    if not rows_are_there(candidate):
+        raise InputError(
+            f"Expected the rows of the held run {held_run} in {tables.held.given}, found some of their files gone; run the job again, which scores "
+            f"them again."
         )
     read = candidate.note["read_version"]
     if changed_since(commits, read) or not is_as_read(spark, candidate.note, tables):

@@ -56,7 +56,7 @@ from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
 from lib.tables.ledger import mend_held, mend_ledger, published_runs, recover
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import Candidate, TableMoved, is_as_read, is_conflict, newest_held
+from lib.tables.publish import Candidate, TableMoved, held_candidate, is_as_read, is_conflict, newest_held, rows_are_there
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
 from lib.tables.target import VANISHED, Tables, check_targets, create_tables, ids_twice, with_added_columns
@@ -244,7 +244,7 @@ def _trusts_identity(run: Run) -> bool:
 
 
 def _check_not_held(run: Run, state: TableState, identity: str) -> None:
-    """A scheduler may try again: what was held back keeps its id, and is neither scored nor counted once more.
+    """A scheduler may try again: what was held back keeps its id, and is neither scored nor counted once more, as long as it can be released.
 
     Raises:
         HeldBackError: a run with these inputs and limits was held back on this version of the table.
@@ -258,8 +258,12 @@ def _check_not_held(run: Run, state: TableState, identity: str) -> None:
     mend_held(run.spark, run.tables, held.run)
     if not _trusts_identity(run) or held.note.get("identity") != identity:
         return
-    if held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits:
+    if held.run.mode != run.plan.mode or limits_of(held.run.options) != run.plan.limits:
+        return
+    candidate = held_candidate(run.spark, run.tables)
+    if candidate and rows_are_there(candidate):
         raise still_held(held.run, run.tables)
+    run.told.say(f"the rows of the held run {held.run.run_id} are gone from {run.tables.held.given}: all is scored again")
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
