@@ -54,7 +54,7 @@ from lib.scoring.udf import Clock, categorized_rows, has_scores, is_unfamiliar, 
 from lib.scoring.whole import Whole, whole_of
 from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
-from lib.tables.ledger import mend_held, mend_ledger, published_runs, recover
+from lib.tables.ledger import mend_held, mend_ledger, published_runs, recover, runs_published
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
 from lib.tables.publish import Candidate, TableMoved, held_candidate, is_as_read, is_conflict, newest_held, rows_are_there
 from lib.tables.run_record import RunRecord
@@ -207,7 +207,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
     good = _good(run, found)
-    _tell_of_labels(run, found, good[0])
+    _tell_before(run, found, good[0])
     gone = _look_for_gone(run, found, selection, scratch)
     record, faults = _compared(run, _record(run, found, selection, scored, gone), good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
@@ -507,20 +507,27 @@ def _compared(run: Run, record: RunRecord, good: Sequence[Yardstick]) -> tuple[R
 
 
 def _good(run: Run, found: Found) -> list[Yardstick]:
-    """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, or where
-    all that it shows are rounds of a few days.
+    """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, where the
+    table is gone, or where all that the history shows are rounds of a few days.
 
     The runs, and this one, are compared under the names that labels have after the last relabelling that one of them knows.
     """
     runs = found.state.good
-    if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
+    if not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs):
         # The history first: only it shows that a run was rolled back.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
     return yardsticks(runs, run.plan.limits, renames_of(run.bundle.renames.steps, runs))
 
 
-def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
-    """Report, before the run publishes, which categories come and go with another model."""
+def _tell_before(run: Run, found: Found, good: Yardstick) -> None:
+    """Report, before the run publishes, a table that was there before and is made anew, and which categories come and go with another model."""
+    if found.present is None and not found.state.runs and good.runs:
+        # It may have been moved, or not be mounted.
+        tables, count = run.tables, runs_published(run.spark, run.tables)
+        run.told.say(
+            f"found neither rows nor runs in {tables.categorized.given}, though its ledger {tables.runs.given} has {count:,} published "
+            f"run{'s' if count > 1 else ''}: the table is made anew, and this run guarded by what the ledger has"
+        )
     if good.category_shares and not _is_last_model(run.bundle, found.state):
         told = labels_text(good, run.bundle)
         if told:

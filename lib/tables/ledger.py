@@ -14,7 +14,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from lib.pairs.offered import frame_of
 from lib.tables.commits import commits_of, noted, read_state
-from lib.tables.locations import delta_table, is_delta
+from lib.tables.locations import delta_table, files_and_bytes, is_delta
 from lib.tables.run_record import RunRecord
 from lib.tables.target import Tables, create_tables, save
 from schemas.tables import HELD, PUBLISHED, RUNS
@@ -62,9 +62,10 @@ def published_runs(spark: SparkSession, tables: Tables, most: int, before: str |
     Args:
         before: only runs that started before this time, as a record stores it.
     """
-    if not is_delta(spark, tables.runs):
+    # A first run has just made an empty one.
+    if not is_delta(spark, tables.runs) or not files_and_bytes(spark, tables.runs)[0]:
         return []
-    rows = delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
+    rows = _published(spark, tables)
     if before is not None:
         rows = rows.filter(F.col("started_at") < F.lit(datetime.fromisoformat(before)))
     # The same as RunRecord.is_round.
@@ -72,6 +73,15 @@ def published_runs(spark: SparkSession, tables: Tables, most: int, before: str |
     day = Window.partitionBy(F.to_date("started_at"), is_round).orderBy(F.col("started_at").desc())
     chosen = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
     return _newest_first(chosen, most)
+
+
+def runs_published(spark: SparkSession, tables: Tables) -> int:
+    """How many runs of the ledger published rows."""
+    return _published(spark, tables).count()
+
+
+def _published(spark: SparkSession, tables: Tables) -> DataFrame:
+    return delta_table(spark, tables.runs).toDF().filter((F.col("status") == PUBLISHED) & (F.col("rows_in") > 0))
 
 
 def _newest_first(rows: DataFrame, most: int | None = None) -> list[RunRecord]:

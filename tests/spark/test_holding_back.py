@@ -129,6 +129,27 @@ def test_what_is_left_of_a_held_night_does_not_matter(spark, lake, tmp_path) -> 
     assert run(tmp_path / "second.parquet", lake) == 0
 
 
+def test_a_target_that_is_gone_is_guarded_by_its_ledger(spark, lake, tmp_path, capsys) -> None:
+    """A first run after the table was dropped, moved or not mounted."""
+    shutil.rmtree(lake)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    told = f"found neither rows nor runs in {lake}, though its ledger {lake}_runs has 1 published run: the table is made anew"
+    for more, code in ((("--dry-run",), 4), ((), 4), (("--missing", "delete"), 4)):
+        capsys.readouterr()
+        assert run(odd, lake, *STRICT, *more) == code
+        captured = capsys.readouterr()
+        assert told in captured.out
+        assert "the shares of the categories drifted by" in captured.err + captured.out
+    held = ledger(spark, lake)[-1][0]
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
+    # Begun again, its own history is what counts.
+    capsys.readouterr()
+    assert run(write_source(odd, {**ALL_BOOKS, "1": "a new novel"}), lake, *STRICT) == 0
+    assert "the table is made anew" not in capsys.readouterr().out
+
+
 @pytest.mark.fault(
     "`--publish-anyway` for a run held back next to a table that was since dropped and recreated",
     "exit 2; the new table as it was",
