@@ -244,6 +244,17 @@ def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -
     assert said() == [("1", "Books", "ann")]
 
 
+def test_corrections_that_another_hand_has_removed_come_back(lake, database, capsys) -> None:
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish(lake, database) == 0
+    ask(database, "DELETE FROM catalog.products_corrections WHERE product_id = '1'")
+    capsys.readouterr()
+    assert publish(lake, database, "--verify") == 0
+    assert "catalog.products_corrections holds the 2 corrections in force" in capsys.readouterr().out
+    assert publish(lake, database) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish(lake, database, "--verify") == 0
