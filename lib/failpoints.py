@@ -8,6 +8,8 @@ from collections.abc import Callable
 EARLY_PHASES = ("read", "creating")
 # In their order. `published` comes right after the commit, before the job knows that it succeeded.
 PHASES = ("planned", "scored", "rejected", "publishing", "published", "recording", "recorded")
+# Of a run that the guardrails hold back: its rows are next to the table, and the ledger does not have it yet.
+HELD_BACK = "held"
 # Of `publish`: the table is locked, the first rows are sent, all are, rows and state are changed, and both are committed.
 WAREHOUSE_PHASES = ("locked", "copying", "staged", "merged", "loaded")
 # Of `publish` to files: the changes are written, all rows are, the manifest exists, and files that no manifest names are removed.

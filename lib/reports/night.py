@@ -16,9 +16,9 @@ from lib.scoring.record import renames_of
 from lib.tables.commits import Commit, commit_of_run, commits_of, state_of
 from lib.tables.ledger import all_runs, mend_ledger
 from lib.tables.locations import delta_table, files_are_gone, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, changed_since, held_candidate
+from lib.tables.publish import Candidate, changed_since, held_candidate
 from lib.tables.run_record import RunRecord
-from lib.tables.target import Tables, check_categorized
+from lib.tables.target import VANISHED, Tables, check_categorized
 from schemas.tables import HELD, PUBLISHED, ROLLED_BACK
 
 # Bins of a confidence, from 0 to 1.
@@ -93,7 +93,8 @@ def night_of(spark: SparkSession, tables: Tables, run_id: str | None = None, rea
     measured = [] if run.status == ROLLED_BACK else measures(run, good, limits)
     told = _told(spark, tables, run, held, commits, settings.get("carry") or ())
     rejects = _rejects(spark, tables, run)
-    is_releasable = held is not None and not changed_since(commits, int(held.note["read_version"]))
+    # Where its rows are gone, nothing is told of them.
+    is_releasable = held is not None and told is not None and not changed_since(commits, int(held.note["read_version"]))
     return Night(tables.categorized.given, run, good, measured, told, rejects, runs, is_releasable)
 
 

@@ -12,9 +12,8 @@ from lib.scoring.catalogue import LENGTHS
 from lib.scoring.plan import Plan
 from lib.tables.columns import CARRIED_TYPES, ID_TYPES, require_columns, require_order, require_text
 from lib.tables.locations import check_place, storage_uri
-from lib.tables.publish import VANISHED
 from lib.tables.sources import Source
-from lib.tables.target import Tables
+from lib.tables.target import VANISHED, Tables
 from schemas.tables import CATEGORIZED
 
 

@@ -10,14 +10,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError, InputError
-from lib.failpoints import reached
+from lib.failpoints import HELD_BACK, reached
 from lib.scoring.catalogue import Census, rejected_rows, rows_rejected_for
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.progress import Told
-from lib.tables.commits import commit_of_run, commits_of, undone_versions
-from lib.tables.ledger import mend_ledger, recover, write_ledger
+from lib.tables.commits import commit_of_run, commits_of, state_of, undone_versions
+from lib.tables.ledger import mend_held, mend_ledger, recover, write_ledger
 from lib.tables.maintenance import pack_if_scattered
-from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, publish
+from lib.tables.publish import Candidate, changed_since, held_candidate, hold, is_as_read, newest_held, publish, rows_are_there
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables, append, check_categorized, create_tables
@@ -58,8 +58,14 @@ class HeldBackError(GuardrailError):
 def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: int) -> HeldBackError:
     """Store the candidate next to the table, record the run in the ledger, and return the error to end with. runs: how many made the yardstick."""
     held = candidate.with_run(status=HELD, held_because=list(found), ended_at=iso(time.time()))
+    spark = candidate.rows.sparkSession
+    # What is held now is replaced, and with it the only record of a run that stopped before its row in the ledger.
+    before = newest_held(spark, tables)
+    if before:
+        mend_held(spark, tables, before.run)
     hold(held, tables)
-    write_ledger(candidate.rows.sparkSession, tables, held.run)
+    reached(HELD_BACK)
+    write_ledger(spark, tables, held.run)
     return _held_error(
         f"Expected a run like the last good ones (the median of {runs}), found that {'; '.join(found)}", held.run, tables
     )
@@ -121,13 +127,18 @@ def release(spark: SparkSession, tables: Tables, held_run: str) -> Outcome:
             f"`rollback --to {held_run}` brings it back."
         )
     if published and published.run:
-        return Outcome(None, recover(spark, tables, [published.run]), published_in=published.version)
+        return Outcome(None, recover(spark, tables, state_of(commits).runs), published_in=published.version)
     mend_ledger(spark, tables)
     candidate = held_candidate(spark, tables)
     if candidate is None or candidate.run.run_id != held_run:
         found = f"the run {candidate.run.run_id}" if candidate else "none"
         raise InputError(
             f"Expected the held run {held_run} in {tables.held.given}, found {found}; give --publish-anyway the run that is held, or run the job again."
+        )
+    if not rows_are_there(candidate):
+        raise InputError(
+            f"Expected the rows of the held run {held_run} in {tables.held.given}, found some of their files gone; run the job again, which scores "
+            f"them again."
         )
     read = candidate.note["read_version"]
     if changed_since(commits, read) or not is_as_read(spark, candidate.note, tables):

@@ -11,6 +11,7 @@ from lib.scoring.catalogue import CatalogueColumns
 from lib.scoring.crashes import MOST_FATAL
 from lib.scoring.forecast import Forecast
 from lib.scoring.guardrails import Limits
+from lib.tables.ledger import Recovered
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source
 from lib.tables.target import Tables
@@ -67,11 +68,11 @@ class Inputs:
 class Outcome:
     """What a run did. `record` is its row in the ledger; None if there was nothing to do, or only a `forecast` was asked for.
 
-    breaches: what the guardrails found in a dry run. published_in: the version in which the run had been published before.
+    recovered: the runs that the ledger lacked. breaches: what the guardrails found in a dry run. published_in: the version in which the run had been published before.
     """
 
     record: RunRecord | None
-    recovered_run: str | None = None
+    recovered: Recovered | None = None
     dry_run: bool = False
     breaches: Sequence[str] = ()
     published_in: int | None = None

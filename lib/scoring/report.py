@@ -28,7 +28,7 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
     if outcome.forecast:
         return forecast_text(outcome.forecast, tables)
     if outcome.record is None:
-        recovered = f" (The ledger now knows the run {outcome.recovered_run}.)" if outcome.recovered_run else ""
+        recovered = f" (The ledger now knows {outcome.recovered}.)" if outcome.recovered else ""
         if outcome.published_in is not None:
             return f"nothing to do: the run was published before, in version {outcome.published_in} of {tables.categorized.given}.{recovered}"
         return f"nothing to do: {tables.categorized.given} already holds this input under this model.{recovered}"
@@ -58,8 +58,8 @@ def outcome_text(outcome: Outcome, tables: Tables) -> str:
         lines += _changes_lines(run.label_changes)
     lines += [f"  would be held back: {breach}" for breach in outcome.breaches]
     lines.append(f"  seconds: {_seconds_text(run.seconds or {})}")
-    if outcome.recovered_run:
-        lines.append(f"  the ledger now knows the run {outcome.recovered_run} too, which stopped before it could say so")
+    if outcome.recovered:
+        lines.append(f"  the ledger now knows {outcome.recovered}")
     if run.rows_rejected and not outcome.dry_run:
         lines.append(f"  rejected rows, with their reasons: {tables.rejected.given}")
     return "\n".join(lines)

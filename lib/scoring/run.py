@@ -54,12 +54,12 @@ from lib.scoring.udf import Clock, categorized_rows, has_scores, is_unfamiliar, 
 from lib.scoring.whole import Whole, whole_of
 from lib.tables.commits import SKETCH, WHOLE, TableState, read_state
 from lib.tables.feeds import changed_rows
-from lib.tables.ledger import mend_ledger, published_runs, recover
+from lib.tables.ledger import mend_held, mend_ledger, published_runs, recover, runs_published
 from lib.tables.locations import files_and_bytes, is_delta, rows_at
-from lib.tables.publish import VANISHED, Candidate, TableMoved, is_as_read, is_conflict, newest_held
+from lib.tables.publish import Candidate, TableMoved, held_candidate, is_as_read, is_conflict, newest_held, rows_are_there
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged
-from lib.tables.target import Tables, check_targets, create_tables, ids_twice, with_added_columns
+from lib.tables.target import VANISHED, Tables, check_targets, create_tables, ids_twice, with_added_columns
 from schemas.tables import UNFAMILIAR
 
 # How often a run starts over because another one published meanwhile.
@@ -207,7 +207,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     run.told.step("auditing")
     _reconcile(scored.ids, selection, found.source)
     good = _good(run, found)
-    _tell_of_labels(run, found, good[0])
+    _tell_before(run, found, good[0])
     gone = _look_for_gone(run, found, selection, scratch)
     record, faults = _compared(run, _record(run, found, selection, scored, gone), good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
@@ -244,20 +244,26 @@ def _trusts_identity(run: Run) -> bool:
 
 
 def _check_not_held(run: Run, state: TableState, identity: str) -> None:
-    """A scheduler may try again: what was held back keeps its id, and is neither scored nor counted once more.
+    """A scheduler may try again: what was held back keeps its id, and is neither scored nor counted once more, as long as it can be released.
 
     Raises:
         HeldBackError: a run with these inputs and limits was held back on this version of the table.
     """
-    if not _trusts_identity(run) or run.plan.dry_run or state.version < 0:
+    if run.plan.dry_run or state.version < 0:
         return
-    # Not its rows: what is left of another night must not matter.
+    # Not its rows: what is left of another run must not matter.
     held = newest_held(run.spark, run.tables)
-    if held is None or (held.note.get("identity"), held.note.get("read_version")) != (identity, state.version):
+    if held is None or held.note.get("read_version") != state.version or not is_as_read(run.spark, held.note, run.tables):
         return
-    is_alike = held.run.mode == run.plan.mode and limits_of(held.run.options) == run.plan.limits
-    if is_alike and is_as_read(run.spark, held.note, run.tables):
+    mend_held(run.spark, run.tables, held.run)
+    if not _trusts_identity(run) or held.note.get("identity") != identity:
+        return
+    if held.run.mode != run.plan.mode or limits_of(held.run.options) != run.plan.limits:
+        return
+    candidate = held_candidate(run.spark, run.tables)
+    if candidate and rows_are_there(candidate):
         raise still_held(held.run, run.tables)
+    run.told.say(f"the rows of the held run {held.run.run_id} are gone from {run.tables.held.given}: all is scored again")
 
 
 def _look(run: Run, state: TableState, fatal: Sequence[str]) -> Found:
@@ -501,20 +507,27 @@ def _compared(run: Run, record: RunRecord, good: Sequence[Yardstick]) -> tuple[R
 
 
 def _good(run: Run, found: Found) -> list[Yardstick]:
-    """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, or where
-    all that it shows are rounds of a few days.
+    """What the run is compared with: published runs of the history, and of the ledger where the history was cut off or copied away, where the
+    table is gone, or where all that the history shows are rounds of a few days.
 
     The runs, and this one, are compared under the names that labels have after the last relabelling that one of them knows.
     """
     runs = found.state.good
-    if found.present is not None and (not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs)):
+    if not runs or (found.state.goes_on and len(list(nights_of(runs))) < run.plan.limits.runs):
         # The history first: only it shows that a run was rolled back.
         runs = [*runs, *published_runs(run.spark, run.tables, run.plan.limits.runs, runs[-1].started_at if runs else None)]
     return yardsticks(runs, run.plan.limits, renames_of(run.bundle.renames.steps, runs))
 
 
-def _tell_of_labels(run: Run, found: Found, good: Yardstick) -> None:
-    """Report, before the run publishes, which categories come and go with another model."""
+def _tell_before(run: Run, found: Found, good: Yardstick) -> None:
+    """Report, before the run publishes, a table that was there before and is made anew, and which categories come and go with another model."""
+    if found.present is None and not found.state.runs and good.runs:
+        # It may have been moved, or not be mounted.
+        tables, count = run.tables, runs_published(run.spark, run.tables)
+        run.told.say(
+            f"found neither rows nor runs in {tables.categorized.given}, though its ledger {tables.runs.given} has {count:,} published "
+            f"run{'s' if count > 1 else ''}: the table is made anew, and this run guarded by what the ledger has"
+        )
     if good.category_shares and not _is_last_model(run.bundle, found.state):
         told = labels_text(good, run.bundle)
         if told:

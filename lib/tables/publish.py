@@ -13,13 +13,12 @@ from lib.errors import CategorizerError
 from lib.failpoints import reached
 from lib.identifiers import column, quoted
 from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
-from lib.tables.locations import Location, delta_table, rows_at, stands
+from lib.tables.locations import Location, delta_table, file_system, rows_at, stands
 from lib.tables.run_record import RunRecord
-from lib.tables.target import Tables, save
+from lib.tables.target import VANISHED, Tables, save
 from lib.tables.transactions import in_large_files, overwrite_version, replace_rows
 
 MOST_TRIES = 5
-VANISHED = "vanished"
 CONFLICTS = (
     "DELTA_CONCURRENT",
     "DELTA_METADATA_CHANGED",
@@ -184,7 +183,7 @@ def hold(candidate: Candidate, tables: Tables) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """A candidate in the side table without its rows, which may be gone: its note, its run, and the version of the side table."""
+    """A candidate in the side table without its rows, which may be gone: its note, its run, and the newest version that has its rows."""
 
     note: Mapping[str, Any]
     run: RunRecord
@@ -193,10 +192,18 @@ class Held:
 
 def newest_held(spark: SparkSession, tables: Tables) -> Held | None:
     """What is held; None if there is nothing of ours."""
-    newest = next((commit for commit in commits_of(spark, tables.held) if commit.changes_rows), None)
-    if newest is None or newest.note is None or newest.run is None:
+    commits = commits_of(spark, tables.held)
+    last = next((commit for commit in commits if commit.changes_rows), None)
+    if last is None or last.note is None or last.run is None:
         return None
-    return Held(newest.note, newest.run, newest.version)
+    # Maintenance since then leaves the rows as they are, and may have removed the files in which they were.
+    return Held(last.note, last.run, commits[0].version)
+
+
+def rows_are_there(candidate: Candidate) -> bool:
+    """Whether the files with the rows of a held candidate still exist."""
+    found = (file_system(candidate.rows.sparkSession, file) for file in candidate.rows.inputFiles())
+    return all(system.exists(path) for system, path in found)
 
 
 def held_candidate(spark: SparkSession, tables: Tables) -> Candidate | None:

@@ -26,6 +26,8 @@ from schemas.tables import (
 )
 
 CHANGE_DATA_FEED = "delta.enableChangeDataFeed"
+# The column of `held` that `categorized` does not have (lib.tables.publish.Candidate).
+VANISHED = "vanished"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,20 @@ def check_targets(spark: SparkSession, tables: Tables, carried: Sequence[StructF
             if replaces and location == tables.categorized:
                 _check_layout(spark, location, categorized_schema(carried).names)
             _check_schema(location, delta_table(spark, location).toDF().schema, schema, may_lack, may_hold_more)
-    _is_delta_or_free(spark, tables.held)
+    _check_held(spark, tables.held)
+
+
+def _check_held(spark: SparkSession, location: Location) -> None:
+    """Refuse somebody else's table where a held run would replace all rows."""
+    if not _is_delta_or_free(spark, location):
+        return
+    columns = [name.lower() for name in delta_table(spark, location).toDF().columns]
+    lacking = [name for name in (*CATEGORIZED.names, VANISHED) if name not in columns and name not in ADDED_TO_CATEGORIZED]
+    if columns and lacking:
+        raise InputError(
+            f"Expected the rows of a held run, or nothing yet, at {location.given}, found a table without {', '.join(lacking)}; move it, or "
+            f"choose another --target."
+        )
 
 
 def _check_layout(spark: SparkSession, location: Location, wanted: Sequence[str]) -> None:

@@ -11,13 +11,13 @@ from lib.tables.locations import Location, is_delta, newest_snapshot, pinned
 from lib.warehouse.columns import ID, columns_of
 from lib.warehouse.copying import copy
 from lib.warehouse.lines import lines
-from lib.warehouse.server import Connection, Name, kind_of
+from lib.warehouse.server import Connection, Name, kind_of, rows_in
 from schemas.tables import COMMENTS, PUBLISHED_CORRECTIONS
 
 # The comments of its columns in the warehouse.
 SAID = {**{name: COMMENTS[name] for name in PUBLISHED_CORRECTIONS.names}, "category": "the category that the person gave"}
-# In the table's comment: which version of the lake's corrections it has. Stored, so it never changes.
-MARK = "corrections of people that stand, as published from the lake; version "
+# In the table's comment: which version of the lake's corrections it has, and how many there are. Stored, so they never change.
+MARK, ROWS = "corrections of people that stand, as published from the lake; version ", "; rows "
 NONE = "none"
 
 
@@ -39,14 +39,15 @@ def load_corrections(
     """Bring TABLE_corrections to the corrections in force in the lake, within the caller's transaction.
 
     Args:
-        again: even if it reports that it has them.
+        again: even if it reports that it has them, and has as many.
     Returns:
         How many there are; None if it has them already.
     Raises:
         InputError: a table of that name that publish did not create.
     """
-    there, wanted = published_version(connection, name.corrections), version_said(spark, table)
-    if there == wanted and not again:
+    there, wanted = _comment(connection, name.corrections), version_said(spark, table)
+    # An older release has not stored their number.
+    if there is not None and not again and there == f"{wanted}{ROWS}{rows_in(connection, name.corrections)}":
         return None
     if there is None:
         _create(connection, name.corrections)
@@ -56,13 +57,19 @@ def load_corrections(
     count = 0
     if wanted != NONE:
         count, _ = copy(connection, table, name.corrections.sql, lines(rows_said(spark, table, wanted), columns))
-    comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(name.corrections.sql, sql.Literal(f"{MARK}{wanted}"))
+    comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(name.corrections.sql, sql.Literal(f"{MARK}{wanted}{ROWS}{count}"))
     connection.execute(comment)
     return count
 
 
 def published_version(connection: Connection, corrections: Name) -> str | None:
     """The version that the table has; None if there is no such table."""
+    comment = _comment(connection, corrections)
+    return None if comment is None else comment.split(ROWS)[0]
+
+
+def _comment(connection: Connection, corrections: Name) -> str | None:
+    """What its comment tells after MARK; None if there is no such table."""
     if kind_of(connection, corrections) is None:
         return None
     row = connection.execute("SELECT obj_description(%s::regclass, 'pg_class')", (corrections.quoted(connection),)).fetchone()

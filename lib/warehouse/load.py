@@ -20,7 +20,7 @@ from lib.warehouse.corrections import load_corrections
 from lib.warehouse.ddl import alter_table, create_table
 from lib.warehouse.lines import FEW, lines
 from lib.warehouse.merge import create_staging, merge
-from lib.warehouse.server import Connection, Name, alone, kind_of
+from lib.warehouse.server import Connection, Name, alone, kind_of, rows_in
 from lib.warehouse.state import Counts, State, read_state, write_state
 from lib.warehouse.versions import check_ids_once, newest_run, only_maintenance, reason_for_all
 
@@ -135,11 +135,14 @@ def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
     reason = _reason_for_all(one, there, wanted)
     if reason:
         return ALL, f"all rows, since {reason}"
-    if there.version == wanted.version:
-        return NOTHING, ""
-    if only_maintenance(one.spark, one.table, there.number, wanted.number):
-        return NOTE_ONLY, "no row, since only maintenance has changed the table"
-    return CHANGES, ""
+    is_same = there.version == wanted.version
+    if not is_same and not only_maintenance(one.spark, one.table, there.number, wanted.number):
+        return CHANGES, ""
+    # No row is sent that would show what another writer has done.
+    held = rows_in(one.connection, one.name)
+    if held != there.rows:
+        return ALL, f"all rows, since {one.name} has {held:,} where version {there.number} has {there.rows:,}"
+    return (NOTHING, "") if is_same else (NOTE_ONLY, "no row, since only maintenance has changed the table")
 
 
 def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from lib.warehouse.changes import PUT, REMOVE
 from lib.warehouse.columns import DOUBLE, ID, JSON, REAL, Column, listed
-from lib.warehouse.server import Connection, Name
+from lib.warehouse.server import Connection, Name, rows_in
 from lib.warehouse.state import Counts
 
 # Dropped with the transaction. Its columns have names that none of the table's can have.
@@ -58,9 +58,7 @@ def merge(
         sql.SQL(f"DELETE FROM {{table}} t WHERE {gone if complete else named}").format(**names)
     ).rowcount
     inserted, updated = _put(connection, columns, names)
-    held = connection.execute(sql.SQL("SELECT count(*) FROM {table}").format(**names)).fetchone()
-    assert held
-    return Counts(inserted, updated, removed), held[0]
+    return Counts(inserted, updated, removed), rows_in(connection, name)
 
 
 def _put(connection: Connection, columns: Sequence[Column], names: dict[str, sql.Composable]) -> tuple[int, int]:

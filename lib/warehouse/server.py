@@ -177,6 +177,11 @@ def kind_of(connection: Connection, name: Name) -> str | None:
     return _value(connection, query, name.schema, name.table)
 
 
+def rows_in(connection: Connection, name: Name) -> int:
+    found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name.sql)).fetchone()
+    return int(found[0]) if found else 0
+
+
 def _value(connection: Connection, query: str, *values: Any) -> Any:
     row = connection.execute(query, values).fetchone()  # type: ignore[arg-type]
     return row[0] if row else None

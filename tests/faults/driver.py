@@ -20,6 +20,7 @@ from lib.command import run_command
 folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
 assert stops <= {
     *failpoints.PHASES,
+    failpoints.HELD_BACK,
     *failpoints.WAREHOUSE_PHASES,
     *failpoints.FILES_PHASES,
     *failpoints.BUNDLE_PHASES,

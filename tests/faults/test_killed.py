@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.failpoints import HELD_BACK
 from tests.conftest import ROOT, SHIPPED
 from tests.fault_table import Fault
 from tests.faults.nights import (
@@ -85,6 +86,36 @@ def test_killed_at_a_phase(
     told.saw(
         "new rows complete, ledger row added by the rerun" if committed else "old rows untouched, rerun published the new ones"
     )
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_killed_while_held_back(
+    spark, lake: Path, tmp_path: Path, fault: Callable[[str, str], Fault], capsys: pytest.CaptureFixture[str], again: bool
+) -> None:
+    then, expected = (
+        ("the same run", "the row is added; the run is held under its id, and can be released")
+        if again
+        else ("another run that is held", "the row is added before the other's; the other is held")
+    )
+    told = fault(f"SIGKILL of the driver that has held a run back, before its row in the ledger; then {then}", expected)
+    strict = ("--guard-from-rows", "1")
+    source = write_source(tmp_path / "in.parquet", dict.fromkeys("12345", "detective novel, paperback"))
+    night = Night(tmp_path / "night", HELD_BACK, arguments(source, lake, *strict))
+    night.wait_for(HELD_BACK)
+    night.kill()
+    assert len(ledger(spark, lake)) == 1
+    if not again:
+        write_source(source, dict.fromkeys("12345", "usb cable for phones"))
+        # Another version of the table: only what is held tells of the first run.
+        spark.sql(f"ALTER TABLE delta.`{lake}` SET TBLPROPERTIES (note = 'ours')")
+    assert run(source, lake, *strict) == 4
+    (_, *held) = ledger(spark, lake)
+    assert [status for _, status in held] == ["held"] * (2 - again)
+    if again:
+        assert f"the run {held[0][0]}, which was held back since " in capsys.readouterr().err
+    assert run("anything", lake, "--publish-anyway", held[-1][0]) == 0
+    assert ledger(spark, lake)[-1] == (held[-1][0], "published")
+    told.saw("row added, held, then released" if again else "row added, the other held")
 
 
 def test_killed_before_the_first_night(spark, tmp_path: Path, fault: Callable[[str, str], Fault]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, write_source
+from tests.faults.nights import FIRST, SECOND, hashes_in, ledger, run, titles_hash, vacuum_all, write_source
 from tests.spark.conftest import ALL_BOOKS, STRICT, rollback, versions
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -91,13 +91,63 @@ def test_guardrails_look_at_the_whole_table(spark, lake, tmp_path) -> None:
     assert spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()[-1]["drift"] == pytest.approx(0)
 
 
+def test_a_held_run_is_released_after_maintenance(spark, lake, tmp_path, capsys) -> None:
+    """Which puts its rows into other files, and removes those of before."""
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    assert run(odd, lake, *STRICT) == 4
+    held = ledger(spark, lake)[1][0]
+    spark.sql(f"OPTIMIZE delta.`{lake}_held` ZORDER BY (product_id)")
+    vacuum_all(spark, f"{lake}_held")
+    assert run(odd, lake, *STRICT) == 4
+    assert f"the run {held}, which was held back since" in capsys.readouterr().err
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
+
+
+def test_a_held_run_whose_rows_are_gone_is_scored_again(spark, lake, tmp_path, capsys) -> None:
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    assert run(odd, lake, *STRICT) == 4
+    held = ledger(spark, lake)[1][0]
+    for file in Path(f"{lake}_held").glob("*.parquet"):
+        file.unlink()
+    capsys.readouterr()
+    assert run("anything", lake, "--publish-anyway", held) == 2
+    assert "found some of their files gone; run the job again" in capsys.readouterr().err
+    assert run(odd, lake, *STRICT) == 4
+    assert f"the rows of the held run {held} are gone from {lake}_held: all is scored again" in capsys.readouterr().out
+    ((_, _), (_, _), (again, status)) = ledger(spark, lake)
+    assert status == "held"
+    assert run("anything", lake, "--publish-anyway", again) == 0
+    assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
+
+
 def test_what_is_left_of_a_held_night_does_not_matter(spark, lake, tmp_path) -> None:
     """Its rows may be gone by now."""
     assert run(write_source(tmp_path / "odd.parquet", ALL_BOOKS), lake, *STRICT) == 4
     for file in Path(f"{lake}_held").glob("*.parquet"):
         file.unlink()
     assert run(tmp_path / "second.parquet", lake) == 0
-    assert run(write_source(tmp_path / "odd.parquet", {**ALL_BOOKS, "1": "lamp"}), lake, *STRICT) == 4
+
+
+def test_a_target_that_is_gone_is_guarded_by_its_ledger(spark, lake, tmp_path, capsys) -> None:
+    """A first run after the table was dropped, moved or not mounted."""
+    shutil.rmtree(lake)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    told = f"found neither rows nor runs in {lake}, though its ledger {lake}_runs has 1 published run: the table is made anew"
+    for more, code in ((("--dry-run",), 4), ((), 4), (("--missing", "delete"), 4)):
+        capsys.readouterr()
+        assert run(odd, lake, *STRICT, *more) == code
+        captured = capsys.readouterr()
+        assert told in captured.out
+        assert "the shares of the categories drifted by" in captured.err + captured.out
+    held = ledger(spark, lake)[-1][0]
+    assert run("anything", lake, "--publish-anyway", held) == 0
+    assert hashes_in(spark, lake) == titles_hash(ALL_BOOKS)
+    # Begun again, its own history is what counts.
+    capsys.readouterr()
+    assert run(write_source(odd, {**ALL_BOOKS, "1": "a new novel"}), lake, *STRICT) == 0
+    assert "the table is made anew" not in capsys.readouterr().out
 
 
 @pytest.mark.fault(
@@ -137,3 +187,15 @@ def test_an_empty_id_publishes_nothing(spark, lake, tmp_path, capsys) -> None:
     assert run(tmp_path / "second.parquet", lake, "--publish-anyway", "") == 2
     assert "found an empty text" in capsys.readouterr().err
     assert hashes_in(spark, lake) == titles_hash(FIRST)
+
+
+def test_a_table_of_somebody_else_s_in_the_place_of_held_rows_is_left_alone(spark, lake, tmp_path, capsys) -> None:
+    theirs = f"{lake}_held"
+    spark.sql("SELECT 'theirs' AS note, '1' AS product_id").write.format("delta").save(theirs)
+    odd = write_source(tmp_path / "odd.parquet", ALL_BOOKS)
+    capsys.readouterr()
+    assert run(odd, lake, *STRICT) == 2
+    assert f"or nothing yet, at {theirs}, found a table without category, " in capsys.readouterr().err
+    assert [row["note"] for row in spark.read.format("delta").load(theirs).collect()] == ["theirs"]
+    shutil.rmtree(theirs)
+    assert run(odd, lake, *STRICT) == 4

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from tests.faults.nights import SECOND, ledger, run, write_source
+from tests.faults.nights import FIRST, SECOND, ledger, run, write_source
+from tests.spark.conftest import versions
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -62,3 +65,36 @@ def test_a_run_that_the_ledger_missed_is_told_by_the_next_night_too(spark, lake,
     assert f"the ledger now knows the run {before[0]} too" in capsys.readouterr().out
     assert ledger(spark, lake)[0] == before
     assert len(ledger(spark, lake)) == 2
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_ledger_that_was_lost_or_is_an_old_copy_gets_all_runs_of_the_history(
+    spark, lake, tmp_path, capsys, monkeypatch, left
+) -> None:
+    monkeypatch.setattr("lib.tables.ledger.MOST_STOPPED", 2)
+    for i in range(3):
+        assert run(write_source(tmp_path / "more.parquet", {**FIRST, "9": f"lamp {i}"}), lake) == 0
+    before = ledger(spark, lake)
+    if left:
+        spark.sql(f"DELETE FROM delta.`{lake}_runs` WHERE run_id > '{before[0][0]}'")
+    else:
+        shutil.rmtree(f"{lake}_runs")
+        spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    commits = versions(spark, f"{lake}_runs") if left else 1
+    capsys.readouterr()
+    assert run(tmp_path / "more.parquet", lake) == 0
+    assert (
+        f"(The ledger now knows {4 - left} runs too, whose rows it lacked; the newest is {before[-1][0]}.)"
+        in capsys.readouterr().out
+    )
+    assert ledger(spark, lake) == before
+    assert versions(spark, f"{lake}_runs") == commits + 1
+
+
+def test_a_release_that_is_repeated_brings_back_all_of_a_lost_ledger(spark, lake, tmp_path) -> None:
+    assert run(tmp_path / "second.parquet", lake) == 0
+    before = ledger(spark, lake)
+    shutil.rmtree(f"{lake}_runs")
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert run("anything", lake, "--publish-anyway", before[-1][0]) == 0
+    assert ledger(spark, lake) == before

@@ -113,6 +113,20 @@ def test_verify_finds_what_another_hand_has_changed(lake, tmp_path, database, ca
     assert hashes_there(database) == titles_hash({"4": FIRST["4"], **SECOND})
 
 
+@pytest.mark.parametrize("then", ["nothing", "maintenance"])
+def test_rows_that_another_hand_has_removed_come_back_although_nothing_is_new(spark, lake, database, capsys, then) -> None:
+    assert publish(lake, database) == 0
+    ask(database, f"TRUNCATE {TABLE}")
+    if then == "maintenance":
+        spark.sql(f"OPTIMIZE delta.`{lake}` ZORDER BY (product_id)")
+    capsys.readouterr()
+    assert publish(lake, database) == 0
+    assert "4 inserted, 0 updated, 0 deleted; all rows, since catalog.products has 0 where version" in capsys.readouterr().out
+    assert hashes_there(database) == titles_hash(FIRST)
+    assert publish(lake, database) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_what_postgresql_takes_for_equal_is_written_too(spark, lake, database, capsys) -> None:
     spark.sql(f"ALTER TABLE delta.`{lake}` ADD COLUMNS (price double, weight float, sizes array<decimal(10,2)>)")
     spark.sql(f"UPDATE delta.`{lake}` SET price = 0.0D, weight = float('-0.0'), sizes = array(1.00)")
@@ -228,6 +242,17 @@ def test_what_people_say_is_published(spark, lake, tmp_path, database, capsys) -
     assert run(tmp_path / "second.parquet", lake) == 0
     assert publish(lake, database) == 0
     assert said() == [("1", "Books", "ann")]
+
+
+def test_corrections_that_another_hand_has_removed_come_back(lake, database, capsys) -> None:
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish(lake, database) == 0
+    ask(database, "DELETE FROM catalog.products_corrections WHERE product_id = '1'")
+    capsys.readouterr()
+    assert publish(lake, database, "--verify") == 0
+    assert "catalog.products_corrections holds the 2 corrections in force" in capsys.readouterr().out
+    assert publish(lake, database) == 0
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:

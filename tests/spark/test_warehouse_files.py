@@ -196,9 +196,6 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     (folder / first["path"]).write_bytes(content)
     assert publish_to_files(lake, folder, "--verify") == 4
     assert f"{first['path']} has other bytes than those that were written" in capsys.readouterr().err
-    (folder / first["path"]).unlink()
-    assert publish_to_files(lake, folder, "--verify") == 4
-    assert f"{first['path']} is gone" in capsys.readouterr().err
     assert publish_to_files(lake, folder, "--verify", "--reload") == 0
     assert "to be loaded in full: all rows, since --reload asks for it" in capsys.readouterr().out
     # Other rows, under a manifest that matches its files.
@@ -216,6 +213,33 @@ def test_verify_finds_what_another_hand_has_changed(spark, lake, tmp_path, capsy
     assert "it lacks 1 row (such as '4')" in said
     assert "it also has 2 rows (such as '5')" in said
     assert "it differs in 3 rows (such as '1')" in said
+
+
+def test_files_that_are_gone_are_written_again(spark, lake, tmp_path, capsys) -> None:
+    """Also where no row has changed since, and after maintenance; a warehouse is told to load all rows."""
+    folder = tmp_path / "files"
+    warehouse = Warehouse(folder)
+    assert publish_to_files(lake, folder) == 0
+    assert warehouse.load() == rows_of(spark, lake)
+    for number, prepare in enumerate((lambda: None, lambda: maintain("--target", lake))):
+        prepare()
+        first = manifest_in(folder)["entries"][0]
+        path = folder / first["path"]
+        path.write_bytes(path.read_bytes()[:-1]) if number else path.unlink()
+        capsys.readouterr()
+        assert publish_to_files(lake, folder, "--verify") == 0
+        assert (
+            f"all rows, since 1 of the files that its newest manifest names are gone, or have another size, such as {first['path']}"
+            in capsys.readouterr().out
+        )
+        assert warehouse.load() == rows_of(spark, lake)
+    assert warehouse.merged == [False, False, False]
+    correct(lake, {"1": "Books"})
+    assert publish_to_files(lake, folder) == 0
+    (said,) = manifest_in(folder)["corrections"]["entries"]
+    (folder / said["path"]).unlink()
+    assert publish_to_files(lake, folder, "--verify") == 0
+    assert said_in(folder) == {"1": ("Books", "ann")}
 
 
 @pytest.mark.parametrize(
@@ -306,14 +330,16 @@ def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish_to_files(lake, folder, "--verify") == 0
     manifest = manifest_in(folder)
-    # Another writer has put its own table into the files, and adapted the manifest.
     file = folder / manifest["corrections"]["entries"][0]["path"]
-    rows = pq.read_table(file).to_pylist()
-    changed = [{**row, "category": "Toys"} if row["product_id"] == "1" else {**row, "product_id": "4"} for row in rows]
-    pq.write_table(pa.Table.from_pylist(changed, pq.read_schema(file)), file)
+    rows, schema, content = pq.read_table(file).to_pylist(), pq.read_schema(file), bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
     capsys.readouterr()
     assert publish_to_files(lake, folder, "--verify") == 4
     assert f"{manifest['corrections']['entries'][0]['path']} has other bytes" in capsys.readouterr().err
+    # Another writer has put its own table into the files, and adapted the manifest.
+    changed = [{**row, "category": "Toys"} if row["product_id"] == "1" else {**row, "product_id": "4"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(changed, schema), file)
     told = manifest["corrections"]["entries"][0]["meta"]
     told |= {"content_length": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     for path in (folder / "manifest.json", folder / "manifests" / f"{1:020d}.json"):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import random
 from decimal import Decimal
 
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.sql import functions as F
 
+from lib.warehouse.columns import TEXT, Column
 from lib.warehouse.digests import _as_jsonb
+from lib.warehouse.lines import Stream, clean, lines
 from tests.warehouse import TABLE, ask, publish
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -106,6 +110,20 @@ def test_what_postgresql_cannot_hold(spark, typed, database, capsys) -> None:
     spark.sql(f"ALTER TABLE delta.`{typed}` ADD COLUMNS (xmin int)")
     assert publish(typed, database) == 2
     assert "found the column 'xmin'" in capsys.readouterr().err
+
+
+def test_few_lines_and_many_are_cleaned_alike(spark) -> None:
+    """By Spark and by Python: sequences of bytes that are cut off, too long, or of no character."""
+    chosen, starts = random.Random(0), bytes.fromhex("0022417f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5ff")
+    texts = [bytes(chosen.choice(starts) for _ in range(chosen.randint(1, 6))) for _ in range(3000)]
+    table = spark.createDataFrame([(str(i), text) for i, text in enumerate(texts)], "product_id string, raw binary")
+    rows = table.select("product_id", F.col("raw").cast("string").alias("text"))
+    made = lines(rows, [Column("product_id", TEXT), Column("text", TEXT)])
+    stream = Stream(made, many=True)
+    found = b"".join(stream.pieces()).decode()
+    expected = clean(made).collect()
+    assert found == "".join(row["line"] for row in expected)
+    assert stream.altered == sum(row["altered"] for row in expected) > 1000
 
 
 def test_a_table_without_a_run_holds_nothing_to_publish(spark, tmp_path, database, capsys) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
@@ -25,7 +27,7 @@ from lib.times import iso
 from lib.warehouse.changes import changes
 from lib.warehouse.corrections import NONE, rows_said, version_said
 from lib.warehouse.files.folder import MANIFESTS, Folder
-from lib.warehouse.files.manifest import Changes, Manifest, Said
+from lib.warehouse.files.manifest import Changes, DataFile, Manifest, Said
 from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_said, columns_told, net, write
 from lib.warehouse.versions import check_ids_once, newest_run, only_maintenance, reason_for_all
 
@@ -134,9 +136,19 @@ def _wanted(one: Export, there: Manifest | None) -> Manifest:
 
 
 def _holds_corrections(one: Export, there: Manifest | None, wanted: Manifest) -> bool:
-    """Whether the folder's newest manifest names the corrections that are in force."""
+    """Whether the folder's newest manifest names the corrections that are in force, and their files are there."""
     held, now = there and there.corrections, wanted.corrections
-    return not one.reload and held is not None and now is not None and held.version == now.version
+    if one.reload or held is None or now is None or held.version != now.version:
+        return False
+    return not _gone(one.folder, held.files)
+
+
+def _gone(folder: Folder, files: Sequence[DataFile]) -> list[DataFile]:
+    """Those of a manifest's files that do not exist, or have another size."""
+    sizes: dict[str, int] = {}
+    for path in {os.path.dirname(file.path) for file in files}:
+        sizes |= folder.sizes(path)
+    return [file for file in files if sizes.get(file.path) != file.bytes]
 
 
 def _corrections(one: Export, there: Manifest | None, wanted: Manifest, path: str) -> Said | None:
@@ -154,7 +166,7 @@ def _corrections(one: Export, there: Manifest | None, wanted: Manifest, path: st
 
 
 def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> str | None:
-    """Why the changes cannot be determined; None if they may be.
+    """Why all rows have to be written; None if the changes may be enough.
 
     Raises:
         InputError: the folder has another table's rows.
@@ -169,6 +181,11 @@ def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> st
     reason = reason_for_all(one.spark, one.table, there.version, wanted.version, one.reload)
     if reason is None and {c.name: c.type for c in there.columns} != {c.name: c.type for c in wanted.columns}:
         return "its columns have changed"
+    gone = _gone(one.folder, (*there.files, *(there.changes.files if there.changes else ()))) if reason is None else ()
+    if gone:
+        return (
+            f"{len(gone):,} of the files that its newest manifest names are gone, or have another size, such as {gone[0].path}"
+        )
     return reason
 
 
@@ -196,7 +213,10 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
     told = Changes(there.number, since, there.run_id, 0, 0, ())
     if since == version:
         same = _holds_corrections(one, there, wanted)
-        return told, f"no row, since only {'the place of the folder has' if same else 'corrections have'} changed"
+        return (
+            told,
+            f"no row, since only {'the place of the folder has changed' if same else 'corrections have changed, or their files'}",
+        )
     if only_maintenance(one.spark, one.table, since, version):
         return told, "no row, since only maintenance has changed the table"
     try:

@@ -117,11 +117,16 @@ class Folder:
         system, found = self._path(path)
         return int(system.getFileStatus(found).getLen()) if system.exists(found) else None
 
+    def sizes(self, path: str) -> dict[str, int]:
+        """The path of each file in a folder, and its bytes."""
+        return {f"{path}/{status.getPath().getName()}": int(status.getLen()) for status in self._listed(path)}
+
     def _names(self, path: str) -> list[str]:
+        return [str(status.getPath().getName()) for status in self._listed(path)]
+
+    def _listed(self, path: str) -> list[Any]:
         system, found = self._path(path) if path else file_system(self.spark, self.place.uri)
-        if not system.exists(found):
-            return []
-        return [str(status.getPath().getName()) for status in system.listStatus(found)]
+        return list(system.listStatus(found)) if system.exists(found) else []
 
     def _path(self, path: str) -> tuple[Any, Any]:
         return file_system(self.spark, self.uri(path))
