@@ -31,7 +31,7 @@ from lib.tables.file_checks import (
     inspected,
     text_of,
 )
-from lib.tables.json_checks import check_objects, check_one_object_a_line, check_one_spelling, check_whole_numbers
+from lib.tables.json_checks import check_lines, check_objects, check_one_spelling
 from lib.tables.listing import (
     LITERAL_PATHS,
     File,
@@ -154,8 +154,7 @@ def read_json(of: Files) -> DataFrame:
         one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
         check_none_lacks(there, wanted[:1], of.location.given)
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
-    check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
-    check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
+    check_lines(lines, text_of(F.col("value"), encoding), encoding, wanted)
     # As strings, so that an id keeps its leading zeros and no column's type depends on a sample.
     options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
     if ends:
