@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lib.errors import InputError
+from lib.errors import HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS, InputError
 from lib.identifiers import column
 from lib.pairs.offered import frame_of, without_trailing
 from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
@@ -45,6 +45,7 @@ from schemas.tables import text_schema
 FORMATS = ("delta", "parquet", "csv", "json")
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
 _THROUGH: Mapping[str, Any] = {"recursiveFileLookup": True}
+BYTE_ORDER_MARK = "\ufeff"
 COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 
@@ -197,7 +198,7 @@ def read_csv(of: Files) -> DataFrame:
     check_quotes_closed(of.spark, told, encoding, delimiter)
     reader = of.spark.read.options(**_csv_options(of.options, encoding), **LITERAL_PATHS)
     if of.options.columns:
-        return _csv_frame(reader.options(**of.layout), of.options.columns, of.location.uri)
+        return _csv_frame(reader.options(**of.layout), of.options.columns, of.options, of.location.uri)
     by_header: dict[str, list[str]] = {}
     for file in told:
         by_header.setdefault(header_of(of.spark, file, encoding, delimiter), []).append(file.path)
@@ -210,21 +211,50 @@ def read_csv(of: Files) -> DataFrame:
     check_none_twice(there, folders, sorted(folders), of.location.given)
     check_none_lacks(there, of.options.wanted, of.location.given)
     if len(by_header) == 1:
-        return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)
+        return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.options, of.location.uri)
     # Files with the same header are read together; the frames of different headers are united by column name.
     base = {} if of.layout else {"basePath": of.location.uri}
-    frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
+    frames = [_csv_frame(reader.options(**base), names[header], of.options, paths) for header, paths in by_header.items()]
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
     return union
 
 
-def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> DataFrame:
+def _csv_frame(reader: Any, names: Sequence[str], options: ReadOptions, paths: str | list[str]) -> DataFrame:
     """The parser assumes that all records end with a file's first line break: if that is a line feed inside of quotes, or of
     another kind than those after it, the carriage returns of the others stay with the last column."""
     frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
-    return frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")) if names else frame
+    if not names:
+        return frame
+    return without_headers(frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")), names, options)
+
+
+def without_headers(frame: DataFrame, names: Sequence[str], options: ReadOptions) -> DataFrame:
+    """Rows of CSV whose reading ends where a row is a header: one of several files in one, or that of a file for which `options` names columns.
+
+    A header holds the names of all columns that the job asks for, in whatever order, and has only names in their places. A single name might
+    be a text, so with fewer than two there is no check. It is made on the first of them, which every job reads, when rows are read: a pass of
+    its own would parse the file once more. lib.command makes a sentence of the mark.
+    """
+    lower = [name.lower() for name in names]
+    inside = [name.lower() for name in options.wanted if name.lower() in lower]
+    if len(inside) < 2:
+        return frame
+    # A file may begin with a byte order mark, and so may its header inside of another file.
+    fields = F.array(*[F.regexp_replace(F.lower(column(name)), f"^{BYTE_ORDER_MARK}", "") for name in names])
+    key, *others = [names[lower.index(name)] for name in inside]
+    spelled = [*lower, *(f"{BYTE_ORDER_MARK}{name}" for name in lower)]
+    is_header = F.lower(column(key)).isin(spelled)
+    for name in others:
+        is_header &= F.lower(column(name)).isin(spelled)
+    for name in inside:
+        is_header &= F.array_contains(fields, name)
+    mark = HEADER_DESPITE_COLUMNS if options.columns else HEADER_AMONG_ROWS
+    hidden = any(name.lower() == "_metadata" for name in frame.columns)
+    where = F.lit("") if hidden else F.concat(F.lit(" in "), F.col("_metadata.file_path"))
+    refused = F.raise_error(F.concat(F.lit(mark), where))
+    return frame.withColumn(key, F.when(is_header, refused).otherwise(column(key)))
 
 
 def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:
