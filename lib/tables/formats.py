@@ -39,7 +39,7 @@ from lib.tables.listing import (
     relations_of,
 )
 from lib.tables.locations import Location, java_class
-from lib.tables.parquet_checks import check_columns_of_files
+from lib.tables.parquet_checks import columns_of_files
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
@@ -130,10 +130,28 @@ def read_parquet(of: Files) -> DataFrame:
                 f"Expected whole Parquet files at {of.location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
             )
     reader = of.spark.read.options(**of.layout, **LITERAL_PATHS)
-    frame = reader.parquet(of.location.uri)
-    columns = check_columns_of_files(of.spark, frame, of.options.wanted, of.location.given)
-    # Without this option Spark takes the columns of any one file.
-    return reader.option("mergeSchema", True).parquet(of.location.uri) if len(columns) > 1 else frame
+    found = columns_of_files(of.spark, of.lines, _folder_keys(of), of.options.wanted, of.location.given)
+    frames = []
+    for absent, paths in found.without.items():
+        fields = [field for field in found.fields if field["name"].lower() not in absent]
+        reading = reader.schema(StructType.fromJson({"type": "struct", "fields": fields}))
+        if len(found.without) == 1:
+            frames.append(reading.parquet(of.location.uri))
+        else:
+            base = {} if of.layout else {"basePath": of.location.uri}
+            frames.append(reading.options(**base).parquet(*paths))
+    frame = united(frames)
+    # Which type the table has for a carried column is not known here.
+    kinds = {name: "void" if name in of.options.carried else "string" for name in found.empty}
+    return frame.withColumns({name: F.lit(None).cast(kind) for name, kind in kinds.items()}) if kinds else frame
+
+
+def united(frames: Sequence[DataFrame]) -> DataFrame:
+    """The rows of several frames, with the columns of all."""
+    union = frames[0]
+    for frame in frames[1:]:
+        union = union.unionByName(frame, allowMissingColumns=True)
+    return union
 
 
 def read_json(of: Files) -> DataFrame:
@@ -214,11 +232,7 @@ def read_csv(of: Files) -> DataFrame:
         return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.options, of.location.uri)
     # Files with the same header are read together; the frames of different headers are united by column name.
     base = {} if of.layout else {"basePath": of.location.uri}
-    frames = [_csv_frame(reader.options(**base), names[header], of.options, paths) for header, paths in by_header.items()]
-    union = frames[0]
-    for frame in frames[1:]:
-        union = union.unionByName(frame, allowMissingColumns=True)
-    return union
+    return united([_csv_frame(reader.options(**base), names[header], of.options, paths) for header, paths in by_header.items()])
 
 
 def _csv_frame(reader: Any, names: Sequence[str], options: ReadOptions, paths: str | list[str]) -> DataFrame:
