@@ -23,6 +23,8 @@ _WIDER = (("tinyint", "smallint", "int", "bigint"), ("float", "double"), ("times
 _PACKAGE = "org.apache.spark.sql.execution.datasources.parquet"
 # Schemas in a file's metadata, besides Parquet's own: Spark's and Arrow's.
 _SCHEMAS = ("org.apache.spark.sql.parquet.row.metadata", "ARROW:schema")
+# In the JSON of Spark's types: one that it only names, and one that PySpark loads as code from the file's metadata.
+_UNUSABLE = re.compile(r'"time\(|"type": "udt"')
 # A column of a schema, at its top, whose type says that it holds no value; and what Spark takes it for.
 _OF_NO_TYPE = re.compile(r"^  \w+ \w+ (.+) \(UNKNOWN\)(?: = \d+)?;$", re.MULTILINE)
 TYPE_OF_EMPTY = "integer"
@@ -178,8 +180,8 @@ def _footer(spark: SparkSession, formats: Any, converter: Any, footer: Any, key:
     except Exception:  # py4j's error for each of Java's
         read = [one for kind in columns for one in _converted(spark, converter, kind)]
     fields: dict[str, dict[str, Any] | None] = dict.fromkeys(lower)
-    # Of a name that is there twice Spark reads neither, and the type that it has for times of day only by its name.
-    read = [one for one in read if lower.count(one["name"].lower()) == 1 and '"time(' not in json.dumps(one["type"])]
+    # Of a name that is there twice Spark reads neither.
+    read = [one for one in read if lower.count(one["name"].lower()) == 1 and not _UNUSABLE.search(json.dumps(one["type"]))]
     fields |= {one["name"].lower(): one for one in read}
     types = {}
     for name, kind in zip(lower, columns, strict=True):

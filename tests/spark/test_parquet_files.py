@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import pickle
 import re
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -187,3 +191,29 @@ def test_how_a_file_says_that_a_column_has_no_type(spark, tmp_path: Path, monkey
     table = pa.table({"product_id": ["1"], "title": pa.nulls(1)})
     pq.write_table(table, tmp_path / "a.parquet", store_schema=way == "Arrow")
     assert titles(spark, tmp_path / "a.parquet") == {"1": None}
+
+
+class _Touch:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(os.environ["TOUCHED"]),)
+
+
+@pytest.mark.fault(
+    "a Parquet file whose metadata holds code, as Spark's user-defined types do",
+    "the column is left out, or refused; no code of the file runs",
+    "left out, nothing ran",
+)
+def test_no_code_of_a_file_runs(spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOUCHED", str(tmp_path / "ran"))
+    code = base64.b64encode(pickle.dumps(_Touch())).decode()
+    own = {"type": "udt", "pyClass": "json.Own", "serializedClass": code, "sqlType": "string"}
+    kinds = {"product_id": "string", "title": "string", "more": own}
+    fields = [{"name": name, "type": kind, "nullable": True, "metadata": {}} for name, kind in kinds.items()]
+    table = pa.table({"product_id": ["1"], "title": ["lamp"], "more": ["x"]})
+    key = "org.apache.spark.sql.parquet.row.metadata"
+    table = table.replace_schema_metadata({key: json.dumps({"type": "struct", "fields": fields})})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert titles(spark, tmp_path / "a.parquet") == {"1": "lamp"}
+    with pytest.raises(InputError, match=r"the column more in a type that Spark reads"):
+        titles(spark, tmp_path / "a.parquet", "more")
+    assert not (tmp_path / "ran").exists()
