@@ -79,6 +79,7 @@ INPUT_FAULTS = (
     ),
 )
 
+DENIED = "Permission denied"
 # Marks of errors of the machine where a run cannot write. They come wrapped in errors that look like errors in the input.
 OUTPUT_FAULTS = (
     (
@@ -89,7 +90,11 @@ OUTPUT_FAULTS = (
     ("QuotaExceededException", "Expected room to write, found the quota of the target's folder on HDFS used up"),
     ("Name node is in safe mode", "Expected a target that can be written, found HDFS in safe mode"),
     ("Read-only file system", "Expected a target that can be written, found its file system read-only"),
-    ("Permission denied", "Expected files that this user may read and write, found permission denied"),
+    (DENIED, "Expected files that this user may read and write, found permission denied"),
+)
+# What is denied, as Java, HDFS and Python name it.
+DENIED_AT = re.compile(
+    rf"""FileNotFoundException: ([^\n]+?) \({DENIED}\)|{DENIED}: [^\n]*?inode="([^"\n]+)"|{DENIED}: '([^'\n]+)'"""
 )
 
 NO_FOLDER = re.compile(r"Mkdirs failed to create (.+?) \(|Parent path is not a directory: (\S+)")
@@ -249,7 +254,9 @@ def output_fault(error: Exception, target: str | None) -> str | None:
     holds = "the table holds the last complete run: " if target else ""
     for mark, sentence in OUTPUT_FAULTS:
         if mark in text:
-            return f"{sentence}; {holds}remove the cause and run again."
+            found = DENIED_AT.search(text) if mark == DENIED else None
+            where = f" for {next(filter(None, found.groups()))}" if found else ""
+            return f"{sentence}{where}; {holds}remove the cause and run again."
     fault = store_fault(text)
     if fault is None:
         return None
