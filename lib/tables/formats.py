@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -43,7 +43,19 @@ from lib.tables.parquet_checks import columns_of_files
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
-SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
+SUFFIXES = {
+    ".parquet": "parquet",
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+}
+# Of CSV whose delimiter is a tab, unless another or the format is given.
+TABBED = {".tsv", ".tab"}
+# What to do with files that no reader takes as they are.
+ADVICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save each sheet as CSV"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "unpack them"),
+    ".txt": "give --format csv, with the --delimiter of its fields",
+}
 _THROUGH: Mapping[str, Any] = {"recursiveFileLookup": True}
 BYTE_ORDER_MARK = "\ufeff"
 COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
@@ -108,13 +120,21 @@ def format_of(files: Sequence[File], location: Location, options: ReadOptions) -
             )
         return options.format
     found = {_suffix(file.path) for file in files}
-    kinds = {SUFFIXES.get(suffix) for suffix in found}
-    if len(kinds) != 1 or None in kinds:
+    kinds = {(SUFFIXES.get(suffix), suffix in TABBED) for suffix in found}
+    kind = SUFFIXES.get(min(found))
+    if len(kinds) != 1 or kind is None:
+        advice = ADVICE.get(min(found), "") if len(found) == 1 else ""
         raise InputError(
             f"Expected a Delta table, or files of one kind out of {', '.join(SUFFIXES)}, at {location.given}, "
-            f"found files ending in {', '.join(sorted(found))}; correct the path, or give --format."
+            f"found files ending in {', '.join(sorted(found))}; {advice or 'correct the path, or give --format'}."
         )
-    return str(kinds.pop())
+    return kind
+
+
+def options_for(files: Sequence[File], options: ReadOptions) -> ReadOptions:
+    """The options to read these files with: whose names say that tabs separate their fields, by tabs."""
+    says_tabs = all(_suffix(file.path) in TABBED for file in files)
+    return replace(options, delimiter="\\t") if says_tabs and not options.format and options.delimiter == "," else options
 
 
 def _suffix(path: str) -> str:

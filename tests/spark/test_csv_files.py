@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -151,3 +152,14 @@ def test_rows_that_resemble_a_header(spark, tmp_path: Path) -> None:
     text = "product_id,title,size\nproduct_id,lamp,title\n2,title,product_id 2\n3,product_id,size\ntitle,,\n"
     found = titles(spark, delivered(tmp_path / "in", {"a.csv": text}))
     assert found == {"product_id": "lamp", "2": "title", "3": "product_id", "title": None}
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "in/a.TAB", "a.tsv.gz"])
+def test_tabs_by_the_name_of_the_file(spark, tmp_path: Path, name: str) -> None:
+    def written(text: str) -> Path:
+        delivered(tmp_path, {name: gzip.compress(text.encode()) if name.endswith(".gz") else text})
+        return tmp_path / name
+
+    assert titles(spark, written("product_id\ttitle\n1\tlamp, red\n")) == {"1": "lamp, red"}
+    assert titles(spark, written("product_id;title\n1;lamp\tred\n"), delimiter=";") == {"1": "lamp\tred"}
+    assert titles(spark, written("product_id,title\n1,lamp\tred\n"), format="csv") == {"1": "lamp\tred"}
