@@ -115,11 +115,11 @@ def text_of(value: Column, encoding: str) -> Column:
     return F.decode(value.cast("binary"), encoding)
 
 
-def key_pattern(name: str) -> str:
-    """A pattern for Java: a key of JSON in any case, as it is or with escapes, and its colon. Letters outside of ASCII count as any other
-    such letters, since `text_of` leaves their bytes as they are."""
-    spellings = {re.escape(name), re.escape(json.dumps(name)[1:-1])}
-    each = "|".join(re.sub(r"[^\x00-\x7f]+", lambda _: r"[^\x00-\x7f]+", one) for one in sorted(spellings))
+def key_pattern(*names: str) -> str:
+    """A pattern for Java: one of these keys of JSON in any case, as it is or with escapes, and its colon. Letters outside of ASCII count as any
+    other such letters, since `text_of` leaves their bytes as they are."""
+    spellings = sorted({re.escape(one) for name in names for one in (name, json.dumps(name)[1:-1])})
+    each = "|".join(re.sub(r"[^\x00-\x7f]+", lambda _: r"[^\x00-\x7f]+", one) for one in spellings)
     return rf"""["'](?i:{each})["']\s*:"""
 
 

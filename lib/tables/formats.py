@@ -279,7 +279,7 @@ def without_headers(frame: DataFrame, names: Sequence[str], options: ReadOptions
     fields = F.array(*[F.regexp_replace(F.lower(column(name)), f"^{BYTE_ORDER_MARK}", "") for name in names])
     key, *others = [names[lower.index(name)] for name in inside]
     spelled = [*lower, *(f"{BYTE_ORDER_MARK}{name}" for name in lower)]
-    is_header = F.lower(column(key)).isin(spelled)
+    is_header = F.lit(True)
     for name in others:
         is_header &= F.lower(column(name)).isin(spelled)
     for name in inside:
@@ -288,7 +288,9 @@ def without_headers(frame: DataFrame, names: Sequence[str], options: ReadOptions
     hidden = any(name.lower() == "_metadata" for name in frame.columns)
     where = F.lit("") if hidden else F.concat(F.lit(" in "), F.col("_metadata.file_path"))
     refused = F.raise_error(F.concat(F.lit(mark), where))
-    return frame.withColumn(key, F.when(is_header, refused).otherwise(column(key)))
+    # Within another `when`: Spark would evaluate what occurs in several conditions of one for each row.
+    checked = F.when(is_header, refused).otherwise(column(key))
+    return frame.withColumn(key, F.when(F.lower(column(key)).isin(spelled), checked).otherwise(column(key)))
 
 
 def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:

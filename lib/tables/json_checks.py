@@ -85,7 +85,7 @@ def _may_be_odd(line: Column, wanted: Sequence[str], exact: bool) -> Column:
     """Whether a wanted key may have a value that is none; true for each that has. Most lines need no pattern: one whose only closing
     brace is its last character holds no other object, and one without a bracket no array."""
     begins = r"[\[{]" if exact else rf"[\[{{]|{_NOT_WHOLE}"
-    odd = line.rlike(rf"(?:{'|'.join(map(key_pattern, wanted))})\s*(?:{begins})")
+    odd = line.rlike(rf"{key_pattern(*wanted)}\s*(?:{begins})")
     return ~(_ends_with_only_brace(line) & ~line.contains("[")) & odd if exact else odd
 
 
