@@ -14,12 +14,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructField
 
 from lib.errors import InputError
+from lib.pairs.offered import WIDER_PARQUET
 from lib.tables.file_checks import check_none_lacks, check_none_twice
 from lib.tables.listing import index_of, is_data, plain_path, relations_of
 from lib.tables.locations import java_class
 
 # Each type can be read as any after it without a loss; times without a zone are taken as UTC.
-_WIDER = (("tinyint", "smallint", "int", "bigint"), ("float", "double"), ("timestamp_ntz", "timestamp"))
+_WIDER = (("tinyint", "smallint", "int"), ("timestamp_ntz", "timestamp"))
+_WIDER_SINCE_4 = (("tinyint", "smallint", "int", "bigint"), ("float", "double"))
 _PACKAGE = "org.apache.spark.sql.execution.datasources.parquet"
 # Schemas in a file's metadata, besides Parquet's own: Spark's and Arrow's.
 _SCHEMAS = ("org.apache.spark.sql.parquet.row.metadata", "ARROW:schema")
@@ -127,7 +129,7 @@ def _check_readable(footers: Mapping[str, Footer], wanted: Sequence[str]) -> Non
 
 
 def _merged(footers: Sequence[Footer], wanted: set[str], folders: set[str]) -> dict[str, dict[str, Any]]:
-    """The fields to read, by their names in lower case: of a wanted column the first file's, of another that of the widest type."""
+    """The fields to read, by their names in lower case: of a wanted column the first file's, of another the one of all files."""
     merged = {}
     for name in dict.fromkeys(name for footer in footers for name in footer.fields if name not in folders):
         those = [footer for footer in footers if name in footer.fields]
@@ -137,9 +139,7 @@ def _merged(footers: Sequence[Footer], wanted: set[str], folders: set[str]) -> d
         elif len(typed) < len(those) or any(footer.fields[name] is None for footer in those):
             found = None
         else:
-            kinds = {footer.types[name] for footer in those}
-            widest = (one for one in those if all(_is_read_as(kind, one.types[name]) for kind in kinds))
-            found = next((one.fields[name] for one in widest), None)
+            found = those[0].fields[name] if len({footer.types[name] for footer in those}) == 1 else None
         if found is not None:
             merged[name] = found
     return merged
@@ -253,4 +253,5 @@ def _is_read_as(found: str, read_as: str) -> bool:
     one, other = _DECIMAL.fullmatch(found), _DECIMAL.fullmatch(read_as)
     if one and other:
         return one[2] == other[2] and int(one[1]) <= int(other[1])
-    return any(found in kinds and read_as in kinds[kinds.index(found) :] for kinds in _WIDER)
+    wider = (*_WIDER, *_WIDER_SINCE_4) if WIDER_PARQUET else _WIDER
+    return any(found in kinds and read_as in kinds[kinds.index(found) :] for kinds in wider)
