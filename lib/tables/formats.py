@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -153,7 +154,8 @@ def read_parquet(of: Files) -> DataFrame:
     found = columns_of_files(of.spark, of.lines, _folder_keys(of), of.options.wanted, of.location.given)
     frames = []
     for absent, paths in found.without.items():
-        fields = [field for field in found.fields if field["name"].lower() not in absent]
+        # PySpark changes what it makes a field of, where a text has a collation.
+        fields = [deepcopy(field) for field in found.fields if field["name"].lower() not in absent]
         reading = reader.schema(StructType.fromJson({"type": "struct", "fields": fields}))
         if len(found.without) == 1:
             frames.append(reading.parquet(of.location.uri))

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,7 +187,8 @@ def _footer(spark: SparkSession, formats: Any, converter: Any, footer: Any, key:
     types = {}
     for name, kind in zip(lower, columns, strict=True):
         one = fields[name]
-        types[name] = _plain(StructField.fromJson(one).dataType.simpleString()) if one else _parquets_name(kind)
+        # PySpark changes what it makes a field of, where a text has a collation.
+        types[name] = _plain(StructField.fromJson(deepcopy(one)).dataType.simpleString()) if one else _parquets_name(kind)
     return Footer(names, fields, types, frozenset(_empty(*key[::2])))
 
 
