@@ -130,7 +130,7 @@ class CategorizeSettings(JobSettings):
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
     format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
     preview: int = option("rows to show at the end", default=0, within=at_least(0))
     log_format: str = option(

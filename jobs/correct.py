@@ -32,7 +32,7 @@ class CorrectSettings(JobSettings):
     withdraw: bool = option("the products of the file get the model's category again", default=False)
     new_categories: bool = option("also accept categories that the table does not have", default=False)
     format: str | None = option("its format, if the file's name does not show it", default=None, choices=FORMATS)
-    delimiter: str = option("separator of the fields of a CSV file", default=",")
+    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
 
 

@@ -44,7 +44,7 @@ class EvaluateSettings(JobSettings):
     engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV file", default=",")
+    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
 
 

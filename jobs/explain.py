@@ -42,7 +42,7 @@ class ExplainSettings(JobSettings):
         "the source's format, if its file names do not show it", default=None, choices=("delta", "parquet", "csv", "json")
     )
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default="utf-8")
     category: str | None = option("explain this category rather than the one it gets", default=None)
     top: int = option("words to show", default=15, within=at_least(1))

@@ -39,7 +39,7 @@ class ReviewSettings(JobSettings):
     output: str = option("CSV file to write, which is replaced", default="review.csv")
     format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source", default=",")
+    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
 
 

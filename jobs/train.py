@@ -66,7 +66,7 @@ class TrainSettings(JobSettings):
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
     format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
     columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV file", default=",")
+    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
     encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
     min_rows_per_label: int = option(
         "labels with fewer distinct texts are left out, or, if they are paths, learned as the one above them",

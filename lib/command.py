@@ -16,22 +16,42 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from lib.errors import CategorizerError, InputError, pointer
+from lib.errors import HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS, CategorizerError, InputError, pointer
 from lib.redaction import redacted
 from lib.settings import JobSettings, S, as_record, describe, parse_settings
 from lib.times import iso
 
-# Marks of errors that Spark raises for bad input, and the sentence that the user gets instead. The first match wins.
+
+@dataclass(frozen=True)
+class InputFault:
+    """An error of Spark for bad input, by its marks, and the parts of the sentence that the user gets instead."""
+
+    marks: tuple[str, ...]
+    found: str
+    advice: str = "correct the source and run again"
+
+
+# The first match wins.
 INPUT_FAULTS = (
-    (
+    InputFault(
+        (HEADER_AMONG_ROWS,),
+        "Expected one header, at the top of each CSV file, found another one among the rows",
+        "take it out, or deliver the files one by one",
+    ),
+    InputFault(
+        (HEADER_DESPITE_COLUMNS,),
+        "Expected CSV without a header where --columns names the columns, found a header",
+        "leave out --columns, or take the header out",
+    ),
+    InputFault(
         ("MALFORMED_CSV_RECORD", "TextParsingException"),
         "Expected CSV with as many fields in each row as the header has and each quote inside a quoted text doubled, found a row that is not",
     ),
-    (
+    InputFault(
         ("MALFORMED_RECORD_IN_PARSING", "JsonParseException", "INVALID_JSON_RECORD_TYPE"),
         "Expected one JSON object a line, found a line that is none",
     ),
-    (
+    InputFault(
         (
             "CANNOT_READ_FILE_FOOTER",
             "is not a Parquet file",
@@ -41,11 +61,11 @@ INPUT_FAULTS = (
         ),
         "Expected Parquet files, found one that is damaged or is none",
     ),
-    (
+    InputFault(
         ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND"),
         "Expected the source's files to stay in place during the run, found one missing",
     ),
-    (
+    InputFault(
         (
             "CANNOT_MERGE_SCHEMAS",
             "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH",
@@ -53,12 +73,13 @@ INPUT_FAULTS = (
         ),
         "Expected all files of the source to have one schema, found files that differ",
     ),
-    (
+    InputFault(
         ("FAILED_READ_FILE.NO_HINT", "ChecksumException"),
         "Expected files that can be read to their end, found one that is damaged, or whose disk is",
     ),
 )
 
+DENIED = "Permission denied"
 # Marks of errors of the machine where a run cannot write. They come wrapped in errors that look like errors in the input.
 OUTPUT_FAULTS = (
     (
@@ -69,7 +90,11 @@ OUTPUT_FAULTS = (
     ("QuotaExceededException", "Expected room to write, found the quota of the target's folder on HDFS used up"),
     ("Name node is in safe mode", "Expected a target that can be written, found HDFS in safe mode"),
     ("Read-only file system", "Expected a target that can be written, found its file system read-only"),
-    ("Permission denied", "Expected files that this user may read and write, found permission denied"),
+    (DENIED, "Expected files that this user may read and write, found permission denied"),
+)
+# What is denied, as Java, HDFS and Python name it.
+DENIED_AT = re.compile(
+    rf"""FileNotFoundException: ([^\n]+?) \({DENIED}\)|{DENIED}: [^\n]*?inode="([^"\n]+)"|{DENIED}: '([^'\n]+)'"""
 )
 
 NO_FOLDER = re.compile(r"Mkdirs failed to create (.+?) \(|Parent path is not a directory: (\S+)")
@@ -229,7 +254,9 @@ def output_fault(error: Exception, target: str | None) -> str | None:
     holds = "the table holds the last complete run: " if target else ""
     for mark, sentence in OUTPUT_FAULTS:
         if mark in text:
-            return f"{sentence}; {holds}remove the cause and run again."
+            found = DENIED_AT.search(text) if mark == DENIED else None
+            where = f" for {next(filter(None, found.groups()))}" if found else ""
+            return f"{sentence}{where}; {holds}remove the cause and run again."
     fault = store_fault(text)
     if fault is None:
         return None
@@ -247,10 +274,10 @@ def place_fault(error: Exception) -> str | None:
 def input_fault(error: Exception) -> str | None:
     """One sentence for an error of Spark that the input caused; None for other errors."""
     text = str(error)
-    for marks, sentence in INPUT_FAULTS:
-        if any(mark in text for mark in marks):
+    for fault in INPUT_FAULTS:
+        if any(mark in text for mark in fault.marks):
             where = _file_in(text)
-            return f"{sentence}{f' in {where}' if where else ''}; correct the source and run again."
+            return f"{fault.found}{f' in {where}' if where else ''}; {fault.advice}."
     return None
 
 
@@ -300,7 +327,8 @@ def spark_is_gone(error: Exception) -> bool:
 def _file_in(text: str) -> str | None:
     if "Checksum error: " in text:
         return re.sub(r" at \d+ exp: .*", "", text.split("Checksum error: ", 1)[1].split("\n")[0])[:300]
-    for mark in ("while reading file ", "footer for file: ", "Malformed CSV record: "):
+    headers = (f"{mark} in " for mark in (HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS))
+    for mark in ("while reading file ", "footer for file: ", "Malformed CSV record: ", *headers):
         if mark in text:
             return text.split(mark, 1)[1].split("\n")[0].split("  ")[0].split(" SQLSTATE")[0].rstrip(". ")[:300]
     return None

@@ -1,6 +1,8 @@
 """The one error root. A message is one sentence: what was expected, what was found, where, and what to do."""
 
 PAGE = "docs/first-errors.md"
+# In Spark's error where a row of CSV is a header (lib.tables.formats): one of several, or one although columns are named.
+HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS = "HEADER_AMONG_ROWS", "HEADER_DESPITE_COLUMNS"
 
 
 class CategorizerError(Exception):

@@ -23,6 +23,8 @@ ARROW_FRAMES = SPARK >= (4, 0)
 UTF8_FUNCTIONS = TRIMS_OTHERS = TRY_CAST = SPARK >= (4, 0)
 # Numbers in JSON are read as texts exactly as written (1.10); before 4.0 only whole ones.
 EXACT_JSON = SPARK >= (4, 0)
+# A Parquet column of 32 bits is read as one of 64.
+WIDER_PARQUET = SPARK >= (4, 0)
 # Scala 2.13, whose sequences have appendedAll.
 SCALA_2_13 = SPARK >= (4, 0)
 # Delta 4.4, whose classes take more arguments than those before.

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyspark.sql import SparkSession
-from pyspark.sql.types import StructField
+from pyspark.sql.types import NullType, StringType, StructField
 
 from lib.errors import InputError
+from lib.identifiers import column
 from lib.scoring.catalogue import LENGTHS
 from lib.scoring.plan import Plan
 from lib.tables.columns import CARRIED_TYPES, ID_TYPES, require_columns, require_order, require_text
-from lib.tables.locations import check_place, storage_uri
+from lib.tables.locations import check_place, delta_table, is_delta, storage_uri
 from lib.tables.sources import Source
 from lib.tables.target import VANISHED, Tables
 from schemas.tables import CATEGORIZED
+
+
+def typed_as_in(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> Source:
+    """The source, whose carried columns without a value, and so without a type, have that of the table; text where it has none either."""
+    untyped = [field.name for field in source.frame.schema.fields if isinstance(field.dataType, NullType)]
+    if not untyped:
+        return source
+    there = delta_table(spark, tables.categorized).toDF().schema.fields if is_delta(spark, tables.categorized) else []
+    kinds = {field.name.lower(): field.dataType for field in there}
+    texts = dict.fromkeys((name.lower() for name in plan.columns.text), StringType())
+    values = {name: column(name).cast({**kinds, **texts}.get(name.lower(), StringType())) for name in untyped}
+    return replace(source, frame=source.frame.withColumns(values))
 
 
 def check_input(spark: SparkSession, source: Source, tables: Tables, plan: Plan) -> list[StructField]:

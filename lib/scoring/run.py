@@ -41,7 +41,7 @@ from lib.scoring.guardrails import (
     yardsticks,
 )
 from lib.scoring.identity import basis_of, identity_of
-from lib.scoring.input_checks import check_input
+from lib.scoring.input_checks import check_input, typed_as_in
 from lib.scoring.known_files import FILES, can_tell_files, packed, unpacked
 from lib.scoring.load import append_rejects, hold_back, load, still_held
 from lib.scoring.plan import Inputs, Outcome, Plan
@@ -88,7 +88,8 @@ class Run:
 
     @classmethod
     def of(cls, spark: SparkSession, inputs: Inputs, told: Told, again: Callable[[], Inputs] | None) -> Run:
-        source, tables, plan = inputs.source, inputs.tables, inputs.plan
+        tables, plan = inputs.tables, inputs.plan
+        source = typed_as_in(spark, inputs.source, tables, plan)
         carried = check_input(spark, source, tables, plan)
         return cls(spark, source, tables, inputs.bundle, plan, carried, told, inputs.table, again)
 

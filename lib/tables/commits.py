@@ -18,6 +18,7 @@ from lib.errors import CategorizerError
 from lib.redaction import redacted
 from lib.tables.locations import Location, commit_of, delta_table, is_delta, newest_snapshot, pinned
 from lib.tables.run_record import RunRecord
+from lib.tables.target import check_root
 from schemas.tables import PUBLISHED
 
 NOTE_KEY = "catalog_categorizer"
@@ -237,7 +238,12 @@ def read_state(spark: SparkSession, location: Location) -> TableState:
 
 
 def table_now(spark: SparkSession, location: Location) -> str:
-    """The newest version as `TableState.table` names it; empty if there is no table."""
+    """The newest version as `TableState.table` names it; empty if there is no table.
+
+    Raises:
+        InputError: the place is inside of another table.
+    """
+    check_root(spark, location)
     return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else ""
 
 

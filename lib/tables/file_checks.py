@@ -6,6 +6,7 @@ Spark assumes that all files are like one of them. So a file that differs would 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
 
     Args:
         lines: the files read as text.
-        wanted: names of keys to look for, as JSON writes them.
+        wanted: names of keys of JSON to look for.
     """
     value = F.col("value")
     at = F.struct(F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
@@ -82,7 +83,7 @@ def inspected(lines: DataFrame, files: Sequence[File], encoding: str, wanted: Se
     first = F.min_by(value, F.when(value != "", F.col("at")))
     odd = F.replace(text, F.lit('""'), F.lit("")).contains('"')
     last_quoted = F.max_by(value, F.when(odd, F.col("at")))
-    has = [F.max(text.rlike(f'(?i)"{re.escape(name)}"\\s*:')).alias(f"has_{i}") for i, name in enumerate(wanted)]
+    has = [F.max(text.rlike(key_pattern(name))).alias(f"has_{i}") for i, name in enumerate(wanted)]
     # An aggregate of objects: without one Spark sorts all lines by file, since strings are not of fixed size.
     hashed = F.collect_list(F.lit(None).cast("int")).alias("_")
     whole = [one.cast("binary").alias(name) for one, name in ((first, "header"), (last_quoted, "last_quoted"))]
@@ -114,6 +115,14 @@ def text_of(value: Column, encoding: str) -> Column:
     return F.decode(value.cast("binary"), encoding)
 
 
+def key_pattern(*names: str) -> str:
+    """A pattern for Java: one of these keys of JSON in any case, as it is or with escapes, and its colon. Letters outside of ASCII count as any
+    other such letters, since `text_of` leaves their bytes as they are."""
+    spellings = sorted({re.escape(one) for name in names for one in (name, json.dumps(name)[1:-1])})
+    each = "|".join(re.sub(r"[^\x00-\x7f]+", lambda _: r"[^\x00-\x7f]+", one) for one in spellings)
+    return rf"""["'](?i:{each})["']\s*:"""
+
+
 def check_encoding(spark: SparkSession, files: Iterable[TextFile], encoding: str) -> None:
     """Refuse files with bytes that are not text: Spark would read them as replacement characters, and two ids might become one.
 
@@ -124,11 +133,10 @@ def check_encoding(spark: SparkSession, files: Iterable[TextFile], encoding: str
     # Every byte is a character in these encodings.
     if not suspects or encoding.startswith("iso-8859-1"):
         return
-    found = files_with(content_of(spark, suspects), lambda line: not _decodes(line, encoding))
-    if found:
+    for path in files_with(content_of(spark, suspects), lambda line: "" if _decodes(line, encoding) else "bytes"):
         raise InputError(
-            f"Expected text in {encoding.upper()} in {found[0]}, found invalid bytes in its line "
-            f"{_bad_line(spark, found[0], encoding)}; convert the file, or give --encoding."
+            f"Expected text in {encoding.upper()} in {path}, found invalid bytes in its line "
+            f"{_bad_line(spark, path, encoding)}; convert the file, or give --encoding."
         )
 
 
@@ -138,16 +146,25 @@ def content_of(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
     return lines.select(F.col("value").cast("binary"), F.col("_metadata.file_path").alias("file"))
 
 
-def files_with(content: DataFrame, fault: Callable[[bytes], bool]) -> list[str]:
-    """The paths of the files in which a value of `content_of` has the fault, in their order."""
+def files_with(content: DataFrame, fault: Callable[[bytes], str]) -> dict[str, str]:
+    """The first fault, by name, of each file in which a value of `content_of` has one, by path in their order.
+
+    Args:
+        fault: the fault of a value, empty for none.
+    """
 
     def faulty(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             values = zip(batch.column("file").to_pylist(), batch.column("value").to_pylist(), strict=True)
-            yield pa.record_batch({"file": pa.array(sorted({file for file, value in values if fault(value)}), pa.string())})
+            found = sorted({(file, what) for file, value in values if (what := fault(value))})
+            files, faults = ([pair[i] for pair in found] for i in range(2))
+            yield pa.record_batch({"file": pa.array(files, pa.string()), "fault": pa.array(faults, pa.string())})
 
-    rows = content.mapInArrow(faulty, "file string").distinct().collect()  # type: ignore[arg-type]
-    return sorted(path_in_metadata(row["file"]) for row in rows)
+    rows = content.mapInArrow(faulty, "file string, fault string").distinct().collect()  # type: ignore[arg-type]
+    by_path: dict[str, str] = {}
+    for path, what in sorted((path_in_metadata(row["file"]), row["fault"]) for row in rows):
+        by_path.setdefault(path, what)
+    return by_path
 
 
 def _decodes(value: bytes, encoding: str) -> bool:

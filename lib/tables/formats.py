@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lib.errors import InputError
+from lib.errors import HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS, InputError
 from lib.identifiers import column
 from lib.pairs.offered import frame_of, without_trailing
 from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
@@ -31,7 +32,7 @@ from lib.tables.file_checks import (
     inspected,
     text_of,
 )
-from lib.tables.json_checks import check_objects, check_one_object_a_line, check_one_spelling, check_whole_numbers
+from lib.tables.json_checks import check_lines, check_objects, check_one_spelling
 from lib.tables.listing import (
     LITERAL_PATHS,
     File,
@@ -39,12 +40,25 @@ from lib.tables.listing import (
     relations_of,
 )
 from lib.tables.locations import Location, java_class
-from lib.tables.parquet_checks import check_columns_of_files
+from lib.tables.parquet_checks import columns_of_files
 from schemas.tables import text_schema
 
 FORMATS = ("delta", "parquet", "csv", "json")
-SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
+SUFFIXES = {
+    ".parquet": "parquet",
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+}
+# Of CSV whose delimiter is a tab, unless another or the format is given.
+TABBED = {".tsv", ".tab"}
+# What to do with files that no reader takes as they are.
+ADVICE = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save each sheet as CSV"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "unpack them"),
+    ".txt": "give --format csv, with the --delimiter of its fields",
+}
 _THROUGH: Mapping[str, Any] = {"recursiveFileLookup": True}
+BYTE_ORDER_MARK = "\ufeff"
 COMPRESSIONS = {".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate"}
 
 
@@ -107,13 +121,21 @@ def format_of(files: Sequence[File], location: Location, options: ReadOptions) -
             )
         return options.format
     found = {_suffix(file.path) for file in files}
-    kinds = {SUFFIXES.get(suffix) for suffix in found}
-    if len(kinds) != 1 or None in kinds:
+    kinds = {(SUFFIXES.get(suffix), suffix in TABBED) for suffix in found}
+    kind = SUFFIXES.get(min(found))
+    if len(kinds) != 1 or kind is None:
+        advice = ADVICE.get(min(found), "") if len(found) == 1 else ""
         raise InputError(
             f"Expected a Delta table, or files of one kind out of {', '.join(SUFFIXES)}, at {location.given}, "
-            f"found files ending in {', '.join(sorted(found))}; correct the path, or give --format."
+            f"found files ending in {', '.join(sorted(found))}; {advice or 'correct the path, or give --format'}."
         )
-    return str(kinds.pop())
+    return kind
+
+
+def options_for(files: Sequence[File], options: ReadOptions) -> ReadOptions:
+    """The options to read these files with: whose names say that tabs separate their fields, by tabs."""
+    says_tabs = all(_suffix(file.path) in TABBED for file in files)
+    return replace(options, delimiter="\\t") if says_tabs and not options.format and options.delimiter == "," else options
 
 
 def _suffix(path: str) -> str:
@@ -129,10 +151,29 @@ def read_parquet(of: Files) -> DataFrame:
                 f"Expected whole Parquet files at {of.location.given}, found {PurePosixPath(file.path).name} with zero bytes; deliver it again."
             )
     reader = of.spark.read.options(**of.layout, **LITERAL_PATHS)
-    frame = reader.parquet(of.location.uri)
-    columns = check_columns_of_files(of.spark, frame, of.options.wanted, of.location.given)
-    # Without this option Spark takes the columns of any one file.
-    return reader.option("mergeSchema", True).parquet(of.location.uri) if len(columns) > 1 else frame
+    found = columns_of_files(of.spark, of.lines, _folder_keys(of), of.options.wanted, of.location.given)
+    frames = []
+    for absent, paths in found.without.items():
+        # PySpark changes what it makes a field of, where a text has a collation.
+        fields = [deepcopy(field) for field in found.fields if field["name"].lower() not in absent]
+        reading = reader.schema(StructType.fromJson({"type": "struct", "fields": fields}))
+        if len(found.without) == 1:
+            frames.append(reading.parquet(of.location.uri))
+        else:
+            base = {} if of.layout else {"basePath": of.location.uri}
+            frames.append(reading.options(**base).parquet(*paths))
+    frame = united(frames)
+    # Which type the table has for a carried column is not known here.
+    kinds = {name: "void" if name in of.options.carried else "string" for name in found.empty}
+    return frame.withColumns({name: F.lit(None).cast(kind) for name, kind in kinds.items()}) if kinds else frame
+
+
+def united(frames: Sequence[DataFrame]) -> DataFrame:
+    """The rows of several frames, with the columns of all."""
+    union = frames[0]
+    for frame in frames[1:]:
+        union = union.unionByName(frame, allowMissingColumns=True)
+    return union
 
 
 def read_json(of: Files) -> DataFrame:
@@ -154,8 +195,7 @@ def read_json(of: Files) -> DataFrame:
         one_of_others = {path: wanted if names - set(wanted[:1]) else wanted[:1] for path, names in there.items()}
         check_none_lacks(there, wanted[:1], of.location.given)
         check_none_lacks(one_of_others, wanted[1:], of.location.given)
-    check_one_object_a_line(lines, text_of(F.col("value"), encoding), encoding)
-    check_whole_numbers(lines, text_of(F.col("value"), encoding), encoding)
+    check_lines(lines, text_of(F.col("value"), encoding), encoding, wanted)
     # As strings, so that an id keeps its leading zeros and no column's type depends on a sample.
     options: dict[str, Any] = {"mode": "FAILFAST", "primitivesAsString": True, **of.layout, **LITERAL_PATHS, **ends}
     if ends:
@@ -198,7 +238,7 @@ def read_csv(of: Files) -> DataFrame:
     check_quotes_closed(of.spark, told, encoding, delimiter)
     reader = of.spark.read.options(**_csv_options(of.options, encoding), **LITERAL_PATHS)
     if of.options.columns:
-        return _csv_frame(reader.options(**of.layout), of.options.columns, of.location.uri)
+        return _csv_frame(reader.options(**of.layout), of.options.columns, of.options, of.location.uri)
     by_header: dict[str, list[str]] = {}
     for file in told:
         by_header.setdefault(header_of(of.spark, file, encoding, delimiter), []).append(file.path)
@@ -211,21 +251,48 @@ def read_csv(of: Files) -> DataFrame:
     check_none_twice(there, folders, sorted(folders), of.location.given)
     check_none_lacks(there, of.options.wanted, of.location.given)
     if len(by_header) == 1:
-        return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.location.uri)
+        return _csv_frame(reader.options(**of.layout), names.popitem()[1], of.options, of.location.uri)
     # Files with the same header are read together; the frames of different headers are united by column name.
     base = {} if of.layout else {"basePath": of.location.uri}
-    frames = [_csv_frame(reader.options(**base), names[header], paths) for header, paths in by_header.items()]
-    union = frames[0]
-    for frame in frames[1:]:
-        union = union.unionByName(frame, allowMissingColumns=True)
-    return union
+    return united([_csv_frame(reader.options(**base), names[header], of.options, paths) for header, paths in by_header.items()])
 
 
-def _csv_frame(reader: Any, names: Sequence[str], paths: str | list[str]) -> DataFrame:
+def _csv_frame(reader: Any, names: Sequence[str], options: ReadOptions, paths: str | list[str]) -> DataFrame:
     """The parser assumes that all records end with a file's first line break: if that is a line feed inside of quotes, or of
     another kind than those after it, the carriage returns of the others stay with the last column."""
     frame: DataFrame = reader.schema(text_schema(names)).csv(paths)
-    return frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")) if names else frame
+    if not names:
+        return frame
+    return without_headers(frame.withColumn(names[-1], without_trailing(column(names[-1]), "\r")), names, options)
+
+
+def without_headers(frame: DataFrame, names: Sequence[str], options: ReadOptions) -> DataFrame:
+    """Rows of CSV whose reading ends where a row is a header: one of several files in one, or that of a file for which `options` names columns.
+
+    A header holds the names of all columns that the job asks for, in whatever order, and has only names in their places. A single name might
+    be a text, so with fewer than two there is no check. It is made on the first of them, which every job reads, when rows are read: a pass of
+    its own would parse the file once more. lib.command makes a sentence of the mark.
+    """
+    lower = [name.lower() for name in names]
+    inside = [name.lower() for name in options.wanted if name.lower() in lower]
+    if len(inside) < 2:
+        return frame
+    # A file may begin with a byte order mark, and so may its header inside of another file.
+    fields = F.array(*[F.regexp_replace(F.lower(column(name)), f"^{BYTE_ORDER_MARK}", "") for name in names])
+    key, *others = [names[lower.index(name)] for name in inside]
+    spelled = [*lower, *(f"{BYTE_ORDER_MARK}{name}" for name in lower)]
+    is_header = F.lit(True)
+    for name in others:
+        is_header &= F.lower(column(name)).isin(spelled)
+    for name in inside:
+        is_header &= F.array_contains(fields, name)
+    mark = HEADER_DESPITE_COLUMNS if options.columns else HEADER_AMONG_ROWS
+    hidden = any(name.lower() == "_metadata" for name in frame.columns)
+    where = F.lit("") if hidden else F.concat(F.lit(" in "), F.col("_metadata.file_path"))
+    refused = F.raise_error(F.concat(F.lit(mark), where))
+    # Within another `when`: Spark would evaluate what occurs in several conditions of one for each row.
+    checked = F.when(is_header, refused).otherwise(column(key))
+    return frame.withColumn(key, F.when(F.lower(column(key)).isin(spelled), checked).otherwise(column(key)))
 
 
 def _csv_options(options: ReadOptions, encoding: str) -> dict[str, Any]:

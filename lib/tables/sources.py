@@ -16,7 +16,7 @@ from pyspark.sql.types import StringType, TimestampNTZType
 from lib.errors import InputError
 from lib.identifiers import column
 from lib.pairs.offered import in_utf8
-from lib.tables.formats import Files, ReadOptions, format_of, read_csv, read_json, read_parquet
+from lib.tables.formats import Files, ReadOptions, format_of, options_for, read_csv, read_json, read_parquet
 from lib.tables.listing import (
     LISTED,
     File,
@@ -177,7 +177,7 @@ def _read_path(spark: SparkSession, location: Location, options: ReadOptions) ->
     kind = format_of(files, location, options)
     # Folders that are not columns are looked through; otherwise Spark would look for columns in every folder name.
     layout = {} if is_partitioned(spark, files, location) else {"recursiveFileLookup": True}
-    found = Files(location, lines, files, layout, options)
+    found = Files(location, lines, files, layout, options_for(files, options))
     try:
         if kind == "parquet":
             frame = read_parquet(found)

@@ -102,12 +102,27 @@ def _check_layout(spark: SparkSession, location: Location, wanted: Sequence[str]
         )
 
 
+def check_root(spark: SparkSession, location: Location) -> None:
+    """Refuse a folder inside of a Delta table, there or not: Delta takes it for a partition of that table.
+
+    Raises:
+        InputError: names the target.
+    """
+    if location.is_path and is_delta(spark, location):
+        system, log = file_system(spark, f"{location.uri}/_delta_log")
+        if not system.exists(log):
+            raise InputError(
+                f"Expected a target outside of other Delta tables, found {location.given} inside of one; choose another --target."
+            )
+
+
 def check_categorized(spark: SparkSession, location: Location) -> None:
     """Refuse anything but a table of categorized products, such as one of the tables next to it.
 
     Raises:
         InputError: no table there, or one with other columns.
     """
+    check_root(spark, location)
     if not is_delta(spark, location):
         raise InputError(f"Expected a table at {location.given}, found none; correct --target.")
     columns = {name.lower() for name in delta_table(spark, location).toDF().columns}

@@ -56,6 +56,29 @@ def test_columns_go_and_change_with_a_full_run(spark, tmp_path: Path, capsys) ->
     assert column("stock") == {"1": 7, "2": 9, "3": None}
 
 
+@pytest.mark.fault(
+    "a carried Parquet column without any value, after a run in which it had some",
+    "the table keeps the column's type, and products that are no longer in the source keep their values",
+    "type and values kept",
+)
+def test_a_carried_column_without_a_value(spark, tmp_path: Path) -> None:
+    source, lake = tmp_path / "in.parquet", tmp_path / "lake"
+
+    def values() -> dict[str, Any]:
+        rows = spark.read.format("delta").load(str(lake))
+        assert (rows.schema["brand"].dataType.simpleString(), rows.schema["size"].dataType.simpleString()) == (
+            "string",
+            "double",
+        )
+        return {row["product_id"]: (row["brand"], row["size"]) for row in rows.collect()}
+
+    both = ("--carry", "brand,size")
+    assert run(catalogue(source, brand=pa.nulls(3), size=[1.5, 2.5, 3.5]), lake, *both) == 0
+    assert run(catalogue(source, brand=["a", "b", "c"], size=[1.5, 2.5, 3.5]), lake, *both) == 0
+    assert run(catalogue(source, brand=pa.nulls(2), size=pa.nulls(2)), lake, *both, "--mode", "full", "--missing", "keep") == 0
+    assert values() == {"1": (None, None), "2": (None, None), "3": ("c", 3.5)}
+
+
 def test_columns_of_any_name_beside_copies_and_changes(spark, tmp_path: Path) -> None:
     source, lake = f"delta.`{tmp_path / 'source'}`", tmp_path / "lake"
     spark.sql(f"CREATE TABLE {source} (product_id string, title string, of_hash string, of_more string) USING delta")

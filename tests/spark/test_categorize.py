@@ -389,6 +389,14 @@ def test_targets_that_are_not_ours(spark, lake, tmp_path, capsys) -> None:
     refused(capsys, "Expected a Delta table, or nothing yet, at the target", source, file)
 
 
+@pytest.mark.parametrize("inside", ["categorized", "there", "a/b"])
+def test_a_target_inside_of_another_table(spark, lake, capsys, inside: str) -> None:
+    spark.createDataFrame(ROWS, "product_id string, title string").write.format("delta").save(str(lake))
+    (lake / "there").mkdir()
+    refused(capsys, "Expected a target outside of other Delta tables, found", lake, lake / inside)
+    assert commits(spark, lake) == 1
+
+
 def test_a_carried_column_under_one_of_our_names(lake, tmp_path, capsys) -> None:
     source = write_csv(tmp_path / "in.csv", [("1", "lamp", "x")], ("product_id", "title", "category"))
     refused(capsys, "names of their own, found category", source, lake, "--carry", "category")

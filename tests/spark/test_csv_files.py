@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
 
+from lib.command import input_fault
 from lib.errors import InputError
 from lib.tables.csv_checks import NOTHING, OUTSIDE, Quotes, quotes_of
 from lib.tables.formats import ReadOptions
@@ -119,3 +122,44 @@ def test_a_column_of_the_folder_and_of_the_header(spark, tmp_path: Path) -> None
     source = delivered(tmp_path / "in", {"title=lamp/a.csv": "product_id,title\n1,chair\n"})
     with pytest.raises(InputError, match=r"the column title of .* found it in both for .*a\.csv"):
         titles(spark, source)
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "encoding"),
+    [
+        ("product_id,title,size", (), "latin-1"),
+        ("\ufeffTITLE,Product_Id,colour", (), "utf-8"),
+        ('"product_id","title",""', (), "utf-8"),
+        ("product_id,title,size", ("product_id", "title", "size"), "shift_jis"),
+        ("title,size,product_id", ("product_id", "title", "size"), "utf-8"),
+    ],
+)
+@pytest.mark.fault(
+    "a CSV header among the rows, where files were joined to one, or in a file for which `--columns` names the columns",
+    "exit 2, the file named; the header is no product",
+    "file named",
+)
+def test_a_header_among_the_rows(spark, tmp_path: Path, header: str, columns: tuple[str, ...], encoding: str) -> None:
+    rows = "2,chair,5\n" if columns else "product_id,title,size\n1,lamp,3\n2,product_id title,size\n"
+    contents = {"a b.csv": f"{rows}{header}\n3,cup,6\n".encode(encoding), "c.csv": rows.replace("2", "4").replace("1", "5")}
+    with pytest.raises(Exception, match="HEADER") as caught:
+        titles(spark, delivered(tmp_path / "in", contents), columns=columns, encoding=encoding)
+    found = "CSV without a header where --columns" if columns else "one header, at the top"
+    assert re.search(rf"Expected {found} .* in file:\S*a%20b\.csv; ", input_fault(caught.value) or "")
+
+
+def test_rows_that_resemble_a_header(spark, tmp_path: Path) -> None:
+    text = "product_id,title,size\nproduct_id,lamp,title\n2,title,product_id 2\n3,product_id,size\ntitle,,\n"
+    found = titles(spark, delivered(tmp_path / "in", {"a.csv": text}))
+    assert found == {"product_id": "lamp", "2": "title", "3": "product_id", "title": None}
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "in/a.TAB", "a.tsv.gz"])
+def test_tabs_by_the_name_of_the_file(spark, tmp_path: Path, name: str) -> None:
+    def written(text: str) -> Path:
+        delivered(tmp_path, {name: gzip.compress(text.encode()) if name.endswith(".gz") else text})
+        return tmp_path / name
+
+    assert titles(spark, written("product_id\ttitle\n1\tlamp, red\n")) == {"1": "lamp, red"}
+    assert titles(spark, written("product_id;title\n1;lamp\tred\n"), delimiter=";") == {"1": "lamp\tred"}
+    assert titles(spark, written("product_id,title\n1,lamp\tred\n"), format="csv") == {"1": "lamp\tred"}

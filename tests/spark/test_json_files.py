@@ -8,6 +8,9 @@ import pytest
 
 from lib.command import input_fault
 from lib.errors import InputError
+from lib.tables.formats import ReadOptions
+from lib.tables.locations import locate
+from lib.tables.sources import read_source
 from tests.spark.test_readers import delivered, titles
 
 pytestmark = pytest.mark.usefixtures("spark")
@@ -102,3 +105,62 @@ def test_lines_that_are_no_objects(spark, tmp_path: Path, text: str) -> None:
     assert "one JSON object a line" in (
         str(caught.value) if isinstance(caught.value, InputError) else input_fault(caught.value)
     )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "shift_jis", "us-ascii"])
+@pytest.mark.fault(
+    "JSON numbers such as 1.10 in another encoding than UTF-8, which Spark reads as 1.1",
+    "exit 2 with file and column, unless the number is read as it is written",
+    "file and column named",
+)
+def test_numbers_in_another_encoding_are_read_as_written(spark, tmp_path: Path, encoding: str) -> None:
+    same = ["7", "19.99", "-0.5", "100.0", "0.001", "123456789012345678901234567890"]
+    lines = [f'{{"product_id": {number}, "title": "x 1.10", "size": 1.10}}\n' for number in same]
+    read = titles(spark, delivered(tmp_path / "same", {"a.json": "".join(lines)}), encoding=encoding)
+    assert read == dict.fromkeys(same, "x 1.10")
+    for i, number in enumerate(("1.10", "-0", "1e2", "0.0001", "12345678.5")):
+        source = delivered(
+            tmp_path / f"other-{i}", {"a.json": "".join(lines), "b.json": f'{{"title": "x", "product_id":{number}}}\n'}
+        )
+        with pytest.raises(InputError, match=r"without numbers such as 1\.10, .* in file:\S*b\.json, found some as product_id"):
+            titles(spark, source, encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('{"product_id": {"$oid": "65a1"}, "title": "x"}', "product_id"),
+        ('{"product_id": "2", "title": ["x", "y"]}', "title"),
+        ('[{"product_id": "3", "title": "x"}, {"Title":\t{}, "product_id": "2"}]', "title"),
+        ("{'product_id': [], 'title': 'x'}", "product_id"),
+        ('{"product_id": "2", "title": "x", "Gr\\u00f6\\u00dfe": {"cm": 5}}', "Größe"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.fault(
+    "a JSON object or array in a line where others have the id or a text",
+    "exit 2, file and column named",
+    "file and column named",
+)
+def test_an_object_is_no_text(spark, tmp_path: Path, line: str, name: str, encoding: str) -> None:
+    source = delivered(tmp_path / "in", {"a.json": f"{LAMP}\n", "b.json": f"{CHAIR}\n{line}\n"})
+    with pytest.raises(
+        InputError, match=rf"a single value as {name} in each line of file:\S*b\.json, found an object or array"
+    ):
+        titles(spark, source, "Größe", encoding=encoding)
+
+
+def test_a_text_may_begin_with_a_bracket(spark, tmp_path: Path) -> None:
+    lines = [
+        '{"product_id": "1", "title": "[new] lamp", "parts": [{"title": {"de": "Lampe"}}]}',
+        '{"product_id": "{2}", "title": "\\"title\\": {", "sizes": {"product_id": ["5"]}}',
+    ]
+    found = titles(spark, delivered(tmp_path / "in", {"a.json": "\n".join(lines)}))
+    assert found == {"1": "[new] lamp", "{2}": '"title": {'}
+
+
+def test_keys_with_escapes_are_there(spark, tmp_path: Path) -> None:
+    contents = {f"{i}.json": f'{{"\\u00c4rtikel": "{i}", "product_id": "{i}", "title": "x"}}\n' for i in "12"}
+    options = ReadOptions(wanted=("Ärtikel", "title"))
+    rows = read_source(spark, locate(spark, str(delivered(tmp_path / "in", contents))), options).frame.collect()
+    assert sorted(row["Ärtikel"] for row in rows) == ["1", "2"]

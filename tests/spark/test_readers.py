@@ -169,13 +169,6 @@ def test_a_table_over_orc_is_refused(spark, tmp_path: Path) -> None:
         spark.sql("DROP TABLE night_orc")
 
 
-def test_a_decimal_that_spark_does_not_have_is_told(spark, tmp_path: Path) -> None:
-    table = pa.table({"product_id": ["1"], "title": ["lamp"], "price": pa.array([1], pa.decimal256(50, 2))})
-    pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"found something that cannot be read as such \(.*precision 50"):
-        titles(spark, tmp_path / "a.parquet")
-
-
 def test_a_table_by_name_has_its_files_checked_too(spark, tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "a.parquet", product_id=["1"], title=["lamp"])
     spark.sql(f"CREATE TABLE named_files (product_id string, title string) USING parquet LOCATION '{tmp_path / 'in'}'")

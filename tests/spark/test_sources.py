@@ -106,7 +106,11 @@ def test_the_version_of_files_changes_with_them(spark, tmp_path) -> None:
         (lambda d: None, "found nothing; correct the path"),
         (lambda d: d.mkdir(), "Expected data files at"),
         (lambda d: written(d / "_SUCCESS", ""), "Expected data files at"),
-        (lambda d: written(d / "notes.txt", "hello"), "found files ending in .txt"),
+        (lambda d: written(d / "notes.txt", "hello"), "found files ending in .txt; give --format csv, with the --delimiter"),
+        (lambda d: written(d / "a.xlsx", "x"), "found files ending in .xlsx; save each sheet as CSV."),
+        (lambda d: written(d / "a.csv.zip", "x"), "found files ending in .zip; unpack them."),
+        (lambda d: written(d / "a.orc", "x"), "found files ending in .orc; correct the path, or give --format."),
+        (lambda d: (written(d / "a.csv", CSV), written(d / "b.tsv", CSV)), "found files ending in .csv, .tsv"),
         (lambda d: (written(d / "a.csv", CSV), written(d / "b.json", "{}")), "found files ending in .csv, .json"),
     ],
 )

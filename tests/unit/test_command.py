@@ -43,7 +43,13 @@ def test_other_errors_show_no_stack_trace_unless_asked(capsys) -> None:
     [
         ("java.io.IOException: No space left on device", "found the disk full"),
         ("java.io.FileNotFoundException: /lake/x (Read-only file system)", "found its file system read-only"),
-        ("java.io.FileNotFoundException: /lake/x (Permission denied)", "found permission denied"),
+        ("java.io.FileNotFoundException: /lake/x y (Permission denied)\n\tat z", "found permission denied for /lake/x y; "),
+        (
+            'AccessControlException: Permission denied: user=me, access=READ, inode="/lake/x":root:hdfs:drwx------',
+            "found permission denied for /lake/x; ",
+        ),
+        ("PermissionError: [Errno 13] Permission denied: '/lake/x'", "found permission denied for /lake/x; "),
+        ("x: Permission denied", "found permission denied; "),
     ],
 )
 def test_a_place_that_cannot_be_written_is_not_the_inputs_fault(capsys, said: str, sentence: str) -> None:
