@@ -24,7 +24,7 @@ DELTA = {
 }
 # Spark's and Delta's partition numbers are for clusters; on one machine they cost seconds.
 SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
-LOCAL = {
+LOCAL_DEFAULTS = {
     # At least (_local).
     SHUFFLE_PARTITIONS: "4",
     "spark.databricks.delta.snapshotPartitions": "2",
@@ -32,7 +32,7 @@ LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
 }
 # The project's guarantees rest on these: with another value rows are lost, or misread, without an error.
-PROMISED = {
+REQUIRED = {
     # Times are stored and compared in UTC, whatever the machine's clock is set to.
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.files.ignoreCorruptFiles": "false",
@@ -85,13 +85,13 @@ PROMISED = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
 }
 # Some values of these settings would lose what is written, too. In place of such a value the job sets the first of those listed.
-WHOLE = {
+LOSSLESS = {
     # A carried time keeps its microseconds.
     "spark.sql.parquet.outputTimestampType": ("INT96", "TIMESTAMP_MICROS"),
 }
 # Delta skips a write whose number is not above one that it has seen: it would skip the rejects, and the row in the ledger.
-NEVER = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
-ALWAYS = {
+FORBIDDEN = ("spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion")
+DEFAULTS = {
     # Counts by label and status are kept in memory up to this many groups, instead of being sorted.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "4096",
     # Limits the size of one Arrow batch in a Python worker, however large the rows are.
@@ -136,7 +136,7 @@ NO_EXECUTOR_STAYS = (
 
 @contextmanager
 def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
-    """A session with Delta, stopped at the end. Options given to spark-submit win over those here."""
+    """A session with Delta, stopped at the end. Options given to spark-submit win over those here, except where the guarantees rest on them (REQUIRED, LOSSLESS, FORBIDDEN)."""
     _check_scratch()
     builder = SparkSession.builder.appName(f"catalog-categorizer {job}")
     # Before a JVM exists, a SparkConf does not contain what was given to spark-submit.
@@ -269,7 +269,7 @@ def _can_write_to(folder: str) -> bool:
 def configure(spark: SparkSession) -> None:
     """Set what every job relies on, whatever the user has set, and what saves seconds, unless the user has set it."""
     given = dict(spark.sparkContext.getConf().getAll())
-    for name, value in {**PROMISED, **_whole(given)}.items():
+    for name, value in {**REQUIRED, **_lossless(given)}.items():
         if given.get(name, value).lower() != value.lower():
             print(
                 f"{name} is {value} in this job, not {given[name]}: the job's guarantees depend on it",
@@ -277,29 +277,31 @@ def configure(spark: SparkSession) -> None:
                 flush=True,
             )
         spark.conf.set(name, value)
-    for name in NEVER:
+    for name in FORBIDDEN:
         if name in given:
             print(f"{name} is not set in this job: with it writes would be passed over", file=sys.stderr, flush=True)
         spark.conf.unset(name)
     local = _local(spark)
-    for name, value in {**local, **ALWAYS}.items():
+    for name, value in {**local, **DEFAULTS}.items():
         spark.conf.set(name, given.get(name, value))
     if not local:
-        shown = ", ".join(f"{name}={given.get(name, value)}" for name, value in ALWAYS.items())
+        shown = ", ".join(f"{name}={given.get(name, value)}" for name, value in DEFAULTS.items())
         print(f"Spark settings of this job, unless you give others: {shown}", file=sys.stderr, flush=True)
 
 
 def _local(spark: SparkSession) -> dict[str, str]:
-    """LOCAL, where all of Spark is on one machine, with a shuffle partition for each of its cores."""
+    """LOCAL_DEFAULTS, where all of Spark is on one machine, with a shuffle partition for each of its cores."""
     if not str(spark.sparkContext.master).startswith("local"):
         return {}
-    partitions = max(int(LOCAL[SHUFFLE_PARTITIONS]), spark.sparkContext.defaultParallelism)
-    return {**LOCAL, SHUFFLE_PARTITIONS: str(partitions)}
+    partitions = max(int(LOCAL_DEFAULTS[SHUFFLE_PARTITIONS]), spark.sparkContext.defaultParallelism)
+    return {**LOCAL_DEFAULTS, SHUFFLE_PARTITIONS: str(partitions)}
 
 
-def _whole(given: Mapping[str, str]) -> dict[str, str]:
-    """The settings of WHOLE, with the user's value where that is one of them."""
-    return {name: given.get(name, "") if given.get(name, "").upper() in values else values[0] for name, values in WHOLE.items()}
+def _lossless(given: Mapping[str, str]) -> dict[str, str]:
+    """The settings of LOSSLESS, with the user's value where that is one of them."""
+    return {
+        name: given.get(name, "") if given.get(name, "").upper() in values else values[0] for name, values in LOSSLESS.items()
+    }
 
 
 @contextmanager

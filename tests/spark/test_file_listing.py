@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from lib.errors import InputError
-from lib.session import NEVER, PROMISED, SHUFFLE_PARTITIONS, _local, configure
+from lib.session import FORBIDDEN, REQUIRED, SHUFFLE_PARTITIONS, _local, configure
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 from tests.spark.test_readers import delivered, parquet, titles
@@ -68,11 +68,11 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(PROMISED))
+@pytest.mark.parametrize("name", sorted(REQUIRED))
 def test_settings_that_change_what_is_read_are_set_aside(spark, name: str) -> None:
-    spark.conf.set(name, OTHERWISE[PROMISED[name]])
+    spark.conf.set(name, OTHERWISE[REQUIRED[name]])
     configure(spark)
-    assert spark.conf.get(name) == PROMISED[name]
+    assert spark.conf.get(name) == REQUIRED[name]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_settings_that_lose_what_is_written_are_set_aside(spark, monkeypatch, gi
     assert found == expected
 
 
-@pytest.mark.parametrize("name", NEVER)
+@pytest.mark.parametrize("name", FORBIDDEN)
 def test_numbers_of_writes_are_not_taken_over(spark, name: str) -> None:
     spark.conf.set(name, "1")
     configure(spark)

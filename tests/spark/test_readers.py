@@ -15,7 +15,7 @@ import pytest
 from lib.errors import InputError
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
 from lib.scoring.input_checks import check_carried_names
-from lib.session import PROMISED, configure
+from lib.session import REQUIRED, configure
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
@@ -381,7 +381,7 @@ def test_defaults_that_lose_rows_are_set_aside(spark, capsys, monkeypatch) -> No
 
     monkeypatch.setattr(spark.sparkContext, "getConf", Given)
     configure(spark)
-    assert {spark.conf.get(name) for name in PROMISED if "ignore" in name} == {"false"}
+    assert {spark.conf.get(name) for name in REQUIRED if "ignore" in name} == {"false"}
     said = capsys.readouterr().err
     assert "spark.sql.files.ignoreCorruptFiles is false in this job, not true" in said
     assert "ignoreMissingFiles" not in said
