@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.errors import InputError
+from lib.model.markup import NO_WORD
 from lib.model.text import without_halves
 from lib.settings import Names
 
@@ -89,6 +90,7 @@ def joined_texts(columns: Sequence[pa.Array], max_characters: int, markers: Sequ
 
 
 def _marked(word: str, part: pa.Array) -> pa.Array:
-    """Each text after its marker; null where it holds neither a letter nor a digit, since a marker alone is no text."""
-    worded = pc.fill_null(pc.match_substring_regex(part, r"[\p{L}\p{N}]"), False)
+    """Each text after its marker; null where it holds neither a letter nor a digit, but markup perhaps, since a marker alone is no text."""
+    plain = pc.replace_substring_regex(part, NO_WORD, "")
+    worded = pc.fill_null(pc.match_substring_regex(plain, r"[\p{L}\p{N}]"), False)
     return pc.if_else(worded, pc.binary_join_element_wise(pa.scalar(word), part, " "), None)

@@ -90,10 +90,14 @@ def _in_any_case(names: Sequence[str]) -> str:
 _INSIDE = r"(?:[ \t\n\f\r/][^<>]*)?>"
 # In RE2's syntax.
 TAG = rf"</?(?:{_in_any_case(TAGS)}){_INSIDE}|<![^<>]*>"
-# What these elements contain is no text.
+# What these elements contain is no text, to the end of one that is cut.
 _HIDES = f"(?:{_in_any_case(['style', 'script'])})"
-HIDDEN = rf"(?s)<{_HIDES}{_INSIDE}.*?</{_HIDES}{_INSIDE}"
+HIDDEN = rf"(?s)<{_HIDES}{_INSIDE}.*?(?:</{_HIDES}{_INSIDE}|\z)"
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][0-9A-Za-z]{1,31});")
+
+# For Java too: what is no word in a text that holds one of these signs.
+SIGNS = ("<", "&")
+NO_WORD = rf"{TAG}|&#?[0-9A-Za-z]+;"
 
 
 def without_markup(texts: pa.Array) -> pa.Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -12,6 +14,7 @@ from pyspark.sql.types import DoubleType, FloatType, StringType
 
 from lib.errors import InputError
 from lib.identifiers import column
+from lib.model.markup import NO_WORD, SIGNS
 from lib.pairs.offered import frame_of, in_utf8, is_utf8, tried_cast
 from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.sources import Source
@@ -135,17 +138,22 @@ def joined_text(names: Sequence[str], max_characters: int, markers: Sequence[str
     """The text columns joined by a blank, trimmed and cut, so that Python never sees a text of megabytes; never null.
 
     Args:
-        markers: a word to put in front of each column (lib.model.fields), wherever it holds a letter or a digit at all: a
-            marker alone must not make a text of nothing.
+        markers: a word to put in front of each column (lib.model.fields), wherever it holds a letter or a digit at all,
+            not only in markup: a marker alone must not make a text of nothing.
     """
     parts = [_cut(column(name), max_characters) for name in names]
     if markers:
-        worded = [part.rlike(r"[\p{L}\p{N}]") for part in parts]
+        worded = [_without_markup(part).rlike(r"[\p{L}\p{N}]") for part in parts]
         parts = [
             F.when(has, F.concat_ws(" ", F.lit(word), part)) for has, word, part in zip(worded, markers, parts, strict=True)
         ]
     joined = F.concat_ws(" ", *parts) if len(parts) > 1 else F.coalesce(*parts, F.lit(""))
     return _cut(F.trim(joined), max_characters)
+
+
+def _without_markup(text: Column) -> Column:
+    marked = reduce(or_, (F.contains(text, F.lit(sign)) for sign in SIGNS))
+    return F.when(marked, F.regexp_replace(text, NO_WORD, "")).otherwise(text)
 
 
 def _cut(text: Column, max_characters: int) -> Column:

@@ -50,7 +50,10 @@ def assert_same(found: list[Row], expected: list[dict[str, object]]) -> None:
 
 
 def test_texts_are_joined_as_in_spark(spark) -> None:
-    pairs = [*product(ODD_TEXTS, ["lid", None, "", " ", "\0", "😀"]), *((text, text) for text in ODD_TEXTS)]
+    pairs = [
+        *product(ODD_TEXTS, ["lid", None, "", " ", "\0", "😀", "<br>", "&nbsp;<b class='x'>", "<b>lid"]),
+        *((text, text) for text in ODD_TEXTS),
+    ]
     frame = spark.createDataFrame(pairs, "a string, b string").coalesce(1)
     columns = [pa.array([pair[i] for pair in pairs], pa.string()) for i in (0, 1)]
     ways = list(product((["a"], ["a", "b"]), (True, False), (7, 4096)))

@@ -89,7 +89,14 @@ def test_whole_numbers_serve_as_ids(spark) -> None:
 
 
 def test_marked_columns_stand_behind_their_markers_if_they_hold_words(spark) -> None:
-    rows = [("1", "lamp", "warm light"), ("2", None, "a chair"), ("3", " ?! ", "-"), ("4", "Stuhl ü", "")]
+    rows = [
+        ("1", "lamp", "warm light"),
+        ("2", None, "a chair"),
+        ("3", " ?! ", "-"),
+        ("4", "Stuhl ü", ""),
+        ("5", "&nbsp;", "<p><BR/></p>"),
+        ("6", "a & b", "<NEW>"),
+    ]
     source = spark.createDataFrame(rows, "id string, title string, description string")
     columns = CatalogueColumns("id", ("title", "description"), markers=("xxfield0", "xxfield1"))
     found = catalogue_rows(source, columns, 100, take_census(source, columns))
@@ -99,6 +106,8 @@ def test_marked_columns_stand_behind_their_markers_if_they_hold_words(spark) -> 
         "2": "xxfield1 a chair",
         "3": "",
         "4": "xxfield0 Stuhl ü",
+        "5": "",
+        "6": "xxfield0 a & b xxfield1 <NEW>",
     }
 
 

@@ -44,7 +44,7 @@ def test_a_single_text_is_the_first_field_unless_told() -> None:
     assert marked_text("kettle", FIELDS) == "xxfield0 kettle"
     assert marked_text("kettle", FIELDS, "description") == "xxfield2 kettle"
     # A marker alone is no text: the nightly run finds no word in these either.
-    for nothing in (" ", "", "!!!", "™ — ™", "\u200b", "\u0301", "\ud800"):
+    for nothing in (" ", "", "!!!", "™ — ™", "\u200b", "\u0301", "\ud800", "<p></p>", "<BR/>&nbsp;"):
         assert marked_text(nothing, FIELDS) == ""
     assert marked_text("kettle", ()) == "kettle"
     with pytest.raises(InputError, match="Expected as --field one of title, brand, description, found 'name'"):

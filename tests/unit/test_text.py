@@ -76,7 +76,8 @@ def test_markup_is_not_read() -> None:
         ["abc", "def"],
     ]
     assert tokens("<b>bold</b>", markup=False) == [["b", "bold", "b"]]
-    # A tag that is cut is not one.
+    # What hides text does so to its end, also where that is cut off; a tag that is cut is not one.
+    assert tokens("oak <style>p {color: red} table") == [["oak"]]
     assert tokens("cup <div class", max_characters=11) == [["cup", "div", "cl"]]
 
 
