@@ -153,16 +153,21 @@ def _footers(spark: SparkSession, relation: Any) -> Mapping[str, Footer]:
     converter = java_class(spark, f"{_PACKAGE}.ParquetToSparkSchemaConverter")(java._jsparkSession.sessionState().conf())
     jsc: Any = spark.sparkContext._jsc
     found: dict[str, Footer] = {}
-    known: dict[tuple[str, ...], Footer] = {}
+    known: dict[tuple[str, str, frozenset[str]], Footer] = {}
     files = index_of(spark, relation).allFiles()
     footers = formats.readParquetFootersInParallel(jsc.hadoopConfiguration(), files, False).iterator()
     while footers.hasNext():
         footer = footers.next()
         metadata = footer.getParquetMetadata().getFileMetaData()
         more = metadata.getKeyValueMetaData()
-        key = (str(metadata.getSchema().toString()), *(str(more.getOrDefault(name, "")) for name in _SCHEMAS))
+        schema, of_spark, of_arrow = (
+            str(metadata.getSchema().toString()),
+            *(str(more.getOrDefault(name, "")) for name in _SCHEMAS),
+        )
+        # Not Arrow's text itself: pandas writes the number of rows into it.
+        key = (schema, of_spark, frozenset(_empty(schema, of_arrow)))
         if key not in known:
-            known[key] = _footer(spark, formats, converter, footer, key)
+            known[key] = _footer(spark, formats, converter, footer, key[-1])
         path = plain_path(str(footer.getFile().toString()))
         # Spark also lists summaries of Parquet files, which have no rows.
         if is_data(path.rpartition("/")[2]):
@@ -170,8 +175,7 @@ def _footers(spark: SparkSession, relation: Any) -> Mapping[str, Footer]:
     return found
 
 
-def _footer(spark: SparkSession, formats: Any, converter: Any, footer: Any, key: tuple[str, ...]) -> Footer:
-    """key: the file's schema as Parquet shows it, and its metadata of the names _SCHEMAS."""
+def _footer(spark: SparkSession, formats: Any, converter: Any, footer: Any, empty: frozenset[str]) -> Footer:
     schema = footer.getParquetMetadata().getFileMetaData().getSchema()
     columns = [schema.getType(i) for i in range(schema.getFieldCount())]
     names = tuple(str(one.getName()) for one in columns)
@@ -189,7 +193,7 @@ def _footer(spark: SparkSession, formats: Any, converter: Any, footer: Any, key:
         one = fields[name]
         # PySpark changes what it makes a field of, where a text has a collation.
         types[name] = _plain(StructField.fromJson(deepcopy(one)).dataType.simpleString()) if one else _parquets_name(kind)
-    return Footer(names, fields, types, frozenset(_empty(*key[::2])))
+    return Footer(names, fields, types, empty)
 
 
 def _converted(spark: SparkSession, converter: Any, kind: Any) -> list[dict[str, Any]]:
@@ -218,7 +222,7 @@ def _empty(schema: str, of_arrow: str) -> set[str]:
     found = {name.lower() for name in _OF_NO_TYPE.findall(schema)}
     try:
         fields = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(of_arrow))) if of_arrow else ()
-    except (ValueError, pa.ArrowException):
+    except (ValueError, OSError, pa.ArrowException):
         return found
     return found | {one.name.lower() for one in fields if pa.types.is_null(one.type)}
 

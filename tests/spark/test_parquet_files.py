@@ -214,6 +214,13 @@ def test_how_a_file_says_that_a_column_has_no_type(spark, tmp_path: Path, monkey
     assert titles(spark, tmp_path / "a.parquet") == {"1": None}
 
 
+def test_damaged_metadata_of_arrow_is_passed_over(spark, tmp_path: Path) -> None:
+    damaged = pa.schema([("product_id", pa.string()), ("title", pa.string())], {"ARROW:schema": base64.b64encode(b"x" * 40)})
+    with pq.ParquetWriter(tmp_path / "a.parquet", damaged, store_schema=False) as writer:
+        writer.write_table(pa.table({"product_id": ["1"], "title": ["lamp"]}, damaged))
+    assert titles(spark, tmp_path / "a.parquet") == {"1": "lamp"}
+
+
 class _Touch:
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path(os.environ["TOUCHED"]),)
