@@ -98,7 +98,8 @@ def _conflicts(votes: Mapping[str, tuple[int, str]], label: str | None, separato
     ranked = sorted(shares, key=lambda one: (-shares[one], one))
     found = []
     for one in ranked:
-        if one not in agreeing:
+        # One below the label that counts says the same, and more of it.
+        if one not in agreeing and label not in starts_of(one, separator):
             suggested = label or next(other for other in ranked if other != one)
             found.append(Conflict(votes[one][1], one, suggested, shares[one] / every, shares[suggested] / every))
     return found
