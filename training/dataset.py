@@ -59,7 +59,7 @@ class LabelledTexts:
     of labels that are paths, which are then in the order of a lib.model.tree.Tree, and of which `look_alikes` are nodes below one
     parent; None for a flat list; `moved_up`: those of such labels that are learned as one above them, for lack of texts; `renamed`: what
     was renamed by a file of changes, None without one; `conflicts`: texts under labels that copies of them contradict, left out; `lost_labels`: those
-    whose every text is one of these, with their texts; `longer`: how many texts have more tokens than are read.
+    whose every text is one of these, with their texts; `longer`: how many texts have more tokens, or characters, than are read.
     """
 
     texts: pa.Array
@@ -366,9 +366,12 @@ def _labelled(rows: pd.DataFrame, labels: tuple[str, ...], settings: TextSetting
     positions = {label: i for i, label in enumerate(labels)}
     label_ids = np.array([positions[label] for label in rows["label"]], dtype=np.int64)
     groups = pa.array(rows["group"], pa.string(), from_pandas=True) if "group" in rows else None
+    texts = pa.array(rows["text"], pa.string())
     blanks = pc.count_substring(pa.array(rows["words"], pa.string()), " ").to_numpy(zero_copy_only=False)
+    # Texts are cut at so many where they are read.
+    is_cut = pc.utf8_length(texts).to_numpy(zero_copy_only=False) >= settings.max_characters
     return LabelledTexts(
-        pa.array(rows["text"], pa.string()),
+        texts,
         label_ids,
         labels,
         len(rows),
@@ -376,7 +379,7 @@ def _labelled(rows: pd.DataFrame, labels: tuple[str, ...], settings: TextSetting
         _fingerprint(rows),
         groups=groups,
         separator=separator,
-        longer=int((blanks >= settings.max_tokens).sum()),
+        longer=int(((blanks >= settings.max_tokens) | is_cut).sum()),
     )
 
 
@@ -441,7 +444,9 @@ def remarks_on_length(data: LabelledTexts, settings: TextSettings) -> list[str]:
     share = data.longer / len(data.texts)
     if share <= FEW_LONGER:
         return []
-    return [f"{share:.1%} of the texts are longer than the {settings.max_tokens:,} tokens that are read (--max-tokens)"]
+    return [
+        f"{share:.1%} of the texts are longer than the {settings.max_tokens:,} tokens, or {settings.max_characters:,} characters, that are read (--max-tokens)"
+    ]
 
 
 def _like_missing_values(data: LabelledTexts) -> dict[str, int]:

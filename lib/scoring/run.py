@@ -148,7 +148,7 @@ def categorize(
     Args:
         again: reads source and model once more; None where `inputs` are to be used whatever has become of them.
     Raises:
-        InputError: the source or a target does not fit; nothing was written.
+        InputError: the source or a target does not fit; no row of the table has changed.
         GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
