@@ -38,10 +38,10 @@ BLOCK_PAIRS = 20_000
 
 # Texts connected through others are a group up to this share of the texts, or this many of them, and of few texts up to a part. Above
 # that they are not one product: what they share is boilerplate, or they are a chain of look-alikes.
-LARGEST_SHARE, LARGEST_TEXTS, LARGEST_PART, SMALLEST_LIMIT = 0.01, 100, 0.25, 10
-# What a text of a large group has beyond the shingles of many: with fewer than this many (four words in a row), or this share of all, it is a
+LARGEST_SHARE, LARGEST_TEXTS, LARGEST_PART, SMALLEST_LIMIT = 0.01, 100, 0.25, 20
+# What a text of a large group has beyond the shingles of many: with fewer than this many (two words exchanged change six), or this share of all, it is a
 # variant, told from the others by a word or two, and is compared by all of them.
-OWN_SHINGLES, OWN_SHARE = 6, 0.1
+OWN_SHINGLES, OWN_SHARE = 8, 0.1
 
 UInt64s = npt.NDArray[np.uint64]
 
