@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.command import run_command
-from lib.settings import JobSettings, Range, option
+from lib.settings import BUNDLE, JobSettings, Range, option
 
 # The job runs from its folder, not from the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -18,9 +18,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class AppSettings(JobSettings):
-    model: str = option(
-        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
-    )
+    model: str = option(BUNDLE, default=DEFAULT_MODEL)
     other: str | None = option("another bundle to compare with (those next to the first can be chosen anyway)", default=None)
     target: str | None = option("the table of categorized products, to be browsed and corrected: path or name", default=None)
     host: str = option(

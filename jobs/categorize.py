@@ -31,7 +31,7 @@ from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
 from lib.scoring.stream import stream
 from lib.scoring.verification import verify
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, Range, as_record, at_least, option
+from lib.settings import BUNDLE, JobSettings, Names, Range, as_record, at_least, option
 from lib.tables.commits import table_now
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
@@ -53,7 +53,7 @@ def guard(help: str, limit: float) -> Any:
 class CategorizeSettings(JobSettings):
     source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
     target: str = option("table to write: path or name; _rejected and _runs are next to it")
-    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
+    model: str = option(BUNDLE)
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("title", "description")

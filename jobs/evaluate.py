@@ -19,7 +19,7 @@ from lib.scoring.bundles import bundle_at
 from lib.scoring.evaluation import evaluate
 from lib.scoring.preflight import check_executors
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, option
+from lib.settings import BUNDLE, JobSettings, Names, option
 from lib.tables.file_checks import UTF_8
 from lib.tables.formats import FORMATS, ReadOptions
 from lib.tables.locations import locate
@@ -28,7 +28,7 @@ from lib.tables.sources import read_source
 
 @dataclass(frozen=True)
 class EvaluateSettings(JobSettings):
-    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
+    model: str = option(BUNDLE)
     labels: str = option("labelled texts: path or table name (Delta, Parquet, CSV, JSON lines)")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("text",)

@@ -20,7 +20,7 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.explanation import explain, explanation_text
 from lib.model.fields import columns_and_markers, marked_text
 from lib.model.text import TextSettings, without_halves
-from lib.settings import JobSettings, Names, at_least, option
+from lib.settings import BUNDLE, JobSettings, Names, at_least, option
 
 # Relative to this file: under spark-submit every other module comes from the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -28,9 +28,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class ExplainSettings(JobSettings):
-    model: str = option(
-        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
-    )
+    model: str = option(BUNDLE, default=DEFAULT_MODEL)
     text: str | None = option("the text", default=None)
     field: str | None = option("the field the text is, for a bundle of several fields (default: the first)", default=None)
     source: str | None = option("catalogue with the row: path or table name", default=None)

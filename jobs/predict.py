@@ -24,7 +24,7 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
 from lib.model.text import without_halves
 from lib.redaction import redacted
-from lib.settings import JobSettings, option
+from lib.settings import BUNDLE, JobSettings, option
 from schemas.statuses import OF_LEVELS
 
 LINES_AT_ONCE = 1024
@@ -34,9 +34,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 
 @dataclass(frozen=True)
 class PredictSettings(JobSettings):
-    model: str = option(
-        "bundle: the folder of a model, whose `current` names the version, or of one version", default=DEFAULT_MODEL
-    )
+    model: str = option(BUNDLE, default=DEFAULT_MODEL)
     text: str | None = option("the text; without it each line of standard input is one", default=None)
     field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
     engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)

@@ -13,13 +13,13 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.model.bundle import load_bundle, resolve_bundle
 from lib.redaction import redacted
-from lib.settings import JobSettings, Names, option
+from lib.settings import BUNDLE, JobSettings, Names, option
 from training.registration import Registered, Registry, register
 
 
 @dataclass(frozen=True)
 class RegisterSettings(JobSettings):
-    model: str = option("bundle: the folder of a model, whose `current` names the version, or of one version")
+    model: str = option(BUNDLE)
     mlflow: str = option("MLflow's tracking server, or its store in a file: http://host:5000, databricks, sqlite:///mlflow.db")
     experiment: str | None = option("MLflow's experiment for the run (default: the bundle's name)", default=None)
     name: str | None = option("name of the registered model (default: the bundle's name)", default=None)

@@ -15,7 +15,7 @@ from lib.errors import BundleError
 from lib.model.bundle import Bundle
 from lib.model.changes import Relabelling, read_changes
 from lib.scoring.bundles import Version, gap_said, move_current_at, version_at
-from lib.settings import JobSettings, option
+from lib.settings import BUNDLE, JobSettings, option
 from training.publication import write_bundle
 from training.relabelling import check_is_new, look_alike_remarks, relabelled_files, relabelling
 from training.upload import staging_in
@@ -23,9 +23,7 @@ from training.upload import staging_in
 
 @dataclass(frozen=True)
 class RelabelSettings(JobSettings):
-    model: str = option(
-        "bundle: the folder of a model, whose `current` names the version, or of one version; the new version is put next to it"
-    )
+    model: str = option(f"{BUNDLE}; the new version is put next to it")
     changes: str = option(
         "CSV file with the header old,new: labels, or the beginnings of paths; an old one in several lines is split"
     )

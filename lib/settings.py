@@ -24,6 +24,8 @@ else:
 
 S = TypeVar("S", bound="JobSettings")
 Names = tuple[str, ...]
+# What --model takes, in the help of every job that scores with one.
+BUNDLE = "bundle: the folder of a model, whose `current` names the version, or of one version"
 
 
 @dataclass(frozen=True)
