@@ -31,9 +31,8 @@ from benchmarks.commands import timed_command  # noqa: E402
 from benchmarks.data import data_folder, joined, labelled_texts  # noqa: E402
 from lib.model.bundle import Bundle, load_bundle  # noqa: E402
 from lib.model.engines import build_engine  # noqa: E402
-from lib.model.text import tokens_of  # noqa: E402
+from lib.model.text import joined_tokens, tokens_of  # noqa: E402
 from training.baselines import WORDS, fitted_baselines  # noqa: E402
-from training.dataset import joined_tokens  # noqa: E402
 from training.near_duplicates import near_duplicates  # noqa: E402
 from training.split import METHOD, split_by_group  # noqa: E402
 

@@ -33,6 +33,7 @@ from benchmarks.folds import in_processes, sides_of_fold  # noqa: E402
 from benchmarks.suite_page import ALL, page, picture  # noqa: E402
 from jobs.train import TrainSettings, recipe_of  # noqa: E402
 from lib.model.hierarchy import level_metrics  # noqa: E402
+from lib.model.text import joined_tokens  # noqa: E402
 from training.baselines import (  # noqa: E402
     BASELINES,
     CHARACTERS,
@@ -45,7 +46,7 @@ from training.baselines import (  # noqa: E402
     tfidf_pipeline,
 )
 from training.card import LSTM  # noqa: E402
-from training.dataset import LabelledTexts, joined_tokens  # noqa: E402
+from training.dataset import LabelledTexts  # noqa: E402
 from training.split import Split  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks" / "suite"

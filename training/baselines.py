@@ -19,8 +19,8 @@ from sklearn.svm import LinearSVC
 
 from lib.model.arrays import Float32s, Int64s
 from lib.model.metrics import classification_metrics, confusion_matrix
-from lib.model.text import TextSettings
-from training.dataset import LabelledTexts, joined_tokens
+from lib.model.text import TextSettings, joined_tokens
+from training.dataset import LabelledTexts
 from training.few_texts import FEW_TEXTS
 from training.split import Split
 

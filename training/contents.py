@@ -20,12 +20,12 @@ import pyarrow as pa
 from lib.model.bag import EDGE, BagVocabulary
 from lib.model.bundle import FORMAT_VERSION, KERAS_MODEL, ONNX_MODEL, PATHS_VERSION, TOKENIZER, digest_of_decisions, sha256_of
 from lib.model.seen_texts import SeenTexts
-from lib.model.text import FIRST_WORD_ID, Tokenizer
+from lib.model.text import FIRST_WORD_ID, Tokenizer, joined_tokens
 from lib.model.unfamiliarity import fitted_unfamiliarity
 from training.calibration import Thresholds, evidence_of, network_logits, network_probabilities
 from training.card import model_card
 from training.conflicts import Conflict
-from training.dataset import LabelledTexts, joined_tokens
+from training.dataset import LabelledTexts
 from training.export import export_onnx
 from training.model import Model
 from training.near_duplicates import SHINGLE_WORDS, SIMILARITY

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lib.model.arrays import Float32s, Int64s
+from lib.model.text import joined_tokens
 from training.baselines import fitted_baselines, summary
 from training.calibration import expected_calibration_error
 from training.card import LSTM
-from training.dataset import LabelledTexts, joined_tokens
+from training.dataset import LabelledTexts
 from training.evaluation import unknown_words
 from training.model import build_model
 from training.near_duplicates import Groups

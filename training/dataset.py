@@ -20,8 +20,7 @@ from lib.identifiers import column
 from lib.model.changes import Changes, Renaming, named, plain, renaming
 from lib.model.evaluation import as_learned_text
 from lib.model.fields import markers_of
-from lib.model.text import TextSettings, tokens_of
-from lib.model.text import joined_tokens as joined_tokens
+from lib.model.text import TextSettings, joined_tokens, tokens_of
 from lib.model.tree import in_tree_order, path_of
 from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
@@ -33,8 +32,6 @@ from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, 
 
 # What pandas, Spark, databases and spreadsheets write for a value that is not there.
 MISSING_VALUES = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "<na>"})
-
-
 # Up to this share of texts that are not read to their end, nothing is said.
 FEW_LONGER = 0.01
 TEXTS_AT_ONCE = 50_000
@@ -356,9 +353,16 @@ def clean(
     keep(~rows["label"].isin(list(rare)), f"label of fewer than {min_rows} texts")
     labels = in_tree_order(set(counts) - set(rare), separator) if separator else tuple(sorted(set(counts) - set(rare)))
     found = _labelled(rows, labels, settings, separator)
-    found = replace(found, look_alikes=similar, rare_labels=rare, moved_up=moved)
-    found = replace(found, conflicts=one_each.conflicts, lost_labels=one_each.lost)
-    return replace(found, rows_read=len(pairs), dropped=dropped)
+    return replace(
+        found,
+        rows_read=len(pairs),
+        dropped=dropped,
+        look_alikes=similar,
+        rare_labels=rare,
+        moved_up=moved,
+        conflicts=one_each.conflicts,
+        lost_labels=one_each.lost,
+    )
 
 
 def _labelled(rows: pd.DataFrame, labels: tuple[str, ...], settings: TextSettings, separator: str | None) -> LabelledTexts:

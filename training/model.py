@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from lib.errors import InputError
 from lib.model.arrays import Float32s, Int64s
 from lib.model.fields import markers_of
-from lib.model.text import FIRST_WORD_ID, Tokenizer
+from lib.model.text import FIRST_WORD_ID, Tokenizer, joined_tokens
 from training.bag import BagData, FittedBag, bag_data, beside, fit_bag
 from training.calibration import (
     evidence_of,
@@ -28,7 +28,7 @@ from training.calibration import (
     summed,
     with_adjustment,
 )
-from training.dataset import LabelledTexts, joined_tokens
+from training.dataset import LabelledTexts
 from training.embeddings import cooccurrence_embeddings
 from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
 from training.linear import fit_linear

@@ -18,6 +18,7 @@ from lib.model.bundle import Bundle, load_bundle
 from lib.model.changes import plain
 from lib.model.metrics import classification_metrics, confusion_matrix, metrics_table
 from lib.model.seen_texts import SeenTexts
+from lib.model.text import joined_tokens
 from lib.model.tree import Tree
 from lib.scoring.bundles import gap_said, move_current_at
 from training.baselines import (
@@ -36,7 +37,7 @@ from training.card import LSTM, TEST_SIDE
 from training.comparison import Compared, better_text, interval_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
-from training.dataset import Elsewhere, LabelledTexts, characters_read, joined_tokens
+from training.dataset import Elsewhere, LabelledTexts, characters_read
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.labels import listed
 from training.levels import with_levels
