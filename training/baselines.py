@@ -148,17 +148,28 @@ def characters_of(data: LabelledTexts) -> int:
 
 
 def fitted_baselines(
-    data: LabelledTexts, sides: Split, settings: TextSettings, names: Sequence[str] = tuple(BASELINES)
+    data: LabelledTexts,
+    sides: Split,
+    settings: TextSettings,
+    names: Sequence[str] = tuple(BASELINES),
+    say: Callable[[str], None] = print,
 ) -> dict[str, Predictor]:
     """Each baseline of `names` fitted on the train and the validation side together, since it needs no validation.
 
-    They take texts as tokens joined by blanks (training.dataset.joined_tokens).
+    They take texts as tokens joined by blanks (training.dataset.joined_tokens). One that fails is left out, with a message: the
+    network, which took longer to fit, is not lost with it.
     """
     if not names:
         return {}
     rows = np.concatenate([sides.train, sides.validation])
     texts = joined_tokens(data.texts.take(pa.array(rows)), settings).to_pylist()
-    return {name: BASELINES[name].fit(texts, data.label_ids[rows]) for name in names}
+    fitted = {}
+    for name in names:
+        try:
+            fitted[name] = BASELINES[name].fit(texts, data.label_ids[rows])
+        except Exception as error:
+            say(f"{name} is left out of the comparison: its fit failed ({type(error).__name__}: {error}).")
+    return fitted
 
 
 def logistic_regression() -> LogisticRegression:

@@ -32,6 +32,9 @@ WIDTH_STEP = 32
 # A precision measured on fewer rows than this would be luck.
 MIN_ROWS = 20
 CALIBRATION_BINS = 10
+# Of outcomes, to see what error there is by chance.
+CHANCE_DRAWS = 200
+CHANCE_SEED = 7
 PRECISIONS = (0.95, 0.98, 0.99)
 
 
@@ -247,6 +250,18 @@ def calibration_table(confidence: Float32s, correct: Bools) -> list[dict[str, fl
         for b in range(CALIBRATION_BINS)
         if (bins == b).any()
     ]
+
+
+def calibration_error_by_chance(confidence: Float32s) -> float:
+    """The calibration error that few texts show by chance alone: that of confidences that are all true stays below it in 95 % of draws.
+
+    Consistency resampling (Bröcker and Smith 2007, "Increasing the reliability of reliability diagrams").
+    """
+    random = np.random.default_rng(CHANCE_SEED)
+    if not len(confidence):
+        return 0.0
+    draws = [expected_calibration_error(confidence, random.random(len(confidence)) < confidence) for _ in range(CHANCE_DRAWS)]
+    return float(np.quantile(draws, 0.95))
 
 
 def expected_calibration_error(confidence: Float32s, correct: Bools) -> float:

@@ -104,6 +104,12 @@ def _fitted_to(training: Mapping[str, Any]) -> str:
     return f"{said}Word embeddings were started from the words that occur near each other in {texts:,} texts, those {sides} and unlabelled ones. "
 
 
+def _by_chance(metrics: Mapping[str, Any]) -> str:
+    """A bundle of an earlier version does not say it."""
+    most = metrics.get("calibration_error_by_chance")
+    return "" if most is None else f" (up to {most:.3f} by chance alone)"
+
+
 def _figures(metrics: Mapping[str, Any]) -> list[str]:
     coverage = "; ".join(
         f"{row['share']:.1%} of the rows at a precision of {row['precision']:.1%}" for row in metrics["coverage"]
@@ -111,7 +117,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     interval = f" ({interval_text(metrics)})" if metrics.get("f1_weighted_interval") else ""
     return [
         f"accuracy {metrics['accuracy']:.4f}, weighted F1 {metrics['f1_weighted']:.4f}{interval}, macro F1 {metrics['f1_macro']:.4f}, "
-        f"expected calibration error {metrics['expected_calibration_error']:.3f}, "
+        f"expected calibration error {metrics['expected_calibration_error']:.3f}{_by_chance(metrics)}, "
         f"unknown words {metrics['out_of_vocabulary_share']:.1%}",
         "",
         f"Rows with a confidence below {_thresholds(metrics['review'])} go to review: {metrics['review']['share_kept']:.1%} "
@@ -361,7 +367,7 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     confusions = _worst_confusions(metrics)
     if confusions:
         lines.append("- Most frequent confusions: " + "; ".join(confusions) + ".")
-    if metrics["expected_calibration_error"] > 0.02:
+    if metrics["expected_calibration_error"] > max(0.02, metrics.get("calibration_error_by_chance", 0)):
         lines.append(
             f"- A confidence is off by {metrics['expected_calibration_error']:.3f} on average: "
             "read it as a ranking, not as a probability."

@@ -97,12 +97,16 @@ def cross_validate(
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}
         if baselines:
             tokens = joined_tokens(held_out, recipe.text).to_pylist()
-            peers = fitted_baselines(data, sides, recipe.text, baselines)
+            peers = fitted_baselines(data, sides, recipe.text, baselines, say)
+            baselines = list(peers)
             found |= {name: predict(tokens) for name, predict in peers.items()}
         for name, predicted in found.items():
             every.setdefault(name, np.full(len(texts), -1, dtype=np.int64))[sides.test] = predicted
             f1.setdefault(name, []).append(summary(data.label_ids[sides.test], predicted, data.labels)["f1_weighted"])
         say(_fold_line(fold + 1, recipe.folds, {name: v[-1] for name, v in f1.items()}, time.monotonic() - began))
+    # A baseline whose fit failed in one of the folds cannot be compared over all.
+    compared = [LSTM, *baselines]
+    f1, every = {name: f1[name] for name in compared}, {name: every[name] for name in compared}
     right = probabilities.argmax(axis=1) == data.label_ids
     error = expected_calibration_error(probabilities.max(axis=1), right)
     return CrossValidation(probabilities, f1, error, tuple(factors), every, float(np.mean(unknown)))

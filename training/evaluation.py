@@ -15,7 +15,7 @@ from lib.model.engines import build_engine
 from lib.model.metrics import classification_metrics, confusion_matrix
 from lib.model.text import TokenIds
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE, is_above
-from training.calibration import calibration_table, coverage_table, expected_calibration_error
+from training.calibration import calibration_error_by_chance, calibration_table, coverage_table, expected_calibration_error
 from training.levels import levels_record
 
 # Upper ends of the length classes, in tokens: a title, a short and a long description.
@@ -29,7 +29,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
         texts: strings [rows]; true_labels: one for each. A label that the bundle does not know counts as a miss.
     Returns:
         lib.model.metrics.classification_metrics with `labels`, `by_length`, `calibration`, `expected_calibration_error`,
-        `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be covered at some
+        `calibration_error_by_chance`, `review` (what the bundle's threshold does here) and `coverage` (the share of the rows that could be covered at some
         precisions: point estimates, with thresholds chosen on these very rows); `hierarchy`: for labels that are paths
         training.levels.levels_record; `unfamiliar`: the share of the rows that
         `--unfamiliar` of UNFAMILIAR_SHARE sends to review here, None for a bundle that is older than it.
@@ -80,6 +80,7 @@ def metrics_of(
         "by_length": _by_length(lengths, truth, predicted, labels),
         "calibration": calibration_table(confidence[scored], (truth == predicted)[scored]),
         "expected_calibration_error": expected_calibration_error(confidence[scored], (truth == predicted)[scored]),
+        "calibration_error_by_chance": calibration_error_by_chance(confidence[scored]),
         "out_of_vocabulary_share": unknown,
     }
 

@@ -54,6 +54,12 @@ def lower_bound(rows: Any, errors: Any, level: float) -> npt.NDArray[np.float64]
     return np.where(right > 0, beta.ppf(1 - level, np.maximum(right, 1), np.asarray(errors) + 1), 0.0)
 
 
+def two_sided_bounds(rows: int, errors: int, level: float) -> tuple[float, float]:
+    """The two-sided confidence interval of the same share, whose either side may be missed with half of 1 - level."""
+    half = (1 + level) / 2
+    return float(lower_bound(rows, errors, half)), 1 - float(lower_bound(rows, rows - errors, half))
+
+
 def fewest_rows(errors: int, target: float, level: float) -> int:
     """The fewest rows whose lower bound reaches `target` with that many errors among them."""
     few, many = errors, errors + 1

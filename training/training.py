@@ -212,7 +212,7 @@ def _publish(
         metrics = _metrics(bundle, fitted.data, fitted.split, fitted.validated)
         if fitted.baselines:
             say(step("baselines"))
-        evidence = _evidence(bundle, fitted, metrics, elsewhere, wrong)
+        evidence = _evidence(bundle, fitted, metrics, elsewhere, wrong, say)
         say(step("writing"))
         manifest["metrics"] = {**metrics, **evidence.record()}
         write_bundle(staging.folder, manifest, {**files, **evaluation_files(manifest, fitted.model, evidence)})
@@ -249,12 +249,17 @@ def _f1_weighted(bundle: Bundle, data: LabelledTexts, rows: Int64s) -> float:
 
 
 def _evidence(
-    bundle: Bundle, fitted: Fitted, metrics: Mapping[str, Any], elsewhere: Elsewhere | None, wrong: list[WrongLabel] | None
+    bundle: Bundle,
+    fitted: Fitted,
+    metrics: Mapping[str, Any],
+    elsewhere: Elsewhere | None,
+    wrong: list[WrongLabel] | None,
+    say: Callable[[str], None],
 ) -> Evidence:
     """The bundle compared with the baselines, which are fitted to the same texts."""
     data, split, validated = fitted.data, fitted.split, fitted.validated
-    peers = fitted_baselines(data, split, fitted.recipe.text, fitted.baselines)
-    over_folds = _over_folds(data, fitted.groups, validated, fitted.baselines) if validated else None
+    peers = fitted_baselines(data, split, fitted.recipe.text, fitted.baselines, say)
+    over_folds = _over_folds(data, fitted.groups, validated) if validated else None
     compared = _on_test_side(bundle, data, split, fitted.groups, peers) if len(split.test) else over_folds
     # Folds have more texts to evaluate on than a test side.
     judges = over_folds or compared
@@ -370,8 +375,8 @@ def _on_test_side(
     return Compared(truth, of_rows, data.labels, predicted_by(bundle, texts), others, TEST_SIDE)
 
 
-def _over_folds(data: LabelledTexts, groups: Groups, validated: CrossValidation, baselines: Sequence[str]) -> Compared:
-    others = {name: validated.predicted[name] for name in baselines}
+def _over_folds(data: LabelledTexts, groups: Groups, validated: CrossValidation) -> Compared:
+    others = {name: predicted for name, predicted in validated.predicted.items() if name != LSTM}
     folds = f"{validated.folds} folds"
     return Compared(data.label_ids, groups.numbers, data.labels, validated.predicted[LSTM], others, folds)
 
@@ -425,7 +430,8 @@ def _confidence_text(metrics: Mapping[str, Any]) -> str:
     unfamiliar = metrics.get("unfamiliar")
     interval = f"the model's weighted F1 is {interval_text(metrics)}\n" if metrics["f1_weighted_interval"] else ""
     return (
-        f"{interval}expected calibration error {metrics['expected_calibration_error']:.4f}; "
+        f"{interval}expected calibration error {metrics['expected_calibration_error']:.4f}, "
+        f"up to {metrics['calibration_error_by_chance']:.4f} of it by chance alone; "
         f"{review['share_kept']:.1%} of the {'test side' if metrics['judged_on'] == TEST_SIDE else 'texts'} is above the threshold for review, "
         f"{review['precision_kept']:.1%} of it right"
         + (f"; --unfamiliar {unfamiliar['asked']:g} sends {unfamiliar['found']:.1%} of it to review" if unfamiliar else "")

@@ -93,9 +93,7 @@ def _head(training: Training) -> list[str]:
     pairs += [("labels", f"{len(manifest['labels']):,}"), ("texts", f"{data.get('rows', 0):,}")]
     if "f1_weighted" in metrics:
         low_and_high = metrics.get("f1_weighted_interval")
-        interval = (
-            f" ({low_and_high[0]:.4f} to {low_and_high[1]:.4f} in 95 % of the draws of a bootstrap)" if low_and_high else ""
-        )
+        interval = f" ({low_and_high[0]:.4f} to {low_and_high[1]:.4f} at a confidence level of 95 %)" if low_and_high else ""
         figures = f"weighted F1 {metrics['f1_weighted']:.4f}{interval}, macro F1 {metrics['f1_macro']:.4f}, accuracy {metrics['accuracy']:.4f}"
         pairs += [(f"on {metrics.get('judged_on', 'its test side')}", f"{figures}, over {metrics.get('rows', 0):,} texts")]
     if "share_kept" in review:

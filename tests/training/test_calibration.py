@@ -11,6 +11,8 @@ from lib.model.text import TokenIds
 from training.bag import FittedBag, beside
 from training.calibration import (
     USUAL_FACTORS,
+    calibration_error_by_chance,
+    expected_calibration_error,
     fit_factors,
     mixed,
     network_probabilities,
@@ -148,3 +150,15 @@ def test_the_threshold_of_a_point_estimate_keeps_as_many_rows_as_it_can(
         assert found.confidence == pytest.approx(min(possible))
     else:
         assert found.precision < target
+
+
+def test_the_error_that_chance_explains_covers_confidences_that_are_true() -> None:
+    random, below = np.random.default_rng(4), 0
+    for _ in range(40):
+        confidence = random.beta(6, 1, 150).astype(np.float32)
+        error = expected_calibration_error(confidence, random.random(150) < confidence)
+        below += error <= calibration_error_by_chance(confidence)
+    assert below >= 36
+    confidence = np.full(150, 0.9, np.float32)
+    assert expected_calibration_error(confidence, random.random(150) < 0.7) > calibration_error_by_chance(confidence)
+    assert calibration_error_by_chance(confidence[:0]) == 0

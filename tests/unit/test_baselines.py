@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,9 @@ from training.baselines import (
     BASELINES,
     CHARACTERS,
     WORDS,
+    Baseline,
     Cost,
+    Predictor,
     fitted_baselines,
     out_of_fold_probabilities,
     summary,
@@ -87,6 +90,18 @@ def test_none_of_the_baselines_is_fitted_without_being_asked_for(sample_data) ->
     assert list(fitted_baselines(sample_data, sides, TextSettings(), [WORDS])) == [WORDS]
 
 
+def test_one_that_fails_is_left_out(sample_data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fit comes after those of the network, which are not lost with it."""
+
+    def fails(texts: list[str], label_ids: np.ndarray) -> Predictor:
+        raise RuntimeError("Encountered NaN.")
+
+    monkeypatch.setitem(cast("dict[str, Baseline]", BASELINES), "fastText", Baseline(fails, Cost(0, 0)))
+    sides, said = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40)), []
+    assert list(fitted_baselines(sample_data, sides, TextSettings(), ["fastText", WORDS], said.append)) == [WORDS]
+    assert said == ["fastText is left out of the comparison: its fit failed (RuntimeError: Encountered NaN.)."]
+
+
 def test_the_cost_grows_with_characters_and_labels() -> None:
     cost = Cost(characters=2.0, cells=0.5)
     assert cost.seconds(3_000_000, 10) == pytest.approx(3 * (2 + 5))
@@ -128,6 +143,26 @@ def test_a_baseline_that_is_ahead_by_chance_worse_or_level_is_not_named() -> Non
     assert compared(truth, truth, wrong_on(truth, range(40))).better_baselines() == []
 
 
+def test_few_texts_say_little_even_if_none_is_wrong() -> None:
+    truth = np.arange(15) % 3
+    low, high = compared(truth, truth, truth).interval()
+    assert (round(low, 2), high) == (0.78, 1.0)
+    # Copies of a text say no more than one of them.
+    assert compared(truth, truth, truth, np.arange(15) // 3).interval()[0] < 0.5
+    many = np.arange(3000) % 3
+    low, high = compared(many, wrong_on(many, range(150)), many).interval()
+    assert 0.94 < low < 0.95 < high < 0.96
+
+
+def test_the_interval_contains_the_truth_as_often_as_it_says() -> None:
+    random, texts = np.random.default_rng(11), 45
+    truth = np.arange(texts) % 3
+    intervals = [
+        compared(truth, np.where(random.random(texts) < 0.05, (truth + 1) % 3, truth), truth).interval() for _ in range(60)
+    ]
+    assert sum(low <= 0.95 <= high for low, high in intervals) >= 57
+
+
 def test_near_duplicates_count_as_one() -> None:
     """Thirty errors more in thirty texts are no chance; in two groups of fifteen copies they may be."""
     truth = np.random.default_rng(10).integers(0, 3, 400)
@@ -150,7 +185,7 @@ def test_the_weighted_f1_lies_in_its_interval() -> None:
     groups[:40] = groups[:40] // 10 * 10
     wide = compared(truth, ours, truth, groups).interval()
     assert wide[1] - wide[0] > 2 * (high - low)
-    assert interval_text({"f1_weighted_interval": [0.91, 0.95]}).startswith("0.9100 to 0.9500 in 95 % of the draws")
+    assert interval_text({"f1_weighted_interval": [0.91, 0.95]}).startswith("0.9100 to 0.9500 at a confidence level of 95%")
 
 
 def test_a_text_without_a_category_is_a_miss() -> None:

@@ -36,5 +36,16 @@ def test_it_counts_labels_that_copies_contradict(shipped) -> None:
 
 def test_it_says_what_the_weighted_f1_owes_to_the_texts(shipped) -> None:
     metrics = {**shipped.manifest["metrics"], "f1_weighted": 0.9, "f1_weighted_interval": [0.88, 0.92]}
-    assert "weighted F1 0.9000 (0.8800 to 0.9200 in 95 % of the draws" in card(shipped, metrics=metrics)
-    assert "of the draws of a bootstrap over" not in card(shipped)
+    assert "weighted F1 0.9000 (0.8800 to 0.9200 at a confidence level of 95%, by a bootstrap over" in card(
+        shipped, metrics=metrics
+    )
+    assert "by a bootstrap over" not in card(shipped)
+
+
+def test_a_calibration_error_that_chance_explains_is_not_held_against_it(shipped) -> None:
+    metrics = {**shipped.manifest["metrics"], "expected_calibration_error": 0.045}
+    verdict = "A confidence is off by 0.045 on average"
+    assert verdict in card(shipped, metrics={**metrics, "calibration_error_by_chance": 0.03})
+    by_chance = card(shipped, metrics={**metrics, "calibration_error_by_chance": 0.05})
+    assert "expected calibration error 0.045 (up to 0.050 by chance alone)" in by_chance
+    assert verdict not in by_chance
