@@ -24,7 +24,6 @@ compiled control-plane "$tests/control-plane" .
 compiled operator "$tests/operator" github.com/kubeflow/spark-operator/v2/cmd/operator
 # The operator's resource definitions are in its source.
 source_of_operator=$(cd "$tests/operator" && go list -m -f '{{.Dir}}' github.com/kubeflow/spark-operator/v2)
-cp -f "$source_of_operator/config/crd/bases/sparkoperator.k8s.io_sparkapplications.yaml" "$ROOT/build/kubernetes/"
-cp -f "$source_of_operator/config/crd/bases/sparkoperator.k8s.io_scheduledsparkapplications.yaml" "$ROOT/build/kubernetes/"
+cp -f "$source_of_operator"/config/crd/bases/sparkoperator.k8s.io_*.yaml "$ROOT/build/kubernetes/"
 cd "$ROOT"
 exec "$PYTHON" -m pytest --cluster "$@" tests/deploy/kubernetes

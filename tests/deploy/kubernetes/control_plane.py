@@ -84,10 +84,11 @@ class ControlPlane:
         return self.call("POST", f"{_place(resource)}?fieldValidation=Strict", resource)
 
     def exists(self, path: str) -> bool:
+        """False also while the API server prepares to store objects of a new kind, which it refuses with 429."""
         try:
             self.call("GET", path)
         except Refused as refused:
-            if refused.code != 404:
+            if refused.code not in (404, 429):
                 raise
             return False
         return True

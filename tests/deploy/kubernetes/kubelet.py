@@ -275,10 +275,13 @@ class Kubelet:
                 ]
             )
         if not folder.exists():
-            folder.mkdir(parents=True)
-            folder.chmod(0o777)
+            # Not at its place before it is full: what it is filled from may not exist yet.
+            fresh = folder.with_name(f"{folder.name}.new")
+            fresh.mkdir(parents=True, exist_ok=True)
+            fresh.chmod(0o777)
             for source in volume.get("projected", {}).get("sources", [volume]):
-                self._fill(container, folder, source)
+                self._fill(container, fresh, source)
+            fresh.rename(folder)
         return folder
 
     def _fill(self, container: Container, folder: Path, source: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,35 @@ APPLICATIONS = f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{NAMESPACE}/spark
 LAKE = {"name": "lake", "persistentVolumeClaim": {"claimName": "lake"}}
 
 
+@dataclass
+class Operator:
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def is_at_work(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return True
+
+
 @pytest.fixture(scope="module")
 def definitions(control_plane: ControlPlane) -> None:
-    for name in ("sparkapplications", "scheduledsparkapplications"):
-        definition = yaml.safe_load((PROGRAM.parent / f"sparkoperator.k8s.io_{name}.yaml").read_text())
+    found = [yaml.safe_load(file.read_text()) for file in PROGRAM.parent.glob("sparkoperator.k8s.io_*.yaml")]
+    for definition in found:
         control_plane.create(definition)
-    until(lambda: control_plane.exists(APPLICATIONS), "the operator's objects")
+    until(lambda: all(_is_known(control_plane, one["spec"]) for one in found), "the operator's objects")
+
+
+def _is_known(control_plane: ControlPlane, definition: dict[str, Any]) -> bool:
+    """Whether a client that asks for the kinds there are is told of this one, as the operator asks when it starts."""
+    (version,) = definition["versions"]
+    path = f"/apis/{definition['group']}/{version['name']}"
+    if not control_plane.exists(path):
+        return False
+    return definition["names"]["plural"] in [one["name"] for one in control_plane.call("GET", path)["resources"]]
 
 
 @pytest.fixture(scope="module")
-def operator(definitions: None, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The operator's log."""
+def operator(definitions: None, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     cluster = kubernetes.cluster
     log = tmp_path_factory.mktemp("operator") / "log"
     environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "KUBECONFIG": str(cluster.kubeconfig(TOKEN))}
@@ -46,7 +65,7 @@ def operator(definitions: None, kubernetes: Kubernetes, tmp_path_factory: pytest
         started = subprocess.Popen(
             [OPERATOR, "controller", "start", *options], cwd=log.parent, env=environment, stdout=file, stderr=file
         )
-    yield log
+    yield Operator(started, log)
     started.kill()
     started.wait()
 
@@ -73,7 +92,7 @@ def application(folder: Path, *more: str) -> dict[str, Any]:
     return found
 
 
-def ended(kubernetes: Kubernetes, folder: Path, operator: Path) -> dict[str, Any]:
+def ended(kubernetes: Kubernetes, folder: Path, operator: Operator) -> dict[str, Any]:
     """The state in which the application ended."""
 
     def state() -> dict[str, Any]:
@@ -81,8 +100,10 @@ def ended(kubernetes: Kubernetes, folder: Path, operator: Path) -> dict[str, Any
         return found.get("applicationState", {})
 
     until(
-        lambda: state().get("state") in ("COMPLETED", "FAILED", "FAILED_SUBMISSION", "SUBMISSION_FAILED"),
-        operator.read_text(),
+        lambda: (
+            operator.is_at_work() and state().get("state") in ("COMPLETED", "FAILED", "FAILED_SUBMISSION", "SUBMISSION_FAILED")
+        ),
+        f"the end of the application (see {operator.log})",
         500,
     )
     return state()
@@ -115,7 +136,7 @@ def test_its_pods_are_pods_that_the_namespace_takes(control_plane: ControlPlane,
 
 
 def test_a_night_under_the_operator_gives_the_same_table(
-    spark, kubernetes: Kubernetes, operator: Path, on_one_machine: Path
+    spark, kubernetes: Kubernetes, operator: Operator, on_one_machine: Path
 ) -> None:
     folder = source_in(kubernetes, "operated")
     kubernetes.cluster.create(application(folder))
@@ -130,7 +151,7 @@ def test_a_night_under_the_operator_gives_the_same_table(
     "the sentence in the driver's log; the application has failed, and is not tried again",
     "sentence, failed with exit code 2, one driver",
 )
-def test_wrong_input_fails_the_application(kubernetes: Kubernetes, operator: Path) -> None:
+def test_wrong_input_fails_the_application(kubernetes: Kubernetes, operator: Operator) -> None:
     folder = source_in(kubernetes, "operated-wrongly")
     kubernetes.cluster.create(application(folder, "--text-columns", "titel"))
     told = ended(kubernetes, folder, operator)
