@@ -141,7 +141,8 @@ class Stream:
 def _packed(batches: Iterable[Any]) -> Iterator[Any]:
     """Each batch of lines as one row; the driver's JVM keeps a task's whole result in memory, so it is packed."""
     for batch in batches:
-        text, spoilt = batch.column(0), batch.column(1)
+        # Spark sends texts with wider offsets where it is told to (useLargeVarTypes).
+        text, spoilt = batch.column(0).cast(pa.string()), batch.column(1)
         ends = memoryview(text.buffers()[1]).cast("i")[text.offset : text.offset + len(text) + 1]
         told, altered = text.buffers()[2].slice(ends[0], ends[-1] - ends[0]).to_pybytes(), spoilt.true_count
         if not told:
