@@ -133,11 +133,14 @@ def yardstick(good: Sequence[RunRecord], limits: Limits, renames: Renames = AS_T
 
 
 def nights_of(runs: Sequence[RunRecord]) -> Iterator[RunRecord]:
-    """The runs, with only each day's newest round of a stream: with all rounds the yardstick would follow a drift within minutes."""
+    """The runs, with only each day's newest round of a stream: with all rounds the yardstick would follow a drift within minutes.
+
+    A round that a person has released stays, or the next one of its day would be held back again.
+    """
     days: set[str] = set()
     for run in runs:
         day = run.started_at[:10]
-        if not run.is_round:
+        if not run.is_round or run.held_because:
             yield run
         elif day not in days:
             days.add(day)

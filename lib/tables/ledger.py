@@ -57,7 +57,9 @@ def all_runs(spark: SparkSession, tables: Tables) -> list[RunRecord]:
 
 
 def published_runs(spark: SparkSession, tables: Tables, most: int, before: str | None = None) -> list[RunRecord]:
-    """The newest runs that published rows, newest first; of a day's rounds of a stream only the newest. None if there is no ledger.
+    """The newest runs that published rows, newest first; of a day's rounds of a stream only the newest, and those that a person has released.
+
+    None if there is no ledger.
 
     Args:
         before: only runs that started before this time, as a record stores it.
@@ -70,8 +72,12 @@ def published_runs(spark: SparkSession, tables: Tables, most: int, before: str |
         rows = rows.filter(F.col("started_at") < F.lit(datetime.fromisoformat(before)))
     # The same as RunRecord.is_round.
     is_round = F.coalesce(F.get_json_object("settings", "$.mode") == "stream", F.lit(False))
+    # A ledger of an earlier version lacks the column.
+    released = F.col("held_because").isNotNull() if "held_because" in rows.columns else F.lit(False)
     day = Window.partitionBy(F.to_date("started_at"), is_round).orderBy(F.col("started_at").desc())
-    chosen = rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1)).drop("place")
+    chosen = (
+        rows.withColumn("place", F.row_number().over(day)).filter(~is_round | (F.col("place") == 1) | released).drop("place")
+    )
     return _newest_first(chosen, most)
 
 

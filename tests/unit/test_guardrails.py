@@ -132,6 +132,10 @@ def test_rounds_of_a_stream_count_as_one_run_a_day() -> None:
 
     rounds = [run(3, 10, "stream"), run(3, 20, "stream"), run(2, 5000, "stream"), run(2, 30, "stream")]
     assert yardstick([*rounds, run(1, 4000, "incremental")], Limits()).rows_in == 4000
+    # One that a person has released counts on.
+    released = replace(run(3, 20_000, "stream"), held_because=["the rows in changed by +100 %"])
+    rounds = [run(3, 20_000, "stream"), released, run(3, 10_000, "stream"), *[run(2, 10_000, "full")] * 3]
+    assert [one.rows_in for one in yardsticks(rounds, Limits())] == [10_000, 20_000]
     # Two runs on one day are two.
     assert yardstick([run(3, 10, "full"), run(3, 20, "incremental"), run(3, 30, "stream")], Limits()).rows_in == 20
 
