@@ -360,15 +360,19 @@ def one_of_each_id(rows: DataFrame, columns: CatalogueColumns) -> DataFrame:
 def _ranked(copies: DataFrame, columns: CatalogueColumns, compared_as: str | None, kept: Column) -> DataFrame:
     """The rows of repeated ids whose rank passes `kept`: rank 1 is the newest of its id.
 
-    Ties are broken by the rows' content, so that every run keeps the same one.
+    Ties are broken by the rows' content, so that every run keeps the same one: by the texts, which are all that some jobs read, then by
+    whatever else the run needs, so that another column, such as the time of the export, moves no product to another copy.
     """
     newest = _newest_first(copies, columns.order_by, compared_as) if columns.order_by else []
-    # In full, and times to the microsecond: copies that differ anywhere must not be a tie.
-    whole = F.to_json(
-        F.struct(*map(column, copies.columns)), {**_WITHOUT_NULLS, "timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"}
-    )
-    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, F.sha2(whole, 256))
+    content = [_content(names) for names in (columns.text, columns.all, copies.columns)]
+    order = Window.partitionBy(usable_id(columns)).orderBy(*newest, *content)
     return copies.withColumn(RANK, F.row_number().over(order)).filter(kept).drop(RANK)
+
+
+def _content(names: Sequence[str]) -> Column:
+    """A digest of these columns in full, with times to the microsecond: copies that differ anywhere must not be a tie."""
+    whole = F.to_json(F.struct(*map(column, names)), {**_WITHOUT_NULLS, "timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"})
+    return F.sha2(whole, 256)
 
 
 def _newest_first(copies: DataFrame, name: str, compared_as: str | None) -> list[Column]:

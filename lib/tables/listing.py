@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 # At the path itself Spark follows a stream's log without being asked. The path may also be a partition of a Hudi table, which is marked.
 LOGS_AT_ROOT = {**LOGS, ".hoodie_partition_metadata": "a part of a Hudi table"}
 LOGS_INSIDE = {**LOGS, "_spark_metadata": "the output of a stream of Spark"}
+# What Databricks' commit protocol writes next to the files of a folder.
+DATABRICKS = "_committed_*"
 # Spark's indexes that list the files once for as long as a frame lives: from the store, or from the log of the stream that wrote them.
 LISTED = ("InMemoryFileIndex", "MetadataLogFileIndex")
 # That of a partitioned table in a catalogue, which asks the catalogue for its partitions, and lists their files, each time it is read.
@@ -48,7 +51,7 @@ def files_under(spark: SparkSession, location: Location) -> tuple[DataFrame, lis
     """
     lines = spark.read.format("text").options(recursiveFileLookup=True, **LITERAL_PATHS).load(location.uri)
     files = files_read_by(lines)
-    check_links([location.uri], location.given)
+    check_whole([location.uri], location.given)
     check_names(files)
     return lines, files
 
@@ -67,25 +70,31 @@ def check_names(files: Iterable[File]) -> None:
             )
 
 
-def check_links(roots: Iterable[str], where: str) -> None:
-    """Refuse broken symbolic links on a local disk: Hadoop's listing skips them, and so their rows.
+def check_whole(roots: Iterable[str], where: str) -> None:
+    """Refuse what Hadoop's listing of a local disk skips, and so its rows: broken symbolic links, and folders that may not be entered.
 
     Raises:
-        InputError: names the link.
+        InputError: names the link or the folder.
     """
     for root in roots:
-        if root.startswith("file:"):
-            broken = next(_broken_links(plain_path(root).removeprefix("file:"), set()), None)
-            if broken:
-                raise InputError(
-                    f"Expected whole files at {where}, found the symbolic link {broken} to {os.readlink(broken)}, which does not exist; mount "
-                    f"or deliver that, or remove the link."
-                )
+        skipped = next(_skipped(plain_path(root).removeprefix("file:"), set()), None) if root.startswith("file:") else None
+        if skipped and os.path.isdir(skipped):
+            raise InputError(
+                f"Expected folders at {where} that this user may read and enter, found {skipped}; give it the right, as by chmod u+rx."
+            )
+        if skipped:
+            raise InputError(
+                f"Expected whole files at {where}, found the symbolic link {skipped} to {os.readlink(skipped)}, which does not exist; mount "
+                f"or deliver that, or remove the link."
+            )
 
 
-def _broken_links(folder: str, seen: set[str]) -> Iterator[str]:
+def _skipped(folder: str, seen: set[str]) -> Iterator[str]:
     real = os.path.realpath(folder)
-    if real in seen or not os.path.isdir(real) or not os.access(real, os.R_OK | os.X_OK):
+    if real in seen or not os.path.isdir(real):
+        return
+    if not os.access(real, os.R_OK | os.X_OK):
+        yield folder
         return
     seen.add(real)
     with os.scandir(folder) as entries:
@@ -93,7 +102,7 @@ def _broken_links(folder: str, seen: set[str]) -> Iterator[str]:
             if entry.is_symlink() and not os.path.exists(entry.path):
                 yield entry.path
             elif entry.is_dir():
-                yield from _broken_links(entry.path, seen)
+                yield from _skipped(entry.path, seen)
 
 
 def files_read_by(frame: DataFrame) -> list[File]:
@@ -224,7 +233,26 @@ def check_no_log(spark: SparkSession, root: str, folders: Iterable[PurePosixPath
                     f"Expected data files at {where}, found {what} in {f'its folder {folder}' if folder.parts else 'it'}, whose files hold rows of "
                     f"other versions too; give that folder's path where it is a Delta table, or a copy of the rows of today."
                 )
+        _check_all_count(spark, f"{root}/{folder}", where)
     _check_not_in_iceberg(spark, root, where)
+
+
+def _check_all_count(spark: SparkSession, folder: str, where: str) -> None:
+    """Refuse a folder in which Databricks' commit protocol leaves files that do not count: it lists those removed in `_committed_ID`."""
+    system, pattern = file_system(spark, f"{folder}/{DATABRICKS}")
+    for marker in system.globStatus(pattern) or ():
+        stream = system.open(marker.getPath())
+        try:
+            told = json.loads(bytes(stream.readAllBytes()))
+        except ValueError:
+            continue
+        finally:
+            stream.close()
+        if isinstance(told, dict) and told.get("removed"):
+            raise InputError(
+                f"Expected data files at {where} that all count, found {len(told['removed']):,} that {marker.getPath()} names as removed; run "
+                "Databricks' VACUUM on the folder, or give a copy of the rows of today."
+            )
 
 
 def _check_not_in_iceberg(spark: SparkSession, root: str, where: str) -> None:

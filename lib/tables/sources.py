@@ -21,10 +21,10 @@ from lib.tables.listing import (
     LISTED,
     File,
     changed_since,
-    check_links,
     check_names,
     check_no_log,
     check_same_files,
+    check_whole,
     digest_of,
     files_read_by,
     files_under,
@@ -118,7 +118,7 @@ def _read_table(spark: SparkSession, location: Location, options: ReadOptions) -
     _refuse_options(frame, location)
     files = files_read_by(frame)
     check_names(files)
-    check_links([root for relation in relations_of(frame) for root in _roots(relation)], location.given)
+    check_whole([root for relation in relations_of(frame) for root in _roots(relation)], location.given)
     _check_no_logs(spark, frame, files, location)
     listed = all(relation.location().getClass().getSimpleName() in LISTED for relation in relations_of(frame))
     check_columns_of_files(spark, frame, options.wanted, location.given)

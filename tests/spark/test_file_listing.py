@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,20 @@ def test_a_link_to_nothing(spark, tmp_path: Path, link: str) -> None:
     assert titles(spark, source) == {"1": "lamp", "2": "mat"}
     (source / link).symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=f"found the symbolic link .*{link} to .*gone, which does not exist"):
+        titles(spark, source)
+
+
+@pytest.mark.fault(
+    "a folder of a source that the user may list but not enter",
+    "exit 2, the folder named",
+    "folder named",
+)
+def test_a_folder_that_may_not_be_entered(spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java lists its names and finds none of the files. This test may run as root, who may enter every folder."""
+    source = delivered(tmp_path / "in", {"de/a.csv": "product_id,title\n1,lamp\n", "us/b.csv": "product_id,title\n2,mat\n"})
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: may(path, mode) and not (str(path).endswith("us") and mode & os.X_OK))
+    with pytest.raises(InputError, match=r"may read and enter, found .*/us; give it the right"):
         titles(spark, source)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import Row
 
 from lib.errors import InputError
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
@@ -238,6 +239,23 @@ def test_files_whose_log_lies_elsewhere_are_not_read_without_it(spark, tmp_path:
         titles(spark, table / source)
 
 
+@pytest.mark.fault(
+    "Parquet files of Databricks' commit protocol, some of which it names as removed",
+    "refused: their rows were replaced",
+    "refused",
+)
+@pytest.mark.parametrize("folder", ["", "day=1"])
+def test_files_that_databricks_has_removed_are_not_read(spark, tmp_path: Path, folder: str) -> None:
+    for name, product in (("part-0-tid-1", "what was there before"), ("part-0-tid-2", "lamp")):
+        parquet(tmp_path / "in" / folder / f"{name}.parquet", product_id=[product], title=[product])
+    marker = f"{folder}/_committed_1".lstrip("/")
+    delivered(tmp_path / "in", {marker: '{"added":["part-0-tid-1.parquet"],"removed":[]}', f"{marker}0": "no JSON"})
+    titles(spark, tmp_path / "in")
+    delivered(tmp_path / "in", {marker: '{"added":["part-0-tid-2.parquet"],"removed":["part-0-tid-1.parquet"]}'})
+    with pytest.raises(InputError, match=r"found 1 that .*_committed_1 names as removed"):
+        titles(spark, tmp_path / "in")
+
+
 def test_a_parquet_table_over_delta_files_is_refused(spark, tmp_path: Path) -> None:
     for title in ("what was there before", "lamp"):
         rows = spark.createDataFrame([("1", title)], "product_id string, title string")
@@ -347,6 +365,31 @@ def test_copies_that_differ_far_behind_do_not_flip(spark) -> None:
     frames = [spark.createDataFrame(rows, "product_id string, title string, note string") for rows in (copies, copies[::-1])]
     one, other = (catalogue_rows(frame, columns, 100, take_census(frame, columns)).collect() for frame in frames)
     assert one == other
+
+
+def test_columns_that_no_run_needs_choose_no_copy(spark) -> None:
+    """Such as the time of the export, which changes every night."""
+    columns = CatalogueColumns("product_id", ("title",), ("price",))
+    ids = [str(i) for i in range(12)]
+
+    def night(exported: str) -> list[Row]:
+        copies = [
+            (i, title, price, f"{exported}{i}{title}{price}") for i in ids for title in ("lamp", "mat") for price in (1, 2)
+        ]
+        frame = spark.createDataFrame(copies, "product_id string, title string, price int, exported string")
+        return catalogue_rows(frame, columns, 100, take_census(frame, columns)).orderBy("product_id").collect()
+
+    assert night("Monday") == night("Tuesday")
+    # Nor does a carried column choose the text, which jobs that carry nothing read too.
+    without = CatalogueColumns("product_id", ("title",), ())
+    frame = spark.createDataFrame(
+        [(i, t, p) for i in ids for t, p in (("lamp", 1), ("mat", 2))], "product_id string, title string, price int"
+    )
+    chosen = [
+        {row["product_id"]: row["text"] for row in catalogue_rows(frame, some, 100, take_census(frame, some)).collect()}
+        for some in (columns, without)
+    ]
+    assert chosen[0] == chosen[1]
 
 
 def test_times_without_a_zone_leave_the_table_open(spark, tmp_path: Path) -> None:
