@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -154,13 +155,33 @@ def _check_catalogue(spark: SparkSession, target: Location) -> None:
     if forgets(spark) and (len(parts) == 1 or parts[0] == "default"):
         raise InputError(
             f"Expected a path, or a catalogue that stores tables by name, found {name!r} and no catalogue that outlives the run; write "
-            f"./{name} for a path, or give --conf spark.sql.catalogImplementation=hive before the job's name.",
+            f"./{name} for a path, or name a metastore, as by --conf spark.sql.catalogImplementation=hive, before the job's name.",
             see="no-catalogue",
         )
+    _check_found_from_anywhere(spark, name)
     if len(parts) == 2 and not exists(spark, target) and not _has_database(spark, parts[0]):
         raise InputError(
             f"Expected a table's name in a database of the catalogue, found no database {parts[0]!r}; correct --target."
         )
+
+
+def _check_found_from_anywhere(spark: SparkSession, name: str) -> None:
+    """Refuse Hive's catalogue where nothing says where it is: Derby then makes it in the working directory, and each directory has its own."""
+    if spark.conf.get("spark.sql.catalogImplementation", None) != "hive":
+        return
+    # Derby makes it at the first query.
+    spark.catalog.databaseExists("default")
+    hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    address = str(hadoop.get("javax.jdo.option.ConnectionURL") or "jdbc:derby:;databaseName=metastore_db")
+    database = re.search(r"^jdbc:derby:(?:.*?;databaseName=)?([^;]*)", address)
+    elsewhere = any(hadoop.get(key) for key in ("hive.metastore.uris", "hive.metastore.client.factory.class"))
+    if database is None or elsewhere or os.path.isabs(database[1]) or not os.path.isdir(database[1]):
+        return
+    raise InputError(
+        f"Expected a catalogue that is found whatever folder the job is started in, found Hive's in {os.path.abspath(database[1])}, the working "
+        f"directory's own; write ./{name} for a path, or say where the metastore is.",
+        see="no-catalogue",
+    )
 
 
 def forgets(spark: SparkSession) -> bool:

@@ -21,7 +21,7 @@ def schema_for(spark: SparkSession, target: Location, given: str | None) -> str:
     """
     if forgets(spark):
         raise InputError(
-            "Expected a catalogue that stores views, found none that outlives the run; give --conf spark.sql.catalogImplementation=hive before "
+            "Expected a catalogue that stores views, found none that outlives the run; name a metastore, as by --conf spark.sql.catalogImplementation=hive, before "
             "the job's name, or print the statements for another engine with --dialect."
         )
     if given is None and target.is_path:
