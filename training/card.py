@@ -12,6 +12,7 @@ from training.dataset import FEW_LONGER
 from training.labels import cell, listed
 from training.promise import Promise, promise_text
 from training.self_training import SURE
+from training.split import OF_VARIANTS
 from training.taxonomy import moved_text
 
 WORST_CONFUSIONS = 5
@@ -136,9 +137,13 @@ def _split(data: Mapping[str, Any]) -> str:
     split = data["split"]
     by = f"by the column {split['group_column']}, and " if split["group_column"] else ""
     left_out = f"{split['left_out']:,} are on none, being near-duplicates of a text that is judged on. "
+    apart = (
+        f"with near-duplicates on one side only (word {split['shingle_words']}-shingles, Jaccard similarity from {split['similarity']})"
+        if split["method"] != OF_VARIANTS
+        else "text by text, since all are variants of a few: the figures are about variants of texts that were learned from"
+    )
     return (
-        f"The rest, {data['rows']:,} distinct texts, was split {by}with near-duplicates on one side only "
-        f"(word {split['shingle_words']}-shingles, Jaccard similarity from {split['similarity']}): "
+        f"The rest, {data['rows']:,} distinct texts, was split {by}{apart}: "
         f"train {split['train']:,}, validation {split['validation']:,}, test {split['test']:,}. "
         + left_out
         * bool(split["left_out"])

@@ -32,7 +32,7 @@ from training.near_duplicates import SHINGLE_WORDS, SIMILARITY
 from training.pictures import architecture_png, confusion_matrix_png, learning_curves_png, reliability_png
 from training.recipe import Place, Recipe
 from training.sides import train_only
-from training.split import METHOD, Split
+from training.split import Split
 from training.wrong_labels import WrongLabel, as_csv
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "tensorflow")
@@ -203,7 +203,7 @@ def _data_record(data: LabelledTexts, split: Split, recipe: Recipe, place: Place
         "moved_up": dict(data.moved_up),
         "renamed": data.renamed.record() if data.renamed else None,
         "split": {
-            "method": METHOD,
+            "method": split.method,
             "group_column": data.group_column,
             "shingle_words": SHINGLE_WORDS,
             "similarity": SIMILARITY,

@@ -55,18 +55,22 @@ class Groups:
     """What stays together on one side of a split.
 
     numbers: the group of each text, int64 [rows], from 0 without gaps; first, second: int64 [pairs], rows of near-duplicates
-    that are in different groups nevertheless; chained: int64, the groups that a chain of look-alikes was split into.
+    that are in different groups nevertheless; chained: int64, the groups that a chain of look-alikes was split into; of_variants: whether
+    each text is a group although it is like the others.
     """
 
     numbers: Int64s
     first: Int64s = field(default_factory=_none)
     second: Int64s = field(default_factory=_none)
     chained: Int64s = field(default_factory=_none)
+    of_variants: bool = False
 
     def without_pairs(self, rows: Int64s) -> Groups:
         """The groups of some rows, renumbered."""
         old, numbers = np.unique(self.numbers[rows], return_inverse=True)
-        return Groups(numbers.astype(np.int64), chained=np.flatnonzero(np.isin(old, self.chained)))
+        return Groups(
+            numbers.astype(np.int64), chained=np.flatnonzero(np.isin(old, self.chained)), of_variants=self.of_variants
+        )
 
 
 def near_duplicates(texts: pa.Array, settings: TextSettings, names: pa.Array | None = None) -> Groups:

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from training.dataset import LabelledTexts
 from training.labels import listed
-from training.near_duplicates import Groups
+from training.near_duplicates import Groups, near_duplicates
 from training.recipe import Recipe
-from training.split import Split, largest_on, split_by_group
+from training.split import OF_VARIANTS, Split, largest_on, split_by_group
 
 # A side that is further than this from the share asked for is reported, and so are more texts than this in groups that are too large to be judged.
 TOLERANCE = 0.02
+
+
+def groups_of(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Groups:
+    """The groups of near-duplicates; each text alone, with a message, where no label has enough of them to be on every side.
+
+    Texts of one template are like that: a word or two in each tells their labels, and otherwise they are the same.
+    """
+    groups = near_duplicates(data.texts, recipe.text, data.groups)
+    sides = 1 + bool(recipe.test_share) + bool(recipe.validation_share)
+    groups_of_label = np.bincount(np.unique(np.stack([data.label_ids, groups.numbers]), axis=1)[0])
+    if data.groups is not None or groups_of_label.max() >= sides or np.bincount(data.label_ids).max() < sides:
+        return groups
+    say(
+        f"No label has {sides} groups of unlike texts: they are variants of a few, as those of a template are. Each text counts alone, so the figures are "
+        "about variants of texts that were learned from."
+    )
+    return Groups(np.arange(len(data.texts)), of_variants=True)
 
 
 def split_data(data: LabelledTexts, groups: Groups, recipe: Recipe, say: Callable[[str], None]) -> Split:
@@ -24,6 +42,8 @@ def split_data(data: LabelledTexts, groups: Groups, recipe: Recipe, say: Callabl
     """
     shares = recipe.test_share, recipe.validation_share
     split = split_by_group(groups, data.label_ids, data.texts.to_pylist(), *shares, recipe.fit.seed)
+    if groups.of_variants:
+        split = replace(split, method=OF_VARIANTS)
     kind = f"groups by {data.group_column} or" if data.group_column else "groups of"
     say(
         f"{len(data.texts):,} distinct texts in {groups.numbers.max() + 1:,} {kind} near-duplicates: "
@@ -79,7 +99,8 @@ def _train_only(split: Split, data: LabelledTexts) -> str:
     alone = train_only(split, data)
     if not alone:
         return ""
+    texts = sum(alone.values())
     return (
-        f"{len(alone):,} of the {len(data.labels):,} labels are learned and not judged, since their texts form too few groups for "
-        f"each side to have one: {listed(alone, data.look_alikes)}."
+        f"{len(alone):,} of the {len(data.labels):,} labels, with {texts:,} texts ({texts / len(data.texts):.1%}), are learned and not judged, "
+        f"since their texts form too few groups for each side to have one: {listed(alone, data.look_alikes)}."
     )

@@ -16,6 +16,7 @@ from training.near_duplicates import Groups
 TRAIN, VALIDATION, TEST = range(3)
 # How groups are assigned to the sides, for the manifest: a bundle's test side can only be reproduced in the same way.
 METHOD = "groups dealt by label, at most two points off the shares"
+OF_VARIANTS = "single texts dealt by label: all are variants of a few"
 # To make up for labels that give too little or too much, a label gives at most MOST times its share, or SPARED of it less.
 MOST, SPARED = 2.0, 0.25
 # By how much a side may exceed what was asked for, as a share of all texts, before groups go back.
@@ -25,12 +26,13 @@ SLACK = 0.005
 @dataclass(frozen=True)
 class Split:
     """Row numbers of each side, int64, ascending. `left_out`: texts on no side, since they are near-duplicates of one that is
-    judged on."""
+    judged on; `method`: how the texts came to their sides, for the manifest."""
 
     train: Int64s
     validation: Int64s
     test: Int64s
     left_out: int = 0
+    method: str = METHOD
 
 
 def split_by_group(

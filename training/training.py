@@ -37,20 +37,20 @@ from training.card import LSTM, TEST_SIDE
 from training.comparison import Compared, better_text, interval_text
 from training.contents import Evidence, evaluation_files, manifest_of, model_files
 from training.cross_validation import CrossValidation, cross_validate
-from training.dataset import Elsewhere, LabelledTexts, characters_read
+from training.dataset import FEW_LONGER, Elsewhere, LabelledTexts, characters_read
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.labels import listed
 from training.levels import with_levels
 from training.linear import worth_fitting
 from training.model import Model, build_model
-from training.near_duplicates import Groups, near_duplicates
+from training.near_duplicates import Groups
 from training.progress import SECONDS, Outcome, step
 from training.promise import promise_text
 from training.promotion import FEWEST_TEXTS, Judged, promotion
 from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
 from training.search import Searched, search
-from training.sides import split_data
+from training.sides import groups_of, split_data
 from training.split import Split, folds_by_group
 from training.upload import staging_in
 from training.vectors import WordVectors
@@ -123,7 +123,7 @@ def train(
     say(Outcome(f"\n{metrics_table(metrics)}\n\n{comparison}{confidence}\n\nbundle {made_at}"))
     better = better_text(evidence.better_baselines)
     if better:
-        say(Outcome(f"{better}; {_what_to_try(recipe, unlabelled, vectors)}."))
+        say(Outcome(f"{better}; {_what_to_try(data, recipe, unlabelled, vectors)}."))
     promoted, verdict = promotion(
         present, data.fingerprint, metrics, place, partial(_judged, bundle, metrics, data, fitted.split)
     )
@@ -147,7 +147,7 @@ def _fit(
     """Search and folds, if they are asked for, then the network that is shipped and its thresholds."""
     recipe = _with_parts_that_fit(data, recipe, say)
     say(step("splitting"))
-    groups = near_duplicates(data.texts, recipe.text, data.groups)
+    groups = groups_of(data, recipe, say)
     split = split_data(data, groups, recipe, say)
     searched = None
     if recipe.search_minutes:
@@ -418,11 +418,13 @@ def _comparison_text(evidence: Evidence) -> str:
     return "\n".join([*lines, ""]) + "\n" if lines else ""
 
 
-def _what_to_try(recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None) -> str:
+def _what_to_try(data: LabelledTexts, recipe: Recipe, unlabelled: pa.Array | None, vectors: WordVectors | None) -> str:
     search = "" if recipe.search_minutes else ", other settings (--search 60)"
     more_words = "" if unlabelled is not None else ", the catalogue to learn words from (--unlabelled)"
     more_words += "" if vectors is not None else ", word vectors of the texts' language (--vectors)"
-    return f"try more labelled texts{search}, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
+    # The baselines read them to their last word.
+    whole = ", to read all of the longer ones (--max-tokens)" if data.longer > FEW_LONGER * len(data.texts) else ""
+    return f"try more labelled texts{whole}{search}, more passes over them (--epochs){more_words} or a larger network (--units, --embedding)"
 
 
 def _confidence_text(metrics: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 
 from lib.errors import InputError
 from lib.model.text import TextSettings
+from training.dataset import LabelledTexts
 from training.near_duplicates import Groups, near_duplicates
-from training.split import TEST, TRAIN, VALIDATION, folds_by_group, split_by_group, split_of
+from training.sides import groups_of, split_data
+from training.split import OF_VARIANTS, TEST, TRAIN, VALIDATION, folds_by_group, split_by_group, split_of
 
 WORDS = np.array([f"word{i}" for i in range(4000)], dtype=object)
 # File, text, label, and a column of groups.
@@ -90,6 +93,26 @@ def test_labels_none_of_which_can_be_judged_are_refused() -> None:
         InputError, match="a label with at least 3 groups of unlike texts, one for each side, found none among 12"
     ):
         split_by_group(near_duplicates(pa.array(texts), TextSettings()), np.repeat([0, 1], 6), texts, 0.2, 0.2, seed=1)
+
+
+def test_texts_of_a_template_are_judged_as_its_variants() -> None:
+    from tests.recipes import tiny_recipe
+
+    topics = "refund", "delivery", "login", "invoice"
+    texts = [
+        f"dear support team this is ticket {i} about a problem with my {topics[i % 4]} please get back to me as soon as you can"
+        for i in range(200)
+    ]
+    data = LabelledTexts(pa.array(texts), np.arange(200) % 4, topics, 200, {}, "f" * 64)
+    said: list[str] = []
+    groups = groups_of(data, tiny_recipe(), said.append)
+    split = split_data(data, groups, tiny_recipe(), said.append)
+    assert min(len(split.train), len(split.validation), len(split.test)) >= 36
+    assert split.method == OF_VARIANTS
+    assert said[0].startswith("No label has 3 groups of unlike texts: they are variants of a few")
+    # A column that says what belongs together is believed.
+    one = replace(data, groups=pa.array(["a"] * 200), group_column="shop")
+    assert not groups_of(one, tiny_recipe(), said.append).of_variants
 
 
 def chains(lengths: Sequence[int], others: int, seed: int = 0) -> list[str]:
