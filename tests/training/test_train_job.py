@@ -187,7 +187,7 @@ def test_labels_of_few_texts_are_left_out_or_not_judged_and_named(tmp_path: Path
         "1 labels are left out, since they have too few texts for --min-rows-per-label: 'Bookz' (1, perhaps meant as 'Books')"
         in shown
     )
-    assert "1 of the 5 labels, with 3 texts (" in shown
+    assert "1 of the 5 labels, with 2 texts (" in shown
     assert "… 1 classes without a row" in shown
     bundle = load_bundle(str(tmp_path / "models" / "labels"))
     data = bundle.manifest["data"]
