@@ -125,22 +125,50 @@ class Cost:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model to compare with."""
+    """A model to compare with. features: how many a text has for each of its characters, each of which takes scikit-learn some 40 bytes."""
 
     fit: Callable[[Sequence[str], Int64s], Predictor]
     cost: Cost
+    features: float = 0.0
 
 
 BASELINES: Mapping[str, Baseline] = {
     MAJORITY: Baseline(majority, Cost(0, 0)),
-    WORDS: Baseline(tfidf_linear_svc, Cost(0.1, 0.01)),
-    CHARACTERS: Baseline(words_and_characters_linear_svc, Cost(2.5, 0.07)),
+    WORDS: Baseline(tfidf_linear_svc, Cost(0.1, 0.01), 0.15),
+    CHARACTERS: Baseline(words_and_characters_linear_svc, Cost(2.5, 0.07), 3.1),
     "fastText": Baseline(fast_text, Cost(1.5, 0.04)),
 }
 # The cost of one fold of `out_of_fold_probabilities`.
 OUT_OF_FOLD = Cost(0.3, 0.05)
-# A fit that would take longer is left out: one more model to compare with is not worth it.
+# A fit that would take longer, or more memory, is left out: one more model to compare with is not worth it.
 MOST_SECONDS = 180
+MOST_FEATURES = 1e8
+GB_PER_FEATURE = 40e-9
+
+
+def reason_to_leave_out(name: str, characters: int, labels: int) -> str:
+    """Why the fit of a baseline would not be worth it, as a clause; empty if it is."""
+    baseline = BASELINES[name]
+    features = baseline.features * characters
+    if reason := too_long(baseline.cost.seconds(characters, labels), characters, labels):
+        return reason
+    if features <= MOST_FEATURES:
+        return ""
+    return (
+        f"{_would_take(characters, labels)} {features * GB_PER_FEATURE:,.0f} GB, more than the {MOST_FEATURES * GB_PER_FEATURE:.0f} that are "
+        "spent on it"
+    )
+
+
+def too_long(seconds: float, characters: int, labels: int) -> str:
+    """Why a fit that takes so long would not be worth it, as a clause; empty if it is."""
+    if seconds <= MOST_SECONDS:
+        return ""
+    return f"{_would_take(characters, labels)} {seconds / 60:,.0f} minutes, more than the {MOST_SECONDS / 60:.0f} that are spent on it"
+
+
+def _would_take(characters: int, labels: int) -> str:
+    return f"{characters / 1e6:,.1f} million characters of {labels:,} labels would take about"
 
 
 def characters_of(data: LabelledTexts) -> int:

@@ -37,7 +37,7 @@ class BagSettings:
 
     width: of the hidden layer, None for one that suits the number of labels; networks: how many share it, each fitted on
     its own, and are averaged. linear: whether there is a linear classifier (training.linear) next to them, of at most linear_width
-    more columns; linear_c: how much an error counts compared with the size of its weights. pairs, subwords: those of the fit; scored_*: those
+    more columns; linear_subwords: whether it has subwords among its features; linear_c: how much an error counts compared with the size of its weights. pairs, subwords: those of the fit; scored_*: those
     that are kept for scoring, the most frequent. min_count_subword: None for 2 where texts are few, else 3. epochs: None for
     `epochs_factor` times as many as give BAG_STEPS steps.
     """
@@ -45,6 +45,7 @@ class BagSettings:
     width: int | None = None
     networks: int = 2
     linear: bool = True
+    linear_subwords: bool = True
     linear_width: int = 512
     linear_c: float = 0.5
     pairs: int = 20_000

@@ -24,13 +24,14 @@ from lib.scoring.bundles import gap_said, move_current_at
 from training.baselines import (
     BASELINES,
     MAJORITY,
-    MOST_SECONDS,
     OUT_OF_FOLD,
     Predictor,
     characters_of,
     fitted_baselines,
     headline,
     out_of_fold_probabilities,
+    reason_to_leave_out,
+    too_long,
 )
 from training.calibration import Thresholds, review_thresholds
 from training.card import LSTM, TEST_SIDE
@@ -168,19 +169,21 @@ def _fit(
 
 
 def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
-    """The recipe without a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
-    labels = len(data.labels)
-    if recipe.bag is None or not recipe.bag.linear or worth_fitting(characters_of(data), labels):
+    """The recipe with less of a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
+    labels, bag = len(data.labels), recipe.bag
+    if bag is None or not bag.linear or worth_fitting(characters_of(data), labels, bag, recipe.vocabulary) == bag:
         return recipe
     # Of long texts only the first tokens are read.
     characters = characters_read(data.texts, recipe.text)
-    if worth_fitting(characters, labels):
+    fits = worth_fitting(characters, labels, bag, recipe.vocabulary)
+    if fits == bag:
         return recipe
+    what = "learns from words and pairs of words alone: with parts of words," if fits.linear else "is left out:"
     say(
-        f"The linear classifier is left out: for {characters / 1e6:,.1f} million characters of {labels:,} labels it would take too long, or "
+        f"The linear classifier {what} for {characters / 1e6:,.1f} million characters of {labels:,} labels it would take too long, or "
         "too much memory."
     )
-    return replace(recipe, bag=replace(recipe.bag, linear=False))
+    return replace(recipe, bag=fits)
 
 
 def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) -> list[WrongLabel] | None:
@@ -275,15 +278,14 @@ def _evidence(
 
 
 def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> list[str]:
-    """Names of the baselines to fit: without those that would take too long, with a message."""
+    """Names of the baselines to fit: without those that would take too much, with a message."""
     if not recipe.baselines:
         return []
-    characters = characters_of(data)
-    seconds = {name: baseline.cost.seconds(characters, len(data.labels)) for name, baseline in BASELINES.items()}
-    for name, expected in seconds.items():
-        if expected > MOST_SECONDS:
-            say(f"{name} is left out of the comparison: {_too_long(expected, characters, len(data.labels))}.")
-    return [name for name, expected in seconds.items() if expected <= MOST_SECONDS]
+    reasons = {name: reason_to_leave_out(name, characters_of(data), len(data.labels)) for name in BASELINES}
+    for name, reason in reasons.items():
+        if reason:
+            say(f"{name} is left out of the comparison: {reason}.")
+    return [name for name, reason in reasons.items() if not reason]
 
 
 def _wrong_labels_asked_for(
@@ -292,19 +294,11 @@ def _wrong_labels_asked_for(
     """With folds there are doubted labels already; without them a linear model finds them, unless it would take too long, with a message."""
     if validated or not recipe.baselines:
         return validated is not None
-    characters = characters_of(data)
-    expected = OUT_OF_FOLD.seconds(characters, len(data.labels)) * (FOLDS_FOR_LABELS - 1)
-    if expected > MOST_SECONDS:
-        too_long = _too_long(expected, characters, len(data.labels))
-        say(f"Labels that are probably wrong are not looked for: {too_long}; --folds finds them too.")
-    return expected <= MOST_SECONDS
-
-
-def _too_long(seconds: float, characters: int, labels: int) -> str:
-    return (
-        f"{characters / 1e6:,.1f} million characters of {labels:,} labels would take about {seconds / 60:,.0f} minutes, more than "
-        f"the {MOST_SECONDS / 60:.0f} that are spent on it"
-    )
+    characters, labels = characters_of(data), len(data.labels)
+    reason = too_long(OUT_OF_FOLD.seconds(characters, labels) * (FOLDS_FOR_LABELS - 1), characters, labels)
+    if reason:
+        say(f"Labels that are probably wrong are not looked for: {reason}; --folds finds them too.")
+    return not reason
 
 
 def _thresholds(

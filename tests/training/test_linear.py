@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.svm import LinearSVC
 
 from lib.model.text import TextSettings, Tokenizer
 from tests.recipes import tiny_recipe
 from training.bag import BagData, bag_data, matrix_of
-from training.baselines import characters_of
+from training.baselines import CHARACTERS, characters_of, reason_to_leave_out
+from training.baselines import WORDS as WORDS_ALONE
 from training.dataset import characters_read
 from training.fit import FitData
 from training.linear import NO_MARGIN, fit_linear, narrowed, worth_fitting
@@ -62,17 +65,51 @@ def test_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("characters", "labels", "worth"),
+    ("characters", "labels", "fitted"),
     [
-        (6_000_000, 4, True),
-        (1_000_000, 1_000, True),
-        # Too long, and too much memory.
-        (1_000_000, 2_000, False),
-        (60_000_000, 2, False),
+        (6_000_000, 4, "all"),
+        (15_000_000, 500, "all"),
+        # With subwords too long, too many weights, and too many features.
+        (30_000_000, 1_000, "words"),
+        (1_000_000, 5_000, "words"),
+        (60_000_000, 2, "words"),
+        (100_000_000, 2_000, "none"),
+        (500_000_000, 2, "none"),
     ],
 )
-def test_when_it_is_fitted(characters: int, labels: int, worth: bool) -> None:
-    assert worth_fitting(characters, labels) is worth
+def test_when_it_is_fitted(characters: int, labels: int, fitted: str) -> None:
+    found = worth_fitting(characters, labels, SETTINGS, 20_000)
+    assert (("all" if found.linear_subwords else "words") if found.linear else "none") == fitted
+
+
+def test_it_is_fitted_wherever_it_is_compared_with() -> None:
+    """Where the linear models of words and of characters are worth their time, so is its own."""
+    for characters, labels in itertools.product((10**5, 10**6, 10**7, 3 * 10**7, 10**8), (2, 10, 100, 1_000, 3_000)):
+        found = worth_fitting(characters, labels, SETTINGS, 20_000)
+        if not reason_to_leave_out(CHARACTERS, characters, labels):
+            assert (found.linear, found.linear_subwords) == (True, True), (characters, labels)
+        if not reason_to_leave_out(WORDS_ALONE, characters, labels):
+            assert found.linear, (characters, labels)
+
+
+def test_words_alone() -> None:
+    """Of features that are parts of words there is none."""
+    settings = replace(SETTINGS, linear_subwords=False)
+    data = data_of(TEXTS, LABELS, 3)
+    fitted = fit_linear(data, settings, 7, lambda line: None)
+    assert not fitted.table[data.vocabulary.first_subword :].any()
+    assert fitted.table[: data.vocabulary.first_subword].any()
+    assert fitted.logits(data.train).argmax(axis=1).tolist() == LABELS.tolist()
+
+
+def test_labels_are_fitted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import linear
+
+    at_once = fit_linear(data_of(TEXTS, LABELS, 4), SETTINGS, 7, lambda line: None)
+    monkeypatch.setattr(linear, "LABELS_AT_ONCE", 2)
+    apart = fit_linear(data_of(TEXTS, LABELS, 4), SETTINGS, 7, lambda line: None)
+    np.testing.assert_allclose(apart.table, at_once.table, atol=1e-3)
+    np.testing.assert_allclose(apart.bias, at_once.bias, atol=1e-3)
 
 
 def test_only_what_is_read_of_long_texts_counts(sample_data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +122,14 @@ def test_only_what_is_read_of_long_texts_counts(sample_data, monkeypatch: pytest
     monkeypatch.setattr(linear, "MOST_FEATURES", 8 * read)
     assert training._with_parts_that_fit(longer, recipe, said.append) is recipe
     monkeypatch.setattr(linear, "MOST_FEATURES", read)
+    fits = training._with_parts_that_fit(longer, recipe, said.append).bag
+    assert (fits.linear, fits.linear_subwords) == (True, False)
+    monkeypatch.setattr(linear, "MOST_FEATURES", read / 10)
     assert not training._with_parts_that_fit(longer, recipe, said.append).bag.linear
-    assert said[0].startswith("The linear classifier is left out")
+    assert said[0].startswith(
+        "The linear classifier learns from words and pairs of words alone: with parts of words, for 0.0 million"
+    )
+    assert said[1].startswith("The linear classifier is left out: for 0.0 million")
 
 
 def test_texts_of_one_label_alone() -> None:
@@ -101,7 +144,7 @@ def test_many_labels_share_a_narrower_table() -> None:
     margins = random.normal(size=(50, 4)) @ random.normal(size=(4, 20)) + random.normal(size=20)
     # A label that no text has.
     margins[:, 7] = 0
-    into, output, shift = narrowed(margins, 4)
+    into, output, shift = narrowed(csr_matrix(margins), np.eye(20, dtype=np.float32), 4)
     assert (into.shape, output.shape) == ((20, 4), (4, 20))
     np.testing.assert_allclose(margins @ into @ output + shift, margins, atol=1e-9)
 

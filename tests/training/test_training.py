@@ -284,11 +284,11 @@ def test_a_better_baseline_is_named_on_the_screen_and_in_the_card(tmp_path: Path
 
 
 def test_what_would_take_too_long_is_left_out_and_said(tmp_path: Path, sample_data, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import training
+    from training import baselines
 
     characters, labels = sum(map(len, sample_data.texts.to_pylist())), len(sample_data.labels)
     seconds = BASELINES[CHARACTERS].cost.seconds(characters, labels)
-    monkeypatch.setattr(training, "MOST_SECONDS", seconds * 0.999)
+    monkeypatch.setattr(baselines, "MOST_SECONDS", seconds * 0.999)
     said: list[str] = []
     trained = train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path), say=said.append)
     assert set(BASELINES) - set(trained.metrics["comparison"]) == {CHARACTERS}

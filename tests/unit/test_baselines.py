@@ -20,6 +20,7 @@ from training.baselines import (
     Predictor,
     fitted_baselines,
     out_of_fold_probabilities,
+    reason_to_leave_out,
     summary,
     tfidf_pipeline,
 )
@@ -108,6 +109,15 @@ def test_the_cost_grows_with_characters_and_labels() -> None:
     # A small shop is never refused; a million texts of a thousand labels are, but for the majority class.
     assert all(baseline.cost.seconds(5_000_000, 50) < 60 for baseline in BASELINES.values())
     assert BASELINES[CHARACTERS].cost.seconds(100_000_000, 1_000) > 3600
+
+
+def test_what_takes_too_long_or_too_much_memory_is_left_out_for_a_reason() -> None:
+    assert all(not reason_to_leave_out(name, 5_000_000, 50) for name in BASELINES)
+    assert "about 168 minutes, more than the 3 that" in reason_to_leave_out(CHARACTERS, 100_000_000, 1_400)
+    assert reason_to_leave_out(CHARACTERS, 40_000_000, 2) == (
+        "40.0 million characters of 2 labels would take about 5 GB, more than the 4 that are spent on it"
+    )
+    assert not reason_to_leave_out(WORDS, 40_000_000, 2)
 
 
 def compared(truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray | None = None) -> Compared:
