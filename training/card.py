@@ -8,6 +8,7 @@ from typing import Any
 from lib.model.changes import MOST_NAMED
 from lib.model.metrics import worst_confusions
 from training.comparison import better_text, interval_text
+from training.conflicts import disputed_text
 from training.dataset import FEW_LONGER
 from training.labels import cell, listed
 from training.promise import Promise, promise_text
@@ -369,6 +370,9 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
         "- It was fitted to the texts described above; on another shop's wording expect less, and measure it with the job `evaluate`.",
         f"- Weighted F1 by length of the text: {lengths}.",
     ]
+    data = manifest["data"]
+    if disputed := disputed_text(data["dropped"], data["rows_read"]):
+        lines.append(f"- {disputed}.")
     confusions = _worst_confusions(metrics)
     if confusions:
         lines.append("- Most frequent confusions: " + "; ".join(confusions) + ".")

@@ -10,6 +10,10 @@ import pandas as pd
 
 from lib.model.changes import starts_of
 
+# How rows are called that are dropped since copies of their text have another label, and the share of all rows from which that is said of the figures.
+OUTVOTED, UNDECIDED = "outvoted label", "conflicting labels"
+MANY_DISPUTED = 0.02
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -72,6 +76,17 @@ def settled(rows: pd.DataFrame, separator: str | None) -> Settled:
         undecided=int((~decided).sum()),
         conflicts=tuple(one for words, of in votes.items() for one in _conflicts(of, found[words], separator)),
         lost={str(label): int(texts) for label, texts in gone["label"].value_counts().items()},
+    )
+
+
+def disputed_text(dropped: Mapping[str, int], rows: int) -> str:
+    """A sentence on what dropped rows mean for the figures, without its full stop; empty if they are few. rows: all that were read."""
+    disputed = dropped.get(OUTVOTED, 0) + dropped.get(UNDECIDED, 0)
+    if disputed <= MANY_DISPUTED * rows:
+        return ""
+    return (
+        f"{disputed:,} of the {rows:,} rows ({disputed / rows:.1%}) are left out, since copies of their text have other labels; the figures are about "
+        "the rest, and on rows like these no model can always be right"
     )
 
 

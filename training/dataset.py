@@ -26,7 +26,7 @@ from lib.scoring.catalogue import joined_text
 from lib.scoring.labels import check_level_names, label_of
 from lib.tables.columns import ID_TYPES, require_columns, require_labels, require_text
 from lib.tables.sources import Source
-from training.conflicts import Conflict, settled
+from training.conflicts import OUTVOTED, UNDECIDED, Conflict, disputed_text, settled
 from training.labels import MIN_ROWS_PER_LABEL, listed, look_alikes, rare_labels, worth_comparing
 from training.taxonomy import Taxonomy, check_labels, labels_above, moved_text, slips, tree_remarks
 
@@ -339,7 +339,7 @@ def clean(
     keep(rows["words"] != "", "empty text")
     one_each = settled(rows, separator)
     rows = one_each.rows
-    dropped |= {"outvoted label": one_each.outvoted, "conflicting labels": one_each.undecided}
+    dropped |= {OUTVOTED: one_each.outvoted, UNDECIDED: one_each.undecided}
     keep(~rows["words"].duplicated(), "duplicate text")
     counts, moved = _counts(rows), {}
     if taxonomy and separator:
@@ -431,6 +431,8 @@ def remarks(data: LabelledTexts) -> list[str]:
         lines.append(
             f"{len(missing):,} labels are spelled like a missing value, and are learned as labels unless their rows are removed: {listed(missing)}"
         )
+    if disputed := disputed_text(data.dropped, data.rows_read):
+        lines.append(disputed)
     if data.lost_labels:
         lines.append(
             f"{len(data.lost_labels):,} labels are left out, since copies of their every text have another label: {listed(data.lost_labels)}"

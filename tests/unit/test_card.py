@@ -32,6 +32,9 @@ def test_it_counts_labels_that_copies_contradict(shipped) -> None:
     assert "The file begins with 7 labels that copies of their text contradict" in card(shipped, conflicts=7)
     assert "copies of their text" not in card(shipped, conflicts=0)
     assert "dropped: outvoted label 3." in card(shipped, dropped={"outvoted label": 3})
+    sentence = "rows (30.0%) are left out, since copies of their text have other labels; the figures are about the rest"
+    assert sentence in card(shipped, dropped={"outvoted label": 1_000, "conflicting labels": 2_000}, rows_read=10_000)
+    assert "copies of their text have other labels" not in card(shipped, dropped={"outvoted label": 100}, rows_read=10_000)
 
 
 def test_it_says_what_the_weighted_f1_owes_to_the_texts(shipped) -> None:
