@@ -11,7 +11,7 @@ from training.comparison import better_text, interval_text
 from training.conflicts import disputed_text
 from training.dataset import FEW_LONGER
 from training.labels import cell, listed
-from training.promise import Promise, promise_text
+from training.promise import Promise, dependence_text, promise_text
 from training.self_training import SURE
 from training.split import OF_VARIANTS
 from training.taxonomy import moved_text
@@ -243,7 +243,8 @@ def _promises(manifest: Mapping[str, Any]) -> list[str]:
         return []
     said = (
         f"A precision of {promises[0].target:.1%} was asked for (`--target-precision`). A promise is a lower confidence bound "
-        "(Clopper-Pearson, thresholds tested from the strictest down) and is valid for texts like those it is based on:"
+        "(Clopper-Pearson, thresholds tested from the strictest down) and is valid for texts like those it is based on"
+        + (f"; {dependence}:" if (dependence := dependence_text(manifest["data"]["split"]["group_column"])) else ":")
     )
     return [said, "", *[f"- {promise_text(promise, len(manifest['labels']))}" for promise in promises], ""]
 

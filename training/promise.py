@@ -108,6 +108,15 @@ def _or(labels: Sequence[str]) -> str:
     return " or ".join(labels[:SHOWN]) + (f" or one of {len(labels) - SHOWN:,} more" if len(labels) > SHOWN else "")
 
 
+def dependence_text(group_column: str | None) -> str:
+    """What a promise leaves out of account, as a clause; empty without a column that says which texts belong together."""
+    if group_column is None:
+        return ""
+    return (
+        f"texts of one {group_column} count as independent, so a promise is too strong where the errors gather in few of them"
+    )
+
+
 def promise_text(promise: Promise, all_labels: int) -> str:
     """One sentence. all_labels: how many labels there are."""
     p = promise

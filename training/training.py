@@ -46,7 +46,7 @@ from training.linear import worth_fitting
 from training.model import Model, build_model
 from training.near_duplicates import Groups
 from training.progress import SECONDS, Outcome, step
-from training.promise import promise_text
+from training.promise import dependence_text, promise_text
 from training.promotion import FEWEST_TEXTS, Judged, promotion
 from training.publication import current_bundle, write_bundle
 from training.recipe import Place, Recipe
@@ -165,6 +165,8 @@ def _fit(
     thresholds = _thresholds(data, split, model, validated, recipe)
     factors = ", ".join(f"{part} {factor:.3f}" for part, factor in zip(model.parts.names, model.factors, strict=True))
     say(f"factors of the logits: {factors}; {_thresholds_text(thresholds, len(data.labels))}")
+    if thresholds.promises and (dependence := dependence_text(data.group_column)):
+        say(f"  {dependence}")
     return Fitted(data, groups, split, recipe, model, thresholds, baselines, validated, searched)
 
 
