@@ -20,12 +20,15 @@ TOLERANCE = 0.02
 def groups_of(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Groups:
     """The groups of near-duplicates; each text alone, with a message, where no label has enough of them to be on every side.
 
-    Texts of one template are like that: a word or two in each tells their labels, and otherwise they are the same.
+    Texts of one template are like that: a word or two in each tells their labels, and otherwise they are the same. A group of one label
+    is a product, whose variants would tell nothing about others.
     """
     groups = near_duplicates(data.texts, recipe.text, data.groups)
     sides = 1 + bool(recipe.test_share) + bool(recipe.validation_share)
-    groups_of_label = np.bincount(np.unique(np.stack([data.label_ids, groups.numbers]), axis=1)[0])
-    if data.groups is not None or groups_of_label.max() >= sides or np.bincount(data.label_ids).max() < sides:
+    pairs = np.unique(np.stack([data.label_ids, groups.numbers]), axis=1)
+    groups_of_label, labels_of_group = np.bincount(pairs[0]), np.bincount(pairs[1])
+    in_several = (labels_of_group[groups.numbers] > 1).mean()
+    if data.groups is not None or groups_of_label.max() >= sides or in_several <= 0.5:
         return groups
     say(
         f"No label has {sides} groups of unlike texts: they are variants of a few, as those of a template are. Each text counts alone, so the figures are "

@@ -152,7 +152,7 @@ def test_wrong_use_writes_nothing(tmp_path: Path, capsys, change, because) -> No
         (
             [
                 (label, f"the same long description of one {label} with many words in size {i}")
-                for label in "ab"
+                for label in ("lamp of polished brass", "chair of grey beech")
                 for i in range(9)
             ],
             "a label with at least 3 groups",
