@@ -52,7 +52,7 @@ def guard(help: str, limit: float) -> Any:
 @dataclass(frozen=True)
 class CategorizeSettings(JobSettings):
     source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
-    target: str = option("table to write: path or name; _rejected and _runs are next to it")
+    target: str = option("table to write: path or name; _rejected, _runs and _held are next to it")
     model: str = option(BUNDLE)
     id_column: str = option("column with the product's id", default="product_id")
     text_columns: Names = option(

@@ -30,9 +30,9 @@ class ReviewSettings(JobSettings):
     target: str = option("the table of categorized products: path or name")
     source: str = option("the catalogue, for the texts: path or table name")
     id_column: str = option("column with the product's id", default="product_id")
-    text_columns: Names = option("text columns, to be shown beside the category", default=("title", "description"))
+    text_columns: Names = option("text columns, to be shown next to the category", default=("title", "description"))
     order_by: str | None = option(
-        "column whose greatest value says which copy of an id is the newest (default: that of the newest night, where it has read this source)",
+        "column whose greatest value marks the newest copy of an id (default: the one that the last run used, if it read this source)",
         default=None,
     )
     rows: int = option("rows at most", default=200, within=at_least(1))

@@ -1,4 +1,4 @@
-"""The phases of a run, reported to observers: tests that kill, pause or fail a run at that point. In production there are none."""
+"""The phases of a job, reported to observers: tests that kill, pause or fail it at that point. In production there are none."""
 
 from __future__ import annotations
 

@@ -247,15 +247,15 @@ def matrix_of(bag: Bag, features: int) -> csr_matrix:
     return csr_matrix((bag.weights, bag.features, bag.offsets), shape=(len(bag.offsets) - 1, features))
 
 
-def _batch(texts: csr_matrix, dropout: float, random: np.random.Generator) -> tuple[Int32s, Int64s, Float32s, int]:
-    """The features of a batch, each once; the place of each weight as (text, number of its feature); the weights; the texts.
+def _batch(texts: csr_matrix, dropout: float, random: np.random.Generator) -> tuple[Int32s, Int64s, Float32s]:
+    """The features of a batch, each once; the place of each weight as (text, number of its feature); the weights.
 
     A share `dropout` of the weights is left out, and the others grow accordingly.
     """
     row, kept = np.repeat(np.arange(texts.shape[0]), np.diff(texts.indptr)), random.random(texts.nnz) >= dropout
     features, number = np.unique(texts.indices[kept], return_inverse=True)
     weights = texts.data[kept] / np.float32(1 - dropout)
-    return features.astype(np.int32), np.stack([row[kept], number], axis=1).astype(np.int64), weights, texts.shape[0]
+    return features.astype(np.int32), np.stack([row[kept], number], axis=1).astype(np.int64), weights
 
 
 class _Network:
@@ -291,7 +291,7 @@ class _Network:
         self._run = tf.function(self._updated, input_signature=[ids, places, weights, classes, *dense])
 
     def step(
-        self, features: Int32s, places: Int64s, weights: Float32s, rows: int, label_ids: Int64s, vectors: Float32s | None = None
+        self, features: Int32s, places: Int64s, weights: Float32s, label_ids: Int64s, vectors: Float32s | None = None
     ) -> tuple[float, float]:
         """Loss and accuracy of a batch, before it is learned from; `vectors`: each text's sum of them, if there are any."""
         dense = [] if vectors is None else [vectors]

@@ -73,7 +73,7 @@ def register(bundle: Bundle, folder: Path, text_columns: Names, to: Registry) ->
     """
     columns, _ = columns_and_markers(text_columns, bundle.tokenizer.settings.fields)
     mlflow, marks = _mlflow(), marks_of(bundle, text_columns)
-    with _in_one_sentence(mlflow, to.uri):
+    with _in_one_sentence(to.uri):
         mlflow.set_tracking_uri(to.uri)
         client = mlflow.MlflowClient()
         run_id, copies = None, versions_of(client, to.name, marks)
@@ -133,7 +133,7 @@ def _mlflow() -> ModuleType:
 
 
 @contextmanager
-def _in_one_sentence(mlflow: ModuleType, uri: str) -> Iterator[None]:
+def _in_one_sentence(uri: str) -> Iterator[None]:
     """Turn errors of MLflow, or of the packages it is built on, into one sentence."""
     try:
         yield

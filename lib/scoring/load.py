@@ -29,7 +29,6 @@ PACKED_EVERY = 16
 
 
 def append_rejects(
-    spark: SparkSession,
     source: Source,
     tables: Tables,
     plan: Plan,
@@ -72,7 +71,7 @@ def hold_back(candidate: Candidate, tables: Tables, found: Sequence[str], runs: 
 
 
 def still_held(run: RunRecord, tables: Tables) -> HeldBackError:
-    """The error of a run that would be one that is held back already. run: the held one's row of the ledger."""
+    """The error of a run with the same source, model and limits as a run that is already held back. run: the latter's row of the ledger."""
     because = "; ".join(run.held_because or ())
     return _held_error(
         f"Expected another source, model or limit than those of the run {run.run_id}, which was held back since {because}",

@@ -149,7 +149,7 @@ def categorize(
         again: reads source and model once more; None where `inputs` are to be used whatever has become of them.
     Raises:
         InputError: the source or a target does not fit; no row of the table has changed.
-        GuardrailError: the rows do not add up, or differ too much from the last good run's; the table is as it was.
+        GuardrailError: the rows do not add up, or differ too much from the median of the last good runs; the table is as it was.
         TableMoved: others published before this run, again and again; nothing of it was published.
     """
     tables, plan = inputs.tables, inputs.plan
@@ -213,7 +213,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
     record, faults = _compared(run, _record(run, found, selection, scored, gone), good)
     candidate = _candidate(run, found, selection, scored, gone, record, identity)
     if not run.plan.dry_run:
-        append_rejects(run.spark, found.source, run.tables, run.plan, selection.census, record.run_id, found.fatal)
+        append_rejects(found.source, run.tables, run.plan, selection.census, record.run_id, found.fatal)
     check_unchanged(found.source)
     if run.plan.dry_run:
         return Outcome(record, dry_run=True, breaches=faults)
@@ -223,7 +223,7 @@ def _attempt(run: Run, scratch: Scratch, fatal: Sequence[str]) -> Outcome:
 
 
 def _up_to_date(run: Run) -> tuple[Run, TableState]:
-    """The run and the table's state; source and model are read once more if the table has another version than before they were read."""
+    """The run and the table's state; source and model are read again if the table has got a new version since they were read."""
     reached("read")
     state = read_state(run.spark, run.tables.categorized)
     if run.again is None or state.table == run.table:

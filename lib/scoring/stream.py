@@ -25,7 +25,7 @@ MOST_FAILED = 3
 LOOK = 1.0
 
 
-def wait_beside(spark: SparkSession, seconds: float) -> None:
+def wait_while_alive(spark: SparkSession, seconds: float) -> None:
     """Wait for these seconds, as long as Spark is alive.
 
     Raises:
@@ -41,7 +41,7 @@ def _check_there(spark: SparkSession) -> None:
     jsc: Any = spark.sparkContext._jsc
     try:
         ended = jsc.sc().isStopped()
-    except Exception:  # no answer is one
+    except Exception:  # a JVM that does not answer has ended
         ended = True
     if ended:
         raise CategorizerError(SPARK_IS_GONE + pointer("no-memory"))
@@ -53,7 +53,7 @@ def stream(
     every: float,
     tell: Callable[[Outcome, Tables], None],
     told: Told,
-    wait: Callable[[SparkSession, float], None] = wait_beside,
+    wait: Callable[[SparkSession, float], None] = wait_while_alive,
 ) -> NoReturn:
     """Run `categorize` whenever the source or the model has changed, until the process is ended.
 

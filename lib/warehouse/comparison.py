@@ -163,7 +163,7 @@ def _in_warehouse(pair: Pair) -> Iterator[tuple[str, str]]:
 
 
 def _in_lake(pair: Pair) -> Iterator[tuple[str, str]]:
-    told = pair.rows.select(*parts_in_lake(pair.rows, pair.columns))
+    told = pair.rows.select(*parts_in_lake(pair.columns))
     told = told.mapInArrow(partial(digests, kinds=pair.kinds), IDS_AND_DIGESTS)
     partitions = max(1, math.ceil(pair.count / ROWS_A_PARTITION))
     ordered = told.repartitionByRange(partitions, ID).sortWithinPartitions(ID)
@@ -179,7 +179,7 @@ def _columns_otherwise(pair: Pair, product_id: str) -> list[str]:
     row = pair.connection.execute(query).fetchone()
     chosen = pair.rows.filter(holdable(column(ID)) == F.lit(product_id))
     told = (
-        chosen.select(*parts_in_lake(pair.rows, pair.columns))
+        chosen.select(*parts_in_lake(pair.columns))
         .mapInArrow(partial(parts_of_rows, kinds=pair.kinds), "parts array<string>")
         .head()
     )

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
-from pyspark.sql import DataFrame
 
 from lib.identifiers import column
 from lib.warehouse.columns import BYTES, DATE, DOUBLE, ID, JSON, REAL, TEXT, TIME, ZONELESS, Column
@@ -41,7 +40,7 @@ def parts_in_postgresql(columns: Sequence[Column]) -> sql.Composable:
     return sql.SQL(", ").join(sql.SQL("coalesce({}, {})").format(one, sql.Literal(NULL)) for one in told)
 
 
-def parts_in_lake(rows: DataFrame, columns: Sequence[Column]) -> list[Any]:
+def parts_in_lake(columns: Sequence[Column]) -> list[Any]:
     """The id and the columns, as far as PostgreSQL can store them; JSON as text. In the columns' order."""
     told = {
         JSON: lambda name: holdable(json_of(name)),

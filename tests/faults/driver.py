@@ -19,6 +19,7 @@ from lib.command import run_command
 
 folder, stops = Path(sys.argv[1]), set(sys.argv[2].split(",")) - {""}
 assert stops <= {
+    *failpoints.EARLY_PHASES,
     *failpoints.PHASES,
     failpoints.HELD_BACK,
     *failpoints.WAREHOUSE_PHASES,
