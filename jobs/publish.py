@@ -78,7 +78,7 @@ def _to_files(s: PublishSettings) -> int:
         if s.verify:
             found = verify(one)
             if found.wrong:
-                raise _differs(folder.place.given, found.manifest.delta_version, s.target, found)
+                raise _differs(folder.place.given, found.manifest.version.number, s.target, found)
             print(found)
     return 0
 
@@ -95,7 +95,7 @@ def _to_postgresql(s: PublishSettings) -> int:
             if s.verify:
                 found = compare(spark, table, connection, name)
                 if found.wrong:
-                    raise _differs(name, found.state.number, s.target, found)
+                    raise _differs(name, found.state.version.number, s.target, found)
                 print(found)
     return 0
 
@@ -111,7 +111,7 @@ def _say(line: str) -> None:
 
 
 def _text(done: Loaded, target: str, name: object) -> str:
-    version = f"version {done.state.number} of {target} (run {done.state.run_id})"
+    version = f"version {done.state.version.number} of {target} (run {done.state.run_id})"
     people = [] if done.corrections is None else [f"  {name}_corrections holds the {done.corrections:,} corrections in force"]
     if done.counts is None:
         nothing = "no other row" if people else "nothing to do"
@@ -125,7 +125,7 @@ def _text(done: Loaded, target: str, name: object) -> str:
 
 def _told_of_files(done: Exported, target: str, folder: Folder) -> str:
     manifest = done.manifest
-    version = f"version {manifest.delta_version} of {target} (run {manifest.run_id})"
+    version = f"version {manifest.version.number} of {target} (run {manifest.run_id})"
     if done.how is None:
         return f"nothing to do: {folder.place.given} holds {version} already, {manifest.rows:,} rows"
     lines = [

@@ -88,7 +88,7 @@ class TableState:
     good: the records of all published runs that no rollback has undone, newest first; of all of them if all were undone.
     sketch: of the hashes of the ids that the newest of these runs has read (lib.scoring.catalogue.Census), in base 64.
     sequence: how many transactions our commits have counted; two that were planned on one state have the same next number.
-    table: the version as lib.tables.locations.pinned returns it; empty if there is no table.
+    table: the lib.tables.pinned.PinnedVersion as a text; empty if there is no table.
     goes_on: whether the history has more commits than were read.
     decisions: by version of a model, lib.model.bundle.Bundle.decisions as the newest run with it had them.
     """
@@ -234,7 +234,9 @@ def undone_versions(commits: Sequence[Commit]) -> set[int]:
 
 def read_state(spark: SparkSession, location: Location) -> TableState:
     state = state_of(commits_of(spark, location))
-    return state if state.version < 0 else replace(state, table=pinned(spark, newest_snapshot(spark, location), state.version))
+    if state.version < 0:
+        return state
+    return replace(state, table=str(pinned(spark, newest_snapshot(spark, location), state.version)))
 
 
 def table_now(spark: SparkSession, location: Location) -> str:
@@ -244,7 +246,7 @@ def table_now(spark: SparkSession, location: Location) -> str:
         InputError: the place is inside of another table.
     """
     check_root(spark, location)
-    return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else ""
+    return str(pinned(spark, newest_snapshot(spark, location))) if is_delta(spark, location) else ""
 
 
 def commit_of_run(commits: Sequence[Commit], run_id: str) -> Commit | None:

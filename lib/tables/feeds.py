@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from lib.identifiers import column
 from lib.pairs.offered import snapshot_at
 from lib.tables.locations import PYTHON_UTILS, Location, change_feed, delta_log, java_class, no_option, stands
-from lib.tables.sources import DELTA, Source
+from lib.tables.sources import Source, delta_version_of
 
 # Columns of a row besides the source's, none of which has such a name: whether it came or went, and in which version.
 CAME, VERSION = "came\n", "in version\n"
@@ -27,14 +27,14 @@ def changed_rows(source: Source, since: str) -> DataFrame | None:
     A changed row went with its old values and came with its new ones; an unchanged row may be listed too. None if `since` is not
     an older version of the source, or its log does not show the changes.
     """
-    spark, location = source.frame.sparkSession, source.location
-    if source.format != "delta" or since.count(":") != 3 or not stands(spark, location, since.removeprefix(DELTA)):
+    now, before = source.delta_version, delta_version_of(since)
+    # A version without its commit, as an older release has recorded it, may be one from before the table was restored from a copy.
+    if now is None or before is None or since.count(":") != 3 or not stands(source.frame.sparkSession, source.location, before):
         return None
-    version, newest = int(since.split(":")[1]), int(source.version.split(":")[1])
-    if version >= newest:
+    if before.number >= now.number:
         return None
-    changes = _by_feed(source, version, newest)
-    return _by_files(source, version, newest) if changes is None else changes
+    changes = _by_feed(source, before.number, now.number)
+    return _by_files(source, before.number, now.number) if changes is None else changes
 
 
 def _by_feed(source: Source, version: int, newest: int) -> DataFrame | None:

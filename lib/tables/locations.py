@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lib.errors import CategorizerError, InputError
 from lib.identifiers import quoted
 from lib.redaction import redacted
+from lib.tables.pinned import PinnedVersion
 from lib.tables.stores import check_answers, lost_commits
 
 DELTA_TABLE = "io.delta.tables.DeltaTable"
@@ -320,27 +321,23 @@ def _commit_digest(spark: SparkSession, log: Any, version: int) -> str | None:
     return found and hashlib.sha256(f"{found[1]} {found[0]}".encode()).hexdigest()[:12]
 
 
-def pinned(spark: SparkSession, snapshot: Any, version: int | None = None) -> str:
-    """VERSION:ID:COMMIT, which differs between any two versions of Delta tables, also if a table was recreated.
-
-    A table that is restored from a copy keeps its id and uses the same version numbers again.
-
+def pinned(spark: SparkSession, snapshot: Any, version: int | None = None) -> PinnedVersion:
+    """
     Args:
         snapshot: the table's newest. version: an older one.
     """
     number = int(snapshot.version()) if version is None else version
-    return f"{number}:{snapshot.metadata().id()}:{_commit_digest(spark, snapshot.deltaLog(), number) or ''}"
+    return PinnedVersion(number, str(snapshot.metadata().id()), _commit_digest(spark, snapshot.deltaLog(), number) or "")
 
 
-def stands(spark: SparkSession, location: Location, version: str) -> bool:
+def stands(spark: SparkSession, location: Location, version: PinnedVersion) -> bool:
     """Whether a pinned version is still one of the table's. A commit that is not given, or no longer in the log, is trusted."""
     if not is_delta(spark, location):
         return False
-    number, identity, commit = [*version.split(":"), ""][:3]
     snapshot = newest_snapshot(spark, location)
-    if str(snapshot.metadata().id()) != identity:
+    if str(snapshot.metadata().id()) != version.table_id:
         return False
-    return not commit or _commit_digest(spark, snapshot.deltaLog(), int(number)) in (commit, None)
+    return not version.commit or _commit_digest(spark, snapshot.deltaLog(), version.number) in (version.commit, None)
 
 
 def files_are_gone(error: Exception) -> bool:

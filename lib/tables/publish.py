@@ -14,6 +14,7 @@ from lib.failpoints import reached
 from lib.identifiers import column, quoted
 from lib.tables.commits import NOTE_KEY, Commit, commit_of_run, commits_of, encoded, noted
 from lib.tables.locations import Location, delta_table, file_system, rows_at, stands
+from lib.tables.pinned import PinnedVersion
 from lib.tables.run_record import RunRecord
 from lib.tables.target import VANISHED, Tables, save
 from lib.tables.transactions import in_large_files, overwrite_version, replace_rows
@@ -136,7 +137,7 @@ def is_as_read(spark: SparkSession, note: Mapping[str, Any], tables: Tables) -> 
     """
     # A candidate that an older release held back does not name it.
     table = note.get("table")
-    return not table or stands(spark, tables.categorized, str(table))
+    return not table or stands(spark, tables.categorized, PinnedVersion.of(str(table)))
 
 
 def _moved(tables: Tables, read_version: int, ours: Commit | None) -> TableMoved:

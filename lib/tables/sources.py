@@ -35,6 +35,7 @@ from lib.tables.listing import (
 )
 from lib.tables.locations import Location, exists, file_system, is_delta, newest_snapshot, pinned, rows_at, stands
 from lib.tables.parquet_checks import check_columns_of_files
+from lib.tables.pinned import PinnedVersion
 
 UNVERSIONED = "unversioned"
 # The prefix of a pinned version of a Delta table.
@@ -66,9 +67,21 @@ class Source:
     files: tuple[File, ...] = ()
     carried: tuple[str, ...] = ()
 
+    @property
+    def delta_version(self) -> PinnedVersion | None:
+        """The version of the Delta table; None if the source is none."""
+        return delta_version_of(self.version)
+
     def as_read(self, rows: DataFrame) -> DataFrame:
         """Rows of another version of it in the types and texts of `frame`."""
         return _as_read(rows, self.carried)
+
+
+def delta_version_of(version: str) -> PinnedVersion | None:
+    """The version of a Delta table from a source's version, also an earlier one's; None if the source was no Delta table."""
+    told = version.removeprefix(DELTA)
+    # The first releases recorded the number alone, which another table may have too.
+    return PinnedVersion.of(told) if version.startswith(DELTA) and ":" in told else None
 
 
 def read_source(spark: SparkSession, location: Location, options: ReadOptions = ReadOptions()) -> Source:
@@ -235,8 +248,8 @@ def check_unchanged(source: Source) -> None:
         InputError: a file has another size or time than when it was listed; the Delta table is another one.
     """
     spark, location = source.frame.sparkSession, source.location
-    if source.format == "delta":
-        changed = None if stands(spark, location, source.version.removeprefix(DELTA)) else f"{location.given} recreated"
+    if version := source.delta_version:
+        changed = None if stands(spark, location, version) else f"{location.given} recreated"
     else:
         roots = [location.uri] if location.is_path else sorted({file.path.rpartition("/")[0] for file in source.files})
         changed = changed_since(spark, source.files, roots)
@@ -251,11 +264,11 @@ def at_version(source: Source, version: str) -> Source | None:
     """The source at a version that an earlier read has pinned; None if that can no longer be read."""
     if source.version == version != UNVERSIONED:
         return source
-    spark, earlier = source.frame.sparkSession, version.removeprefix(DELTA)
-    if source.format != "delta" or earlier == version or not stands(spark, source.location, earlier):
+    spark, earlier = source.frame.sparkSession, delta_version_of(version)
+    if source.format != "delta" or earlier is None or not stands(spark, source.location, earlier):
         return None
     try:
-        frame = source.as_read(rows_at(spark, source.location, int(earlier.split(":")[0])))
+        frame = source.as_read(rows_at(spark, source.location, earlier.number))
         files = [file_system(spark, path) for path in frame.inputFiles()]
     except Exception:  # its part of the log is gone
         return None

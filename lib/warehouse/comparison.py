@@ -15,6 +15,7 @@ from lib.errors import InputError
 from lib.identifiers import column
 from lib.tables.corrections import corrections_of
 from lib.tables.locations import Location, files_are_gone, rows_at, stands
+from lib.tables.pinned import PinnedVersion
 from lib.warehouse.columns import ID, Column, columns_of
 from lib.warehouse.corrections import NONE, published_version, rows_said
 from lib.warehouse.digests import IDS_AND_DIGESTS, PART, digests, parts_in_lake, parts_in_postgresql, parts_of_rows
@@ -65,7 +66,7 @@ class Compared:
         if self.wrong:
             return ", ".join(self.wrong)
         return (
-            f"verified: {self.products.rows:,} rows are as in version {self.state.number} (run {self.state.run_id}), and "
+            f"verified: {self.products.rows:,} rows are as in version {self.state.version.number} (run {self.state.run_id}), and "
             f"{self.corrections.rows:,} corrections as people gave them"
         )
 
@@ -100,9 +101,9 @@ def compare(spark: SparkSession, table: Location, connection: Connection, name: 
         if state is None or not stands(spark, table, state.version):
             raise _not_published(table, name, state is None)
         said = published_version(connection, name.corrections)
-        if said is None or not (said == NONE or stands(spark, corrections_of(table), said)):
+        if said is None or not (said == NONE or stands(spark, corrections_of(table), PinnedVersion.of(said))):
             raise _not_published(corrections_of(table), name.corrections, said is None)
-        products = Pair(connection, rows_at(spark, table, state.number), name.sql, state.columns, state.rows)
+        products = Pair(connection, rows_at(spark, table, state.version.number), name.sql, state.columns, state.rows)
         people = rows_said(spark, table, said)
         corrections = Pair(connection, people, name.corrections.sql, columns_of(people.schema, ""), ROWS_A_PARTITION)
         try:
@@ -111,7 +112,7 @@ def compare(spark: SparkSession, table: Location, connection: Connection, name: 
             if not files_are_gone(error):
                 raise
             raise InputError(
-                f"Expected the files of version {state.number} of {table.given}, found some gone (vacuumed); publish first, then verify."
+                f"Expected the files of version {state.version.number} of {table.given}, found some gone (vacuumed); publish first, then verify."
             ) from None
 
 

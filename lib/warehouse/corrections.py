@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lib.errors import InputError
 from lib.tables.corrections import corrections_of, standing
 from lib.tables.locations import Location, is_delta, newest_snapshot, pinned
+from lib.tables.pinned import PinnedVersion
 from lib.warehouse.columns import ID, columns_of
 from lib.warehouse.copying import copy
 from lib.warehouse.lines import lines
@@ -22,14 +23,14 @@ NONE = "none"
 
 
 def version_said(spark: SparkSession, table: Location) -> str:
-    """The newest version of the lake's corrections, as lib.tables.locations.pinned returns it; NONE if nobody has corrected yet."""
+    """The newest version of the lake's corrections, as the text of a PinnedVersion; NONE if nobody has corrected yet."""
     location = corrections_of(table)
-    return pinned(spark, newest_snapshot(spark, location)) if is_delta(spark, location) else NONE
+    return str(pinned(spark, newest_snapshot(spark, location))) if is_delta(spark, location) else NONE
 
 
 def rows_said(spark: SparkSession, table: Location, version: str) -> DataFrame:
     """The corrections in force at a version, in the columns of PUBLISHED_CORRECTIONS."""
-    rows = None if version == NONE else standing(spark, table, int(version.split(":")[0]))
+    rows = None if version == NONE else standing(spark, table, PinnedVersion.of(version).number)
     return spark.createDataFrame([], PUBLISHED_CORRECTIONS) if rows is None else rows.select(*PUBLISHED_CORRECTIONS.names)
 
 

@@ -88,15 +88,15 @@ def _publish(one: Load, there: State | None, wanted: State, way: str, because: s
     else:
         assert there
         counts, how, altered, held = _onto(one, there, wanted, way, because)
-    expected = rows_counted(one.spark, one.table, wanted.number) if way != NOTE_ONLY else held
+    expected = rows_counted(one.spark, one.table, wanted.version.number) if way != NOTE_ONLY else held
     if held != expected and way == CHANGES:
-        found = f"{one.name} came to {held:,} rows where version {wanted.number} has {expected:,}"
+        found = f"{one.name} came to {held:,} rows where version {wanted.version.number} has {expected:,}"
         one.say(f"{found}, since another writer has changed it: publishing all rows")
         return _publish(one, there, wanted, ALL, f"all rows, since {found}")
     if held != expected:
-        check_ids_once(one.spark, one.table, wanted.number)
+        check_ids_once(one.spark, one.table, wanted.version.number)
         raise GuardrailError(
-            f"Expected the {expected:,} rows of version {wanted.number} of {one.table.given} in {one.name}, found {held:,}; nothing was "
+            f"Expected the {expected:,} rows of version {wanted.version.number} of {one.table.given} in {one.name}, found {held:,}; nothing was "
             "written; report this unless a trigger or a rule on the table has changed them."
         )
     state = replace(wanted, rows=held)
@@ -108,8 +108,8 @@ def _wanted(one: Load) -> State:
     """The state of the warehouse after the newest version is published."""
     snapshot = newest_snapshot(one.spark, one.table)
     version = pinned(one.spark, snapshot)
-    schema = rows_at(one.spark, one.table, int(version.split(":")[0])).schema
-    run = newest_run(one.spark, one.table, int(version.split(":")[0]))
+    schema = rows_at(one.spark, one.table, version.number).schema
+    run = newest_run(one.spark, one.table, version.number)
     return State(one.table.uri, version, run, 0, columns_of(schema, one.table.given))
 
 
@@ -127,7 +127,7 @@ def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
         )
     if there is None or not exists:
         return FIRST, "all rows, for the first time" if there is None else f"all rows, since {one.name} was gone"
-    if there.table_id != wanted.table_id and there.source != wanted.source and not one.reload:
+    if there.version.table_id != wanted.version.table_id and there.source != wanted.source and not one.reload:
         raise InputError(
             f"Expected the rows of {wanted.source} in {one.name}, found those of {there.source}; give another --table, or --reload to "
             "replace them."
@@ -136,12 +136,12 @@ def _way(one: Load, there: State | None, wanted: State) -> tuple[str, str]:
     if reason:
         return ALL, f"all rows, since {reason}"
     is_same = there.version == wanted.version
-    if not is_same and not only_maintenance(one.spark, one.table, there.number, wanted.number):
+    if not is_same and not only_maintenance(one.spark, one.table, there.version.number, wanted.version.number):
         return CHANGES, ""
     # No row is sent that would show what another writer has done.
     held = rows_in(one.connection, one.name)
     if held != there.rows:
-        return ALL, f"all rows, since {one.name} has {held:,} where version {there.number} has {there.rows:,}"
+        return ALL, f"all rows, since {one.name} has {held:,} where version {there.version.number} has {there.rows:,}"
     return (NOTHING, "") if is_same else (NOTE_ONLY, "no row, since only maintenance has changed the table")
 
 
@@ -155,7 +155,7 @@ def _reason_for_all(one: Load, there: State, wanted: State) -> str | None:
 def _first(one: Load, wanted: State) -> tuple[Counts, int]:
     """Create the table and fill it."""
     create_table(one.connection, one.name, wanted.columns)
-    rows, many = _all_rows(one, wanted.number)
+    rows, many = _all_rows(one, wanted.version.number)
     # Nobody else sees rows of a table that this transaction has created, so they can be frozen at once.
     copied, altered = copy(one.connection, one.table, one.name.sql, lines(rows, wanted.columns), many, " FREEZE,")
     one.connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (product_id)").format(one.name.sql))
@@ -174,10 +174,10 @@ def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tup
         except Exception as error:
             if not files_are_gone(error):
                 raise
-            way, how = ALL, f"all rows, since version {there.number} can no longer be read (vacuumed)"
-            one.say(f"version {there.number} of {one.table.given} can no longer be read: publishing all rows")
+            way, how = ALL, f"all rows, since version {there.version.number} can no longer be read (vacuumed)"
+            one.say(f"version {there.version.number} of {one.table.given} can no longer be read: publishing all rows")
     if way == ALL:
-        rows, many = _all_rows(one, wanted.number)
+        rows, many = _all_rows(one, wanted.version.number)
         altered = _stage(one, staged, rows, wanted.columns, many)
     reached("staged")
     counts, held = merge(one.connection, one.name, staged, wanted.columns, complete=way == ALL)
@@ -185,11 +185,11 @@ def _onto(one: Load, there: State, wanted: State, way: str, because: str) -> tup
 
 
 def _stage_changes(one: Load, staged: sql.Composable, there: State, wanted: State) -> tuple[str, int]:
-    found, of = changes(one.spark, one.table, there.number, wanted.number)
+    found, of = changes(one.spark, one.table, there.version.number, wanted.version.number)
     # If files turn out to be gone, what was staged until then is rolled back.
     with one.connection.transaction():
         altered = _stage(one, staged, found, wanted.columns)
-    return f"what changed since version {there.number}, by {of}", altered
+    return f"what changed since version {there.version.number}, by {of}", altered
 
 
 def _all_rows(one: Load, version: int) -> tuple[DataFrame, bool]:

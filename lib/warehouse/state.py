@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from lib.errors import InputError
+from lib.tables.pinned import PinnedVersion
 from lib.warehouse.columns import ID, Column
 from lib.warehouse.server import Connection, Name, kind_of
 
@@ -40,22 +41,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class State:
-    """source: the URI of the Delta table. version: as lib.tables.locations.pinned returns it."""
+    """source: the URI of the Delta table. rows: of that version of it."""
 
     source: str
-    version: str
+    version: PinnedVersion
     run_id: str
     rows: int
     columns: tuple[Column, ...]
-
-    @property
-    def number(self) -> int:
-        """The version's number."""
-        return int(self.version.split(":")[0])
-
-    @property
-    def table_id(self) -> str:
-        return self.version.split(":")[1]
 
 
 def read_state(connection: Connection, name: Name) -> State | None:
@@ -71,7 +63,7 @@ def read_state(connection: Connection, name: Name) -> State | None:
     if row is None:
         return None
     source, version, table, commit, run_id, rows, columns = row
-    return State(source, f"{version}:{table}:{commit}", run_id, rows, _columns(columns, name))
+    return State(source, PinnedVersion(version, table, commit), run_id, rows, _columns(columns, name))
 
 
 def _columns(found: object, name: Name) -> tuple[Column, ...]:
@@ -93,13 +85,12 @@ def write_state(connection: Connection, name: Name, state: State, counts: Counts
     if kind_of(connection, name.state) is None:
         _create(connection, name)
     connection.execute(sql.SQL("DELETE FROM {}").format(name.state.sql))
-    number, table, commit = state.version.split(":")
     columns = json.dumps([[column.name, column.kind] for column in state.columns])
     values = (
         state.source,
-        table,
-        int(number),
-        commit,
+        state.version.table_id,
+        state.version.number,
+        state.version.commit,
         state.run_id,
         state.rows,
         counts.inserted,

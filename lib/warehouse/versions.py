@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 from lib.errors import InputError
 from lib.tables.commits import FEW_COMMITS, MOST_COMMITS, commits_of
 from lib.tables.locations import Location, rows_at, stands
+from lib.tables.pinned import PinnedVersion
 from lib.tables.target import ids_twice
 from lib.warehouse.columns import ID
 
@@ -34,19 +35,16 @@ def only_maintenance(spark: SparkSession, table: Location, since: int, version: 
     return len(between) == version - since and not any(commit.changes_rows for commit in between)
 
 
-def reason_for_all(spark: SparkSession, table: Location, there: str, wanted: str, reload: bool) -> str | None:
-    """Why the table's history does not show what changed between two pinned versions; None if it may.
-
-    Args:
-        there, wanted: as lib.tables.locations.pinned returns them.
-    """
+def reason_for_all(
+    spark: SparkSession, table: Location, there: PinnedVersion, wanted: PinnedVersion, reload: bool
+) -> str | None:
+    """Why the table's history does not show what changed between two pinned versions; None if it may."""
     if reload:
         return "--reload asks for it"
-    (number, identity), (newest, now) = there.split(":")[:2], wanted.split(":")[:2]
-    if identity != now:
+    if there.table_id != wanted.table_id:
         return "the table was recreated"
-    if int(number) > int(newest) or not stands(spark, table, there):
-        return f"version {number} is no longer the one that was published: the table was restored from a copy"
+    if there.number > wanted.number or not stands(spark, table, there):
+        return f"version {there.number} is no longer the one that was published: the table was restored from a copy"
     return None
 
 

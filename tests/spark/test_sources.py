@@ -87,9 +87,10 @@ def test_a_delta_source_is_pinned_to_its_version(spark, rows, tmp_path) -> None:
     rows.write.format("delta").mode("append").save(path)
     assert source.version.startswith("delta:0:")
     assert source.frame.count() == 3
-    appended = read(spark, path).version
-    assert appended.split(":")[:3] == ["delta", "1", source.version.split(":")[2]]
-    assert appended.split(":")[3] != source.version.split(":")[3]
+    first, appended = source.delta_version, read(spark, path).delta_version
+    assert (first.number, appended.number, appended.table_id) == (0, 1, first.table_id)
+    assert appended.commit != first.commit
+    assert source.version == f"delta:{first}"
 
 
 def test_the_version_of_files_changes_with_them(spark, tmp_path) -> None:

@@ -127,9 +127,8 @@ def _check_place(one: Export) -> None:
 def _wanted(one: Export, there: Manifest | None) -> Manifest:
     """The manifest of the newest version, without its files."""
     version = pinned(one.spark, newest_snapshot(one.spark, one.table))
-    number = int(version.split(":")[0])
-    columns = columns_told(rows_at(one.spark, one.table, number).schema, one.table.given)
-    run = newest_run(one.spark, one.table, number)
+    columns = columns_told(rows_at(one.spark, one.table, version.number).schema, one.table.given)
+    run = newest_run(one.spark, one.table, version.number)
     next_number = there.number + 1 if there else 1
     said = Said(version_said(one.spark, one.table), 0, columns_said(), ())
     return Manifest(next_number, one.table.uri, version, run, 0, columns, (), None, iso(time.time()), said)
@@ -173,7 +172,7 @@ def _reason_for_all(one: Export, there: Manifest | None, wanted: Manifest) -> st
     """
     if there is None:
         return "nothing was published there yet"
-    if there.table_id != wanted.table_id and there.source != wanted.source and not one.reload:
+    if there.version.table_id != wanted.version.table_id and there.source != wanted.source and not one.reload:
         raise InputError(
             f"Expected the rows of {wanted.source} in {one.folder.place.given}, found those of {there.source}; give another folder in --to, or "
             "--reload to replace them."
@@ -199,7 +198,7 @@ def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str 
     if there is not None and changed is not None and not changed.files:
         _check_rows(one, wanted, there.rows)
         return replace(wanted, files=there.files, rows=there.rows, changes=changed), how
-    rows = rows_at(one.spark, one.table, wanted.delta_version)
+    rows = rows_at(one.spark, one.table, wanted.version.number)
     files = write(as_told(rows), one.folder, f"{path}/rows", files_and_bytes(one.spark, one.table)[1])
     count = sum(file.rows for file in files)
     _check_rows(one, wanted, count)
@@ -209,7 +208,7 @@ def _written(one: Export, there: Manifest | None, wanted: Manifest, reason: str 
 
 def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple[Changes | None, str]:
     """The changes since a manifest, in files; None if the older version can no longer be read."""
-    since, version = there.delta_version, wanted.delta_version
+    since, version = there.version.number, wanted.version.number
     told = Changes(there.number, since, there.run_id, 0, 0, ())
     if since == version:
         same = _holds_corrections(one, there, wanted)
@@ -237,11 +236,11 @@ def _changes(one: Export, there: Manifest, wanted: Manifest, path: str) -> tuple
 
 
 def _check_rows(one: Export, wanted: Manifest, count: int) -> None:
-    check_ids_once(one.spark, one.table, wanted.delta_version)
-    expected = rows_counted(one.spark, one.table, wanted.delta_version)
+    check_ids_once(one.spark, one.table, wanted.version.number)
+    expected = rows_counted(one.spark, one.table, wanted.version.number)
     if count != expected:
         raise GuardrailError(
-            f"Expected the {expected:,} rows of version {wanted.delta_version} of {one.table.given} in the files of {one.folder.place.given}, found "
+            f"Expected the {expected:,} rows of version {wanted.version.number} of {one.table.given} in the files of {one.folder.place.given}, found "
             f"{count:,}; its newest manifest is as it was: publish with --reload, and report this."
         )
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lib.errors import InputError
+from lib.tables.pinned import PinnedVersion
 
 FORMAT = 1
 
@@ -46,7 +47,10 @@ class Changes:
 
 @dataclass(frozen=True)
 class Said:
-    """People's corrections: all that were in force at a version of their table; no `files` if there were none."""
+    """People's corrections: all that were in force at a version of their table; no `files` if there were none.
+
+    version: the PinnedVersion as a text, or lib.warehouse.corrections.NONE.
+    """
 
     version: str
     rows: int
@@ -56,14 +60,14 @@ class Said:
 
 @dataclass(frozen=True)
 class Manifest:
-    """number: counts the manifests of a folder. version: as lib.tables.locations.pinned returns it. published_at: ISO 8601.
+    """number: counts the manifests of a folder. published_at: ISO 8601.
 
     changes: None if a warehouse has to load all rows. corrections: None in manifests of an older release.
     """
 
     number: int
     source: str
-    version: str
+    version: PinnedVersion
     run_id: str
     rows: int
     columns: tuple[ColumnTold, ...]
@@ -73,28 +77,19 @@ class Manifest:
     corrections: Said | None = None
 
     @property
-    def delta_version(self) -> int:
-        return int(self.version.split(":")[0])
-
-    @property
-    def table_id(self) -> str:
-        return self.version.split(":")[1]
-
-    @property
     def every_file(self) -> tuple[DataFile, ...]:
         others = [part.files for part in (self.changes, self.corrections) if part]
         return (*self.files, *(file for files in others for file in files))
 
     def text(self, folder: str) -> str:
         """The manifest as JSON. folder: its URI, for readers that need the full address of files."""
-        delta_version, table, commit = self.version.split(":")
         told = {
             "format": FORMAT,
             "number": self.number,
             "source": self.source,
-            "delta_table": table,
-            "delta_version": int(delta_version),
-            "delta_commit": commit,
+            "delta_table": self.version.table_id,
+            "delta_version": self.version.number,
+            "delta_commit": self.version.commit,
             "run_id": self.run_id,
             "published_at": self.published_at,
             "rows": self.rows,
@@ -120,7 +115,7 @@ class Manifest:
             return cls(
                 number=told["number"],
                 source=told["source"],
-                version=f"{told['delta_version']}:{told['delta_table']}:{told['delta_commit']}",
+                version=PinnedVersion(int(told["delta_version"]), told["delta_table"], told["delta_commit"]),
                 run_id=told["run_id"],
                 rows=told["rows"],
                 columns=_columns(told),

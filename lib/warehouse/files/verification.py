@@ -33,7 +33,7 @@ class Verified:
         files, said = len(self.manifest.every_file), self.manifest.corrections
         people = f", and {said.rows:,} corrections as people gave them" if said else ""
         return (
-            f"verified: {files:,} files are as the manifest says, {self.manifest.rows:,} rows as in version {self.manifest.delta_version} "
+            f"verified: {files:,} files are as the manifest says, {self.manifest.rows:,} rows as in version {self.manifest.version.number} "
             f"(run {self.manifest.run_id}){people}"
         )
 
@@ -55,14 +55,14 @@ def verify(one: Export) -> Verified:
         found.wrong.append(f"{MANIFEST} is not the newest manifest")
     found.wrong += _wrong_files(one, manifest.every_file)
     if not found.wrong:
-        lake = rows_at(one.spark, one.table, manifest.delta_version)
+        lake = rows_at(one.spark, one.table, manifest.version.number)
         found.wrong += _wrong_words(one, manifest, lake)
         found.wrong += _wrong_rows(one, as_told(lake), manifest.files, manifest.rows, "row")
         if said := manifest.corrections:
             people = as_told(rows_said(one.spark, one.table, said.version))
             found.wrong += _wrong_rows(one, people, said.files, said.rows, "correction")
         if changes := manifest.changes:
-            found.wrong += _wrong_changes(one, changes, as_told(lake), manifest.delta_version)
+            found.wrong += _wrong_changes(one, changes, as_told(lake), manifest.version.number)
     return found
 
 
@@ -71,7 +71,7 @@ def _wrong_words(one: Export, manifest: Manifest, lake: DataFrame) -> list[str]:
     wrong = []
     if not is_of_folder(one.folder, manifest):
         wrong.append("its manifest is not as publish writes it for this folder")
-    if manifest.run_id != newest_run(one.spark, one.table, manifest.delta_version):
+    if manifest.run_id != newest_run(one.spark, one.table, manifest.version.number):
         wrong.append(f"its manifest names another run, {manifest.run_id}")
     told = {column.name: column.type for column in columns_told(lake.schema, one.table.given)}
     if {column.name: column.type for column in manifest.columns} != told:
