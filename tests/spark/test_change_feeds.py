@@ -54,7 +54,7 @@ def selections(monkeypatch) -> list[Selection | None]:
         seen.append(select_changes(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr("lib.scoring.run.select_changes", watched)
+    monkeypatch.setattr("lib.scoring.strategy.select_changes", watched)
     return seen
 
 
@@ -107,7 +107,7 @@ def test_a_night_from_what_changed_is_as_one_that_compares_all_rows(
         for lake in ("fed", "plain"):
             with pytest.MonkeyPatch.context() as patch:
                 if lake == "plain":
-                    patch.setattr("lib.scoring.run._changes", lambda *_: None)
+                    patch.setattr("lib.scoring.strategy._changes", lambda *_: None)
                 assert run(source, tmp_path / lake, *options) == 0
         are_equal(spark, tmp_path / "fed", tmp_path / "plain")
         for _ in range(random.randrange(1, 5)):
@@ -159,7 +159,7 @@ def test_of_a_source_without_a_feed_the_files_that_changed_are_read(spark, tmp_p
         seen.append(changes.count())
         return read_feed(changes, *more)
 
-    monkeypatch.setattr("lib.scoring.run.read_feed", watched)
+    monkeypatch.setattr("lib.scoring.strategy.read_feed", watched)
     spark.sql(f"UPDATE delta.`{source}` SET title = 'garden chair' WHERE product_id = 'q7'")
     spark.sql(f"INSERT INTO delta.`{source}` VALUES ('new', 'usb cable', 1)")
     assert run(source, lake) == 0

@@ -34,7 +34,7 @@ def selections(monkeypatch) -> list[Selection | None]:
         seen.append(select_fresh(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr("lib.scoring.run.select_fresh", watched)
+    monkeypatch.setattr("lib.scoring.strategy.select_fresh", watched)
     return seen
 
 

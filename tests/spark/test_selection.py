@@ -8,11 +8,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from lib.errors import GuardrailError
-from lib.scoring import selection
+from lib.scoring import audit, selection
 from lib.scoring.catalogue import LENGTHS, CatalogueColumns, IdCount, catalogue_rows, count_of_ids, take_census
 from lib.scoring.comparison import compare
 from lib.scoring.counts import Group
-from lib.scoring.run import _reconcile
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, in_even_tasks, is_even, rows_by_partition, select_all
 from lib.tables.locations import locate
@@ -142,7 +141,7 @@ def test_an_id_missing_repeated_or_exchanged_holds_the_publication_back(source) 
     rows = source.frame.select("product_id")
 
     def reconcile(ids) -> None:
-        _reconcile(count_of_ids(ids), Selection(ids, census, IdCount(0, 0)), source)
+        audit.reconcile(count_of_ids(ids), Selection(ids, census, IdCount(0, 0)), source)
 
     reconcile(rows)
     without = rows.filter("product_id != 'p5'")
