@@ -32,10 +32,11 @@ from benchmarks.peers import BUNDLE, session  # noqa: E402
 from lib import failpoints  # noqa: E402
 from lib.model.engines import AUTO, checked_engine  # noqa: E402
 from lib.scoring.catalogue import CatalogueColumns, Census, take_census  # noqa: E402
+from lib.scoring.categories import categorized_rows  # noqa: E402
 from lib.scoring.plan import Inputs, Plan  # noqa: E402
 from lib.scoring.run import categorize  # noqa: E402
 from lib.scoring.selection import select_all  # noqa: E402
-from lib.scoring.udf import categorized_rows, with_scores  # noqa: E402
+from lib.scoring.udf import with_scores  # noqa: E402
 from lib.session import configure  # noqa: E402
 from lib.tables.locations import locate  # noqa: E402
 from lib.tables.publish import in_large_files  # noqa: E402

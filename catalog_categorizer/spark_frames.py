@@ -13,8 +13,9 @@ from catalog_categorizer.model import Model
 from lib.errors import InputError
 from lib.model.evaluation import LabelCount
 from lib.scoring.catalogue import hash_of, joined_text
+from lib.scoring.categories import with_category
 from lib.scoring.evaluation import label_counts
-from lib.scoring.udf import with_category, with_scores
+from lib.scoring.udf import with_scores
 from lib.settings import Names
 from lib.tables.columns import require_text
 

@@ -1,4 +1,4 @@
-"""What a text's probabilities decide: its category, its status and the reason. lib.scoring.udf.with_category does the same in Spark's columns."""
+"""What a text's probabilities decide: its category, its status and the reason. lib.scoring.categories.with_category does the same in Spark's columns."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from lib.model.bundle import Bundle
 from lib.model.tree import Tree
 from lib.scoring.attempt import Found, Gone, Run, Scored
 from lib.scoring.catalogue import KEY, LENGTHS, IdCount, hashes_of, shares_of_ids
+from lib.scoring.categories import with_category
 from lib.scoring.counts import Group, count_groups, rows_in
 from lib.scoring.guardrails import (
     GONE_IDS,
@@ -31,7 +32,6 @@ from lib.scoring.guardrails import (
 from lib.scoring.record import drift_of, label_changes, labels_text, renames_of, run_record
 from lib.scoring.selection import Selection, Stood
 from lib.scoring.strategy import is_last_model
-from lib.scoring.udf import with_category
 from lib.tables.ledger import published_runs, runs_published
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, check_unchanged

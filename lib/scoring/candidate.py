@@ -14,12 +14,12 @@ from lib.identifiers import column
 from lib.pairs.offered import tried_cast
 from lib.scoring.attempt import SCORES_KEPT, Found, Gone, Run, Scored
 from lib.scoring.catalogue import usable_id
+from lib.scoring.categories import categorized_rows
 from lib.scoring.identity import basis_of
 from lib.scoring.known_files import FILES, packed
 from lib.scoring.plan import Plan
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection
-from lib.scoring.udf import categorized_rows
 from lib.scoring.whole import whole_of
 from lib.tables.commits import SKETCH, WHOLE
 from lib.tables.publish import Candidate

@@ -20,8 +20,9 @@ from lib.model.seen_texts import seen_batches
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from lib.pairs.offered import batches_udf
 from lib.scoring.catalogue import joined_text
+from lib.scoring.categories import is_unfamiliar, with_category
 from lib.scoring.labels import check_level_names, label_of
-from lib.scoring.udf import is_unfamiliar, with_category, with_scores
+from lib.scoring.udf import with_scores
 from lib.tables.columns import require_labels, require_text
 from lib.tables.sources import Source, check_unchanged
 from schemas.tables import SEEN

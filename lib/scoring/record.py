@@ -16,6 +16,7 @@ from lib.model.metrics import population_stability_index
 from lib.model.renames import Renames
 from lib.redaction import redacted
 from lib.scoring.catalogue import Census
+from lib.scoring.categories import with_category
 from lib.scoring.counts import (
     Group,
     category_shares,
@@ -29,7 +30,6 @@ from lib.scoring.counts import (
 )
 from lib.scoring.guardrails import UNCLASSIFIABLE_SHARE, Yardstick
 from lib.scoring.plan import Plan
-from lib.scoring.udf import with_category
 from lib.tables.run_record import RELABELLED, RunRecord
 from lib.tables.sources import Source
 from lib.times import iso, run_id

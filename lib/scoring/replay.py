@@ -16,8 +16,9 @@ from lib.model.engines import PROBABILITY_TOLERANCE, checked_engine
 from lib.model.fields import columns_and_markers
 from lib.scoring.bundles import bundle_at, is_there
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, take_census, usable_id
+from lib.scoring.categories import categorized_rows
 from lib.scoring.scores import ALL, scores_kept
-from lib.scoring.udf import categorized_rows, with_scores
+from lib.scoring.udf import with_scores
 from lib.tables.commits import Commit, commit_of_run, commits_of
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import delta_table, files_are_gone, is_delta, locate, newest_snapshot, rows_at

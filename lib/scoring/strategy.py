@@ -12,6 +12,7 @@ from lib.model.bundle import Bundle
 from lib.redaction import redacted
 from lib.scoring.attempt import SCORES_KEPT, Found, Run
 from lib.scoring.catalogue import take_census
+from lib.scoring.categories import has_scores, is_unfamiliar
 from lib.scoring.changes import read_feed, select_changes
 from lib.scoring.comparison import compare, compare_ids
 from lib.scoring.forecast import Forecast, forecast
@@ -20,7 +21,6 @@ from lib.scoring.identity import basis_of
 from lib.scoring.known_files import FILES, can_tell_files, unpacked
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection, select_all
-from lib.scoring.udf import has_scores, is_unfamiliar
 from lib.scoring.whole import Whole
 from lib.tables.commits import WHOLE, TableState
 from lib.tables.feeds import changed_rows

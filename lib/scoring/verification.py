@@ -14,9 +14,10 @@ from lib.identifiers import column
 from lib.model.bundle import Bundle
 from lib.model.engines import PROBABILITY_TOLERANCE
 from lib.scoring.catalogue import catalogue_rows, of_ids, take_census
+from lib.scoring.categories import NO_LABEL, constants, has_scores, is_unfamiliar, levels, with_category
 from lib.scoring.plan import Outcome, Plan
 from lib.scoring.scores import scores_kept
-from lib.scoring.udf import NO_LABEL, constants, has_scores, is_unfamiliar, levels, with_category, with_scores
+from lib.scoring.udf import with_scores
 from lib.tables.commits import RESTORED, Commit, commit_of_run, commits_of
 from lib.tables.locations import delta_table, rows_at
 from lib.tables.run_record import RunRecord

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from lib.model.engines import build_engine
-from lib.scoring.udf import Payload, Scorer, categorized_rows, payload_of, scorer_for, with_category, with_scores
+from lib.scoring.categories import categorized_rows, with_category
+from lib.scoring.udf import Payload, Scorer, payload_of, scorer_for, with_scores
 from schemas.tables import CATEGORIZED, CATEGORIZED_STATUS, NO_TEXT, NO_WORDS, REVIEW, UNCLASSIFIABLE
 
 TEXTS = ["stainless steel kettle", "novel by a prize winning author", "usb cable", "cotton shirt", "", "?!", "kettle"]
