@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from pyspark.sql import SparkSession
 
-from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
+from lib.command import run_command, speaks_json
 from lib.errors import GuardrailError, InputError
+from lib.events import LOG_FORMATS, TEXT, json_line
 from lib.model.bundle import Bundle
 from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.fields import columns_and_markers

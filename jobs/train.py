@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.command import LOG_FORMATS, TEXT, json_line, run_command, speaks_json
+from lib.command import run_command, speaks_json
 from lib.errors import InputError
+from lib.events import LOG_FORMATS, TEXT, json_line
 from lib.model.changes import Changes, plain, read_changes
 from lib.model.fields import columns_and_markers
 from lib.model.text import TextSettings, characters_for

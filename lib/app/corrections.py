@@ -10,9 +10,9 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from lib.app.lake import Lake
-from lib.command import sentence_of
 from lib.errors import InputError
 from lib.pairs.offered import frame_of
+from lib.spark_errors import sentence_of
 from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, read_corrections
 from lib.tables.locations import Location
 from lib.tables.sources import UNVERSIONED, Source

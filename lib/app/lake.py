@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
-from lib.command import sentence_of
 from lib.errors import CategorizerError, InputError
 from lib.session import spark_session
+from lib.spark_errors import sentence_of
 from lib.tables.locations import locate
 from lib.tables.target import Tables, tables_of
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from lib.command import JSON, json_line
+from lib.events import JSON, json_line
 from lib.progress.told import Told, Watched
 
 # Between two lines about one step, where there is no terminal.

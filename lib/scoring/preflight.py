@@ -102,7 +102,7 @@ def ask_executors(context: SparkContext, engine: str | None) -> None:
     try:
         found = context.parallelize(range(slots), slots).mapPartitions(lambda _: facts_here(engine)).collect()
     except Exception as error:
-        sentence = sentence_of(str(error), remedy)
+        sentence = unfit_sentence(str(error), remedy)
         if sentence is None:
             raise
         raise InputError(sentence) from None
@@ -144,7 +144,7 @@ def faults_in(found: Sequence[Facts], engine: str | None) -> dict[str, list[str]
     return faults
 
 
-def sentence_of(error: str, remedy: str = REMEDY) -> str | None:
+def unfit_sentence(error: str, remedy: str = REMEDY) -> str | None:
     """A sentence for an error of Spark about the executors' Python; None if it is about something else."""
     for pattern, sentence in NO_PYTHON:
         match = re.search(pattern, error)

@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 
 from pyspark.sql import SparkSession
 
-from lib.command import SPARK_IS_GONE, sentence_of, spark_is_gone
 from lib.errors import CategorizerError, GuardrailError, InputError, pointer
 from lib.redaction import redacted
 from lib.scoring.identity import identity_of
 from lib.scoring.plan import Inputs, Outcome
 from lib.scoring.progress import Told
 from lib.scoring.run import categorize
+from lib.spark_errors import SPARK_IS_GONE, sentence_of, spark_is_gone
 from lib.tables.commits import RESTORED, commits_of, undone_versions
 from lib.tables.sources import UNVERSIONED, Source
 from lib.tables.target import Tables

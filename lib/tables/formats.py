@@ -271,7 +271,7 @@ def without_headers(frame: DataFrame, names: Sequence[str], options: ReadOptions
 
     A header holds the names of all columns that the job asks for, in whatever order, and has only names in their places. A single name might
     be a text, so with fewer than two there is no check. It is made on the first of them, which every job reads, when rows are read: a pass of
-    its own would parse the file once more. lib.command makes a sentence of the mark.
+    its own would parse the file once more. lib.spark_errors makes a sentence of the mark.
     """
     lower = [name.lower() for name in names]
     inside = [name.lower() for name in options.wanted if name.lower() in lower]

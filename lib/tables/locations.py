@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lib.errors import CategorizerError, InputError
 from lib.identifiers import quoted
 from lib.redaction import redacted
+from lib.spark_errors import FILES_ARE_GONE
 from lib.tables.pinned import PinnedVersion
 from lib.tables.stores import check_answers, lost_commits
 
@@ -342,8 +343,7 @@ def stands(spark: SparkSession, location: Location, version: PinnedVersion) -> b
 
 def files_are_gone(error: Exception) -> bool:
     """Whether a read failed because a data file or a version's log no longer exists: both are removed for old versions after a while."""
-    marks = ("FAILED_READ_FILE.FILE_NOT_EXIST", "FileNotFoundException", "DELTA_FILE_NOT_FOUND", "DELTA_VERSION_NOT_FOUND")
-    return any(mark in str(error) for mark in marks)
+    return any(mark in str(error) for mark in (*FILES_ARE_GONE, "DELTA_VERSION_NOT_FOUND"))
 
 
 def storage_uri(spark: SparkSession, location: Location) -> str:

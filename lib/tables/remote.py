@@ -15,9 +15,9 @@ from typing import Any
 
 from pyspark import SparkContext
 
-from lib.command import store_fault
 from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
+from lib.spark_errors import store_fault
 from lib.tables.stores import CONDITION, S3, check_answers
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")

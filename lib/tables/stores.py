@@ -8,9 +8,9 @@ from typing import Any
 
 from pyspark import SparkContext
 
-from lib.command import store_fault
 from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
+from lib.spark_errors import store_fault
 
 S3A, S3 = "s3a:", ("s3a:", "s3:", "s3n:")
 # Only for the check whether a store answers. Later reads and writes are retried for as long as S3A does.

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql.types import StringType
 
-from lib.command import input_fault
 from lib.errors import InputError
 from lib.scoring.catalogue import CatalogueColumns, catalogue_rows, rejected_rows, take_census
+from lib.spark_errors import input_fault
 from lib.tables.columns import ID_TYPES, require_columns, require_text
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.command import input_fault
 from lib.errors import InputError
+from lib.spark_errors import input_fault
 from lib.tables.csv_checks import NOTHING, OUTSIDE, Quotes, quotes_of
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate

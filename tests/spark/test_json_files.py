@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.command import input_fault
 from lib.errors import InputError
+from lib.spark_errors import input_fault
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source

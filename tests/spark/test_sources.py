@@ -6,8 +6,8 @@ import pytest
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from lib.command import input_fault
 from lib.errors import InputError
+from lib.spark_errors import input_fault
 from lib.tables.columns import ID_TYPES, TEXT_TYPES, require_columns
 from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate

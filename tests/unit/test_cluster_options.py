@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.command import store_fault
+from lib.spark_errors import store_fault
 from tests.conftest import ROOT
 
 

@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from lib.command import run_command, table_fault
+from lib.command import run_command
 from lib.errors import BundleError, CategorizerError, GuardrailError, InputError
 from lib.reports.files import check_writable, write_whole
 from lib.settings import JobSettings
+from lib.spark_errors import table_fault
 
 
 def ends(error: BaseException | None, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

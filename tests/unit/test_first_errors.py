@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lib.command import SPARK_IS_GONE, run_command
+from lib.command import run_command
 from lib.errors import PAGE, InputError, pointer
 from lib.settings import JobSettings
+from lib.spark_errors import SPARK_IS_GONE
 from tests.conftest import ROOT
 
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, free_memory_mb, sentence_of
+from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, free_memory_mb, unfit_sentence
 from tests.conftest import ROOT
 
 PACKAGES = {
@@ -87,10 +87,10 @@ def test_what_a_container_caches_of_files_is_free(tmp_path: Path) -> None:
     ],
 )
 def test_a_python_that_does_not_start_is_a_sentence(error: str, told: str) -> None:
-    sentence = sentence_of(f"Job aborted due to stage failure: {error}\n\tat org.apache.spark")
+    sentence = unfit_sentence(f"Job aborted due to stage failure: {error}\n\tat org.apache.spark")
     assert sentence is not None
     assert sentence.startswith(told)
-    assert sentence_of("java.lang.OutOfMemoryError: Java heap space") is None
+    assert unfit_sentence("java.lang.OutOfMemoryError: Java heap space") is None
 
 
 def test_the_oldest_versions_are_those_of_setup_py() -> None:
