@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.command import run_command
-from lib.settings import BUNDLE, JobSettings, Range, option
+from lib.settings import BUNDLE, TARGET, JobSettings, Range, option
 
 # The job runs from its folder, not from the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -20,7 +20,7 @@ DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommer
 class AppSettings(JobSettings):
     model: str = option(BUNDLE, default=DEFAULT_MODEL)
     other: str | None = option("another bundle to compare with (those next to the first can be chosen anyway)", default=None)
-    target: str | None = option("the table of categorized products, to be browsed and corrected: path or name", default=None)
+    target: str | None = option(f"{TARGET}; to be browsed and corrected", default=None)
     host: str = option(
         "address to serve at; any other than this machine's own lets others in, without a password", default="127.0.0.1"
     )

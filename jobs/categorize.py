@@ -32,10 +32,25 @@ from lib.scoring.scores import DEFAULT, MOST_LABELS_OF_ALL, check_scores
 from lib.scoring.stream import stream
 from lib.scoring.verification import verify
 from lib.session import spark_session
-from lib.settings import BUNDLE, JobSettings, Names, Range, as_record, at_least, option
+from lib.settings import (
+    BUNDLE,
+    DELIMITER,
+    ENCODING,
+    ENGINE,
+    FORMATS,
+    HEADERLESS,
+    ID_COLUMN,
+    SOURCE_FORMAT,
+    UTF_8,
+    JobSettings,
+    Names,
+    Range,
+    as_record,
+    at_least,
+    option,
+)
 from lib.tables.commits import table_now
-from lib.tables.file_checks import UTF_8
-from lib.tables.formats import FORMATS, ReadOptions
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate, locate_to_write
 from lib.tables.run_record import RunRecord
 from lib.tables.sources import Source, read_source
@@ -55,7 +70,7 @@ class CategorizeSettings(JobSettings):
     source: str = option("catalogue: path or table name (Delta, Parquet, CSV, JSON lines)")
     target: str = option("table to write: path or name; _rejected, _runs and _held are next to it")
     model: str = option(BUNDLE)
-    id_column: str = option("column with the product's id", default="product_id")
+    id_column: str = option(ID_COLUMN, default="product_id")
     text_columns: Names = option(
         "text columns, joined in this order; FIELD=COLUMN for a bundle of several fields", default=("title", "description")
     )
@@ -69,7 +84,7 @@ class CategorizeSettings(JobSettings):
     every: float = option(
         "with --mode stream: seconds between two looks at the source, at most a year", default=60.0, within=UP_TO_A_YEAR
     )
-    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
     missing: str = option(
         "products that are no longer in the source: keep them, mark them with missing_since, or delete them",
         default="keep",
@@ -129,10 +144,10 @@ class CategorizeSettings(JobSettings):
         "do not read a file of the source again that has the path, size and time that it had in the last run", default=True
     )
     change_data_feed: bool = option("record row-level changes of the target (Delta's change data feed)", default=False)
-    format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
-    columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
+    format: str | None = option(SOURCE_FORMAT, default=None, choices=FORMATS)
+    columns: Names = option(HEADERLESS, default=())
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
     preview: int = option("rows to show at the end", default=0, within=at_least(0))
     log_format: str = option(
         "format of the output: text for people, or a line of JSON for each event", default=TEXT, choices=LOG_FORMATS
@@ -245,9 +260,7 @@ def _inputs(
 
 def _source(spark: SparkSession, settings: CategorizeSettings, plan: Plan) -> Source:
     columns = plan.columns
-    reading = ReadOptions(
-        settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all, columns.carried
-    )
+    reading = ReadOptions.of(settings, columns.all, columns.carried)
     return read_source(spark, locate(spark, settings.source), reading)
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from lib.command import run_command
 from lib.model.changes import named
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, option
+from lib.settings import DELIMITER, ENCODING, FORMATS, TARGET, UTF_8, JobSettings, Names, option
 from lib.tables.corrections import BY, CORRECT, WHY, add_corrections, corrections_of, of_no_product, read_corrections, user_here
-from lib.tables.file_checks import UTF_8
-from lib.tables.formats import FORMATS, ReadOptions
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate, locate_to_write
 from lib.tables.sources import check_unchanged, read_source
 from lib.tables.target import check_categorized
@@ -22,7 +21,7 @@ from lib.tables.target import check_categorized
 
 @dataclass(frozen=True)
 class CorrectSettings(JobSettings):
-    target: str = option("the table of categorized products: path or name; _corrections is next to it")
+    target: str = option(f"{TARGET}; _corrections is next to it")
     corrections: str = option(
         f"file that a person has filled in, such as that of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
         "category are skipped"
@@ -32,8 +31,8 @@ class CorrectSettings(JobSettings):
     withdraw: bool = option("the products of the file get the model's category again", default=False)
     new_categories: bool = option("also accept categories that the table does not have", default=False)
     format: str | None = option("its format, if the file's name does not show it", default=None, choices=FORMATS)
-    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
 
 
 def main(settings: CorrectSettings) -> int:
@@ -42,7 +41,7 @@ def main(settings: CorrectSettings) -> int:
         target = locate_to_write(spark, s.target)
         check_categorized(spark, target)
         wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
-        source = read_source(spark, locate(spark, s.corrections), ReadOptions(s.format, (), s.delimiter, s.encoding, wanted))
+        source = read_source(spark, locate(spark, s.corrections), ReadOptions.of(s, wanted))
         # Kept, so that what is added is what was checked, whatever happens to the file.
         rows = read_corrections(source, s.text_columns, s.by or user_here(), s.withdraw).persist()
         try:

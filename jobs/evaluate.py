@@ -19,9 +19,20 @@ from lib.scoring.bundles import bundle_at
 from lib.scoring.evaluation import evaluate
 from lib.scoring.preflight import check_executors
 from lib.session import spark_session
-from lib.settings import BUNDLE, JobSettings, Names, option
-from lib.tables.file_checks import UTF_8
-from lib.tables.formats import FORMATS, ReadOptions
+from lib.settings import (
+    BUNDLE,
+    DELIMITER,
+    ENCODING,
+    ENGINE,
+    FORMATS,
+    HEADERLESS,
+    LABELS_FORMAT,
+    UTF_8,
+    JobSettings,
+    Names,
+    option,
+)
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import read_source
 
@@ -41,11 +52,11 @@ class EvaluateSettings(JobSettings):
         default=None,
     )
     json: str | None = option("file to write the metrics to", default=None)
-    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
-    format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
-    columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
+    engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
+    format: str | None = option(LABELS_FORMAT, default=None, choices=FORMATS)
+    columns: Names = option(HEADERLESS, default=())
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
 
 
 def main(settings: EvaluateSettings) -> int:
@@ -56,7 +67,7 @@ def main(settings: EvaluateSettings) -> int:
     with spark_session("evaluate", settings.debug) as spark:
         check_executors(spark, engine)
         wanted = (*settings.label_column, *columns_and_markers(settings.text_columns, bundle.tokenizer.settings.fields)[0])
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, wanted)
+        reading = ReadOptions.of(settings, wanted)
         source = read_source(spark, locate(spark, settings.labels), reading)
         metrics = evaluate(source, bundle, settings.text_columns, settings.label_column, engine, changes)
     for line in metrics["renamed"]["remarks"] if changes else ():

@@ -20,7 +20,21 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, checked_engine
 from lib.model.explanation import explain, explanation_text
 from lib.model.fields import columns_and_markers, marked_text
 from lib.model.text import TextSettings, without_halves
-from lib.settings import BUNDLE, JobSettings, Names, at_least, option
+from lib.settings import (
+    BUNDLE,
+    DELIMITER,
+    ENCODING,
+    ENGINE,
+    FORMATS,
+    HEADERLESS,
+    ID_COLUMN,
+    SOURCE_FORMAT,
+    UTF_8,
+    JobSettings,
+    Names,
+    at_least,
+    option,
+)
 
 # Relative to this file: under spark-submit every other module comes from the zip.
 DEFAULT_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "ecommerce")
@@ -33,19 +47,17 @@ class ExplainSettings(JobSettings):
     field: str | None = option("the field the text is, for a bundle of several fields (default: the first)", default=None)
     source: str | None = option("catalogue with the row: path or table name", default=None)
     id: str | None = option("the row's product id", default=None)
-    id_column: str = option("column with the product's id", default="product_id")
+    id_column: str = option(ID_COLUMN, default="product_id")
     text_columns: Names = option("text columns, as given to categorize", default=("title", "description"))
     order_by: str | None = option("column whose greatest value marks the newest copy of an id", default=None)
-    format: str | None = option(
-        "the source's format, if its file names do not show it", default=None, choices=("delta", "parquet", "csv", "json")
-    )
-    columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON source", default="utf-8")
+    format: str | None = option(SOURCE_FORMAT, default=None, choices=FORMATS)
+    columns: Names = option(HEADERLESS, default=())
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
     category: str | None = option("explain this category rather than the one it gets", default=None)
     top: int = option("words to show", default=15, within=at_least(1))
     json: bool = option("print everything as JSON", default=False)
-    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +101,7 @@ def _text_of_row(settings: ExplainSettings, text_settings: TextSettings) -> str:
     text, markers = columns_and_markers(settings.text_columns, text_settings.fields)
     columns = CatalogueColumns(settings.id_column, text, (), settings.order_by, markers)
     with spark_session("explain", settings.debug) as spark:
-        reading = ReadOptions(settings.format, settings.columns, settings.delimiter, settings.encoding, columns.all)
+        reading = ReadOptions.of(settings, columns.all)
         source = read_source(spark, locate(spark, settings.source), reading)
         return text_of_id(source, columns, settings.id, text_settings.max_characters)
 

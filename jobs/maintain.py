@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lib.command import run_command
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, option
+from lib.settings import TARGET, JobSettings, Names, option
 from lib.tables.locations import locate_to_write
 from lib.tables.maintenance import RETAIN_HOURS, maintain
 from lib.tables.target import tables_of
@@ -18,7 +18,7 @@ from lib.tables.target import tables_of
 
 @dataclass(frozen=True)
 class MaintainSettings(JobSettings):
-    target: str = option("the table of categorized products: path or name; _rejected, _runs and _held are next to it")
+    target: str = option(f"{TARGET}; _rejected, _runs and _held are next to it")
     retain_hours: int = option(
         "keep the files of versions younger than this; readers and rollbacks need them", default=RETAIN_HOURS
     )

@@ -24,7 +24,7 @@ from lib.model.engines import AUTO, ENGINE_CHOICES, Engine, checked_engine
 from lib.model.fields import marked_text
 from lib.model.text import without_halves
 from lib.redaction import redacted
-from lib.settings import BUNDLE, JobSettings, option
+from lib.settings import BUNDLE, ENGINE, JobSettings, option
 from schemas.statuses import OF_LEVELS
 
 LINES_AT_ONCE = 1024
@@ -37,7 +37,7 @@ class PredictSettings(JobSettings):
     model: str = option(BUNDLE, default=DEFAULT_MODEL)
     text: str | None = option("the text; without it each line of standard input is one", default=None)
     field: str | None = option("the field the texts are, for a bundle of several fields (default: the first)", default=None)
-    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
 
 
 def main(settings: PredictSettings) -> int:

@@ -13,7 +13,7 @@ from lib.command import run_command
 from lib.errors import GuardrailError, InputError
 from lib.scoring.preflight import check_executors
 from lib.session import spark_session
-from lib.settings import JobSettings, check_below_root, option
+from lib.settings import TARGET, JobSettings, check_below_root, option
 from lib.tables.locations import locate, locate_to_write
 from lib.tables.target import check_categorized
 from lib.warehouse.comparison import compare
@@ -29,7 +29,7 @@ DEFAULT_TABLE = "public.categorized"
 
 @dataclass(frozen=True)
 class PublishSettings(JobSettings):
-    target: str = option("the table of categorized products: path or name")
+    target: str = option(TARGET)
     to: str = option(
         "the database: postgresql://user@host:port/database?option=…; leave its password to PGPASSWORD or ~/.pgpass, as psql does. Or a folder "
         "for files, with a slash in it: Parquet and a manifest.json that names them"

@@ -15,14 +15,14 @@ from lib.errors import GuardrailError, InputError
 from lib.model.engines import AUTO, ENGINE_CHOICES
 from lib.scoring.replay import replay, replay_text
 from lib.session import spark_session
-from lib.settings import JobSettings, option
+from lib.settings import ENGINE, TARGET, JobSettings, option
 from lib.tables.locations import locate
 from lib.tables.target import tables_of
 
 
 @dataclass(frozen=True)
 class ReplaySettings(JobSettings):
-    target: str = option("the table of categorized products: path or name")
+    target: str = option(TARGET)
     id: str = option("the row's product id")
     run: str | None = option(
         "the run after which the row is taken from the table (default: today's row, under the run that scored it)",
@@ -30,7 +30,7 @@ class ReplaySettings(JobSettings):
     )
     source: str | None = option("where the source is now, if not where that run found it", default=None)
     model: str | None = option("where the bundle is now, if not where that run found it", default=None)
-    engine: str = option("engine that runs the model; auto: native where possible", default=AUTO, choices=ENGINE_CHOICES)
+    engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
     json: bool = option("print everything as JSON, on the last line", default=False)
 
 

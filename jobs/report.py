@@ -15,19 +15,17 @@ from pathlib import Path
 from lib.command import run_command
 from lib.errors import InputError
 from lib.reports.files import write_whole
-from lib.settings import JobSettings, option
+from lib.settings import BUNDLE, TARGET, JobSettings, option
 
 
 @dataclass(frozen=True)
 class ReportSettings(JobSettings):
     target: str | None = option(
-        "the table of categorized products: path or name; _rejected, _runs and _held are next to it (default: none)",
+        f"{TARGET}; _rejected, _runs and _held are next to it (default: none)",
         default=None,
     )
     run: str | None = option("the run to report: published, held back or rolled back (default: the newest)", default=None)
-    model: str | None = option(
-        "bundle to report instead: the folder of a model, whose `current` names the version, or of one version", default=None
-    )
+    model: str | None = option(f"{BUNDLE}; to be reported instead", default=None)
     output: str = option(
         "local folder to write the pages to: RUN.html and index.html, NAME-VERSION.html and NAME.html", default="reports"
     )

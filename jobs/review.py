@@ -15,11 +15,23 @@ from lib.reports.files import check_writable, write_whole
 from lib.reports.queue import SIMILAR, check_text_names, order_of_last_night, review_queue
 from lib.scoring.catalogue import CatalogueColumns
 from lib.session import spark_session
-from lib.settings import JobSettings, Names, at_least, option
+from lib.settings import (
+    DELIMITER,
+    ENCODING,
+    FORMATS,
+    HEADERLESS,
+    ID_COLUMN,
+    SOURCE_FORMAT,
+    TARGET,
+    UTF_8,
+    JobSettings,
+    Names,
+    at_least,
+    option,
+)
 from lib.tables.columns import ID_TYPES, require_columns, require_order, require_text
 from lib.tables.corrections import CORRECT
-from lib.tables.file_checks import UTF_8
-from lib.tables.formats import FORMATS, ReadOptions
+from lib.tables.formats import ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import check_unchanged, read_source
 from lib.tables.target import check_categorized, tables_of
@@ -27,9 +39,9 @@ from lib.tables.target import check_categorized, tables_of
 
 @dataclass(frozen=True)
 class ReviewSettings(JobSettings):
-    target: str = option("the table of categorized products: path or name")
+    target: str = option(TARGET)
     source: str = option("the catalogue, for the texts: path or table name")
-    id_column: str = option("column with the product's id", default="product_id")
+    id_column: str = option(ID_COLUMN, default="product_id")
     text_columns: Names = option("text columns, to be shown next to the category", default=("title", "description"))
     order_by: str | None = option(
         "column whose greatest value marks the newest copy of an id (default: the one that the last run used, if it read this source)",
@@ -37,10 +49,10 @@ class ReviewSettings(JobSettings):
     )
     rows: int = option("rows at most", default=200, within=at_least(1))
     output: str = option("CSV file to write, which is replaced", default="review.csv")
-    format: str | None = option("the source's format, if its file names do not show it", default=None, choices=FORMATS)
-    columns: Names = option("names of the columns of a CSV source without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV source; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON source", default=UTF_8)
+    format: str | None = option(SOURCE_FORMAT, default=None, choices=FORMATS)
+    columns: Names = option(HEADERLESS, default=())
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
 
 
 def main(settings: ReviewSettings) -> int:
@@ -53,7 +65,7 @@ def main(settings: ReviewSettings) -> int:
         place = locate(spark, s.source)
         order_by = s.order_by or order_of_last_night(spark, tables_of(target), place)
         columns = CatalogueColumns(s.id_column, s.text_columns, order_by=order_by)
-        source = read_source(spark, place, ReadOptions(s.format, s.columns, s.delimiter, s.encoding, columns.all))
+        source = read_source(spark, place, ReadOptions.of(s, columns.all))
         require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
         require_order(source.frame, source.location.given, order_by)
         require_text(source.frame, source.location.given, columns.text)

@@ -13,7 +13,7 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.scoring.bundles import gap_said, move_current_at
 from lib.session import spark_session
-from lib.settings import JobSettings, option
+from lib.settings import TARGET, JobSettings, option
 from lib.tables.locations import locate_to_write
 from lib.tables.rollback import rollback
 from lib.tables.target import tables_of
@@ -22,7 +22,7 @@ from lib.tables.target import tables_of
 @dataclass(frozen=True)
 class RollbackSettings(JobSettings):
     to: str = option("for a table: a version in its history, or the id of the run that published it; for a model: a version")
-    target: str | None = option("the table of categorized products: path or name", default=None)
+    target: str | None = option(TARGET, default=None)
     model: str | None = option("a model's folder of versions, with a `current`", default=None)
 
 

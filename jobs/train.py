@@ -21,10 +21,25 @@ from lib.model.text import TextSettings, characters_for
 from lib.model.tree import SEPARATOR
 from lib.progress.shown import watched
 from lib.session import spark_session
-from lib.settings import ABOVE_0, BETWEEN_0_AND_1, FROM_0_TO_1, FROM_0_TO_BELOW_1, JobSettings, Names, Range, at_least, option
+from lib.settings import (
+    ABOVE_0,
+    BETWEEN_0_AND_1,
+    DELIMITER,
+    ENCODING,
+    FORMATS,
+    FROM_0_TO_1,
+    FROM_0_TO_BELOW_1,
+    HEADERLESS,
+    LABELS_FORMAT,
+    UTF_8,
+    JobSettings,
+    Names,
+    Range,
+    at_least,
+    option,
+)
 from lib.tables.corrections import standing
-from lib.tables.file_checks import UTF_8
-from lib.tables.formats import FORMATS, SUFFIXES, ReadOptions
+from lib.tables.formats import SUFFIXES, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import check_unchanged, read_source
 
@@ -65,10 +80,10 @@ class TrainSettings(JobSettings):
         "folder of bundles: a path, or an address such as s3a://bucket/models or hdfs:///models", default="models"
     )
     name: str | None = option("the bundle's name (default: that of the labels' file or table)", default=None)
-    format: str | None = option("the labels' format, if file names do not show it", default=None, choices=FORMATS)
-    columns: Names = option("names of the columns of a CSV file without a header", default=())
-    delimiter: str = option("separator of the fields of a CSV file; of .tsv a tab", default=",")
-    encoding: str = option("encoding of a CSV or JSON file", default=UTF_8)
+    format: str | None = option(LABELS_FORMAT, default=None, choices=FORMATS)
+    columns: Names = option(HEADERLESS, default=())
+    delimiter: str = option(DELIMITER, default=",")
+    encoding: str = option(ENCODING, default=UTF_8)
     min_rows_per_label: int = option(
         "labels with fewer distinct texts are left out, or, if they are paths, learned as the one above them",
         default=2,
@@ -340,7 +355,7 @@ def _read_labels(
     from training.dataset import LabelRules, read_corrected_texts, read_labelled_texts
 
     wanted = tuple(filter(None, (*s.label_column, s.group_column, *s.text_columns)))
-    source = read_source(spark, locate(spark, s.labels), ReadOptions(s.format, s.columns, s.delimiter, s.encoding, wanted))
+    source = read_source(spark, locate(spark, s.labels), ReadOptions.of(s, wanted))
     corrected = None
     if s.corrections:
         named = columns_and_markers(s.corrections_columns or s.text_columns, recipe.text.fields)

@@ -16,7 +16,7 @@ from lib.command import run_command
 from lib.errors import InputError
 from lib.reports.files import check_writable, write_whole
 from lib.session import spark_session
-from lib.settings import JobSettings, option
+from lib.settings import TARGET, JobSettings, option
 from lib.tables.locations import Location, locate
 from lib.warehouse.views.catalogue import create, schema_for
 from lib.warehouse.views.definitions import Tables, views
@@ -26,7 +26,7 @@ from lib.warehouse.views.rest import tables_for
 
 @dataclass(frozen=True)
 class ViewsSettings(JobSettings):
-    target: str = option("the table of categorized products: path or name; _runs and _corrections are next to it")
+    target: str = option(f"{TARGET}; _runs and _corrections are next to it")
     schema: str | None = option("schema of the views (default: that of the target; a path has none)", default=None)
     since: str | None = option(
         "run or version since which moves are shown (default: the version before the newest run)", default=None

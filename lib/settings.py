@@ -24,8 +24,19 @@ else:
 
 S = TypeVar("S", bound="JobSettings")
 Names = tuple[str, ...]
-# What --model takes, in the help of every job that scores with one.
+UTF_8 = "utf-8"
+# Formats that sources are read in.
+FORMATS = ("delta", "parquet", "csv", "json")
+# The help of options that several jobs take.
 BUNDLE = "bundle: the folder of a model, whose `current` names the version, or of one version"
+TARGET = "the table of categorized products: path or name"
+ENGINE = "engine that runs the model; auto: native where possible"
+ID_COLUMN = "column with the product's id"
+SOURCE_FORMAT = "the source's format, if its file names do not show it"
+LABELS_FORMAT = "the labels' format, if file names do not show it"
+HEADERLESS = "names of the columns of CSV without a header"
+DELIMITER = "separator of the fields of CSV; of .tsv a tab"
+ENCODING = "encoding of CSV or JSON"
 
 
 @dataclass(frozen=True)

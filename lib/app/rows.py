@@ -232,7 +232,7 @@ def catalogue_of(spark: SparkSession, tables: Tables, fields: Sequence[str] | No
     else:
         text, markers = columns_and_markers(settings["text_columns"], fields)
     columns = CatalogueColumns(settings["id_column"], text, order_by=settings.get("order_by"), markers=markers)
-    reading = ReadOptions.of_run(settings, columns.all)
+    reading = ReadOptions.of(settings, columns.all)
     source = read_source(spark, locate(spark, runs[0].source), reading)
     require_columns(source.frame, source.location.given, id_column=([columns.id], ID_TYPES))
     require_text(source.frame, source.location.given, columns.text)
@@ -245,7 +245,7 @@ def _columns_of_run(spark: SparkSession, run: RunRecord) -> Names:
     given = tuple(run.options["text_columns"])
     if not any("=" in name for name in given):
         return given
-    there = read_source(spark, locate(spark, run.source), ReadOptions.of_run(run.options, ())).frame.columns
+    there = read_source(spark, locate(spark, run.source), ReadOptions.of(run.options, ())).frame.columns
     return tuple(name if name in there else name.rpartition("=")[2] for name in given)
 
 

@@ -210,7 +210,7 @@ def _source(
     spark: SparkSession, run: RunRecord, place: str | None, settings: Mapping[str, Any], columns: CatalogueColumns
 ) -> tuple[Source, str | None]:
     """The source as the run has read it; otherwise as it is now, and how that shows."""
-    reading = ReadOptions.of_run(settings, columns.all, columns.carried)
+    reading = ReadOptions.of(settings, columns.all, columns.carried)
     source = read_source(spark, locate(spark, place or run.source), reading)
     then = at_version(source, run.source_version)
     if then is not None:

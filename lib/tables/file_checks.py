@@ -18,10 +18,10 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.pairs.offered import is_utf8
+from lib.settings import UTF_8
 from lib.tables.listing import LITERAL_PATHS, File, path_in_metadata
 from lib.tables.locations import java_class
 
-UTF_8 = "utf-8"
 # Characters that a reader of lines looks for; files in an encoding with other bytes for them have to be converted first.
 _ASCII = '\n\r",;\t{}:'
 

@@ -22,9 +22,9 @@ from pyspark.sql.types import StructType
 from lib.errors import HEADER_AMONG_ROWS, HEADER_DESPITE_COLUMNS, InputError
 from lib.identifiers import column
 from lib.pairs.offered import frame_of, without_trailing
+from lib.settings import UTF_8, JobSettings
 from lib.tables.csv_checks import check_quotes_closed, delimiter_read_as, header_of
 from lib.tables.file_checks import (
-    UTF_8,
     check_encoding,
     check_none_lacks,
     check_none_twice,
@@ -43,7 +43,6 @@ from lib.tables.locations import Location, java_class
 from lib.tables.parquet_checks import columns_of_files
 from schemas.tables import text_schema
 
-FORMATS = ("delta", "parquet", "csv", "json")
 SUFFIXES = {
     ".parquet": "parquet",
     **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
@@ -82,14 +81,17 @@ class ReadOptions:
     carried: tuple[str, ...] = ()
 
     @classmethod
-    def of_run(cls, settings: Mapping[str, Any], wanted: tuple[str, ...], carried: tuple[str, ...] = ()) -> ReadOptions:
-        """How a run read its source. settings: of its record; an option that an older version did not have gets its default."""
-        told = (
-            settings.get(name, default)
-            for name, default in (("format", None), ("columns", ()), ("delimiter", ","), ("encoding", UTF_8))
-        )
-        kind, columns, delimiter, encoding = told
-        return cls(kind, tuple(columns), delimiter, encoding, wanted, carried)
+    def of(
+        cls, settings: JobSettings | Mapping[str, Any], wanted: tuple[str, ...], carried: tuple[str, ...] = ()
+    ) -> ReadOptions:
+        """How a job reads its files, or a run has read them.
+
+        Args:
+            settings: of the job, or of the run's record; an option that is not among them gets its default.
+        """
+        given = settings if isinstance(settings, Mapping) else vars(settings)
+        told = {name: given[name] for name in ("format", "columns", "delimiter", "encoding") if name in given}
+        return cls(**{**told, "columns": tuple(told.get("columns", ())), "wanted": wanted, "carried": carried})
 
 
 @dataclass(frozen=True)

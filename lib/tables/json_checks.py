@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from lib.errors import InputError
 from lib.pairs.offered import EXACT_JSON
-from lib.tables.file_checks import UTF_8, files_with, key_pattern
+from lib.settings import UTF_8
+from lib.tables.file_checks import files_with, key_pattern
 from lib.tables.listing import path_in_metadata
 
 # Spark accepts single quotes as well.

@@ -22,13 +22,3 @@ def test_a_row_is_explained_by_the_copy_that_a_run_keeps(spark, tmp_path, capsys
     assert {one["word"] for one in json.loads(capsys.readouterr().out)["words"]} == {"steel", "kettle", "with", "lid"}
     assert run(*asked, "9") == 2
     assert "Expected the id '9' in the column product_id" in capsys.readouterr().err
-
-
-def test_the_formats_are_those_that_sources_are_read_in() -> None:
-    """The job lists them itself, since the module that reads sources imports Spark."""
-    from dataclasses import fields
-
-    from lib.tables.formats import FORMATS
-
-    choices = {field.name: field.metadata["choices"] for field in fields(ExplainSettings)}
-    assert choices["format"] == FORMATS

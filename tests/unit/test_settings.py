@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.evaluate import EvaluateSettings
 from lib.errors import InputError
 from lib.settings import JobSettings, Names, as_record, describe, option, parse_settings
+from lib.tables.formats import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -124,3 +126,13 @@ def test_keys_are_neither_shown_nor_recorded() -> None:
         assert "s3a://***@" in told
     plain = "hdfs://host:8020/a@b abfss://container@account.dfs.core.windows.net/x s3a://bucket/a:b@c user@shop.com 5:3@2"
     assert as_record(ExampleSettings(source=plain))["source"] == plain
+
+
+def test_a_job_reads_its_files_as_its_options_say_and_a_run_s_as_its_record_says() -> None:
+    given = ("--labels", "x.csv", "--model", "m", "--format", "csv", "--columns", "id,text", "--delimiter", ";")
+    settings = parse_settings(EvaluateSettings, "evaluate", "", (*given, "--encoding", "latin-1"))
+    expected = ReadOptions("csv", ("id", "text"), ";", "latin-1", ("id",))
+    assert ReadOptions.of(settings, ("id",)) == ReadOptions.of(as_record(settings), ("id",)) == expected
+    # A record of an older version, and a job without --columns, lack some of them.
+    assert ReadOptions.of({"format": "json"}, ("id",), ("id",)) == ReadOptions("json", wanted=("id",), carried=("id",))
+    assert ReadOptions.of(OverATable(), ()) == ReadOptions()
