@@ -158,7 +158,7 @@ class Shop:
         """What a person has filled in: the right category of these products."""
         file = self._folder / "corrected.csv"
         said.rename(columns={"label": "correct_category"})[["product_id", "text", "correct_category"]].to_csv(file, index=False)
-        given = ["--corrections", str(file), "--text-columns", "text", "--by", "benchmark"]
+        given = ["--file", str(file), "--text-columns", "text", "--by", "benchmark"]
         self._run("correct", "--target", self.lake(name), *given)
 
 

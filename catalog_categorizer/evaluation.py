@@ -14,7 +14,7 @@ from lib.model.metrics import classes_shown
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """metrics: everything that the job `evaluate --json` writes."""
+    """metrics: everything that the job `evaluate --output` writes."""
 
     metrics: Mapping[str, Any]
 

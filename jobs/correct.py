@@ -1,6 +1,6 @@
 """Correct categories: a person's correction overrides the model for readers, and teaches the next training.
 
-./spark-submit.sh correct --target lake/categorized --corrections review.csv --text-columns title,description
+./spark-submit.sh correct --target lake/categorized --file review.csv --text-columns title,description
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lib.tables.target import check_categorized
 @dataclass(frozen=True)
 class CorrectSettings(JobSettings):
     target: str = option(f"{TARGET}; _corrections is next to it")
-    corrections: str = option(
+    file: str = option(
         f"file that a person has filled in, such as that of `review`: product_id and {CORRECT}, perhaps {BY} and {WHY}; rows without a "
         "category are skipped"
     )
@@ -41,7 +41,7 @@ def main(settings: CorrectSettings) -> int:
         target = locate_to_write(spark, s.target)
         check_categorized(spark, target)
         wanted = ("product_id", *(() if s.withdraw else (CORRECT,)), *s.text_columns)
-        source = read_source(spark, locate(spark, s.corrections), ReadOptions.of(s, wanted))
+        source = read_source(spark, locate(spark, s.file), ReadOptions.of(s, wanted))
         # Kept, so that what is added is what was checked, whatever happens to the file.
         rows = read_corrections(source, s.text_columns, s.by or user_here(), s.withdraw).persist()
         try:

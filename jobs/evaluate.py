@@ -1,6 +1,6 @@
 """Metrics of a bundle on any labelled table, scored by the same code as the nightly run.
 
-./spark-submit.sh evaluate --model models/ecommerce --labels labels.csv --json metrics.json
+./spark-submit.sh evaluate --model models/ecommerce --labels labels.csv --output metrics.json
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class EvaluateSettings(JobSettings):
     label_column: Names = option(
         "column with the label; several, the top level first, for a bundle whose labels are paths", default=("label",)
     )
-    relabel: str | None = option(
+    changes: str | None = option(
         "CSV file with the header old,new, as for the job relabel: rows with an old label are judged by the new one",
         default=None,
     )
-    json: str | None = option("file to write the metrics to", default=None)
+    output: str | None = option("JSON file to write the metrics to, which is replaced", default=None)
     engine: str = option(ENGINE, default=AUTO, choices=ENGINE_CHOICES)
     format: str | None = option(LABELS_FORMAT, default=None, choices=FORMATS)
     columns: Names = option(HEADERLESS, default=())
@@ -60,8 +60,8 @@ class EvaluateSettings(JobSettings):
 
 
 def main(settings: EvaluateSettings) -> int:
-    output = None if settings.json is None else check_writable(settings.json, "--json")
-    changes = read_changes(settings.relabel, "--relabel") if settings.relabel else None
+    output = None if settings.output is None else check_writable(settings.output)
+    changes = read_changes(settings.changes) if settings.changes else None
     bundle = bundle_at(settings.model)
     engine = checked_engine(settings.engine, bundle).name
     with spark_session("evaluate", settings.debug) as spark:
@@ -74,7 +74,7 @@ def main(settings: EvaluateSettings) -> int:
         print(line)
     print(evaluation_text(metrics))
     if output:
-        write_whole(output, json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", "--json")
+        write_whole(output, json.dumps(metrics, ensure_ascii=False, indent=1) + "\n")
     return 0
 
 

@@ -58,7 +58,7 @@ class ReviewSettings(JobSettings):
 def main(settings: ReviewSettings) -> int:
     s = settings
     check_text_names(s.text_columns)
-    output = check_writable(s.output, "--output")
+    output = check_writable(s.output)
     with spark_session("review", s.debug) as spark:
         target = locate(spark, s.target)
         check_categorized(spark, target)
@@ -85,7 +85,7 @@ def main(settings: ReviewSettings) -> int:
     print(
         f"{len(rows):,} rows written to {s.output}, which represent {represented:,} in review; fill in the column {CORRECT}, then"
     )
-    print(f"  ./spark-submit.sh correct --target {s.target} --corrections {s.output} --text-columns {','.join(columns.text)}")
+    print(f"  ./spark-submit.sh correct --target {s.target} --file {s.output} --text-columns {','.join(columns.text)}")
     return 0
 
 

@@ -71,7 +71,7 @@ class TrainSettings(JobSettings):
         "separator of the levels of labels that are paths, such as ' > '; without it labels of one column are a flat list",
         default=None,
     )
-    relabel: str | None = option(
+    changes: str | None = option(
         "CSV file with the header old,new, as for the job relabel: texts under old labels are learned under the new ones",
         default=None,
     )
@@ -326,7 +326,7 @@ def _read(s: TrainSettings, recipe: Recipe, say: Telling) -> tuple[LabelledTexts
 
     limits = limits_of(s)
     taxonomy = read_taxonomy(s.taxonomy, s.separator) if s.taxonomy and s.separator else None
-    changes = read_changes(s.relabel, "--relabel") if s.relabel else None
+    changes = read_changes(s.changes) if s.changes else None
     unlabelled = elsewhere = None
     with spark_session("train", s.debug) as spark:
         data = _read_labels(spark, s, recipe, taxonomy, changes, say)

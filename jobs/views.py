@@ -53,7 +53,7 @@ class ViewsSettings(JobSettings):
 
 def main(settings: ViewsSettings) -> int:
     s = settings
-    output = None if s.output is None else check_writable(s.output, "--output")
+    output = None if s.output is None else check_writable(s.output)
     with spark_session("views", s.debug) as spark:
         target = locate(spark, s.target)
         if s.dialect is None:

@@ -60,8 +60,7 @@ check_container() {
     case $job in
         train) fail "Expected the job train in --deploy-mode client, since TensorFlow is not shipped, found cluster; leave it out." 2 ;;
         report | review) ;;
-        evaluate) gives json "$@" || return 0 ;;
-        views) gives output "$@" || return 0 ;;
+        evaluate | views) gives output "$@" || return 0 ;;
         *) return 0 ;;
     esac
     fail "Expected the job $job, where it writes a file, in --deploy-mode client, found cluster, whose container goes with all that is written there; leave it out." 2

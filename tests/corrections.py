@@ -19,5 +19,5 @@ def correct(lake: Path, categories: Mapping[str, str | None]) -> None:
             with file.open("w", newline="", encoding="utf-8") as out:
                 csv.writer(out).writerows([("product_id", "correct_category"), *some])
             options = ["--by", "ann", "--new-categories", *(["--withdraw"] if withdraw else [])]
-            arguments = ["--target", str(lake), "--corrections", str(file), *options]
+            arguments = ["--target", str(lake), "--file", str(file), *options]
             assert run_command(CorrectSettings, main, "correct", arguments) == 0

@@ -69,8 +69,8 @@ class Relabelling:
         return {new: [old for old, becomes in self.labels.items() if becomes == new] for new in counts if counts[new] > 1}
 
 
-def read_changes(path: str, flag: str = "--changes") -> Changes:
-    """From a CSV file in UTF-8 with the header old,new. flag: the option that names the file, for messages.
+def read_changes(path: str) -> Changes:
+    """From the CSV file of --changes, in UTF-8 with the header old,new.
 
     Raises:
         InputError: no such file, another header, or a line that does not have two names.
@@ -80,7 +80,7 @@ def read_changes(path: str, flag: str = "--changes") -> Changes:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
         raise InputError(
-            f"Expected a CSV file with the header old,new at {path}, found none ({reason}); correct {flag}."
+            f"Expected a CSV file with the header old,new at {path}, found none ({reason}); correct --changes."
         ) from None
     rows = _rows(text, path)
     if not rows or [name.strip() for name in rows[0][1]] != HEADER:
@@ -194,7 +194,7 @@ class Renaming:
         if not self.moved and not self.split:
             raise InputError(
                 f"Expected labelled rows with an old label of {self.where}, found none ({named(self.unused) or 'no line gives another name'}); "
-                "correct the file, or leave --relabel out if the labels are new ones already."
+                "correct the file, or leave --changes out if the labels are new ones already."
             )
 
     def record(self) -> dict[str, Any]:

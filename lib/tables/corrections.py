@@ -95,9 +95,9 @@ def read_corrections(source: Source, text_columns: Sequence[str], by: str | None
         InputError: columns missing, none filled, too many, a product without an id, or with two categories.
     """
     frame, where = source.frame, source.location.given
-    require_columns(frame, where, corrections=(["product_id"], ID_TYPES))
+    require_columns(frame, where, file=(["product_id"], ID_TYPES))
     if not withdraw:
-        require_text(frame, where, [CORRECT], flag="corrections")
+        require_text(frame, where, [CORRECT], flag="file")
     if text_columns:
         require_text(frame, where, text_columns)
     # A person may have changed the case of the header.
@@ -127,7 +127,7 @@ def _check(rows: DataFrame, where: str, withdraw: bool) -> None:
         raise InputError(f"Expected {filled} in {where}, found none; fill it in, and run again.")
     if counted["rows"] > MOST_CORRECTIONS:
         raise InputError(
-            f"Expected at most {MOST_CORRECTIONS:,} corrections in {where}, found {counted['rows']:,}; correct --corrections."
+            f"Expected at most {MOST_CORRECTIONS:,} corrections in {where}, found {counted['rows']:,}; correct --file."
         )
     if counted["without_id"]:
         raise InputError(

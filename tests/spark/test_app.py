@@ -57,7 +57,7 @@ def test_products_stand_there_as_corrected(spark, lake: Path) -> None:
     assert browser.overview(spark, tables) is before
     corrections = lake.parent / "c.csv"
     corrections.write_text("product_id,correct_category,corrected_by\n2,Household,Ada\n")
-    arguments = ["--target", str(lake), "--corrections", str(corrections)]
+    arguments = ["--target", str(lake), "--file", str(corrections)]
     assert run_command(CorrectSettings, correct_main, "correct", arguments) == 0
     after = browser.overview(spark, tables)
     rows = some_rows(Shown(after.versions, status="corrected"), after.carried, spark, tables)
@@ -149,7 +149,7 @@ def test_carried_columns_that_are_called_as_the_page_calls_its_own(spark, tmp_pa
     (tmp_path / "c.csv").write_text("product_id,correct_category,corrected_by\n1,Books,Ada\n")
     for corrected in (False, True):
         if corrected:
-            arguments = ["--target", str(lake), "--corrections", str(tmp_path / "c.csv")]
+            arguments = ["--target", str(lake), "--file", str(tmp_path / "c.csv")]
             assert run_command(CorrectSettings, correct_main, "correct", arguments) == 0
         overview = browser.overview(spark, tables)
         assert overview.carried == ("who", "said")

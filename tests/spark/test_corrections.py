@@ -54,9 +54,7 @@ def review(lake: Path, *more: object) -> int:
 def correct(lake: Path, rows: dict[str, list[object]], *more: object) -> int:
     file = lake.parent.parent / "corrected.csv"
     pd.DataFrame(rows).to_csv(file, index=False)
-    return run_command(
-        CorrectSettings, correct_main, "correct", list(map(str, ["--target", lake, "--corrections", file, *more]))
-    )
+    return run_command(CorrectSettings, correct_main, "correct", list(map(str, ["--target", lake, "--file", file, *more])))
 
 
 def published(spark, lake: Path) -> dict[str, tuple[str, bool]]:
@@ -224,10 +222,17 @@ def test_text_columns_of_any_name(lake, tmp_path, capsys) -> None:
     assert "found Category; rename them in the source" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("columns", [{"product_id;correct_category": ["k1;Books"]}, {"correct_category": ["Books"]}])
-def test_what_is_advised_is_an_option_of_this_job(lake, capsys, columns) -> None:
-    assert correct(lake, columns, "--withdraw") == 2
-    assert "correct --corrections" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({"product_id;correct_category": ["k1;Books"]}, ["--withdraw"]),
+        ({"correct_category": ["Books"]}, ["--withdraw"]),
+        ({"product_id": ["k1"]}, []),
+    ],
+)
+def test_what_is_advised_is_an_option_of_this_job(lake, capsys, columns, options) -> None:
+    assert correct(lake, columns, *options) == 2
+    assert "correct --file" in capsys.readouterr().err
 
 
 def test_the_queue_holds_line_ends_and_quotes_for_every_reader(spark, lake, tmp_path) -> None:
@@ -247,7 +252,7 @@ def test_the_queue_holds_line_ends_and_quotes_for_every_reader(spark, lake, tmp_
         writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "correct_category": "Electronics"} for row in rows)
-    arguments = ["--target", str(lake), "--corrections", str(tmp_path / "filled.csv"), "--text-columns", "title"]
+    arguments = ["--target", str(lake), "--file", str(tmp_path / "filled.csv"), "--text-columns", "title"]
     assert run_command(CorrectSettings, correct_main, "correct", arguments) == 0
     found = standing(spark, locate(spark, str(lake))).collect()
     assert {row["product_id"]: row["texts"]["title"] for row in found} == odd

@@ -153,7 +153,7 @@ def test_no_labels(spark, shipped) -> None:
 
 def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
     out = tmp_path / "out.json"
-    arguments = ["--model", str(SHIPPED), "--labels", str(SAMPLES / "labels.csv"), "--json", str(out)]
+    arguments = ["--model", str(SHIPPED), "--labels", str(SAMPLES / "labels.csv"), "--output", str(out)]
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 0
     assert {"rows", "accuracy", "f1_weighted", "f1_macro", "per_class"} <= json.loads(out.read_text()).keys()
     said = capsys.readouterr().out
@@ -162,16 +162,16 @@ def test_the_job_writes_json(spark, tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("json", "said"),
+    ("output", "said"),
     [
-        ("nowhere/out.json", "Expected a folder nowhere to write out.json to, found none; create it, or correct --json"),
-        ("-", "Expected a file in --json, found '-'; write /dev/stdout for the screen"),
-        (".", "Expected a file or nothing yet at ., found a folder; remove it, or give another --json"),
+        ("nowhere/out.json", "Expected a folder nowhere to write out.json to, found none; create it, or correct --output"),
+        ("-", "Expected a file in --output, found '-'; write /dev/stdout for the screen"),
+        (".", "Expected a file or nothing yet at ., found a folder; remove it, or give another --output"),
     ],
 )
-def test_a_file_that_cannot_be_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, json, said) -> None:
+def test_a_file_that_cannot_be_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, output, said) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["--model", "nowhere", "--labels", "nowhere", "--json", json]
+    arguments = ["--model", "nowhere", "--labels", "nowhere", "--output", output]
     assert run_command(EvaluateSettings, main, "evaluate", arguments) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -111,7 +111,7 @@ def test_evaluate_tells_each_level_from_one_column_or_several(tmp_path, tree, ca
             str(tmp_path / "labels.csv"),
             "--label-column",
             columns,
-            "--json",
+            "--output",
             str(tmp_path / "out"),
         ]
         assert run_command(EvaluateSettings, evaluate, "evaluate", words) == 0
@@ -216,7 +216,7 @@ def test_texts_from_before_and_after_a_change_of_the_taxonomy(tmp_path, capsys) 
     renamed.dropna().to_csv(tmp_path / "new.csv")
     (tmp_path / "changes.csv").write_text(CHANGES)
     as_paths = ("--text-columns", "text", "--label-column", "path")
-    words = ("--labels", str(tmp_path / "labels.csv"), *as_paths, "--relabel", str(tmp_path / "changes.csv"))
+    words = ("--labels", str(tmp_path / "labels.csv"), *as_paths, "--changes", str(tmp_path / "changes.csv"))
     once = ("--label-separator", " > ", "--models", str(tmp_path), "--name", "shop", "--epochs", "1", "--no-baselines")
     assert run_command(TrainSettings, train_job, "train", [*words, *once, "--bag-epochs", "1"]) == 0
     said = capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_texts_from_before_and_after_a_change_of_the_taxonomy(tmp_path, capsys) 
     # The same texts under their new labels are judged alike.
     found = []
     for judged in (words, ("--labels", str(tmp_path / "new.csv"), *as_paths)):
-        output = ("--model", str(tmp_path / "shop"), "--json", str(tmp_path / "out"))
+        output = ("--model", str(tmp_path / "shop"), "--output", str(tmp_path / "out"))
         assert run_command(EvaluateSettings, evaluate, "evaluate", [*judged, *output]) == 0
         found.append(json.loads((tmp_path / "out").read_text()))
     assert f"{books:,} rows of 1 labels are left out" in capsys.readouterr().out
@@ -245,7 +245,7 @@ def test_texts_from_before_and_after_a_change_of_the_taxonomy(tmp_path, capsys) 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (None, "nowhere.csv, found none (No such file or directory); correct --relabel."),
+        (None, "nowhere.csv, found none (No such file or directory); correct --changes."),
         ("Good,Goods", "Expected labelled rows with an old label of CHANGES, found none ('Good'); correct the file, or leave"),
         # What the taxonomy lacks is judged by the new name.
         (
@@ -259,10 +259,10 @@ def test_changes_that_train_and_evaluate_refuse(tmp_path, tree, capsys, changes,
     (tmp_path / "tree.txt").write_text("".join(f"{parent} > {label}\n" for label, parent in PARENTS.items()))
     file = tmp_path / ("changes.csv" if changes else "nowhere.csv")
     options = ("--label-column", "path", "--label-separator", " > ", "--taxonomy", str(tmp_path / "tree.txt"))
-    assert trained(tmp_path, *options, "--relabel", str(file)) == 2
+    assert trained(tmp_path, *options, "--changes", str(file)) == 2
     assert sentence.replace("CHANGES", str(file)) in capsys.readouterr().err
     assert not (tmp_path / "models").exists()
-    words = ["--model", str(tree), "--labels", str(tmp_path / "labels.csv"), "--label-column", "path", "--relabel", str(file)]
+    words = ["--model", str(tree), "--labels", str(tmp_path / "labels.csv"), "--label-column", "path", "--changes", str(file)]
     known = bool(changes) and changes.startswith("Media")
     assert run_command(EvaluateSettings, evaluate, "evaluate", words) == (0 if known else 2)
     if known:

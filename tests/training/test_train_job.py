@@ -96,7 +96,7 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
             str(tmp_path / table),
             "--text-columns",
             named,
-            "--json",
+            "--output",
             str(tmp_path / "m.json"),
         ]
         assert run_command(EvaluateSettings, evaluate, "evaluate", asked) == 0

@@ -121,8 +121,8 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
         ("report --target lake", True),
         ("review --target lake --source catalog.csv", True),
         ("evaluate --model m --labels l", False),
-        ("evaluate --model m --labels l --json metrics.json", True),
-        ("evaluate --model m --labels l --json=metrics.json", True),
+        ("evaluate --model m --labels l --output metrics.json", True),
+        ("evaluate --model m --labels l --output=metrics.json", True),
         ("evaluate --config evaluate.toml", True),
         ("evaluate --config=evaluate.toml", True),
         ("views --target lake", False),
@@ -131,7 +131,7 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
     ],
 )
 def test_what_a_container_would_take_with_it_is_refused(tmp_path: Path, job: str, refused: bool) -> None:
-    (tmp_path / "evaluate.toml").write_text('model = "m"\njson = "metrics.json"\n')
+    (tmp_path / "evaluate.toml").write_text('model = "m"\noutput = "metrics.json"\n')
     name, _, given = job.partition(" ")
     call = f'cd "$SPARK_CONF_DIR"; ({ON_YARN} job={name}; ship_environment {given}) || echo exit $?'
     said = asked(tmp_path, ["--master", "yarn", "--deploy-mode", "cluster"], call)

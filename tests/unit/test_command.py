@@ -80,8 +80,8 @@ def test_a_pipe_stays_one_and_gets_what_is_written(tmp_path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        assert check_writable(str(pipe), "--json") == pipe
-        write_whole(pipe, "{}", "--json")
+        assert check_writable(str(pipe)) == pipe
+        write_whole(pipe, "{}")
         assert os.read(reader, 10) == b"{}"
     finally:
         os.close(reader)
