@@ -53,7 +53,8 @@ def seed_size_bundle(bundle: Bundle) -> Bundle:
     import keras
 
     from training.export import export_onnx
-    from training.network import NetworkSettings, build_network
+    from training.network import build_network
+    from training.recipe import NetworkSettings
 
     keras.utils.set_random_seed(3)
     network = build_network(5000, len(bundle.labels), NetworkSettings(embedding=64, units=64, dense=64))

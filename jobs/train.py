@@ -42,6 +42,7 @@ from lib.tables.corrections import standing
 from lib.tables.formats import SUFFIXES, ReadOptions
 from lib.tables.locations import locate
 from lib.tables.sources import check_unchanged, read_source
+from training.recipe import BagSettings, FitSettings, NetworkSettings, Place, Recipe, ReviewSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from training.dataset import Elsewhere, LabelledTexts, Limits
     from training.progress import Telling
-    from training.recipe import BagSettings, Recipe
     from training.taxonomy import Taxonomy
     from training.training import Trained
 
@@ -94,20 +94,20 @@ class TrainSettings(JobSettings):
     )
     max_rows: int = option("maximum number of labelled rows that the driver reads", default=1_000_000, within=at_least(1))
     max_bytes: int = option("maximum bytes of text that the driver reads", default=1 << 30, within=at_least(1))
-    vocabulary: int = option("maximum number of words in the vocabulary", default=20_000, within=at_least(1))
+    vocabulary: int = option("maximum number of words in the vocabulary", default=Recipe.vocabulary, within=at_least(1))
     min_count: int | None = option(
         "times a word has to occur in the training texts (default: 1 if they are few, else 2)",
-        default=None,
+        default=Recipe.min_count,
         within=at_least(1),
     )
-    max_tokens: int = option("tokens of a text that are read", default=200, within=at_least(1))
-    pretrain: bool = option("start the embeddings from the co-occurrence of words", default=True)
+    max_tokens: int = option("tokens of a text that are read", default=TextSettings.max_tokens, within=at_least(1))
+    pretrain: bool = option("start the embeddings from the co-occurrence of words", default=Recipe.pretrain)
     unlabelled: str | None = option("more texts to learn embeddings from, such as the catalogue: path or table", default=None)
     unlabelled_columns: Names = option("their text columns; FIELD=COLUMN as in categorize", default=("title", "description"))
     self_training: bool = option(
         "also learn from the unlabelled texts that a first model is sure of, under its labels: for a catalogue that is worded differently "
         "from the labelled texts; takes twice as long",
-        default=False,
+        default=Recipe.self_training,
     )
     vectors: str | None = option(
         "pretrained word vectors to learn from in addition: a local text file of GloVe, fastText or word2vec, plain or gzip",
@@ -115,7 +115,7 @@ class TrainSettings(JobSettings):
     )
     vectors_words: int = option(
         "maximum number of words too rare in the training texts that are known by their vector alone",
-        default=20_000,
+        default=Recipe.vector_words,
         within=at_least(0),
     )
     vectors_note: str = option("origin and licence of the vectors, for the model card", default="")
@@ -129,82 +129,102 @@ class TrainSettings(JobSettings):
         default=None,
     )
     elsewhere_columns: Names = option("their text columns (default: those of the labels)", default=())
-    embedding: int = option("size of a word's embedding", default=48, within=at_least(1))
-    units: int = option("units of the LSTM, in each direction", default=16, within=at_least(1))
-    bidirectional: bool = option("read texts in both directions", default=True)
-    dense: int = option("units of the dense layer", default=64, within=at_least(1))
-    bag: bool = option("sum up words, pairs of words and parts of unknown words alongside the LSTM", default=True)
+    embedding: int = option("size of a word's embedding", default=NetworkSettings.embedding, within=at_least(1))
+    units: int = option("units of the LSTM, in each direction", default=NetworkSettings.units, within=at_least(1))
+    bidirectional: bool = option("read texts in both directions", default=NetworkSettings.bidirectional)
+    dense: int = option("units of the dense layer", default=NetworkSettings.dense, within=at_least(1))
+    bag: bool = option(
+        "sum up words, pairs of words and parts of unknown words alongside the LSTM", default=Recipe.bag is not None
+    )
     bag_linear: bool = option(
-        "also fit a linear classifier to the bag's features, if it takes no longer than the rest", default=True
+        "also fit a linear classifier to the bag's features, if it takes no longer than the rest", default=BagSettings.linear
     )
     bag_pairs: int = option(
         "maximum number of word pairs that the bag keeps for scoring, the most frequent ones",
-        default=20_000,
+        default=BagSettings.scored_pairs,
         within=at_least(0),
     )
     bag_subwords: int = option(
-        "maximum number of parts of unknown words that it keeps, the most frequent ones", default=20_000, within=at_least(0)
+        "maximum number of parts of unknown words that it keeps, the most frequent ones",
+        default=BagSettings.scored_subwords,
+        within=at_least(0),
     )
     bag_epochs: int | None = option(
-        "passes over the texts for the bag (default: the fewer texts, the more)", default=None, within=at_least(1)
+        "passes over the texts for the bag (default: the fewer texts, the more)", default=BagSettings.epochs, within=at_least(1)
     )
     bag_learning_rate: float = option(
-        "step size at the start for the bag; it falls along a cosine", default=2e-3, within=ABOVE_0
+        "step size at the start for the bag; it falls along a cosine", default=BagSettings.learning_rate, within=ABOVE_0
     )
     refit: bool = option(
-        "fit again on the train and the validation side together, once confidences are calibrated", default=True
+        "fit again on the train and the validation side together, once confidences are calibrated", default=Recipe.refit
     )
     logit_adjustment: float = option(
         "how much likelier a rare label is made; 0 for the most correct rows, more to find more of the rare labels",
-        default=0.5,
+        default=Recipe.logit_adjustment,
         within=FROM_0_TO_1,
     )
     search: float = option(
         "minutes to try other settings first, on folds of the train and the validation side; 0 for none",
-        default=0.0,
+        default=Recipe.search_minutes,
         within=MINUTES,
     )
     epochs: int | None = option(
         "passes over the texts for the LSTM (default: the fewer texts and the more labels, the more)",
-        default=None,
+        default=FitSettings.epochs,
         within=at_least(1),
     )
-    batch: int = option("texts in a batch", default=64, within=at_least(1))
-    learning_rate: float = option("step size of Adam at the start; it falls along a cosine", default=2e-3, within=ABOVE_0)
-    word_dropout: float = option("share of words hidden while fitting", default=0.3, within=FROM_0_TO_BELOW_1)
+    batch: int = option("texts in a batch", default=FitSettings.batch, within=at_least(1))
+    learning_rate: float = option(
+        "step size of Adam at the start; it falls along a cosine", default=FitSettings.learning_rate, within=ABOVE_0
+    )
+    word_dropout: float = option(
+        "share of words hidden while fitting", default=FitSettings.word_dropout, within=FROM_0_TO_BELOW_1
+    )
     field_dropout: float = option(
-        "share of the texts seen with only one of their fields while fitting", default=0.4, within=FROM_0_TO_BELOW_1
+        "share of the texts seen with only one of their fields while fitting",
+        default=FitSettings.field_dropout,
+        within=FROM_0_TO_BELOW_1,
     )
     label_smoothing: float = option(
-        "probability spread over the other labels while fitting", default=0.05, within=FROM_0_TO_BELOW_1
+        "probability spread over the other labels while fitting", default=FitSettings.label_smoothing, within=FROM_0_TO_BELOW_1
     )
     test_share: float = option(
         "share of the texts on the test side; 0 with --folds: judged over these, fitted on all",
-        default=0.15,
+        default=Recipe.test_share,
         within=FROM_0_TO_BELOW_1,
     )
-    validation_share: float = option("share of the texts on the validation side", default=0.10, within=FROM_0_TO_BELOW_1)
+    validation_share: float = option(
+        "share of the texts on the validation side", default=Recipe.validation_share, within=FROM_0_TO_BELOW_1
+    )
     folds: int = option(
-        "also cross-validate over this many folds: mean and spread, and thresholds from all texts", default=0, within=FOLDS
+        "also cross-validate over this many folds: mean and spread, and thresholds from all texts",
+        default=Recipe.folds,
+        within=FOLDS,
     )
     baselines: bool = option(
-        "also fit the majority class, linear models of words and of characters, and fastText, to compare with", default=True
+        "also fit the majority class, linear models of words and of characters, and fastText, to compare with",
+        default=Recipe.baselines,
     )
     wrong_labels: str | None = option("CSV file for the labels that are probably wrong, with their texts", default=None)
     review_below: Names = option(
-        "confidence below which a row gets the status review; also by label: 0.5,Books=0.8", default=("0.5",)
+        "confidence below which a row gets the status review; also by label: 0.5,Books=0.8",
+        default=(str(ReviewSettings.below),),
     )
     target_precision: float | None = option(
         "pick the threshold for review, on the validation side or the folds, above which this share of the rows is correct",
-        default=None,
+        default=ReviewSettings.target_precision,
         within=BETWEEN_0_AND_1,
     )
     precision_confidence: float = option(
-        "confidence level at which that precision is promised", default=0.95, within=BETWEEN_0_AND_1
+        "confidence level at which that precision is promised",
+        default=ReviewSettings.precision_confidence,
+        within=BETWEEN_0_AND_1,
     )
-    threshold_by_label: bool = option("pick that threshold for each label, rather than one for all", default=False)
+    threshold_by_label: bool = option(
+        "pick that threshold for each label, rather than one for all", default=ReviewSettings.by_label
+    )
     promote_margin: float = option("loss of weighted F1 at which `current` still moves", default=0.005)
-    seed: int = option("seed of the split, the weights and the order", default=7, within=SEED)
+    seed: int = option("seed of the split, the weights and the order", default=FitSettings.seed, within=SEED)
     data_note: str = option("origin and licence of the data, for the model card", default="")
     limits: Names = option("known limits, for the model card, separated by commas", default=())
     tensorboard: str | None = option("folder for TensorBoard's logs", default=None)
@@ -241,7 +261,7 @@ class TrainSettings(JobSettings):
 
     def review(self) -> tuple[float, dict[str, float]]:
         """--review-below as the threshold for all labels and those of single labels."""
-        for_all, by_label = 0.5, {}
+        for_all, by_label = ReviewSettings.below, {}
         for one in self.review_below:
             label, _, number = one.rpartition("=")
             try:
@@ -298,7 +318,6 @@ def _train(s: TrainSettings, say: Telling) -> Trained:
     from training.dataset import remarks, remarks_on_length
     from training.pretrained import coverage, vectors_for
     from training.progress import step
-    from training.recipe import Place
     from training.training import train
     from training.upload import check_may_write
 
@@ -376,10 +395,6 @@ def limits_of(s: TrainSettings) -> Limits:
 
 
 def recipe_of(s: TrainSettings) -> Recipe:
-    from training.fit import FitSettings
-    from training.network import NetworkSettings
-    from training.recipe import Recipe, ReviewSettings
-
     below, below_by_label = s.review()
     return Recipe(
         text=TextSettings(
@@ -415,8 +430,6 @@ def recipe_of(s: TrainSettings) -> Recipe:
 
 
 def bag_of(s: TrainSettings) -> BagSettings:
-    from training.recipe import BagSettings
-
     return BagSettings(
         linear=s.bag_linear,
         scored_pairs=s.bag_pairs,

@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lib.model.text import TextSettings
-from training.fit import FitSettings
-from training.network import NetworkSettings
-from training.recipe import BagSettings, Place, Recipe
+from training.recipe import BagSettings, FitSettings, NetworkSettings, Place, Recipe
 
 # Above each label of the samples, where a test has paths.
 PARENTS = {"Books": "Media", "Electronics": "Goods", "Household": "Goods", "Clothing & Accessories": "Goods"}

@@ -19,50 +19,15 @@ import tensorflow as tf
 from lib.errors import CategorizerError
 from lib.model.arrays import Float32s, Int32s, Int64s
 from lib.model.text import OOV_ID, PAD_ID, TextSettings, TokenIds, tokens_of
-from training.network import NetworkSettings, build_network, folded, network_with_vectors, round_embeddings
+from training.network import build_network, folded, network_with_vectors, round_embeddings
 from training.progress import Counted, counted
+from training.recipe import FitSettings, NetworkSettings
 
 # Widths are rounded up to multiples of this, so that TensorFlow traces few shapes.
 WIDTH_STEP = 25
 # Rows are shuffled, then sorted by length within pools of this many batches: similar lengths, yet other batches each epoch.
 POOL_BATCHES = 40
 FINAL_RATE = 0.02
-
-
-# Few texts need more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
-STEPS, EPOCHS = 1_500, (10, 40)
-# Above this many labels, each label needs as many steps.
-LABELS_OF_STEPS = 16
-
-
-def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]) -> int:
-    """Passes over `texts` that make that many steps, within bounds."""
-    return min(max(round(steps / math.ceil(texts / batch)), bounds[0]), bounds[1])
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How the network is fitted.
-
-    epochs: None for `epochs_factor` times as many as give STEPS steps, and more for many labels.
-    """
-
-    epochs: int | None = None
-    epochs_factor: float = 1.0
-    batch: int = 64
-    # It falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
-    learning_rate: float = 2e-3
-    # A word is seen as unknown with this probability, so that no single word decides and unknown ones are nothing new.
-    word_dropout: float = 0.3
-    label_smoothing: float = 0.05
-    # A text of several fields is seen with only one of them with this probability, so that a title, or a description,
-    # is enough later on.
-    field_dropout: float = 0.4
-    seed: int = 7
-
-    def epochs_for(self, texts: int, labels: int) -> int:
-        steps = STEPS * max(1, labels / LABELS_OF_STEPS)
-        return self.epochs or max(round(self.epochs_factor * epochs_for_steps(round(steps), texts, self.batch, EPOCHS)), 1)
 
 
 @dataclass

@@ -30,12 +30,12 @@ from training.calibration import (
 )
 from training.dataset import LabelledTexts
 from training.embeddings import cooccurrence_embeddings
-from training.fit import FitData, FitSettings, Fitted, FittedWeights, build_vocabulary, fit_network
+from training.fit import FitData, Fitted, FittedWeights, build_vocabulary, fit_network
 from training.linear import fit_linear
-from training.network import NetworkSettings, build_network, joined_network
+from training.network import build_network, joined_network
 from training.pretrained import record_of, rows_of, words_with_vectors
 from training.progress import step
-from training.recipe import BagSettings, Recipe
+from training.recipe import BagSettings, FitSettings, NetworkSettings, Recipe
 from training.self_training import with_sure_texts
 from training.split import Split
 from training.vectors import WordVectors

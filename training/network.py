@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,22 +10,9 @@ import numpy as np
 
 from lib.model.arrays import Float32s
 from lib.model.text import OOV_ID, PAD_ID
+from training.recipe import NetworkSettings
 
 BagWeights = tuple[Float32s, Float32s, Float32s, Float32s]
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Sizes of the layers, and the dropout between them."""
-
-    embedding: int = 48
-    units: int = 16
-    bidirectional: bool = True
-    dense: int = 64
-    # Whole embedding channels are dropped: single values of neighbouring words would make up for each other.
-    embedding_dropout: float = 0.2
-    dense_dropout: float = 0.5
-
 
 # Root mean square of a vector's projection at the start, as large as that of embeddings from co-occurrence (training.embeddings.SCALE).
 VECTORS_SCALE = 0.1

@@ -1,14 +1,62 @@
-"""The inputs of a training: the recipe that decides its result, and the place that its bundle is written to."""
+"""The inputs of a training: the recipe that decides its result, and the place that its bundle is written to. It needs no Keras."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib.model.text import TextSettings
 from training.few_texts import FEW_TEXTS
-from training.fit import FitSettings, epochs_for_steps
-from training.network import NetworkSettings
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Sizes of the layers, and the dropout between them."""
+
+    embedding: int = 48
+    units: int = 16
+    bidirectional: bool = True
+    dense: int = 64
+    # Whole embedding channels are dropped: single values of neighbouring words would make up for each other.
+    embedding_dropout: float = 0.2
+    dense_dropout: float = 0.5
+
+
+# Few texts need more passes, or the fit ends before they are learned; beyond the greatest number it only takes longer.
+STEPS, EPOCHS = 1_500, (10, 40)
+# Above this many labels, each label needs as many steps.
+LABELS_OF_STEPS = 16
+
+
+def epochs_for_steps(steps: int, texts: int, batch: int, bounds: tuple[int, int]) -> int:
+    """Passes over `texts` that make that many steps, within bounds."""
+    return min(max(round(steps / math.ceil(texts / batch)), bounds[0]), bounds[1])
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the network is fitted.
+
+    epochs: None for `epochs_factor` times as many as give STEPS steps, and more for many labels.
+    """
+
+    epochs: int | None = None
+    epochs_factor: float = 1.0
+    batch: int = 64
+    # It falls along a half cosine to a fiftieth over all epochs (Loshchilov and Hutter 2017, "SGDR", without restarts).
+    learning_rate: float = 2e-3
+    # A word is seen as unknown with this probability, so that no single word decides and unknown ones are nothing new.
+    word_dropout: float = 0.3
+    label_smoothing: float = 0.05
+    # A text of several fields is seen with only one of them with this probability, so that a title, or a description,
+    # is enough later on.
+    field_dropout: float = 0.4
+    seed: int = 7
+
+    def epochs_for(self, texts: int, labels: int) -> int:
+        steps = STEPS * max(1, labels / LABELS_OF_STEPS)
+        return self.epochs or max(round(self.epochs_factor * epochs_for_steps(round(steps), texts, self.batch, EPOCHS)), 1)
 
 
 @dataclass(frozen=True)
@@ -82,16 +130,16 @@ class BagSettings:
 class Recipe:
     """Everything that decides the result of a training on given data."""
 
-    text: TextSettings
-    network: NetworkSettings
-    fit: FitSettings
-    vocabulary: int
+    text: TextSettings = TextSettings()
+    network: NetworkSettings = NetworkSettings()
+    fit: FitSettings = FitSettings()
+    vocabulary: int = 20_000
     # None for 1 where texts are few, else 2.
-    min_count: int | None
+    min_count: int | None = None
     # Whether the embeddings start from co-occurrence rather than at random.
-    pretrain: bool
-    test_share: float
-    validation_share: float
+    pretrain: bool = True
+    test_share: float = 0.15
+    validation_share: float = 0.1
     review: ReviewSettings = ReviewSettings()
     # The most words that get a row because word vectors have them, though training has not seen them often enough.
     vector_words: int = 20_000
@@ -104,7 +152,7 @@ class Recipe:
     # Whether to learn also from unlabelled texts that a first model is sure of.
     self_training: bool = False
     # Minutes in which other settings are tried first (training.search); 0 for none.
-    search_minutes: float = 0
+    search_minutes: float = 0.0
     # Folds of a cross-validation in addition to the one split; 0 for none.
     folds: int = 0
     baselines: bool = True

@@ -26,8 +26,8 @@ from tests.conftest import ROOT
 from tests.recipes import tiny_recipe
 from tests.waiting import until
 from training.bag import bag_data, build_bag_vocabulary, expansion, fit_bag, quantized
-from training.fit import FitData, FitSettings, epochs_for_steps
-from training.recipe import BagSettings
+from training.fit import FitData
+from training.recipe import BagSettings, FitSettings, epochs_for_steps
 from training.workers import Say, prefixed, run_together
 
 SETTINGS = TextSettings()

@@ -20,7 +20,8 @@ from training.calibration import (
     threshold_for_precision,
     with_adjustment,
 )
-from training.network import NetworkSettings, build_network, joined_network
+from training.network import build_network, joined_network
+from training.recipe import NetworkSettings
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

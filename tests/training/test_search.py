@@ -11,11 +11,9 @@ import pytest
 
 from lib.model.text import TextSettings
 from training.dataset import LabelledTexts
-from training.fit import FitSettings
 from training.model import LSTM
 from training.near_duplicates import near_duplicates
-from training.network import NetworkSettings
-from training.recipe import Recipe
+from training.recipe import FitSettings, NetworkSettings, Recipe
 from training.search import ADJUSTMENT, SPACE, search, with_settings
 
 WORDS = ("kettle cup spoon plate bowl pan", "novel poem essay story verse tale", "shirt scarf glove sock hat coat")

@@ -21,9 +21,9 @@ from training.baselines import BASELINES, CHARACTERS
 from training.dataset import clean
 from training.export import export_onnx
 from training.fit import build_vocabulary
-from training.network import NetworkSettings, build_network, round_embeddings
+from training.network import build_network, round_embeddings
 from training.publication import OWNER, STAGING_PREFIX
-from training.recipe import Recipe
+from training.recipe import NetworkSettings, Recipe
 from training.training import train
 
 

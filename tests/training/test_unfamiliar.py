@@ -19,7 +19,8 @@ from lib.model.bag import EDGE
 from lib.model.bundle import MANIFEST, SEAL, load_bundle, sha256_of
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
 from training.calibration import evidence_of, network_logits, network_probabilities
-from training.network import NetworkSettings, build_network, joined_network
+from training.network import build_network, joined_network
+from training.recipe import NetworkSettings
 
 
 def texts_for(bundle, rows: int = 200) -> pa.Array:

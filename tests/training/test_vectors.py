@@ -21,8 +21,8 @@ from training.dataset import LabelledTexts
 from training.embeddings import SCALE
 from training.fit import FitData, fit_network
 from training.model import build_model
-from training.network import NetworkSettings, folded, network_with_vectors
-from training.recipe import BagSettings, Recipe
+from training.network import folded, network_with_vectors
+from training.recipe import BagSettings, NetworkSettings, Recipe
 from training.split import Split
 from training.training import train
 from training.vectors import WordVectors
