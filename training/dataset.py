@@ -474,15 +474,15 @@ def _check_labels(
     left = [label for label in counts if label not in rare]
     why = ", ".join(f"{reason} {rows:,}" for reason, rows in dropped.items() if rows)
     why = f" (rows dropped: {why})" if why else ""
-    found = f"only {left[0]!r}" if left else "none"
     if len(counts) < 2:
         found = (f"only {next(iter(counts))!r}" if counts else "none") + why
         raise InputError(
             f"Expected at least two labels in {where}, found {found}; correct --labels or --label-column.", see="no-label"
         )
     if len(left) < 2:
+        found = (f"only {left[0]!r}" if left else "none") + why
         raise InputError(
             f"Expected at least two labels of {min_rows} or more distinct texts in {where}, found {found} besides "
-            f"{listed(rare, similar)}{why}; add rows, correct the labels, or lower --min-rows-per-label.",
+            f"{listed(rare, similar)}; add rows, correct the labels, or lower --min-rows-per-label.",
             see="no-label",
         )
