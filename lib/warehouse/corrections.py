@@ -28,6 +28,21 @@ def version_said(spark: SparkSession, table: Location) -> str:
     return str(pinned(spark, newest_snapshot(spark, location))) if is_delta(spark, location) else NONE
 
 
+def check_not_lost(table: Location, held: str | None, wanted: str, again: bool) -> None:
+    """Refuse to publish that there are no corrections where there were some: withdrawn ones are still stored, so their table is not found.
+
+    Args:
+        held: the version that was published before, None if there is none; wanted: that of the lake; again: whether all is to be published anew.
+    Raises:
+        InputError: names the table's place.
+    """
+    if wanted == NONE and held not in (None, NONE) and not again:
+        raise InputError(
+            f"Expected the corrections at {corrections_of(table).given}, which were published before, found no table there that this user can read; "
+            "restore it, name the --target that it is next to, or give --reload to publish that there are none."
+        )
+
+
 def rows_said(spark: SparkSession, table: Location, version: str) -> DataFrame:
     """The corrections in force at a version, in the columns of PUBLISHED_CORRECTIONS."""
     rows = None if version == NONE else standing(spark, table, PinnedVersion.of(version).number)
@@ -44,9 +59,10 @@ def load_corrections(
     Returns:
         How many there are; None if it has them already.
     Raises:
-        InputError: a table of that name that publish did not create.
+        InputError: a table of that name that publish did not create, or published corrections that the lake no longer has.
     """
     there, wanted = _comment(connection, name.corrections), version_said(spark, table)
+    check_not_lost(table, there and there.split(ROWS)[0], wanted, again)
     # An older release has not stored their number.
     if there is not None and not again and there == f"{wanted}{ROWS}{rows_in(connection, name.corrections)}":
         return None

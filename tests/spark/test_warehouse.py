@@ -255,6 +255,27 @@ def test_corrections_that_another_hand_has_removed_come_back(lake, database, cap
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.fault(
+    "`publish` after the table of people's corrections is gone, or cannot be read",
+    "exit 2 and a sentence; what was published stays",
+    "sentence, corrections still there",
+)
+def test_corrections_that_the_lake_has_lost_stay_published(lake, database, capsys) -> None:
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish(lake, database) == 0
+    place = lake.with_name(f"{lake.name}_corrections")
+    place.rename(lake.with_name("elsewhere"))
+    for options in ([], ["--verify"]):
+        capsys.readouterr()
+        assert publish(lake, database, *options) == 2
+        assert (
+            f"Expected the corrections at {place}, which were published before, found no table there" in capsys.readouterr().err
+        )
+        assert ask(database, "SELECT count(*) FROM catalog.products_corrections") == [(2,)]
+    assert publish(lake, database, "--reload") == 0
+    assert ask(database, "SELECT count(*) FROM catalog.products_corrections") == [(0,)]
+
+
 def test_verify_looks_at_what_people_say(lake, database, capsys) -> None:
     correct(lake, {"1": "Books", "3": "Books"})
     assert publish(lake, database, "--verify") == 0

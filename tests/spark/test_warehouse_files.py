@@ -325,6 +325,20 @@ def test_corrections_come_and_go_beside_nights(lake, tmp_path) -> None:
     assert manifest_in(folder)["corrections"]["entries"] == []
 
 
+def test_corrections_that_the_lake_has_lost_stay_published(lake, tmp_path, capsys) -> None:
+    folder = tmp_path / "files"
+    correct(lake, {"1": "Books", "3": "Books"})
+    assert publish_to_files(lake, folder) == 0
+    lake.with_name(f"{lake.name}_corrections").rename(lake.with_name("elsewhere"))
+    held = manifest_in(folder)
+    capsys.readouterr()
+    assert publish_to_files(lake, folder) == 2
+    assert "which were published before, found no table there" in capsys.readouterr().err
+    assert manifest_in(folder) == held
+    assert publish_to_files(lake, folder, "--reload") == 0
+    assert manifest_in(folder)["corrections"]["version"] == "none"
+
+
 def test_verify_looks_at_what_people_say(lake, tmp_path, capsys) -> None:
     folder = tmp_path / "files"
     correct(lake, {"1": "Books", "3": "Books"})

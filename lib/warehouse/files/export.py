@@ -25,7 +25,7 @@ from lib.tables.locations import (
 )
 from lib.times import iso
 from lib.warehouse.changes import changes
-from lib.warehouse.corrections import NONE, rows_said, version_said
+from lib.warehouse.corrections import NONE, check_not_lost, rows_said, version_said
 from lib.warehouse.files.folder import MANIFESTS, Folder
 from lib.warehouse.files.manifest import Changes, DataFile, Manifest, Said
 from lib.warehouse.files.parquet import CHANGE, DELETE, as_told, columns_said, columns_told, net, write
@@ -125,12 +125,17 @@ def _check_place(one: Export) -> None:
 
 
 def _wanted(one: Export, there: Manifest | None) -> Manifest:
-    """The manifest of the newest version, without its files."""
+    """The manifest of the newest version, without its files.
+
+    Raises:
+        InputError: the lake has lost corrections that were published.
+    """
     version = pinned(one.spark, newest_snapshot(one.spark, one.table))
     columns = columns_told(rows_at(one.spark, one.table, version.number).schema, one.table.given)
     run = newest_run(one.spark, one.table, version.number)
     next_number = there.number + 1 if there else 1
     said = Said(version_said(one.spark, one.table), 0, columns_said(), ())
+    check_not_lost(one.table, there.corrections.version if there and there.corrections else None, said.version, one.reload)
     return Manifest(next_number, one.table.uri, version, run, 0, columns, (), None, iso(time.time()), said)
 
 
