@@ -17,7 +17,14 @@ from lib.model.changes import Relabelling, read_changes
 from lib.scoring.bundles import Version, gap_said, move_current_at, version_at
 from lib.settings import BUNDLE, JobSettings, option
 from training.publication import write_bundle
-from training.relabelling import check_is_new, look_alike_remarks, relabelled_files, relabelling
+from training.relabelling import (
+    check_is_new,
+    labels_not_learned,
+    look_alike_remarks,
+    relabelled_files,
+    relabelling,
+    unused_remarks,
+)
 from training.upload import staging_in
 
 
@@ -39,7 +46,7 @@ def _relabelled(version: Version, settings: RelabelSettings) -> int:
     bundle, versions = version.bundle, version.versions
     changes = read_changes(settings.changes)
     check_is_new(bundle, changes)
-    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), changes)
+    made = relabelling(bundle.labels, bundle.manifest.get("label_separator"), changes, labels_not_learned(bundle))
     manifest, files = relabelled_files(bundle, str(version.folder), made)
     models, _, name = versions.rpartition("/")
     with staging_in(models, name) as staging:
@@ -62,8 +69,8 @@ def _relabelled(version: Version, settings: RelabelSettings) -> int:
 
 
 def _tell(bundle: Bundle, made: Relabelling, manifest: Mapping[str, Any]) -> None:
-    """Print what was merged, what looks alike now, what is still to be split, and thresholds of levels that have changed."""
-    for line in look_alike_remarks(made, bundle.manifest.get("label_separator")):
+    """Print what moved nothing, what was merged, what looks alike now, what is still to be split, and thresholds of levels that have changed."""
+    for line in [*unused_remarks(made, bundle), *look_alike_remarks(made, bundle.manifest.get("label_separator"))]:
         print(line)
     for new, olds in made.merged.items():
         print(f"merged into {new!r}: {', '.join(map(repr, olds))}")

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import accumulate, takewhile
 from typing import Any
@@ -24,7 +25,7 @@ from lib.model.bundle import (
     read_evidence,
     sha256_of,
 )
-from lib.model.changes import MOST_NAMED, Changes, Relabelling, applied, named
+from lib.model.changes import MOST_NAMED, Changes, Relabelling, applied, named, plain, starts_of
 from lib.model.engines.relabelled import Merger
 from lib.model.metrics import classification_metrics
 from lib.model.tree import Path as Levels
@@ -38,24 +39,45 @@ CURVES = "evaluation/learning_curves.json"
 MANY = 1_000
 
 
-def relabelling(labels: Sequence[str], separator: str | None, changes: Changes) -> Relabelling:
+def relabelling(labels: Sequence[str], separator: str | None, changes: Changes, not_learned: Iterable[str] = ()) -> Relabelling:
     """What each label of a bundle becomes, as `lib.model.changes.applied` says.
 
+    Args:
+        not_learned: labels of the training texts that had too few of them to be categories. Old names that are at or above these are known
+            all the same, so they are not among `unused`.
     Raises:
-        InputError: an old label that the bundle does not have, nothing that changes, or fewer than two labels left.
+        InputError: nothing that changes, or fewer than two labels left.
     """
     made = applied(labels, separator, changes)
-    if made.unused:
-        unknown = named(made.unused, _meant(made.unused[:MOST_NAMED], labels, separator))
-        raise InputError(
-            f"Expected labels of the bundle as old ones in {changes.where}, found {unknown} that it does not have, or whose every label has a line "
-            f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
-        )
+    known = {start for label in not_learned for start in starts_of(plain(label, separator), separator)}
+    made = replace(made, unused=[old for old in made.unused if old not in known])
     if not made.moved:
-        raise InputError(_nothing_moves(made.split, changes.where))
+        raise InputError(_nothing_moves(made, labels, separator))
     if len(set(made.labels.values())) < 2:
         raise InputError(f"Expected at least two labels to be left, found all merged into one by {changes.where}; correct it.")
     return made
+
+
+def labels_not_learned(bundle: Bundle) -> list[str]:
+    """Labels that the training texts had, and too few of them to be categories of the bundle."""
+    data = bundle.manifest.get("data", {})
+    return [*data.get("moved_up", {}), *data.get("rare_labels", {})]
+
+
+def unused_remarks(made: Relabelling, bundle: Bundle) -> list[str]:
+    """Which old names moved nothing, in one sentence: a taxonomy has more categories than a model, or a name is misspelt."""
+    if not made.unused:
+        return []
+    meant = _meant(made.unused[:MOST_NAMED], bundle.labels, bundle.manifest.get("label_separator"))
+    back = (
+        f"; if one is misspelt, go back with rollback --to {bundle.manifest['version']}, correct the file and relabel again"
+        if meant
+        else ""
+    )
+    return [
+        f"{len(made.unused):,} old labels of {made.changes.where} are those of no label of {bundle.model_version}, or each of their labels has a "
+        f"line of its own: {named(made.unused, meant)}{back}"
+    ]
 
 
 def check_is_new(bundle: Bundle, changes: Changes) -> None:
@@ -103,10 +125,17 @@ def _last_levels(names: Iterable[str], separator: str | None) -> frozenset[str]:
     return frozenset(path_of(name, separator)[-1] if separator else name for name in names)
 
 
-def _nothing_moves(split: Iterable[str], where: str) -> str:
-    several = ", ".join(map(repr, [*split][:MOST_NAMED]))
+def _nothing_moves(made: Relabelling, labels: Sequence[str], separator: str | None) -> str:
+    where = made.changes.where
+    if made.unused:
+        unknown = named(made.unused, _meant(made.unused[:MOST_NAMED], labels, separator))
+        return (
+            f"Expected labels of the bundle as old ones in {where}, found {unknown} that it does not have, or whose every label has a line "
+            f"of its own; its labels are {', '.join(map(repr, labels[:MOST_NAMED]))}{' …' if len(labels) > MOST_NAMED else ''}; correct the file."
+        )
+    several = ", ".join(map(repr, [*made.split][:MOST_NAMED]))
     if not several:
-        return f"Expected labels that change in {where}, found none; correct it."
+        return f"Expected labels that change in {where}, found none of the model's; correct it."
     return (
         f"Expected labels that get another name in {where}, found only those that become several ({several}), which a training on the new "
         f"labels can tell apart; train a model on these."

@@ -202,7 +202,8 @@ def test_current_stays_where_asked(models: Path, relabel) -> None:
             ["House > Kitchen", "House > Kitchen > Kettles", *PATHS[2:]],
             list(PATHS[2:]),
         ),
-        ([("Home > Kitchen", "Home"), ("Home", "Home > Kitchen")], ["Home", "Home > Kettles", *PATHS[2:]], None),
+        # A line that moves nothing holds up none of the others.
+        ([("Home > Kitchen", "Home"), ("Home", "Home > Kitchen")], ["Home", "Home > Kettles", *PATHS[2:]], []),
     ],
 )
 def test_paths(changes, labels, split) -> None:
@@ -360,6 +361,51 @@ def test_an_old_path_that_the_bundle_does_not_have_is_perhaps_another() -> None:
         "found 'Home > kitchen > Kettels', 'Home > Kitchn > Kettles' (perhaps meant as 'Home > Kitchen > Kettles') that it"
         in str(refused.value)
     )
+
+
+def test_old_names_that_a_model_has_not_learned_hold_up_no_others(
+    models: Path, relabel, shipped: Bundle, tmp_path: Path, capsys
+) -> None:
+    folder = models / shipped.manifest["version"]
+    data = {**shipped.manifest["data"], "rare_labels": {"Toys": 1}}
+    (folder / "manifest.json").write_text(json.dumps({**shipped.manifest, "data": data}))
+    # Otherwise it would be refused for having been changed.
+    (folder / "manifest.sha256").unlink()
+    changes = [("Books", "Media"), ("Toys", "Games"), ("Pets", "Animals"), ("Household ware", "Home")]
+    assert relabel(*changes) == 0
+    said = capsys.readouterr().out
+    assert (
+        f"2 old labels of {tmp_path / 'changes.csv'} are those of no label of {shipped.model_version}, or each of their labels"
+        in said
+    )
+    assert "line of its own: 'Pets', 'Household ware'\n" in said
+    assert load_bundle(str(models)).labels[0] == "Media"
+    assert load_bundle(str(models)).manifest["data"]["rare_labels"] == {"Games": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "unused"),
+    [
+        ("Home > Pots", []),
+        # What is above one is one too; what is next to it or below it is not.
+        ("Garden", []),
+        (" Garden>Tools", ["Garden>Tools"]),
+        ("Garden > Tools > Rakes", ["Garden > Tools > Rakes"]),
+        ("Pets", ["Pets"]),
+    ],
+)
+def test_old_names_at_or_above_a_label_that_was_not_learned_are_known(old: str, unused: list[str]) -> None:
+    changes = Changes([Change("Media > Books", "Books"), Change(old, "Other")], "c.csv")
+    made = relabelling(PATHS, " > ", changes, ["Home > Pots", "Garden > Tools"])
+    assert (made.moved, made.unused) == ({"Media > Books": "Books"}, unused)
+    with pytest.raises(InputError, match="found none of the model's" if not unused else "that it does not have"):
+        relabelling(PATHS, " > ", Changes([Change(old, "Other")], "c.csv"), ["Home > Pots", "Garden > Tools"])
+
+
+def test_a_misspelt_old_name_among_others_is_told_with_the_way_back(relabel, shipped: Bundle, capsys) -> None:
+    assert relabel(("Books", "Media"), ("Houshold", "Home")) == 0
+    back = f"go back with rollback --to {shipped.manifest['version']}, correct the file and relabel again"
+    assert f"'Houshold' (perhaps meant as 'Household'); if one is misspelt, {back}\n" in capsys.readouterr().out
 
 
 def test_added_up() -> None:
