@@ -29,7 +29,7 @@ from lib.scoring.guardrails import (
     nights_of,
     yardsticks,
 )
-from lib.scoring.record import drift_of, label_changes, labels_text, renames_of, run_record
+from lib.scoring.record import drift_of, label_changes, labels_before, labels_text, renames_of, run_record
 from lib.scoring.selection import Selection, Stood
 from lib.scoring.strategy import is_last_model
 from lib.tables.ledger import published_runs, runs_published
@@ -91,7 +91,7 @@ def tell_before(run: Run, found: Found, good: Yardstick) -> None:
             f"run{'s' if count > 1 else ''}: the table is made anew, and this run guarded by what the ledger has"
         )
     if good.category_shares and not is_last_model(run.bundle, found.state):
-        told = labels_text(good, run.bundle)
+        told = labels_text(good, run.bundle, labels_before(found.state.last, good.renames))
         if told:
             run.told.say(told)
 

@@ -18,6 +18,7 @@ from lib.scoring.categories import categorized_rows
 from lib.scoring.identity import basis_of
 from lib.scoring.known_files import FILES, packed
 from lib.scoring.plan import Plan
+from lib.scoring.record import LABELS_WITHOUT_ROWS, labels_noted
 from lib.scoring.scratch import Scratch
 from lib.scoring.selection import Selection
 from lib.scoring.whole import whole_of
@@ -72,6 +73,7 @@ def candidate_of(
         "sequence": found.state.sequence + 1,
         "ids_once": True,
         "decisions": run.bundle.decisions,
+        LABELS_WITHOUT_ROWS: labels_noted(run.bundle, record.category_shares),
         SCORES_KEPT: run.scores_kept if _all_have_scores(run, found, selection) else None,
         **_for_the_next(found, selection, scored, plan),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +38,8 @@ from lib.times import iso, run_id
 from schemas.tables import NO_CATEGORY, PUBLISHED, REVIEW, UNCLASSIFIABLE
 
 MOST_LABELS_NAMED = 5
+# In a commit's metadata.
+LABELS_WITHOUT_ROWS = "labels_without_rows"
 
 
 def run_record(
@@ -102,19 +106,43 @@ def retired_labels(runs: Sequence[RunRecord]) -> Collection[str]:
     return renames_of((), runs).retired
 
 
-def labels_text(good: Yardstick, bundle: Bundle) -> str:
-    """Which categories of the last runs a bundle does not know, and which of the bundle's no row had; empty if they are the same."""
+def labels_noted(bundle: Bundle, shares: Mapping[str, float] | None) -> str:
+    """For a commit's metadata: the labels of a run's model that none of its rows has. shares: those of its categories, in the record next to it."""
+    without = [label for label in bundle.labels if label not in (shares or {})]
+    return base64.b64encode(zlib.compress(json.dumps(without).encode())).decode()
+
+
+def labels_before(note: Mapping[str, Any] | None, renames: Renames) -> Collection[str] | None:
+    """The labels of the model of an earlier run, under the names that `renames` gives them; None where its commit does not say them.
+
+    Args:
+        note: of the run's commit.
+    """
+    record, noted = RunRecord.of((note or {}).get("run")), (note or {}).get(LABELS_WITHOUT_ROWS)
+    if record is None or noted is None:
+        return None
+    labels = [*(record.category_shares or {}), *json.loads(zlib.decompress(base64.b64decode(noted)))]
+    return {renames.name_of(label, record.model_version) for label in labels}
+
+
+def labels_text(good: Yardstick, bundle: Bundle, earlier: Collection[str] | None) -> str:
+    """Which categories of the last runs a bundle does not know, and which of the bundle's are new; empty if there are none of either.
+
+    Args:
+        earlier: the labels of the last run's model, as `labels_before` returns them; where they are not known, nothing is called new: of
+            thousands of labels many have no row.
+    """
     before = good.category_shares or {}
     labels = list(dict.fromkeys(good.renames.name_of(label, bundle.model_version) for label in bundle.labels))
     known = set(labels)
     gone = sorted((label for label in before if label not in known), key=lambda label: -before[label])
-    new = [label for label in labels if label not in before]
+    new = [] if earlier is None else [label for label in labels if label not in before and label not in earlier]
     parts = []
     if gone:
         share = sum(before[label] for label in gone)
         parts.append(f"does not know {_named(gone)} of the last runs, with {share:.1%} of the rows")
     if new:
-        parts.append(f"knows {_named(new)} that no row had")
+        parts.append(f"knows {_named(new)} that the last run's did not")
     return f"the model {bundle.model_version} {'; it '.join(parts)}" if parts else ""
 
 

@@ -143,3 +143,17 @@ def test_categories_that_come_and_go_are_told(spark, models: Path, relabel, tmp_
     )
     assert "the shares of the categories drifted" in said.err
     assert rows_of(spark, lake)["p1"][0] == "Books"
+
+
+def test_categories_without_rows_are_no_news_under_a_new_training(spark, models: Path, tmp_path: Path, capsys) -> None:
+    source = write_source(tmp_path / "in.parquet", {f"p{i}": f"steel kettle {i}" for i in range(1200)})
+    assert run(source, tmp_path / "lake", model=models) == 0
+    # As a training on the same labels would leave it.
+    folder = models / (models / "current").read_text().strip()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": "20300101-00000000"}))
+    (folder / "manifest.sha256").unlink()
+    assert run(source, tmp_path / "lake", model=models) == 0
+    said = capsys.readouterr().out
+    assert read_state(spark, locate(spark, str(tmp_path / "lake"))).last_run.model_version.endswith("/20300101-00000000")
+    assert "knows" not in said

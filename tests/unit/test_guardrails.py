@@ -8,7 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from lib.model.bundle import Bundle
+from lib.model.renames import Renames
 from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, yardstick, yardsticks
+from lib.scoring.record import LABELS_WITHOUT_ROWS, labels_before, labels_noted, labels_text
 from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
 
@@ -162,3 +165,32 @@ def test_a_category_that_is_gone_is_told() -> None:
     ]
     assert breaches(replace(GOOD, guarded={"fallen:Books": 0.8}), measure(GOOD), Limits()) == []
     assert breaches(run, measure(GOOD), Limits(category=math.inf)) == []
+
+
+def bundle_of(labels: list[str]) -> Bundle:
+    return Bundle({"name": "shop", "version": "2", "labels": labels}, "", {})
+
+
+def test_labels_that_no_row_has_are_known_to_the_next_run() -> None:
+    labels = [f"Department {i % 20} > Shelf {i}" for i in range(3000)]
+    shares = dict.fromkeys(labels[::2], 1 / 1500)
+    before, good = RunRecord("a", PUBLISHED, model_version="shop/1", category_shares=shares), Yardstick(category_shares=shares)
+    note = {"run": before.values(), LABELS_WITHOUT_ROWS: labels_noted(bundle_of(labels), shares)}
+    assert len(json.dumps(note)) < 1.25 * len(json.dumps({"run": before.values()}))
+    earlier = labels_before(note, Renames())
+    assert labels_text(good, bundle_of(labels), earlier) == ""
+    now = bundle_of([*labels[2:], "Toys"])
+    assert labels_text(good, now, earlier) == (
+        f"the model shop/2 does not know 1 category ({labels[0]!r}) of the last runs, with 0.1% of the rows; it knows 1 category ('Toys') "
+        "that the last run's did not"
+    )
+    # Of a run that did not note them: nothing is called new.
+    assert labels_before({"run": before.values()}, Renames()) is labels_before(None, Renames()) is None
+    assert labels_text(good, bundle_of([*labels, "Toys"]), None) == ""
+
+
+def test_labels_before_a_relabelling_have_their_new_names() -> None:
+    record = RunRecord("a", PUBLISHED, model_version="shop/1", category_shares={"Books": 1.0})
+    note = {"run": record.values(), LABELS_WITHOUT_ROWS: labels_noted(bundle_of(["Books", "Films", "Toys"]), {"Books": 1.0})}
+    renames = Renames([{"from": "shop/1", "labels": {"Films": "Video", "Books": "Print"}}])
+    assert labels_before(note, renames) == {"Print", "Video", "Toys"}
