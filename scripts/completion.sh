@@ -14,7 +14,7 @@ _catalog_categorizer_options() {
         evaluate) echo "--help --config --debug --no-debug --model --labels --text-columns --label-column --changes --output --engine --format --columns --delimiter --encoding" ;;
         explain) echo "--help --config --debug --no-debug --model --text --field --source --id --id-column --text-columns --order-by --format --columns --delimiter --encoding --category --top --json --no-json --engine" ;;
         maintain) echo "--help --config --debug --no-debug --target --retain-hours --cluster-by --dry-run --no-dry-run" ;;
-        predict) echo "--help --config --debug --no-debug --model --text --field --engine" ;;
+        predict) echo "--help --config --debug --no-debug --model --text --field --engine --scores" ;;
         publish) echo "--help --config --debug --no-debug --target --to --table --reload --no-reload --verify --no-verify" ;;
         register) echo "--help --config --debug --no-debug --model --mlflow --experiment --name --text-columns" ;;
         relabel) echo "--help --config --debug --no-debug --model --changes --promote --no-promote" ;;

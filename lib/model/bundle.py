@@ -70,7 +70,7 @@ class Bundle:
         """NAME/VERSION, as in rows and ledgers."""
         return f"{self.manifest['name']}/{self.manifest['version']}"
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.manifest["labels"])
 

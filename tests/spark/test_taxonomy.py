@@ -20,7 +20,6 @@ from jobs.categorize import CategorizeSettings
 from jobs.categorize import main as categorize
 from jobs.evaluate import EvaluateSettings
 from jobs.evaluate import main as evaluate
-from jobs.predict import predictions
 from jobs.relabel import RelabelSettings
 from jobs.relabel import main as relabel
 from jobs.train import TrainSettings
@@ -31,6 +30,7 @@ from lib.model.bundle import load_bundle
 from lib.model.decisions import decided
 from lib.model.engines import build_engine, checked_engine
 from lib.model.explanation import explain, explanation_text
+from lib.model.predictions import predictions
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.recipes import PARENTS, with_paths
 

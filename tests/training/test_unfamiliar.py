@@ -12,12 +12,12 @@ import pytest
 
 from jobs.explain import ExplainSettings
 from jobs.explain import main as explain_main
-from jobs.predict import predictions
 from lib.command import run_command
 from lib.errors import BundleError
 from lib.model.bag import EDGE
 from lib.model.bundle import MANIFEST, SEAL, load_bundle, sha256_of
 from lib.model.engines import build_engine, check_golden_rows, usable_engines
+from lib.model.predictions import predictions
 from training.calibration import evidence_of, network_logits, network_probabilities
 from training.network import build_network, joined_network
 from training.recipe import NetworkSettings

@@ -13,7 +13,7 @@ import pytest
 
 import catalog_categorizer as cc
 from catalog_categorizer import frames
-from jobs.predict import predictions
+from lib.model.predictions import predictions
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.odd_texts import ODD_TEXTS
 
