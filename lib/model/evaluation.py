@@ -18,8 +18,10 @@ from lib.model.tree import path_of
 from lib.model.unfamiliarity import UNFAMILIAR_SHARE
 from schemas.statuses import CATEGORIZED_STATUS
 
-# More labels that a bundle does not know are those of another column, such as the titles.
+# More labels that neither a bundle nor its training texts know, on most of the rows, are those of another column, such as the titles.
 MOST_UNKNOWN = 2_000
+# The confusions are counted in a matrix of labels by labels, which then takes 800 MB.
+MOST_LABELS = 10_000
 # A share of texts that have the digest of another, 32 bits long.
 SEEN_BY_CHANCE = 1e-4
 
@@ -60,18 +62,14 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         published for, and `precision`, how many of these are right; None for a flat list. fitted_to: how many of the rows have a text that the bundle was
         fitted to, an estimate where it has recorded only some of these; None where it has recorded none.
     Raises:
-        InputError: no labelled row, or more than MOST_UNKNOWN labels that the bundle does not know.
+        InputError: no labelled row, or another column's values as labels.
     """
     counts = as_spelt(counts, bundle)
     labelled, moved = as_learned([count for count in counts if count.label], bundle)
     if not labelled:
         raise InputError(f"Expected rows with a label in {where}, found none; correct --labels or --label-column.")
     unknown = sorted({count.label for count in labelled if count.label} - set(bundle.labels))
-    if len(unknown) > MOST_UNKNOWN:
-        raise InputError(
-            f"Expected labels such as those of {bundle.model_version} in {where}, found {len(unknown):,} that it does not know, such as "
-            f"{named(unknown[:1])}; correct --label-column, or the table."
-        )
+    _check_unknown(unknown, labelled, bundle, where)
     labels = [*bundle.labels, *unknown]
     return {
         "model_version": bundle.model_version,
@@ -86,6 +84,23 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         "fitted_to": _fitted_to(labelled),
         "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
     }
+
+
+def _check_unknown(unknown: Sequence[str], labelled: Sequence[LabelCount], bundle: Bundle, where: str) -> None:
+    """Refuse another column's values. Labels that training had, and left out for lack of texts, are none."""
+    left_out = bundle.manifest.get("data", {}).get("rare_labels", {})
+    foreign = {label: 0 for label in unknown if label not in left_out}
+    if len(foreign) <= MOST_UNKNOWN:
+        return
+    for count in labelled:
+        if count.label in foreign:
+            foreign[count.label] += count.rows
+    rows, of = sum(foreign.values()), sum(count.rows for count in labelled)
+    if 2 * rows > of or len(bundle.labels) + len(unknown) > MOST_LABELS:
+        raise InputError(
+            f"Expected labels such as those of {bundle.model_version} in {where}, found {len(foreign):,} that it does not know, such as "
+            f"{named(list(foreign)[:1])}, on {rows:,} of {of:,} rows; correct --label-column, or the table."
+        )
 
 
 def as_spelt(counts: Sequence[LabelCount], bundle: Bundle) -> list[LabelCount]:

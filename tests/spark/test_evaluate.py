@@ -179,5 +179,28 @@ def test_a_file_that_cannot_be_is_told_before_anything_is_read(tmp_path, monkeyp
 
 def test_another_column_than_the_labels_is_refused(shipped) -> None:
     counts = [LabelCount(f"a title {i}", "Books", "categorized", 1, 0.9, 0) for i in range(2_001)]
-    with pytest.raises(InputError, match="found 2,001 that it does not know, such as 'a title 0'; correct --label-column"):
+    said = "found 2,001 that it does not know, such as 'a title 0', on 2,001 of 2,001 rows; correct --label-column"
+    with pytest.raises(InputError, match=said):
+        metrics_of(counts, shipped, "labels.csv")
+
+
+def test_labels_that_training_left_out_are_no_other_column(shipped) -> None:
+    rare = {f"kind {i}": 3 for i in range(2_001)}
+    bundle = replace(shipped, manifest={**shipped.manifest, "data": {**shipped.manifest["data"], "rare_labels": rare}})
+    counts = [LabelCount("Books", "Books", "categorized", 99, 90.0, 0)]
+    counts += [LabelCount(label, "Books", "review", 1, 0.5, 0) for label in rare]
+    found = metrics_of(counts, bundle, "labels.csv")
+    assert (len(found["unknown_labels"]), found["accuracy"]) == (2_001, 99 / 2_100)
+    # Nor are others, as long as most rows have a label that is known.
+    others = [replace(count, label=f"new {count.label}") for count in counts[1:]]
+    most = replace(counts[0], rows=2_001)
+    assert metrics_of([most, *others], shipped, "labels.csv")["accuracy"] == 0.5
+    with pytest.raises(InputError, match=r"on 2,001 of 4,001 rows; correct --label-column"):
+        metrics_of([replace(most, rows=2_000), *others], shipped, "labels.csv")
+
+
+def test_there_are_not_more_labels_than_a_matrix_has_room_for(shipped) -> None:
+    counts = [LabelCount("Books", "Books", "categorized", 99_999, 9.0, 0)]
+    counts += [LabelCount(f"a title {i}", "Books", "categorized", 1, 0.9, 0) for i in range(9_997)]
+    with pytest.raises(InputError, match=r"found 9,997 that it does not know, such as 'a title 0', on 9,997 of 109,996 rows"):
         metrics_of(counts, shipped, "labels.csv")
