@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lib.errors import InputError
 from lib.model.changes import plain
 from lib.model.tree import Path, path_of
-from training.labels import SHOWN, plain_name
+from training.labels import COMPARED, SHOWN, plain_name
 
 # "123 - A > B", as Google publishes its taxonomy with ids.
 NUMBER = re.compile(r"^\d+ - ")
@@ -70,15 +70,17 @@ def check_labels(counts: Mapping[str, int], taxonomy: Taxonomy, separator: str) 
     if not unknown:
         return
     ranked = sorted(unknown, key=lambda label: (-unknown[label], label))
-    meant = {label: nearest(path_of(label, separator), taxonomy) for label in ranked}
+    # Another column's values are a million, each to be compared with all names of the top level.
+    meant = {label: nearest(path_of(label, separator), taxonomy) for label in ranked[:COMPARED]}
     named = [
-        f"{label!r} ({unknown[label]:,}{f', perhaps meant as {separator.join(path)!r}' if (path := meant[label]) else ''})"
+        f"{label!r} ({unknown[label]:,}{f', perhaps meant as {separator.join(path)!r}' if (path := meant.get(label)) else ''})"
         for label in ranked
     ]
     near = sum(path is not None for path in meant.values())
+    compared = "them" if len(ranked) <= COMPARED else f"the {COMPARED:,} most frequent"
     raise InputError(
         f"Expected labels that are paths of {taxonomy.where}, found {len(ranked):,} of {len(counts):,} that are not, with {sum(unknown.values()):,} "
-        f"texts, {near:,} of them in other case or blanks than a path or one character off: {_first(named)}; correct the labels, or the "
+        f"texts, {near:,} of {compared} in other case or blanks than a path or one character off: {_first(named)}; correct the labels, or the "
         "taxonomy."
     )
 

@@ -13,7 +13,7 @@ from lib.errors import InputError
 from lib.model.text import TextSettings
 from lib.model.tree import SEPARATOR
 from training.dataset import clean, remarks
-from training.taxonomy import is_slip, labels_above, parents_among, read_taxonomy, slips
+from training.taxonomy import check_labels, is_slip, labels_above, parents_among, read_taxonomy, slips
 
 PUBLISHED = """# Google_Product_Taxonomy_Version: 2021-09-21
 1 - Home
@@ -62,6 +62,25 @@ def test_labels_that_the_taxonomy_lacks_are_counted_and_named(tmp_path: Path) ->
         "a path or one character off: 'Garden > Hoses' (3), 'Home > Kitchen > Pot' (3, perhaps meant as 'Home > Kitchen > Pots'), "
         "'Home > kitchen > Pots' (3, perhaps meant as 'Home > Kitchen > Pots'); correct the labels, or the taxonomy."
     )
+
+
+def test_of_a_column_of_titles_some_are_compared_with_the_taxonomy(tmp_path: Path) -> None:
+    titles = {f"title {i}": 1 for i in range(250)}
+    with pytest.raises(
+        InputError, match=r"found 251 of 251 that are not, with 252 texts, 1 of the 200 most frequent in other case or"
+    ):
+        check_labels({**titles, "home": 2}, taxonomy(tmp_path), SEPARATOR)
+
+
+@pytest.mark.parametrize(("titles", "similar"), [(199, (("kitchen", "Kitchen"),)), (200, ())])
+def test_of_a_column_of_titles_some_are_compared_with_each_other(titles: int, similar: tuple) -> None:
+    # The rare label `kitchen` is the last of them: in the order of the alphabet, since each has one text.
+    rare = [*[f"Title {i}" for i in range(titles)], "kitchen"]
+    once = pd.DataFrame({"label": rare, "text": [f"a text of {label}" for label in rare]})
+    rows = pd.concat([labelled(["Kitchen > Pots", "Garden > Hoses"]), once], ignore_index=True)
+    found = clean(rows, TextSettings(), "labels.csv", 2, SEPARATOR)
+    assert found.look_alikes == similar
+    assert len(found.rare_labels) == titles + 1
 
 
 def test_labels_of_the_taxonomy_are_learned_in_the_order_of_the_tree(tmp_path: Path) -> None:
