@@ -262,12 +262,9 @@ class TrainSettings(JobSettings):
     def review(self) -> tuple[float, dict[str, float]]:
         """--review-below as the threshold for all labels and those of single labels."""
         for_all, by_label = ReviewSettings.below, {}
-        for one in self.review_below:
+        for one in _thresholds(self.review_below):
             label, _, number = one.rpartition("=")
-            try:
-                value = float(number)
-            except ValueError:
-                value = -1.0
+            value = float(number) if _is_number(number) else -1.0
             if not 0 <= value < 1:
                 raise InputError(
                     f"Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER, found {one!r}; correct it."
@@ -288,6 +285,27 @@ class TrainSettings(JobSettings):
         place = Path(self.labels.rstrip("/"))
         name = self.name or (place.stem if place.suffix in SUFFIXES else place.name.split(".")[-1])
         return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "labels"
+
+
+def _thresholds(parts: Names) -> list[str]:
+    """The thresholds of a list that was split at its commas: labels may have some, so what has no number belongs to what follows it."""
+    whole, begun = [], ""
+    for part in parts:
+        _, mark, number = part.rpartition("=")
+        if _is_number(number) and (mark or not begun):
+            whole.append(begun + part)
+            begun = ""
+        else:
+            begun += f"{part}, "
+    return [*whole, *([begun.removesuffix(", ")] if begun else [])]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def main(settings: TrainSettings) -> int:

@@ -129,6 +129,7 @@ def test_a_title_or_a_description_alone_is_enough(tmp_path: Path, spark, capsys)
         (("--precision-confidence", "95"), "Expected --precision-confidence between 0 and 1, found 95.0"),
         (("--folds", "1"), "Expected --folds of 0 (none) or at least 2, found 1"),
         (("--review-below", "0.5,Books=high"), "Expected --review-below as a number from 0 to below 1, or LABEL=NUMBER"),
+        (("--review-below", "0.5,Food, Tea"), "or LABEL=NUMBER, found 'Food, Tea'"),
         (("--review-below", "Toys=0.7"), "Expected --review-below for labels of the data"),
         (("--wrong-labels", "/nowhere/wrong.csv"), "Expected --wrong-labels in an existing folder"),
         (("--wrong-labels", "wrong.csv", "--no-baselines"), "Expected --baselines or --folds with --wrong-labels"),

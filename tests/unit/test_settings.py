@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.evaluate import EvaluateSettings
+from jobs.train import TrainSettings
 from lib.errors import InputError
 from lib.settings import JobSettings, Names, as_record, describe, option, parse_settings
 from lib.tables.formats import ReadOptions
@@ -136,3 +137,25 @@ def test_a_job_reads_its_files_as_its_options_say_and_a_run_s_as_its_record_says
     # A record of an older version, and a job without --columns, lack some of them.
     assert ReadOptions.of({"format": "json"}, ("id",), ("id",)) == ReadOptions("json", wanted=("id",), carried=("id",))
     assert ReadOptions.of(OverATable(), ()) == ReadOptions()
+
+
+@pytest.mark.parametrize(
+    ("given", "for_all", "by_label"),
+    [
+        ("0.7", 0.7, {}),
+        ("0.5,Books=0.8", 0.5, {"Books": 0.8}),
+        # A list is split at its commas.
+        ("0.5,Food, Beverages & Tobacco > Tea=0.8", 0.5, {"Food, Beverages & Tobacco > Tea": 0.8}),
+        ("Toys=0.9,Arts, Crafts, 3 D=0.25,0.6", 0.6, {"Toys": 0.9, "Arts, Crafts, 3 D": 0.25}),
+        ("a=b, 7, c=0.5", 0.5, {"a=b, 7, c": 0.5}),
+    ],
+)
+def test_thresholds_of_labels_with_commas(given: str, for_all: float, by_label: dict[str, float]) -> None:
+    settings = parse_settings(TrainSettings, "train", "", ["--labels", "x", "--review-below", given])
+    assert settings.review() == (for_all, by_label)
+
+
+def test_thresholds_of_labels_with_commas_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text('labels = "x"\nreview_below = ["0.25", "Arts,Crafts=0.8"]\n')
+    settings = parse_settings(TrainSettings, "train", "", ["--config", str(tmp_path / "train.toml")])
+    assert settings.review() == (0.25, {"Arts,Crafts": 0.8})
