@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         estimated_accuracy of the rows that have a category, and estimated_precision of those that need no review: rows,
         estimated (as a nightly run does without labels) and measured. Both are None without such rows. unfamiliar: the share
         of the rows that --unfamiliar of UNFAMILIAR_SHARE would send to review; None for a bundle that is older than this number. hierarchy: for
-        labels that are paths, lib.model.hierarchy.level_metrics, each level also with `published`, the share of the rows that it is
-        published for, and `precision`, how many of these are right; None for a flat list. fitted_to: how many of the rows have a text that the bundle was
+        labels that are paths, lib.model.hierarchy.level_metrics, each level also with `threshold`, the bundle's, None below its levels, with
+        `published`, the share of the rows that it is published for, and `precision`, how many of these are right; None for a flat list. fitted_to: how many of the rows have a text that the bundle was
         fitted to, an estimate where it has recorded only some of these; None where it has recorded none.
     Raises:
         InputError: no labelled row, or another column's values as labels.
@@ -82,7 +83,7 @@ def metrics_of(counts: Sequence[LabelCount], bundle: Bundle, where: str) -> dict
         "estimated_precision": _estimate([count for count in labelled if count.status == CATEGORIZED_STATUS]),
         "unfamiliar": _unfamiliar(labelled) if bundle.unfamiliarity else None,
         "fitted_to": _fitted_to(labelled),
-        "hierarchy": _hierarchy(labelled, bundle.tree.separator) if bundle.tree else None,
+        "hierarchy": _hierarchy(labelled, bundle.tree.separator, bundle.level_thresholds) if bundle.tree else None,
     }
 
 
@@ -133,15 +134,16 @@ def as_learned_text(rows: Mapping[str, int], where: str = "") -> str:
     )
 
 
-def _hierarchy(counts: Sequence[LabelCount], separator: str) -> dict[str, Any]:
+def _hierarchy(counts: Sequence[LabelCount], separator: str, thresholds: Sequence[float]) -> dict[str, Any]:
     found = level_metrics([(count.label, count.category, count.rows) for count in counts], separator)
     rows = sum(count.rows for count in counts)
     shared = [levels_shared(*(path_of(name or "", separator) for name in (count.label, count.category))) for count in counts]
-    for level in found["levels"]:
+    # Labels that the bundle does not know may be deeper than its own.
+    for level, threshold in zip_longest(found["levels"], thresholds[: len(found["levels"])]):
         kept = [(count, levels) for count, levels in zip(counts, shared, strict=True) if count.published >= level["level"]]
         right = sum(count.rows for count, levels in kept if levels >= level["level"])
         of = sum(count.rows for count, _ in kept)
-        level |= {"published": of / rows, "precision": right / of if of else None}
+        level |= {"threshold": threshold, "published": of / rows, "precision": right / of if of else None}
     return found
 
 
@@ -216,9 +218,10 @@ def levels_text(metrics: Mapping[str, Any]) -> str:
     lines = ["hierarchical " + ", ".join(f"{name} {found[f'hierarchical_{name}']:.4f}" for name in names)]
     for row in found["levels"]:
         right = "" if row["precision"] is None else f", {row['precision']:.1%} of it right"
+        since = "" if row["threshold"] is None else f" from {row['threshold']:.3f} on,"
         lines.append(
-            f"level {row['level']}: weighted F1 {row['f1_weighted']:.4f}, macro F1 {row['f1_macro']:.4f} of {row['labels']:,} labels; published of "
-            f"{row['published']:.1%} of the rows{right}"
+            f"level {row['level']}: accuracy {row['accuracy']:.4f}, weighted F1 {row['f1_weighted']:.4f}, macro F1 {row['f1_macro']:.4f} of "
+            f"{row['labels']:,} labels; published{since} of {row['published']:.1%} of the rows{right}"
         )
     return "\n".join(lines)
 

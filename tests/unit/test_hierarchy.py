@@ -63,6 +63,34 @@ def test_a_label_that_was_learned_as_the_one_above_it_is_judged_as_that(shipped:
     assert metrics_of(counts, flat, "labels.csv")["moved_up"] == {}
 
 
+def test_each_level_is_told_with_its_accuracy_and_threshold(shipped: Bundle) -> None:
+    labels = ("A > x", "A > y", "B")
+    thresholds = {**shipped.manifest["thresholds"], "by_level": [0.25, 0.75], "by_label": {}}
+    bundle = replace(
+        shipped, manifest={**shipped.manifest, "labels": labels, "label_separator": SEPARATOR, "thresholds": thresholds}
+    )
+    counts = [
+        LabelCount("A > x", "A > x", "categorized", 6, 5.5, 0, published=2),
+        LabelCount("A > y", "A > x", "review", 2, 0.5, 0, published=1),
+        LabelCount("B", "B", "categorized", 1, 0.5, 0, published=1),
+        # Deeper than all that the bundle knows.
+        LabelCount("B > z > new", "B", "categorized", 1, 0.5, 0, published=1),
+    ]
+    lines = evaluation_text(metrics_of(counts, bundle, "labels.csv")).splitlines()
+    assert [line.partition(", weighted")[0] for line in lines if line.startswith("level ")] == [
+        "level 1: accuracy 1.0000",
+        "level 2: accuracy 0.6667",
+        "level 3: accuracy 0.0000",
+    ]
+    assert [line.partition("; ")[2] for line in lines if line.startswith("level ")] == [
+        "published from 0.250 on, of 100.0% of the rows, 100.0% of it right",
+        "published from 0.750 on, of 60.0% of the rows, 100.0% of it right",
+        "published of 0.0% of the rows",
+    ]
+    # Not all of its levels have rows here.
+    assert [row["threshold"] for row in metrics_of(counts[2:3], bundle, "labels.csv")["hierarchy"]["levels"]] == [0.25]
+
+
 def test_texts_from_elsewhere_are_judged_by_the_labels_that_were_learned() -> None:
     read = Elsewhere(pa.array(["a", "b", "c"]), ("A > rare", "A > x", "A > rare"), ("shop", "shop", "shop"))
     assert read.as_learned({}).remarks("other.csv") == []
