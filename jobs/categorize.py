@@ -116,7 +116,7 @@ class CategorizeSettings(JobSettings):
     guard_rows: float = guard("change of the source's rows since the last good runs, as a share (inf: none)", Limits.rows)
     guard_rejected: float = guard("rise of the share of rejected rows", Limits.rejected)
     guard_review: float = guard("rise of the share `review`", Limits.review)
-    guard_drift: float = guard("population stability index of the categories' shares", Limits.drift)
+    guard_drift: float = guard("population stability index of the categories' shares, and of the top level's", Limits.drift)
     guard_confidence: float = guard("fall of the mean confidence", Limits.confidence)
     guard_unknown: float = guard("rise of the share of tokens out of vocabulary", Limits.unknown)
     guard_unclassifiable: float = guard("rise of the share `unclassifiable`", Limits.unclassifiable)

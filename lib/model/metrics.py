@@ -105,11 +105,15 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 
 def population_stability_index(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Drift between two distributions over categories: sum of (after - before) x ln(after / before).
+    """Drift between two distributions over categories: the sum of `drift_parts`. 0 is none; above 0.25 is commonly read as a shift."""
+    return float(sum(drift_parts(before, after).values()))
 
-    0 is none; above 0.25 is commonly read as a shift. Shares below 1e-4 count as 1e-4, so that a category that is new
-    or gone weighs much but not infinitely.
+
+def drift_parts(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What each category adds to the population stability index: (after - before) x ln(after / before).
+
+    Shares below 1e-4 count as 1e-4, so that a category that is new or gone weighs much but not infinitely.
     """
     names = sorted(set(before) | set(after))
     old, new = (np.array([max(side.get(name, 0.0), 1e-4) for name in names]) for side in (before, after))
-    return float(((new - old) * np.log(new / old)).sum())
+    return dict(zip(names, map(float, (new - old) * np.log(new / old)), strict=True))

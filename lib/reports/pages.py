@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from lib.model.metrics import drift_parts
 from lib.reports.html import Cell, bar, histogram, number, page, table, terms, text, trend
 from lib.reports.night import BINS, Night
 from lib.scoring.guardrails import Measure
@@ -156,7 +157,7 @@ def _measure_row(measure: Measure) -> list[object]:
 def _categories(night: Night) -> str:
     # Under the names of the last relabelling that a run knew, also where the model was rolled back since.
     now, before = night.good.shares_compared(night.run), night.good.category_shares or {}
-    names = sorted({*now, *before}, key=lambda name: (-now.get(name, 0.0), name))
+    names = _ordered(now, before)
     rows = []
     for name in names[:MOST_CATEGORIES]:
         past = before.get(name, 0.0) if before else None
@@ -164,10 +165,20 @@ def _categories(night: Night) -> str:
         rows.append(
             [name, number(now.get(name, 0.0), ".2%"), bar(now.get(name, 0.0)), number(past, ".2%"), number(change, "+.2%")]
         )
-    more = f"<p>… and {len(names) - MOST_CATEGORIES:,} more.</p>" if len(names) > MOST_CATEGORIES else ""
+    by = ", in the order of what each adds to the drift" if before else ""
+    more = f"<p>… and {len(names) - MOST_CATEGORIES:,} more{by}.</p>" if len(names) > MOST_CATEGORIES else ""
     drift = "" if night.run.drift is None else f"; together they drifted by {night.run.drift:.3f} (population stability index)"
     header = ["category", Cell("share", "number"), "", Cell("before", "number"), Cell("change", "number")]
     return f"<h2>Categories</h2>{table(f'Of the rows that have one{drift}', header, rows)}{more}"
+
+
+def _ordered(now: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
+    """The categories with the greatest shares first; where not all are shown, those that add most to the drift: one that is gone has no share."""
+    names = sorted({*now, *before}, key=lambda name: (-now.get(name, 0.0), name))
+    if len(names) <= MOST_CATEGORIES or not before:
+        return names
+    parts = drift_parts(before, now)
+    return sorted(names, key=lambda name: -parts[name])
 
 
 def _confidences(night: Night) -> list[str]:

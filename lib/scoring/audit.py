@@ -27,6 +27,7 @@ from lib.scoring.guardrails import (
     breaches,
     fallen,
     nights_of,
+    top_drift,
     yardsticks,
 )
 from lib.scoring.record import drift_of, label_changes, labels_before, labels_text, renames_of, run_record
@@ -62,7 +63,7 @@ def compared(run: Run, record: RunRecord, good: Sequence[Yardstick]) -> tuple[Ru
     tried = []
     for one in good:
         since = {SINCE_RELEASE: 1.0} if one.is_since_release else {}
-        guarded = {**(record.guarded or {}), **_fallen(run, record, one), **since}
+        guarded = {**(record.guarded or {}), **_by_category(run, record, one), **since}
         compared = replace(record, drift=drift_of(record, one), guarded=guarded)
         tried.append((compared, breaches(compared, one, run.plan.limits)))
     return next((pair for pair in tried if not pair[1]), tried[0])
@@ -110,13 +111,17 @@ def _moved(selection: Selection, groups: Sequence[Group]) -> dict[str, float]:
     return {MOVED: moved / (stood + selection.unchanged.ids)} if stood else {}
 
 
-def _fallen(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
-    """The category, or the level above some, that lost most of its rows since the last good runs."""
-    now = {name: share * record.rows_in for name, share in good.shares_compared(record).items()}
-    before = {name: share * good.rows_in for name, share in (good.category_shares or {}).items()}
+def _by_category(run: Run, record: RunRecord, good: Yardstick) -> dict[str, float]:
+    """The category, or the level above some, that lost most of its rows since the last good runs, and how far the top level has drifted."""
+    shares, shares_before = good.shares_compared(record), good.category_shares or {}
+    if not shares:
+        return {}
+    now = {name: share * record.rows_in for name, share in shares.items()}
+    before = {name: share * good.rows_in for name, share in shares_before.items()}
+    tree = run.bundle.tree
     # From all names: the last runs may have had some that this bundle does not know.
-    names = Tree((*now, *before), run.bundle.tree.separator).ancestors if run.bundle.tree else {}
-    return fallen(now, before, names) if now else {}
+    names = Tree((*now, *before), tree.separator).ancestors if tree else {}
+    return {**fallen(now, before, names), **(top_drift(shares, shares_before, tree.separator) if tree else {})}
 
 
 def _shares_of_ids(run: Run, found: Found, selection: Selection) -> dict[str, float]:

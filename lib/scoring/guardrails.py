@@ -8,7 +8,9 @@ from itertools import islice
 from statistics import median, median_high
 from typing import Any
 
+from lib.model.metrics import drift_parts
 from lib.model.renames import AS_THEY_ARE, Renames
+from lib.model.tree import path_of
 from lib.tables.run_record import RunRecord
 
 # Keys of the map `guarded` in a run's record; the name of a text column follows the colon.
@@ -20,8 +22,12 @@ GONE_IDS = "gone ids"
 REMOVED = "removed"
 MOVED = "moved"
 FALLEN = "fallen:"
+# The drift of the top level where labels are paths; the name of the node that adds most to it follows.
+TOP_DRIFT = "drift of the top level:"
 # 1 if the run was compared with a released one and those after it.
 SINCE_RELEASE = "since release"
+# Categories that the message of a drift names, and the part of it that is too small to be named.
+MOST_NAMED, LEAST_PART = 3, 0.01
 # A share of the rows that have a category: smaller categories come and go.
 LEAST_SHARE = 0.01
 
@@ -31,7 +37,8 @@ class Limits:
     """By how much each figure may differ from the yardstick, the median of the last good runs. Infinity lets everything pass.
 
     rows: the rows of the source, up or down, as a share. rejected, review, unknown: the rise of a share (unknown: the share of the
-    tokens scored that are out of vocabulary). drift: population stability index of the shares of the categories.
+    tokens scored that are out of vocabulary). drift: population stability index of the shares of the categories, and, where they are paths, of
+    the shares of the top level.
     confidence: the fall of the mean. unclassifiable: rise of the share. empty: rise of the share of empty texts, of each text
     column. length: change of the mean length of its texts that are not empty, as a share. ids: the share of the ids that the last
     good run did not have, or of its ids that are gone. moved: the share of the products that stay whose category changes under the
@@ -219,6 +226,10 @@ def _of_ids(key: str, value: float, limits: Limits) -> list[Measure]:
 
 
 def _of_categories(key: str, value: float, limits: Limits) -> list[Measure]:
+    if key.startswith(TOP_DRIFT):
+        name = key.removeprefix(TOP_DRIFT)
+        phrase = f"the shares of the top level drifted by {value:.3f} (limit {limits.drift:g}), most of all that of {name!r}"
+        return [Measure("drift of the top level's shares", None, value, value, limits.drift, phrase)]
     if not key.startswith(FALLEN):
         return []
     name = key.removeprefix(FALLEN)
@@ -284,9 +295,38 @@ def _of_counts(run: RunRecord, good: Yardstick, limits: Limits) -> list[Measure]
         phrase = f"the mean confidence fell from {before:.3f} to {now:.3f} (limit -{limits.confidence:g})"
         found.append(Measure("mean confidence", before, now, before - now, limits.confidence, phrase))
     if run.drift is not None:
-        phrase = f"the shares of the categories drifted by {run.drift:.3f} (limit {limits.drift:g})"
+        phrase = f"the shares of the categories drifted by {run.drift:.3f} (limit {limits.drift:g}){_most_drifted(run, good)}"
         found.append(Measure("drift of the categories' shares", None, run.drift, run.drift, limits.drift, phrase))
     return found
+
+
+def _most_drifted(run: RunRecord, good: Yardstick) -> str:
+    """The categories that add most to the drift, for the end of a sentence; empty without shares to compare."""
+    before, now = good.category_shares or {}, good.shares_compared(run)
+    parts = drift_parts(before, now) if before and now else {}
+    least = LEAST_PART * sum(parts.values())
+    most = sorted((name for name in parts if parts[name] > least), key=lambda name: (-parts[name], name))[:MOST_NAMED]
+    told = [f"{name!r} from {before.get(name, 0.0):.2%} to {now.get(name, 0.0):.2%}" for name in most]
+    return f", most of all {', '.join(told)}" if told else ""
+
+
+def top_drift(now: Mapping[str, float], before: Mapping[str, float], separator: str) -> dict[str, float]:
+    """How far the shares of the top level drifted, by the key of `guarded`: a department of a thousand small categories adds next to nothing to
+    the drift of these, each of which counts as 1e-4 at least.
+
+    Args:
+        now, before: shares of categories that are paths.
+    """
+    sums: list[dict[str, float]] = []
+    for shares in (before, now):
+        added: dict[str, float] = {}
+        for category, share in shares.items():
+            (top, *_) = path_of(category, separator) or ("",)
+            added[top] = added.get(top, 0.0) + share
+        sums.append(added)
+    parts = drift_parts(*sums)
+    worst = max(parts, key=lambda name: parts[name], default="")
+    return {f"{TOP_DRIFT}{worst}": sum(parts.values())} if worst and now and before else {}
 
 
 def _rise(name: str, before: float, now: float, limit: float) -> Measure:

@@ -30,6 +30,7 @@ from lib.model.bundle import load_bundle
 from lib.model.decisions import decided
 from lib.model.engines import build_engine, checked_engine
 from lib.model.explanation import explain, explanation_text
+from lib.model.metrics import population_stability_index
 from lib.model.predictions import predictions
 from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.recipes import PARENTS, with_paths
@@ -299,6 +300,24 @@ def test_predict_tells_the_levels_as_the_table_does(tree) -> None:
         assert kettle[name] == said[name][0].as_py()
     assert kettle["level_confidence"] == pytest.approx(said["level_confidence"][0].as_py(), abs=1e-4)
     assert "category_path" not in nothing
+
+
+def test_the_drift_of_the_top_level_is_guarded_and_in_the_ledger(spark, tmp_path, tree) -> None:
+    lake = tmp_path / "categorized"
+    lines = (SAMPLES / "catalog.csv").read_text().splitlines(keepends=True)
+    for rows in (len(lines), len(lines) // 2):
+        (tmp_path / "catalog.csv").write_text("".join(lines[:rows]))
+        assert night(tmp_path / "catalog.csv", lake, tree, "--mode", "full") == 0
+    first, second = spark.read.format("delta").load(f"{lake}_runs").orderBy("started_at").collect()
+    before, now = (
+        {top: sum(share for path, share in run["category_shares"].items() if path.startswith(top)) for top in tops}
+        for run in (first, second)
+        for tops in [{path.split(" > ")[0] for one in (first, second) for path in one["category_shares"]}]
+    )
+    ((key, drift),) = ((key, value) for key, value in second["guarded"].items() if key.startswith("drift of the top level:"))
+    assert key.rpartition(":")[2] in now
+    assert drift == pytest.approx(population_stability_index(before, now))
+    assert not any(key.startswith("drift of") for key in first["guarded"])
 
 
 PAGE = (ROOT / "docs" / "taxonomies.md").read_text()

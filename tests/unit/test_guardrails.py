@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from lib.model.bundle import Bundle
+from lib.model.metrics import population_stability_index
 from lib.model.renames import Renames
-from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, yardstick, yardsticks
+from lib.scoring.guardrails import Limits, Yardstick, breaches, fallen, top_drift, yardstick, yardsticks
 from lib.scoring.record import LABELS_WITHOUT_ROWS, labels_before, labels_noted, labels_text
 from lib.tables.run_record import RunRecord
 from schemas.tables import PUBLISHED
@@ -156,6 +157,36 @@ def test_the_category_that_fell_most() -> None:
     # Without paths each category counts on its own; one with few rows may go.
     assert fallen({"B": 600.0, "A > y": 150.0}, {**before, "few": 9.0}, {}) == {"fallen:A > x": 1.0}
     assert fallen({"B": 10.0}, {}, {}) == {}
+
+
+def test_a_drift_is_told_with_the_categories_that_add_most_to_it() -> None:
+    good = replace(GOOD, category_shares={"Books": 0.4, "Films": 0.3, "Games": 0.2, "Toys": 0.1})
+    run = replace(good, drift=0.5, category_shares={"Books": 0.1, "Films": 0.3, "Games": 0.25, "Toys": 0.3, "Pets": 0.05})
+    assert breaches(run, measure(good), Limits()) == [
+        "the shares of the categories drifted by 0.500 (limit 0.25), most of all 'Books' from 40.00% to 10.00%, 'Pets' from 0.00% to 5.00%, "
+        "'Toys' from 10.00% to 30.00%"
+    ]
+    # What did not move has no part in it.
+    moved = replace(good, drift=0.5, category_shares={**good.category_shares, "Books": 0.2, "Toys": 0.3})
+    assert breaches(moved, measure(good), Limits())[0].endswith(
+        "(limit 0.25), most of all 'Toys' from 10.00% to 30.00%, 'Books' from 40.00% to 20.00%"
+    )
+
+
+def test_departments_drift_that_have_none_but_tiny_categories() -> None:
+    """Each category's share is the least that counts, so the index of the categories says nothing."""
+    before = {f"Home > {i}": 1e-4 for i in range(4000)} | {f"Media > {i}": 1e-4 for i in range(6000)}
+    now = {f"Home > {i}": 1e-4 for i in range(1000)} | {f"Garden > {i}": 1e-4 for i in range(3000)}
+    now |= {f"Media > {i}": 1e-4 for i in range(6000)}
+    assert population_stability_index(before, now) == pytest.approx(0, abs=1e-6)
+    ((key, value),) = top_drift(now, before, " > ").items()
+    assert key == "drift of the top level:Garden"
+    assert value == pytest.approx(0.3 * math.log(4) + (0.3 - 1e-4) * math.log(3000))
+    said = f"the shares of the top level drifted by {value:.3f} (limit 0.25), most of all that of 'Garden'"
+    assert breaches(replace(GOOD, guarded={key: value}), measure(GOOD), Limits()) == [said]
+    assert breaches(replace(GOOD, guarded={key: value}), measure(GOOD), Limits(drift=math.inf)) == []
+    assert top_drift(before, before, " > ") == {"drift of the top level:Home": 0.0}
+    assert top_drift({}, before, " > ") == top_drift(now, {}, " > ") == {}
 
 
 def test_a_category_that_is_gone_is_told() -> None:
