@@ -91,7 +91,7 @@ def cross_validate(
         sides = fold_sides(data, groups, texts, folds == fold, recipe.validation_share, seed=recipe.fit.seed + fold)
         model = build_model(data, sides, recipe, unlabelled, say=silent, vectors=vectors)
         held_out = data.texts.take(pa.array(sides.test))
-        probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out))
+        probabilities[sides.test] = np.nan_to_num(model.probabilities(held_out), copy=False)
         unknown.append(unknown_words(model.tokenizer.ids_of(held_out)))
         factors.append(model.factors)
         found = {LSTM: probabilities[sides.test].argmax(axis=1)}

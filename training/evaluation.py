@@ -40,6 +40,7 @@ def evaluate_bundle(bundle: Bundle, texts: pa.Array, true_labels: Sequence[str],
     ids = bundle.tokenizer.ids_of(texts)
     probabilities, evidence = build_engine("onnx", bundle, threads).probabilities_and_evidence(ids)
     # A text without words has no category; training drops such texts, other labelled tables may hold them.
+    np.nan_to_num(probabilities, copy=False)
     found = metrics_of(bundle, labels, truth, ids.lengths, probabilities, unknown_words(ids))
     return {**found, "unfamiliar": _unfamiliar(bundle, evidence)}
 
@@ -48,7 +49,7 @@ def predicted_by(bundle: Bundle, texts: pa.Array) -> Int64s:
     """What the bundle predicts for each text, int64 [rows], positions in its labels; -1 for a text without words."""
     ids = bundle.tokenizer.ids_of(texts)
     probabilities = build_engine("onnx", bundle, threads=0).probabilities(ids)
-    return np.where(ids.lengths > 0, np.nan_to_num(probabilities).argmax(axis=1), -1)
+    return np.where(ids.lengths > 0, np.nan_to_num(probabilities, copy=False).argmax(axis=1), -1)
 
 
 def unknown_words(ids: TokenIds) -> float:
@@ -63,14 +64,14 @@ def metrics_of(
 
     Args:
         bundle: for its thresholds; labels: its own and perhaps more; truth: int64 [rows], positions in `labels`; lengths:
-            tokens of each text; probabilities: float32 [rows, labels of the bundle]; unknown: share of unknown words.
+            tokens of each text; probabilities: float32 [rows, labels of the bundle], 0 for a text without words; unknown: share of unknown words.
     """
     scored = lengths > 0
-    predicted = np.where(scored, np.nan_to_num(probabilities).argmax(axis=1), len(labels))
-    confidence = np.nan_to_num(probabilities).max(axis=1)
+    predicted = np.where(scored, probabilities.argmax(axis=1), len(labels))
+    confidence = probabilities.max(axis=1)
     metrics = classification_metrics(confusion_matrix(truth, predicted, len(labels)), labels)
     if bundle.tree:
-        levels = levels_record(bundle.tree, np.nan_to_num(probabilities), truth, bundle.level_thresholds, labels)
+        levels = levels_record(bundle.tree, probabilities, truth, bundle.level_thresholds, labels)
         metrics["hierarchy"] = levels
     return {
         **metrics,

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from lib.model.arrays import Float32s
+from lib.model.arrays import Float32s, Int64s
 from training.dataset import LabelledTexts
 from training.split import Split
 
@@ -21,6 +21,7 @@ from training.split import Split
 SURE = 0.9
 # How many texts are scored for each one that is wanted: in most catalogues fewer are sure.
 SCORED_FOR_EACH = 4
+TEXTS_AT_ONCE = 16_384
 
 
 def with_sure_texts(
@@ -37,14 +38,25 @@ def with_sure_texts(
     random, most = np.random.default_rng(seed), len(sides.train) // 2
     some = np.sort(random.permutation(len(unlabelled))[: SCORED_FOR_EACH * most])
     texts = unlabelled.take(pa.array(some))
-    found = np.nan_to_num(probabilities(texts))
-    sure = np.flatnonzero(found.max(axis=1, initial=0) >= SURE)
+    confidences, labels = _likeliest(texts, probabilities)
+    sure = np.flatnonzero(confidences >= SURE)
     sure = np.sort(random.permutation(sure)[:most])
     rows = len(data.label_ids)
     more = replace(
         data,
         texts=pa.concat_arrays([data.texts, texts.take(pa.array(sure))]),
-        label_ids=np.concatenate([data.label_ids, found[sure].argmax(axis=1)]),
+        label_ids=np.concatenate([data.label_ids, labels[sure]]),
         groups=None,
     )
     return more, replace(sides, train=np.concatenate([sides.train, np.arange(rows, rows + len(sure))]))
+
+
+def _likeliest(texts: pa.Array, probabilities: Callable[[pa.Array], Float32s]) -> tuple[Float32s, Int64s]:
+    """The confidence of each text and its label, float32 and int64 [rows]; confidence 0 for a text without words."""
+    confidences, labels = np.zeros(len(texts), np.float32), np.zeros(len(texts), np.int64)
+    # In blocks: of thousands of labels all probabilities would take as many times the memory.
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        block = slice(start, start + TEXTS_AT_ONCE)
+        found = np.nan_to_num(probabilities(texts[block]), copy=False)
+        confidences[block], labels[block] = found.max(axis=1), found.argmax(axis=1)
+    return confidences, labels

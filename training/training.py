@@ -61,6 +61,8 @@ from training.wrong_labels import WrongLabel, as_csv, in_several_folds, probably
 FOLDS_FOR_LABELS = 5
 SHOWN_WRONG_LABELS = 5
 SHOWN_CHARACTERS = 100
+# Of the probabilities of all texts, which folds keep whole; finding wrong labels among them takes three times as much again.
+MOST_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _fit(
     say: Callable[[str], None],
 ) -> Fitted:
     """Search and folds, if they are asked for, then the network that is shipped and its thresholds."""
-    recipe = _with_parts_that_fit(data, recipe, say)
+    recipe = _with_folds_that_fit(data, _with_parts_that_fit(data, recipe, say), say)
     say(step("splitting"))
     groups = groups_of(data, recipe, say)
     split = split_data(data, groups, recipe, say)
@@ -186,6 +188,38 @@ def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str
         "too much memory."
     )
     return replace(recipe, bag=fits)
+
+
+def _with_folds_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The recipe without folds, with a message, where these would take too much memory.
+
+    Raises:
+        InputError: without folds nothing judges the model.
+    """
+    if not recipe.folds or _bytes_of_all(data) <= MOST_BYTES:
+        return recipe
+    if not recipe.test_share:
+        raise InputError(
+            f"Expected a --test-share above 0 with more texts and labels than folds have room for, found {_too_large(data)}; give one, raise "
+            "--min-rows-per-label, or take a sample."
+        )
+    say(
+        f"The folds are left out: {_too_large(data)}; thresholds come from the validation side. Raise --min-rows-per-label, or take a sample, "
+        "for folds."
+    )
+    return replace(recipe, folds=0)
+
+
+def _bytes_of_all(data: LabelledTexts) -> int:
+    """What the probabilities of all texts take."""
+    return 4 * len(data.texts) * len(data.labels)
+
+
+def _too_large(data: LabelledTexts) -> str:
+    return (
+        f"{len(data.texts):,} texts of {len(data.labels):,} labels, whose probabilities would take {_bytes_of_all(data) / 1e9:,.1f} GB, more than "
+        f"the {MOST_BYTES / 1e9:,.1f} that are spent on them"
+    )
 
 
 def _doubted_labels(fitted: Fitted, place: Place, say: Callable[[str], None]) -> list[WrongLabel] | None:
@@ -296,6 +330,9 @@ def _wrong_labels_asked_for(
     """With folds there are doubted labels already; without them a linear model finds them, unless it would take too long, with a message."""
     if validated or not recipe.baselines:
         return validated is not None
+    if _bytes_of_all(data) > MOST_BYTES:
+        say(f"Labels that are probably wrong are not looked for: {_too_large(data)}.")
+        return False
     characters, labels = characters_of(data), len(data.labels)
     reason = too_long(OUT_OF_FOLD.seconds(characters, labels) * (FOLDS_FOR_LABELS - 1), characters, labels)
     if reason:

@@ -77,12 +77,20 @@ def _of_some(
     chosen, rows = np.flatnonzero(examined), np.flatnonzero(examined[label_ids])
     if len(chosen) < 2:
         return []
-    some = probabilities[np.ix_(rows, chosen)]
-    # A text that is surely of another label has next to nothing left: each of the chosen ones is then as likely.
-    some = (some + np.float32(1e-6)) / (some.sum(axis=1, keepdims=True) + np.float32(1e-6) * len(chosen))
+    some = _among(probabilities, rows, chosen)
     ids = np.searchsorted(chosen, label_ids[rows])
     found = probably_wrong_labels(texts.take(pa.array(rows)), ids, [labels[int(i)] for i in chosen], some)
     return [replace(one, row=int(rows[one.row])) for one in found]
+
+
+def _among(probabilities: Float32s, rows: Int64s, labels: Int64s) -> Float32s:
+    """The probabilities of some rows as if there were no other labels than these, float32 [rows, labels]; no second copy is made."""
+    some = probabilities[np.ix_(rows, labels)]
+    # A text that is surely of another label has next to nothing left: each of the chosen ones is then as likely.
+    total = some.sum(axis=1, keepdims=True) + np.float32(1e-6) * len(labels)
+    some += np.float32(1e-6)
+    some /= total
+    return some
 
 
 def as_csv(wrong: Sequence[WrongLabel], texts: pa.Array | None = None, conflicts: Sequence[Conflict] = ()) -> str:

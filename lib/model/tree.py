@@ -16,6 +16,7 @@ Path = tuple[str, ...]
 SEPARATOR = " > "
 # The node of a label that has no such level.
 NO_NODE = -1
+ROWS_AT_ONCE = 1024
 
 
 def path_of(label: str, separator: str) -> Path:
@@ -100,13 +101,20 @@ class Tree:
         Args:
             probabilities: float32 [rows, labels]; labels: int64 [rows], one of each row.
         """
+        found = np.zeros((len(labels), self.levels), np.float32)
+        # In blocks: for each probability that is summed, its place takes twice as much.
+        for start in range(0, len(labels), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            found[block] = self._confidences(probabilities[block], labels[block])
+        return found
+
+    def _confidences(self, probabilities: Float32s, labels: Int64s) -> Float32s:
         rows = np.arange(len(labels))
         found = np.zeros((len(labels), self.levels))
         for level, (first, count) in enumerate(zip(*self._ranges, strict=True)):
             found[:, level] = _sums(probabilities, first[labels], count[labels])
         depths = self.depths[labels]
-        if len(labels):
-            found[rows, depths - 1] = np.maximum(found[rows, depths - 1], probabilities[rows, labels])
+        found[rows, depths - 1] = np.maximum(found[rows, depths - 1], probabilities[rows, labels])
         # The rounding of sums could reverse this order.
         found = np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
         return np.minimum(found, 1).astype(np.float32)

@@ -109,3 +109,24 @@ def test_a_text_that_people_have_labelled_is_not_learned_once_more() -> None:
     recipe = replace(tiny_recipe(epochs=10, batch=8, learning_rate=0.01), bag=None, self_training=True)
     train = data.texts.take(pa.array(sides.train))
     assert build_model(data, sides, recipe, shouted(train), say=lambda line: None, processes=1).guessed == 0
+
+
+def test_texts_are_scored_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps a label and a confidence, whatever the number of labels."""
+    monkeypatch.setattr("training.self_training.TEXTS_AT_ONCE", 30)
+    random = np.random.default_rng(1)
+    data, sides = labelled(random)
+    catalogue = pa.array([f"text {i}" for i in range(100)])
+    # Every third text has no words, and every other one is sure.
+    rows = {text: [[np.nan, np.nan], [0.05, 0.95], [0.6, 0.4]][i % 3] for i, text in enumerate(catalogue.to_pylist())}
+    scored: list[int] = []
+
+    def probabilities(texts: pa.Array) -> np.ndarray:
+        scored.append(len(texts))
+        return np.array([rows[text] for text in texts.to_pylist()], np.float32)
+
+    more, after = with_sure_texts(data, sides, catalogue, probabilities, seed=1)
+    assert scored == [30, 30, 30, 10]
+    assert set(more.texts.to_pylist()[120:]) == set(catalogue.to_pylist()[1::3])
+    assert more.label_ids[120:].tolist() == [1] * 33
+    assert len(after.train) == 80 + 33

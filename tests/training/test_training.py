@@ -293,3 +293,26 @@ def test_what_would_take_too_long_is_left_out_and_said(tmp_path: Path, sample_da
     trained = train(sample_data, tiny_recipe(epochs=1), tiny_place(tmp_path), say=said.append)
     assert set(BASELINES) - set(trained.metrics["comparison"]) == {CHARACTERS}
     assert next(line for line in said if "left out of the comparison" in line).startswith(f"{CHARACTERS} is left out")
+
+
+def test_folds_that_would_take_too_much_memory_are_left_out_or_refused(
+    tmp_path: Path, sample_data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.training.MOST_BYTES", 4 * len(sample_data.texts) * len(sample_data.labels) - 1)
+    recipe, lines = replace(tiny_recipe(epochs=1), folds=2), []
+    with pytest.raises(
+        InputError, match=r"Expected a --test-share above 0 with more texts and labels than folds have room for, found"
+    ):
+        train(sample_data, replace(recipe, test_share=0.0), tiny_place(tmp_path), say=lines.append)
+    assert not list(tmp_path.iterdir())
+    trained = train(
+        sample_data, replace(recipe, baselines=True), tiny_place(tmp_path), say=lambda line: lines.append(str(line))
+    )
+    texts, labels = len(sample_data.texts), len(sample_data.labels)
+    assert (
+        f"The folds are left out: {texts:,} texts of {labels:,} labels, whose probabilities would take 0.0 GB, more than"
+        in "\n".join(lines)
+    )
+    # Out-of-fold probabilities of another model would be as large.
+    assert any("Labels that are probably wrong are not looked for" in line for line in lines)
+    assert trained.metrics["cross_validation"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from training.calibration import Thresholds
 from training.dataset import Elsewhere
 from training.levels import levels_of, levels_record, with_levels
 from training.recipe import ReviewSettings
+from training.wrong_labels import _among
 
 LABELS = ("A > x", "A > y", "B", "B > z")
 
@@ -137,3 +140,37 @@ def test_a_level_is_right_where_all_above_it_is() -> None:
     assert top.right.tolist() == [True, True, True, True, False]
     assert leaves.rows.tolist() == [0, 1, 3, 4]
     assert leaves.right.tolist() == [False, True, False, False]
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """The most bytes that it has at a time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_copies_of_the_probabilities_of_all_texts_are_made() -> None:
+    """Of thousands of labels one is gigabytes."""
+    random = np.random.default_rng(1)
+    labels = tuple(sorted(f"Department {i % 3} > Shelf {i:03}" for i in range(300)))
+    tree, truth = Tree(labels, SEPARATOR), random.integers(0, 300, 10_000)
+    probabilities = random.dirichlet([0.1] * 300, 10_000).astype(np.float32)
+    assert peak_of(lambda: list(levels_of(tree, probabilities, truth))) < 0.5 * probabilities.nbytes
+    rows, some = np.arange(1, 10_000), np.arange(1, 300)
+    assert peak_of(lambda: _among(probabilities, rows, some)) < 1.2 * probabilities.nbytes
+    found = _among(probabilities, rows, some)
+    kept = probabilities[1:, 1:].astype(np.float64) + 1e-6
+    np.testing.assert_allclose(found, kept / kept.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
+def test_blocks_of_rows_make_no_difference_to_the_levels() -> None:
+    random = np.random.default_rng(2)
+    tree, predicted = Tree(LABELS, SEPARATOR), random.integers(0, 4, 2_500)
+    probabilities = random.dirichlet([0.5] * 4, 2_500).astype(np.float32)
+    together = tree.confidences(probabilities, predicted)
+    one_by_one = [tree.confidences(probabilities[i : i + 1], predicted[i : i + 1])[0] for i in range(2_500)]
+    np.testing.assert_array_equal(together, one_by_one)
+    assert tree.confidences(probabilities[:0], predicted[:0]).shape == (0, 2)
