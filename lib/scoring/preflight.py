@@ -218,6 +218,8 @@ def _listed(faults: Mapping[str, Iterable[str]]) -> str:
 
 def _wait_for_an_executor(context: Any, say: Callable[[str], None]) -> None:
     """A queue may be long; the user should know what the job waits for."""
+    if _has_none_until_asked(context.getConf()):
+        context._jsc.sc().requestExecutors(1)
     began, told = time.monotonic(), SECONDS_BETWEEN_LINES
     while context._jsc.sc().getExecutorMemoryStatus().size() < 2:
         if (waited := time.monotonic() - began) >= told:
@@ -227,6 +229,13 @@ def _wait_for_an_executor(context: Any, say: Callable[[str], None]) -> None:
             )
             told += SECONDS_BETWEEN_LINES
         time.sleep(0.1)
+
+
+def _has_none_until_asked(conf: Any) -> bool:
+    """Whether Spark starts its first executor only for a task: under dynamic allocation it begins with the largest of these numbers."""
+    at_first = ("spark.dynamicAllocation.minExecutors", "spark.dynamicAllocation.initialExecutors", "spark.executor.instances")
+    dynamic = str(conf.get("spark.dynamicAllocation.enabled", "false")).lower() == "true"
+    return dynamic and not any(int(conf.get(name, "0")) for name in at_first)
 
 
 def _where_to_look(context: Any) -> str:

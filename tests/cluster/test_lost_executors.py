@@ -122,7 +122,8 @@ def test_lost_while_it_scores(
 def test_copies_of_tasks_and_executors_that_come_late(spark, standalone: Standalone, undisturbed: Path, tmp_path: Path) -> None:
     settings = {"spark.speculation": "true", "spark.speculation.quantile": "0.05", "spark.speculation.multiplier": "0.1"}
     settings |= {"spark.speculation.interval": "20ms", "spark.speculation.minTaskRuntime": "10ms"}
-    settings |= {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.minExecutors": "1"}
+    # Without an executor at first, not even for the check of the executors.
+    settings |= {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.minExecutors": "0"}
     settings |= {"spark.dynamicAllocation.executorIdleTimeout": "2s", "spark.scheduler.minRegisteredResourcesRatio": "0.1"}
     events = OnCluster(standalone, undisturbed, tmp_path, settings).check(spark)
     copies = [e for e in events if e["Event"] == "SparkListenerTaskStart" and e["Task Info"]["Speculative"]]

@@ -5,11 +5,23 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyspark
 import pytest
 
-from lib.scoring.preflight import NEEDED, NEEDED_BY_ENGINE, Facts, facts_here, faults_in, free_memory_mb, unfit_sentence
+from lib.scoring import preflight
+from lib.scoring.preflight import (
+    NEEDED,
+    NEEDED_BY_ENGINE,
+    Facts,
+    check_executors,
+    facts_here,
+    faults_in,
+    free_memory_mb,
+    unfit_sentence,
+)
 from tests.conftest import ROOT
 
 PACKAGES = {
@@ -56,6 +68,54 @@ def test_what_is_missing_is_told_with_its_hosts(more: dict[str, object], fault: 
     )
     assert [list(hosts) for hosts in found.values()] == [["one", "two"]]
     assert next(iter(found)).startswith(fault)
+
+
+class Allocating:
+    """A context on a cluster, as far as it is asked for executors here: the first one comes once it is requested, or alone."""
+
+    master = "yarn"
+
+    def __init__(self, settings: dict[str, str], alone: bool) -> None:
+        self._settings, self._looks, self._alone, self.requested = settings, 0, alone, 0
+        # Of the JVM.
+        self._jsc = SimpleNamespace(sc=lambda: self)
+
+    def getConf(self) -> dict[str, str]:
+        return self._settings
+
+    def requestExecutors(self, count: int) -> bool:
+        self.requested += count
+        return True
+
+    def getExecutorMemoryStatus(self) -> Any:
+        self._looks += 1
+        assert self._looks < 20, "the job waits for an executor that nobody has requested"
+        there = self.requested > 0 or (self._alone and self._looks > 1)
+        return SimpleNamespace(size=lambda: 1 + there)
+
+
+DYNAMIC = {"spark.dynamicAllocation.enabled": "true"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "requested"),
+    [
+        (DYNAMIC, 1),
+        ({**DYNAMIC, "spark.dynamicAllocation.minExecutors": "0", "spark.dynamicAllocation.maxExecutors": "8"}, 1),
+        ({**DYNAMIC, "spark.dynamicAllocation.minExecutors": "1"}, 0),
+        ({**DYNAMIC, "spark.dynamicAllocation.initialExecutors": "2"}, 0),
+        ({**DYNAMIC, "spark.executor.instances": "2"}, 0),
+        ({}, 0),
+    ],
+)
+def test_an_executor_that_spark_starts_only_for_a_task_is_requested(
+    settings: dict[str, str], requested: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "ask_executors", lambda context, engine: None)
+    context: Any = Allocating(settings, alone=not requested)
+    spark: Any = SimpleNamespace(sparkContext=context)
+    check_executors(spark, "native")
+    assert context.requested == requested
 
 
 def test_what_a_container_caches_of_files_is_free(tmp_path: Path) -> None:
