@@ -131,9 +131,13 @@ ship_s3() {
     has_s3 && return 0
     prepare_s3
     add_to --jars spark.jars "$(printf '%s,' "$S3_JARS"/*.jar | sed 's/,$//')"
-    if [ -z "$(setting "" spark.delta.logStore.s3a.impl)$(setting "" spark.delta.logStore.class)" ]; then
-        spark_options+=(--conf "spark.delta.logStore.s3a.impl=$LOG_STORE")
-    fi
+    # Delta takes no store by scheme beside one for all.
+    [ -z "$(setting "" spark.delta.logStore.class)" ] || return 0
+    # A site may have given the same client the older schemes too (fs.s3.impl).
+    local scheme
+    for scheme in s3a s3 s3n; do
+        if [ -z "$(setting "" "spark.delta.logStore.$scheme.impl")" ]; then spark_options+=(--conf "spark.delta.logStore.$scheme.impl=$LOG_STORE"); fi
+    done
 }
 
 # In cluster mode on YARN, unless the user asked not to wait.

@@ -80,7 +80,8 @@ for archive in sorted((ROOT / "build").glob("classes-*.jsa"))[:BY_DEFAULT]:
 
 # What spark-submit.sh adds if a location is on s3a:// (scripts/cluster.sh).
 S3_JARS = ",".join(map(str, sorted((ROOT / "build" / "s3").glob("*.jar") if BY_DEFAULT else ())))
-WITH_S3 = (f"spark.jars={S3_JARS}", "spark.delta.logStore.s3a.impl=catalogcategorizer.ConditionalPutLogStore")
+STORES = [f"spark.delta.logStore.{scheme}.impl=catalogcategorizer.ConditionalPutLogStore" for scheme in ("s3a", "s3", "s3n")]
+WITH_S3 = (f"spark.jars={S3_JARS}", *STORES)
 
 LONGEST = ("test_sequences.py", "test_inputs.py", "test_killed.py")
 

@@ -12,10 +12,10 @@ from lib.errors import CategorizerError, InputError
 from lib.redaction import redacted
 from lib.spark_errors import store_fault
 
-S3A, S3 = "s3a:", ("s3a:", "s3:", "s3n:")
+S3 = ("s3a:", "s3:", "s3n:")
 # Only for the check whether a store answers. Later reads and writes are retried for as long as S3A does.
 IMPATIENT = {"fs.s3a.attempts.maximum": "1", "fs.s3a.retry.limit": "1", "fs.s3a.connection.establish.timeout": "5s"}
-LOG_STORE, LOG_STORE_OF_ALL = "spark.delta.logStore.s3a.impl", "spark.delta.logStore.class"
+LOG_STORE, LOG_STORE_OF_ALL = "spark.delta.logStore.{scheme}.impl", "spark.delta.logStore.class"
 OURS, SINGLE_DRIVER = "catalogcategorizer.ConditionalPutLogStore", "S3SingleDriverLogStore"
 CONDITION = "fs.option.create.conditional.overwrite"
 
@@ -73,10 +73,11 @@ def lost_commits(spark: Any, uri: str) -> str | None:
     Args:
         uri: of the table's folder.
     """
-    if not uri.startswith(S3A):
+    if not uri.startswith(S3):
         return None
+    own = LOG_STORE.format(scheme=uri.partition(":")[0])
     conf = spark._jvm.org.apache.spark.SparkEnv.get().conf()
-    store = conf.get(LOG_STORE, conf.get(LOG_STORE_OF_ALL, SINGLE_DRIVER))
+    store = conf.get(own, conf.get(LOG_STORE_OF_ALL, SINGLE_DRIVER))
     if store.endswith(SINGLE_DRIVER):
         why = f"Delta's {SINGLE_DRIVER} is in use"
     elif store == OURS and not _honours_conditions(spark, uri):

@@ -63,17 +63,17 @@ WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.j
     ("options", "job", "what"),
     [
         ([], "--source /share/catalog.csv", "nothing"),
-        ([], "--source s3a://lake/catalog.csv", "jars and store"),
-        ([], "--target=s3a://lake/categorized", "jars and store"),
-        ([], "--config s3.toml", "jars and store"),
-        ([], "--config=s3.toml", "jars and store"),
+        ([], "--source s3a://lake/catalog.csv", "jars and stores"),
+        ([], "--target=s3a://lake/categorized", "jars and stores"),
+        ([], "--config s3.toml", "jars and stores"),
+        ([], "--config=s3.toml", "jars and stores"),
         ([], "--config local.toml", "nothing"),
-        (["--jars", "own.jar"], "--source s3a://lake/catalog.csv", "own.jar, jars and store"),
-        (["--conf", "spark.delta.logStore.s3a.impl=theirs"], "--source s3a://lake/catalog.csv", "jars"),
+        (["--jars", "own.jar"], "--source s3a://lake/catalog.csv", "own.jar, jars and stores"),
+        (["--conf", "spark.delta.logStore.s3a.impl=theirs"], "--source s3a://lake/catalog.csv", "jars and the other stores"),
         (["--conf", "spark.delta.logStore.class=theirs"], "--source s3a://lake/catalog.csv", "jars"),
         (["--packages", "org.apache.hadoop:hadoop-aws:3.4.2"], "--source s3a://lake/catalog.csv", "nothing"),
-        (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "jars and store"),
-        (["--master", "yarn"], "--source s3a://lake/catalog.csv", "jars and store"),
+        (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "jars and stores"),
+        (["--master", "yarn"], "--source s3a://lake/catalog.csv", "jars and stores"),
         (["--master", "yarn", "--conf", "spark.yarn.jars=hdfs:///spark"], "--source s3a://lake/catalog.csv", "nothing"),
     ],
 )
@@ -81,10 +81,10 @@ def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: li
     (tmp_path / "s3.toml").write_text('source = "s3a://lake/catalog.csv"\n')
     (tmp_path / "local.toml").write_text('source = "catalog.csv"\n')
     call = f'cd "$SPARK_CONF_DIR"; {WITHOUT_FETCHING} given=${{#spark_options[@]}}; ship_s3 {job}; echo "${{spark_options[@]:given}}"'
-    jars = f"{tmp_path}/one.jar,{tmp_path}/other.jar"
-    store = "--conf spark.delta.logStore.s3a.impl=ours"
-    told = {"nothing": "", "jars": f"--jars {jars}", "jars and store": f"--jars {jars} {store}"}
-    assert asked(tmp_path, options, call) == told.get(what, f"--jars own.jar,{jars} {store}")
+    jars = f"--jars {tmp_path}/one.jar,{tmp_path}/other.jar"
+    own, *other = (f"--conf spark.delta.logStore.{scheme}.impl=ours" for scheme in ("s3a", "s3", "s3n"))
+    told = {"nothing": [], "jars": [jars], "jars and stores": [jars, own, *other], "jars and the other stores": [jars, *other]}
+    assert asked(tmp_path, options, call) == " ".join(told.get(what, [f"--jars own.jar,{jars.split()[1]}", own, *other]))
 
 
 def test_the_advice_for_an_address_that_only_a_ledger_has_makes_the_client_travel(tmp_path: Path) -> None:
