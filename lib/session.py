@@ -18,10 +18,10 @@ from pyspark.sql import SparkSession
 from lib.errors import CategorizerError, InputError
 from lib.pairs.supported import check_pair
 
-DELTA = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-}
+EXTENSIONS, DELTA_EXTENSION = "spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension"
+CATALOGUE, DELTA_CATALOGUE = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+# Hands every table to Delta's catalogue, which it starts itself.
+AROUND_DELTA = "io.unitycatalog.spark.UCSingleCatalog"
 # Spark's and Delta's partition numbers are for clusters; on one machine they cost seconds.
 SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
 LOCAL_DEFAULTS = {
@@ -142,9 +142,8 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     # Before a JVM exists, a SparkConf does not contain what was given to spark-submit.
     SparkContext._ensure_initialized()
     submitted = SparkConf()
-    for name, value in DELTA.items():
-        if not submitted.contains(name):
-            builder = builder.config(name, value)
+    for name, value in with_delta(submitted).items():
+        builder = builder.config(name, value)
     for name, value in memory_beside_the_jvm(submitted).items():
         print(f"{name} is {value} in this job: a Python worker takes up to {WORKER_MB} MB a core", file=sys.stderr, flush=True)
         builder = builder.config(name, value)
@@ -170,6 +169,32 @@ def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
         if threading.current_thread() is threading.main_thread():
             # Spark's own handler cancels the jobs of a context that no longer exists; training goes on without one.
             signal.signal(signal.SIGINT, on_interrupt)
+
+
+def with_delta(submitted: SparkConf) -> dict[str, str]:
+    """Delta's extension behind those that a site has configured, and its catalogue.
+
+    Raises:
+        InputError: another catalogue is configured in the place of Delta's.
+    """
+    given = [name.strip() for name in str(submitted.get(EXTENSIONS, "")).split(",") if name.strip()]
+    catalogue = str(submitted.get(CATALOGUE, DELTA_CATALOGUE))
+    if catalogue not in (DELTA_CATALOGUE, AROUND_DELTA) and not _extends_delta(catalogue):
+        raise InputError(
+            f"Expected {DELTA_CATALOGUE}, or a class that extends it, in {CATALOGUE}, as the job's commits need, found {catalogue}; leave it out, "
+            f"or give that catalogue another name (spark.sql.catalog.NAME)."
+        )
+    return {EXTENSIONS: ",".join(dict.fromkeys([*given, DELTA_EXTENSION])), CATALOGUE: catalogue}
+
+
+def _extends_delta(catalogue: str) -> bool:
+    jvm: Any = SparkContext._jvm
+    # With the jars that were given to spark-submit.
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    try:
+        return bool(loader.loadClass(DELTA_CATALOGUE).isAssignableFrom(loader.loadClass(catalogue)))
+    except Exception:  # py4j's error where there is no such class
+        return False
 
 
 def _started(builder: Any, master: str) -> SparkSession:
