@@ -157,6 +157,7 @@ if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
 ship_environment "$@"
 ship_s3 "$@"
+keep_exit_code
 stay_on_this_machine
 keep_one_collector
 start_from_archive

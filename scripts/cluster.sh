@@ -140,6 +140,15 @@ ship_s3() {
     done
 }
 
+# keep_exit_code: as another user the driver runs inside of a call of Hadoop's that wraps the exception with the job's exit code, and spark-submit
+# would end with 1. In cluster mode the driver reports its code itself (run_on_cluster). Spark before 4.0 has no such setting.
+keep_exit_code() {
+    local name=spark.submit.callSystemExitOnMainExit
+    case " ${spark_options[*]} " in *" --proxy-user "* | *" --proxy-user="*) ;; *) return 0 ;; esac
+    [ "$(setting --deploy-mode spark.submit.deployMode)" != cluster ] || return 0
+    if [ -z "$(setting "" "$name")" ]; then spark_options+=(--conf "$name=true"); fi
+}
+
 # In cluster mode on YARN, unless the user asked not to wait.
 waits_for_cluster() {
     case $(setting --master spark.master) in yarn*) ;; *) return 1 ;; esac

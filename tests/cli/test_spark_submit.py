@@ -64,6 +64,12 @@ def test_spark_options_stand_before_the_job(tmp_path: Path) -> None:
     assert not (tmp_path / "t").exists()
 
 
+def test_another_user_gets_the_jobs_exit_code(tmp_path: Path) -> None:
+    done = submit("--proxy-user", "nightly", "maintain", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "error: Expected --target for the job maintain" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "because"),
     [

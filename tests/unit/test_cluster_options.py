@@ -95,6 +95,20 @@ def test_the_advice_for_an_address_that_only_a_ledger_has_makes_the_client_trave
     assert "--jars" in asked(tmp_path, option.split(), call)
 
 
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ([], ""),
+        (["--proxy-user", "nightly"], "--conf spark.submit.callSystemExitOnMainExit=true"),
+        (["--master=yarn", "--proxy-user=nightly"], "--conf spark.submit.callSystemExitOnMainExit=true"),
+        (["--proxy-user=nightly", "--conf", "spark.submit.callSystemExitOnMainExit=false"], ""),
+        (["--proxy-user=nightly", "--master=yarn", "--deploy-mode", "cluster"], ""),
+    ],
+)
+def test_another_user_gets_the_jobs_exit_code(tmp_path: Path, options: list[str], added: str) -> None:
+    assert asked(tmp_path, options, 'given=${#spark_options[@]}; keep_exit_code; echo "${spark_options[@]:given}"') == added
+
+
 # What spark-submit.sh and environment.sh bring; packing takes half a minute.
 ON_YARN = """fail() { echo "$1"; exit "$2"; }; packed() { echo packed.tar.gz; }; lock() { :; }
 ROOT=$SPARK_CONF_DIR RUN_LOCK=run VENV=ours PYTHON=packed no_pack= python_chosen= driver_python_chosen= PYSPARK_PYTHON=ours PYSPARK_DRIVER_PYTHON=ours
