@@ -155,6 +155,7 @@ fi
 # spark-submit puts pipes between the job and its caller: only this script can see a terminal.
 if [ -t 1 ] && [ -t 2 ]; then export CATALOG_TERMINAL=yes; fi
 
+ship_code
 ship_environment "$@"
 ship_s3 "$@"
 keep_exit_code
@@ -164,12 +165,12 @@ start_from_archive
 # The page starts before Spark, and after a Ctrl-C it ends only once all corrections are written, so it starts Spark itself.
 if [ "$job" = app ]; then
     PYSPARK_SUBMIT_ARGS=$("$PYTHON" -I -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' \
-        --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false --py-files "$CODE_ZIP" "${spark_options[@]}" pyspark-shell)
+        --conf spark.ui.enabled=false --conf spark.ui.showConsoleProgress=false "${spark_options[@]}" pyspark-shell)
     export PYSPARK_SUBMIT_ARGS
     PYTHONPATH=$ROOT exec "$PYTHON" "$ROOT/jobs/app.py" "$@"
 fi
 # A few hundred rows: the optimizing compiler costs more than it saves.
 if [ ${#first_run[@]} -gt 0 ]; then export SPARK_SUBMIT_OPTS="${SPARK_SUBMIT_OPTS:-} -XX:TieredStopAtLevel=1"; fi
-command=("$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 --py-files "$CODE_ZIP" "${spark_options[@]}")
+command=("$SPARK_HOME/bin/spark-submit" --conf spark.executorEnv.PYTHONSAFEPATH=1 "${spark_options[@]}")
 if waits_for_cluster; then run_on_cluster "${first_run[@]}" "$@"; fi
 exec "${command[@]}" "$ROOT/jobs/$job.py" "${first_run[@]}" "$@"

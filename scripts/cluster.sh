@@ -27,6 +27,9 @@ add_to() {
     spark_options+=("$1" "${given:+$given,}$3")
 }
 
+# ship_code: the zip of our code, for executors and driver, with what the user sends.
+ship_code() { add_to --py-files spark.submit.pyFiles "$CODE_ZIP"; }
+
 # settings_files OPTIONS: the files of --config among a job's options, one a line.
 settings_files() {
     local word before=
@@ -93,7 +96,8 @@ ship_environment() {
         "$PYTHON" -I "$ROOT/scripts/pack_environment.py" "$ROOT/requirements/$RUN_LOCK.lock" "$ROOT/build"
     ) ||
         fail "Expected to pack the Python of $VENV, found the error above; fix it, or give --no-pack if the cluster has the packages." 1
-    case $master in spark://*) add_to --archives spark.archives "$archive#environment" ;; *) add_to --archives spark.yarn.dist.archives "$archive#environment" ;; esac
+    # Spark adds those of spark.yarn.dist.archives itself, and YARN refuses an archive that comes twice.
+    add_to --archives spark.archives "$archive#environment"
     export PYSPARK_PYTHON=./environment/bin/python
     if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
 }

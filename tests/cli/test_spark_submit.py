@@ -70,6 +70,12 @@ def test_another_user_gets_the_jobs_exit_code(tmp_path: Path) -> None:
     assert "error: Expected --target for the job maintain" in done.stdout
 
 
+def test_code_that_the_user_sends_comes_with_the_jobs(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").touch()
+    done = submit("--py-files", tmp_path / "theirs.py", "maintain", cwd=tmp_path)
+    assert "error: Expected --target for the job maintain" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "because"),
     [

@@ -55,6 +55,20 @@ def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
     assert asked(tmp_path, [], call) == "--archives ours#environment"
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ([], "ours.zip"),
+        (["--py-files", "theirs.py"], "theirs.py,ours.zip"),
+        (["--py-files=theirs.py"], "theirs.py,ours.zip"),
+        (["--conf", "spark.submit.pyFiles=theirs.py,more.zip"], "theirs.py,more.zip,ours.zip"),
+    ],
+)
+def test_our_code_travels_behind_the_users(tmp_path: Path, options: list[str], sent: str) -> None:
+    call = 'CODE_ZIP=ours.zip given=${#spark_options[@]}; ship_code; echo "${spark_options[@]:given}"'
+    assert asked(tmp_path, options, call) == f"--py-files {sent}"
+
+
 # What environment.sh provides, without fetching anything.
 WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.jar $S3_JARS/other.jar; }; LOG_STORE=ours; SPARK_HOME=$SPARK_CONF_DIR; "
 
@@ -126,6 +140,20 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
     assert told() == ("ours ours" if on_the_driver_alone else SHIPPED.format("ours"))
     if job in ("maintain", "publish"):
         assert told("--deploy-mode", "cluster") == SHIPPED.format("./environment/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (["--archives", "theirs.zip"], "theirs.zip,packed.tar.gz#environment"),
+        (["--conf", "spark.archives=theirs.zip"], "theirs.zip,packed.tar.gz#environment"),
+        # Spark puts these before those of --archives.
+        (["--conf", "spark.yarn.dist.archives=theirs.zip"], "packed.tar.gz#environment"),
+    ],
+)
+def test_an_archive_of_the_user_reaches_yarn_once(tmp_path: Path, options: list[str], sent: str) -> None:
+    call = f'{ON_YARN} job=categorize given=${{#spark_options[@]}}; ship_environment; echo "${{spark_options[@]:given}}"'
+    assert asked(tmp_path, ["--master", "yarn", *options], call) == f"--archives {sent}"
 
 
 @pytest.mark.parametrize(
