@@ -99,7 +99,12 @@ ship_environment() {
     # Spark adds those of spark.yarn.dist.archives itself, and YARN refuses an archive that comes twice.
     add_to --archives spark.archives "$archive#environment"
     export PYSPARK_PYTHON=./environment/bin/python
-    if [ "$mode" = cluster ]; then export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON; fi
+    if [ "$mode" = cluster ]; then
+        export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON
+        # A site may set both for every driver, which wins over the environment here. In front: what the user gives wins over these.
+        local driver=spark.yarn.appMasterEnv.PYSPARK
+        spark_options=(--conf "${driver}_PYTHON=$PYSPARK_PYTHON" --conf "${driver}_DRIVER_PYTHON=$PYSPARK_PYTHON" "${spark_options[@]}")
+    fi
 }
 
 # Where deploy/kubernetes/Dockerfile puts the project.

@@ -13,11 +13,14 @@ import os
 import runpy
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 MOST_BYTES = 1 << 20
+# As in lib/scoring/preflight.py, which need not be importable here.
+REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
 
 
 def main(outcome: str, job: str, *arguments: str) -> int:
@@ -68,6 +71,17 @@ def _code_of(job: str, arguments: tuple[str, ...]) -> int:
         runpy.run_module(f"jobs.{job}", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except ImportError as error:
+        said = str(error).splitlines()[0]
+        print(
+            f"error: Expected Python in the driver's container ({sys.executable}) with what the job imports, found {said}; {REMEDY}.",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception as error:  # a job turns its own errors into an exit code; this one could not start
+        traceback.print_exc()
+        print(f"error: Expected the job {job} to start, found {type(error).__name__}; see the trace above.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,6 +162,27 @@ def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, f
     assert hashes_in(spark, lake) == OLD
     assert not cluster.files().listStatus(cluster.java.org.apache.hadoop.fs.Path(".catalog-categorizer"))
     told.saw("sentence and exit 2, old rows untouched")
+
+
+@pytest.mark.fault(
+    "YARN in cluster mode: a driver whose Python lacks the packages",
+    "exit 2 and a sentence that names a package and what to do, where it was submitted",
+    "exit 2, package named",
+)
+def test_a_driver_that_cannot_import_the_job(cluster: Cluster, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(bare)], check=True)
+    settings = [word for setting in cluster.spark_settings() for word in ("--conf", setting)]
+    done = subprocess.run(
+        [ROOT / "spark-submit.sh", *ON_YARN, *settings, "maintain", "--target", "/nowhere"],
+        env={**os.environ, **cluster.environment(), "PYSPARK_PYTHON": str(bare / "bin" / "python")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    there = re.escape(f"Expected Python in the driver's container ({bare}/bin/python) with what the job imports")
+    assert re.search(there + r", found No module named '\w+'; leave out --no-pack", done.stdout)
 
 
 def test_how_a_job_ended_is_asked_as_the_command_says(spark, cluster: Cluster, tmp_path: Path) -> None:

@@ -139,7 +139,29 @@ def test_python_travels_with_each_job_that_may_run_it_on_executors(tmp_path: Pat
     on_the_driver_alone = job in ("maintain", "relabel", "report", "rollback", "views")
     assert told() == ("ours ours" if on_the_driver_alone else SHIPPED.format("ours"))
     if job in ("maintain", "publish"):
-        assert told("--deploy-mode", "cluster") == SHIPPED.format("./environment/bin/python")
+        assert told("--deploy-mode", "cluster").startswith(SHIPPED.format("./environment/bin/python").split(" --")[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "python"),
+    [
+        ([], "./environment/bin/python"),
+        (["--conf", "spark.yarn.appMasterEnv.PYSPARK_PYTHON=/theirs"], "/theirs"),
+        (["--conf=spark.yarn.appMasterEnv.PYSPARK_PYTHON=/theirs"], "/theirs"),
+    ],
+)
+def test_the_python_that_travels_is_the_drivers_whatever_the_site_sets_for_drivers(
+    tmp_path: Path, options: list[str], python: str
+) -> None:
+    (tmp_path / "spark-defaults.conf").write_text(
+        "spark.yarn.appMasterEnv.PYSPARK_PYTHON /opt/python\nspark.yarn.appMasterEnv.PYSPARK_DRIVER_PYTHON /opt/python\n"
+    )
+    asks = 'for name in PYTHON DRIVER_PYTHON; do setting "" "spark.yarn.appMasterEnv.PYSPARK_$name"; done'
+    call = f"{ON_YARN} job=categorize; ship_environment; {asks}"
+    in_cluster_mode = ["--master", "yarn", "--deploy-mode", "cluster", *options]
+    assert asked(tmp_path, in_cluster_mode, call).split() == [python, "./environment/bin/python"]
+    # In client mode the driver is here.
+    assert asked(tmp_path, ["--master", "yarn"], call).split() == ["/opt/python", "/opt/python"]
 
 
 @pytest.mark.parametrize(
