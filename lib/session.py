@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -110,6 +111,8 @@ DEFAULTS = {
 # Memory of a Python worker with a model, outside the JVM; a cluster manager kills containers that take more than they asked for.
 WORKER_MB = 250
 WAREHOUSE = "spark.sql.warehouse.dir"
+# Between two lines about what a cluster keeps a job waiting for.
+SECONDS_BETWEEN_LINES = 30
 # What runs seldom and for a short time: Java's class loading and serialization, and Spark's parsing, planning and generation of code. Its
 # optimizing compiler (C2) would take a third of a run's processor time for these. None of them handles rows: a method named here is not inlined
 # into others either.
@@ -199,13 +202,36 @@ def _extends_delta(catalogue: str) -> bool:
 
 def _started(builder: Any, master: str) -> SparkSession:
     try:
-        spark: SparkSession = builder.getOrCreate()
+        with _reminded(master):
+            spark: SparkSession = builder.getOrCreate()
     except Exception as error:
         # After a few executors that ended Spark ends itself, with a special exit code (11).
         if "stopped while waiting for backend" in str(error):
             raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
         raise
     return spark
+
+
+@contextmanager
+def _reminded(master: str) -> Iterator[None]:
+    """Inside the block a line every half minute says what a cluster keeps the job waiting for: Spark itself is silent."""
+    if master.startswith("yarn"):
+        what = "YARN has not started the application yet, or its first executors (see yarn application -list)"
+    else:
+        look = "kubectl get pods" if master.startswith("k8s") else "the cluster's own pages"
+        what = f"{master} has not answered yet, or not started the first executors (see {look})"
+    began, started = time.monotonic(), threading.Event()
+
+    def remind() -> None:
+        while not started.wait(SECONDS_BETWEEN_LINES):
+            print(f"Spark has not started after {time.monotonic() - began:.0f} s: {what}", file=sys.stderr, flush=True)
+
+    if not master.startswith("local"):
+        threading.Thread(target=remind, daemon=True).start()
+    try:
+        yield
+    finally:
+        started.set()
 
 
 def tell_the_compiler(spark: SparkSession) -> None:

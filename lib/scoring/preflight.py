@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 
 from lib.errors import InputError
 from lib.pairs.supported import PYSPARK, line_of
-from lib.session import WORKER_MB
+from lib.session import SECONDS_BETWEEN_LINES, WORKER_MB
 
 # The oldest version of each module that setup.py asks for.
 NEEDED = {"numpy": "1.26", "pandas": "2.2", "pyarrow": "18"}
@@ -34,7 +34,6 @@ NEEDED_BY_ENGINE: Mapping[str | None, Mapping[str, str]] = {
     "keras": {"keras": "3.8"},
     None: {"psycopg": "3.2"},
 }
-SECONDS_BETWEEN_LINES = 30
 REMEDY = "leave out --no-pack and PYSPARK_PYTHON, so that Python and the packages travel with the job, or install them there"
 # There, only the code travels.
 REMEDY_ON_KUBERNETES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,8 @@ def test_wrong_use_on_yarn(spark, cluster: Cluster, lake: str, tmp_path: Path, f
     submitted = submit(cluster, tmp_path, lake, "--text-columns", "nowhere")
     answered, said = submitted.communicate(timeout=300)
     assert submitted.returncode == 2, said
+    # For `yarn application -status` while it waits in a queue.
+    assert re.search(r"Submitted application application_\d+_\d+\n", said)
     assert "error: Expected the column nowhere in" in answered
     assert hashes_in(spark, lake) == OLD
     assert not cluster.files().listStatus(cluster.java.org.apache.hadoop.fs.Path(".catalog-categorizer"))
@@ -237,6 +240,7 @@ def test_nothing_but_spark_on_the_nodes(spark, cluster: Cluster, tmp_path: Path,
     assert running.returncode == 0, said
     assert "in 209 = categorized 205 + rejected 4" in said
     assert "spark.executor.memoryOverhead is 634m in this job" in said
+    assert "Submitted application application_" in said
     assert pythons
     assert all(python.is_relative_to(cluster.folder) for python in pythons), pythons
     assert run_command(CategorizeSettings, main, "categorize", night(tmp_path / "local")) == 0
