@@ -78,6 +78,15 @@ def test_drivers_and_executors_are_of_one_image() -> None:
     assert environment["IMAGE"] == container["image"] == application()["image"]
 
 
+def test_executors_run_as_the_service_account_of_the_driver() -> None:
+    """By default they run as the namespace's own, which has no role in a cloud."""
+    name = "spark.kubernetes.authenticate.executor.serviceAccountName"
+    settings, _ = submitted(driver_pod()["containers"][0]["args"])
+    there = [one["metadata"]["name"] for one in read("access.yaml") if one["kind"] == "ServiceAccount"]
+    assert [settings[name]] == [driver_pod()["serviceAccountName"]] == there
+    assert [application()["sparkConf"][name]] == [application()["driver"]["serviceAccount"]] == there
+
+
 def test_every_variable_in_an_argument_is_set() -> None:
     container = driver_pod()["containers"][0]
     asked = set(re.findall(r"\$\((\w+)\)", " ".join(container["args"])))
