@@ -135,6 +135,12 @@ NO_EXECUTOR_STAYS = (
     "Expected executors that stay, found one after the other ending on {master} before any was ready; read their logs, which on Kubernetes "
     "are kept by --conf spark.kubernetes.executor.deleteOnTermination=false, mend what they say, and run again."
 )
+# Java's error for classes of a newer Java. YARN adds the end of a container's log to what it says of a failed application.
+OLD_JAVA = "UnsupportedClassVersionError"
+OLD_JAVA_THERE = (
+    "Expected Java 17 on the cluster's nodes, as this Spark needs, found an older one; name the folder of a newer one there in "
+    "spark.yarn.appMasterEnv.JAVA_HOME and spark.executorEnv.JAVA_HOME (docs/cluster.md), or install it."
+)
 
 
 @contextmanager
@@ -208,6 +214,8 @@ def _started(builder: Any, master: str) -> SparkSession:
         # After a few executors that ended Spark ends itself, with a special exit code (11).
         if "stopped while waiting for backend" in str(error):
             raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
+        if OLD_JAVA in str(error):
+            raise InputError(OLD_JAVA_THERE) from None
         raise
     return spark
 

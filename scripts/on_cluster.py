@@ -51,7 +51,8 @@ def fetch(outcome: str, code: int) -> int:
             _remove(outcome)
     if not found and code:
         found = _unknown(
-            "the driver on the cluster to report how it ended, found no report (killed, or it never started)", code
+            "the driver on the cluster to report how it ended, found no report (killed, or it never started, as under a Java before 17)",
+            code,
         )
     print(found or _as_text(code, ""))
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lib import session
+from lib.errors import InputError
 
 
 class Heard(io.StringIO):
@@ -48,6 +49,22 @@ def test_a_job_in_a_queue_says_so(monkeypatch: pytest.MonkeyPatch, master: str, 
     line = heard.getvalue().splitlines()[0]
     assert line.startswith("Spark has not started after 0 s: ")
     assert line.endswith(told)
+
+
+def test_nodes_with_an_old_java_are_told() -> None:
+    said = (
+        "org.apache.spark.SparkException: Application application_1_0001 failed 2 times due to AM Container for appattempt_1_0001_000002 exited with"
+        " exitCode: 1\nLast 4096 bytes of stderr :\nError: LinkageError occurred while loading main class"
+        " org.apache.spark.deploy.yarn.ExecutorLauncher\n\tjava.lang.UnsupportedClassVersionError: org/apache/spark/deploy/yarn/ExecutorLauncher has"
+        " been compiled by a more recent version of the Java Runtime (class file version 61.0)"
+    )
+
+    def refused() -> None:
+        raise RuntimeError(said)
+
+    builder: Any = SimpleNamespace(getOrCreate=refused)
+    with pytest.raises(InputError, match=r"Expected Java 17 on the cluster's nodes, .*found an older one;"):
+        session._started(builder, "yarn")
 
 
 def test_on_one_machine_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
