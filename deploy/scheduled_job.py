@@ -24,6 +24,8 @@ WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK = 2, 3, 4
 NEEDS_A_PERSON = (WRONG_INPUT, BUNDLE_REFUSED, HELD_BACK)
 # The status in the ledger of a run that was held back, and what stands in its place for one with --dry-run.
 HELD, DRY_RUN = "held", "dry run"
+# Jobs whose file has to reach this machine: in cluster mode the driver is a container, which goes with all that it has written.
+ONLY_IN_CLIENT_MODE = ("report",)
 # From SIGTERM to SIGKILL.
 SECONDS_TO_END = 60
 
@@ -79,7 +81,9 @@ class Job:
 
     def __init__(self, name: str, options: Sequence[str], spark_options: Sequence[str] = (), clone: Path = CLONE) -> None:
         self.name, self._clone = name, clone
-        self.command = [str(clone / "spark-submit.sh"), *spark_options, name, *options]
+        # The last one counts, and before any setting. On one machine there is no such mode.
+        mode = ("--deploy-mode", "client") if spark_options and name in ONLY_IN_CLIENT_MODE else ()
+        self.command = [str(clone / "spark-submit.sh"), *spark_options, *mode, name, *options]
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, say: Callable[[str], object]) -> Ended:

@@ -26,6 +26,7 @@ from tests.conftest import ROOT, SAMPLES, SHIPPED
 from tests.faults.nights import FIRST, ledger, processes, write_source
 from tests.s3 import PYTHON as MOTO
 from tests.s3 import S3
+from tests.unit.test_cluster_options import asked
 from tests.waiting import until
 
 DEPLOY, HERE = ROOT / "deploy", Path(__file__).parent
@@ -85,6 +86,37 @@ def test_a_job_that_speaks_to_people_before_it_knows_its_options() -> None:
     assert ended.error.startswith("Wrong use of ./spark-submit.sh predict: ")
     assert f"error: {ended.error}" in said
     assert ended.sentence("lake") == f"predict ended with exit code 2: {ended.error}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--master", "yarn", "--deploy-mode", "cluster"],
+        ["--master=yarn", "--deploy-mode=cluster"],
+        ["--master", "yarn", "--conf", "spark.submit.deployMode=cluster"],
+        ["--master", "yarn"],
+    ],
+)
+def test_a_page_is_written_where_the_scheduler_is(tmp_path: Path, given: list[str]) -> None:
+    """As spark-submit.sh finds the mode, also where a site has configured the other one."""
+    (tmp_path / "spark-defaults.conf").write_text("spark.submit.deployMode cluster\n")
+    modes = {}
+    for name in ("categorize", "report"):
+        command = Job(name, ["--target", "lake"], given).command
+        modes[name] = asked(tmp_path, command[1 : command.index(name)], "setting --deploy-mode spark.submit.deployMode")
+    assert modes == {"categorize": "cluster", "report": "client"}
+    # On one machine there is nothing to choose.
+    assert Job("report", []).command[1:] == ["report"]
+
+
+def test_the_bundle_for_databricks_needs_a_command_line_that_takes_its_wheel() -> None:
+    bundle = yaml.safe_load(BUNDLE.read_text(encoding="utf-8"))
+    (task,) = bundle["resources"]["jobs"]["categorize"]["tasks"]
+    assert [library["whl"] for library in task["libraries"]] == ["../../dist/*.whl"]
+    # databricks/cli#2842: before, a library had to lie in the bundle's folder.
+    oldest = re.fullmatch(r">= 0\.(\d+)\.0", bundle["bundle"]["databricks_cli_version"])
+    assert oldest
+    assert int(oldest[1]) >= 267
 
 
 def test_the_bundle_for_databricks_gives_its_script_what_it_takes() -> None:
