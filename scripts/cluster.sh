@@ -122,14 +122,15 @@ use_image() {
     if [ -z "$no_pack$python_chosen$(setting "" spark.pyspark.python)" ]; then export PYSPARK_PYTHON=$IMAGE_ROOT/.venv/bin/python; fi
 }
 
-# Whether Spark finds a client for S3 without us: in its own folder, among the user's packages, or on the cluster.
+# Whether Spark finds a client for S3 without us: in its own folder, among the user's packages, or in the cluster's Spark. In client mode
+# the driver runs the Spark that is here.
 has_s3() {
     compgen -G "$SPARK_HOME/jars/hadoop-aws-*" >/dev/null && return 0
     case $(setting --jars spark.jars),$(setting --packages spark.jars.packages),$(setting --driver-class-path spark.driver.extraClassPath),${SPARK_DIST_CLASSPATH:-} in
         *hadoop-aws* | *hadoop-cloud* | *hadoop/tools/*) return 0 ;;
     esac
     case $(setting --master spark.master) in
-        yarn*) [ -n "$(setting "" spark.yarn.jars)$(setting "" spark.yarn.archive)" ] ;;
+        yarn*) [ "$(setting --deploy-mode spark.submit.deployMode)" = cluster ] && [ -n "$(setting "" spark.yarn.jars)$(setting "" spark.yarn.archive)" ] ;;
         *) return 1 ;;
     esac
 }

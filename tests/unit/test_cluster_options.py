@@ -69,6 +69,7 @@ def test_our_code_travels_behind_the_users(tmp_path: Path, options: list[str], s
     assert asked(tmp_path, options, call) == f"--py-files {sent}"
 
 
+SPARK_OF_THE_CLUSTER = ["--conf", "spark.yarn.jars=hdfs:///spark"]
 # What environment.sh provides, without fetching anything.
 WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.jar $S3_JARS/other.jar; }; LOG_STORE=ours; SPARK_HOME=$SPARK_CONF_DIR; "
 
@@ -88,7 +89,8 @@ WITHOUT_FETCHING = "prepare_s3() { S3_JARS=$SPARK_CONF_DIR; touch $S3_JARS/one.j
         (["--packages", "org.apache.hadoop:hadoop-aws:3.4.2"], "--source s3a://lake/catalog.csv", "nothing"),
         (["--master", "k8s://host"], "--source s3a://lake/catalog.csv", "jars and stores"),
         (["--master", "yarn"], "--source s3a://lake/catalog.csv", "jars and stores"),
-        (["--master", "yarn", "--conf", "spark.yarn.jars=hdfs:///spark"], "--source s3a://lake/catalog.csv", "nothing"),
+        (["--master", "yarn", *SPARK_OF_THE_CLUSTER], "--source s3a://lake/catalog.csv", "jars and stores"),
+        (["--master", "yarn", "--deploy-mode=cluster", *SPARK_OF_THE_CLUSTER], "--source s3a://lake/catalog.csv", "nothing"),
     ],
 )
 def test_the_client_of_s3_travels_where_it_is_needed(tmp_path: Path, options: list[str], job: str, what: str) -> None:
