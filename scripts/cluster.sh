@@ -187,17 +187,22 @@ run_on_cluster() {
     exit "$told"
 }
 
-# who_asks: sets the array `asking` to the options that say who the user is, and which file systems there are.
+# who_asks: sets the array `asking` to the options that say who the user is, which file systems there are, and with which classes they are read.
 who_asks() {
-    local i word next
+    local i word next given
     asking=()
     for ((i = 0; i < ${#spark_options[@]}; i++)); do
         word=${spark_options[i]} next=${spark_options[i + 1]:-}
+        case $word in --conf | -c) given=$next ;; --conf=*) given=${word#--conf=} ;; *) given= ;; esac
+        case $given in
+            spark.hadoop.* | spark.kerberos.* | spark.yarn.principal=* | spark.yarn.keytab=*) asking+=(--conf "$given") ;;
+            spark.jars=* | spark.jars.* | spark.driver.extra* | spark.driver.defaultJavaOptions=*) asking+=(--conf "$given") ;;
+        esac
         case $word in
             --principal | --keytab | --proxy-user | --properties-file) asking+=("$word" "$next") ;;
             --principal=* | --keytab=* | --proxy-user=* | --properties-file=*) asking+=("$word") ;;
-            --conf | -c) case $next in spark.hadoop.* | spark.kerberos.* | spark.yarn.principal=* | spark.yarn.keytab=*) asking+=(--conf "$next") ;; esac ;;
-            --conf=spark.hadoop.* | --conf=spark.kerberos.* | --conf=spark.yarn.principal=* | --conf=spark.yarn.keytab=*) asking+=("$word") ;;
+            --jars | --packages | --exclude-packages | --repositories | --driver-class-path | --driver-library-path | --driver-java-options) asking+=("$word" "$next") ;;
+            --jars=* | --packages=* | --exclude-packages=* | --repositories=* | --driver-class-path=* | --driver-library-path=* | --driver-java-options=*) asking+=("$word") ;;
         esac
     done
 }

@@ -47,6 +47,32 @@ def test_who_asks_how_a_job_ended_is_who_submitted_it(tmp_path: Path) -> None:
     assert asked(tmp_path, [*of_the_job, *of_the_user], 'who_asks; echo "${asking[@]}"') == " ".join(of_the_user)
 
 
+def test_who_asks_how_a_job_ended_has_the_classes_of_its_file_system(tmp_path: Path) -> None:
+    """The folder of a site's applications may be on S3 or Azure."""
+    classes = [
+        "--jars",
+        "one.jar,other.jar",
+        "--packages=org.apache.hadoop:hadoop-azure:3.4.2",
+        "--repositories",
+        "https://here",
+    ]
+    settings = ["spark.jars=more.jar", "spark.jars.ivySettings=ivy.xml", "spark.driver.extraClassPath=/opt/*"]
+    # What keep_one_collector has left of ours, and the options that it was for.
+    settings += ["spark.driver.defaultJavaOptions=", "spark.driver.extraJavaOptions=-XX:+UseG1GC"]
+    conf = [word for setting in settings for word in ("--conf", setting)]
+    call = "who_asks; echo ${#asking[@]} ${asking[@]}"
+    given = [
+        "--conf=spark.driver.memory=1g",
+        "--driver-class-path",
+        "/opt/site",
+        *classes,
+        *conf,
+        "--driver-java-options=-Dx=y",
+    ]
+    wanted = given[1:]
+    assert asked(tmp_path, given, call) == f"{len(wanted)} {' '.join(wanted)}"
+
+
 def test_what_travels_comes_behind_what_the_user_gave(tmp_path: Path) -> None:
     call = 'add_to --archives spark.archives ours#environment; printf "%s " "${spark_options[@]}"'
     assert asked(tmp_path, ["--archives", "models.zip#models"], call) == (
