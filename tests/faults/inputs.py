@@ -239,7 +239,8 @@ def _write_parquet(dice: random.Random, found: Delivery, files: list[list[Row]],
 
 def _break(dice: random.Random, found: Delivery) -> None:
     """Damage a delivery in one way that may change its rows."""
-    files = sorted(path for path in [found.path, *found.path.rglob("*")] if path.is_file())
+    # A file without bytes has none to damage.
+    files = sorted(path for path in [found.path, *found.path.rglob("*")] if path.is_file() and path.stat().st_size)
     fault: Callable[[random.Random, Delivery, Path], str | None] = dice.choice(FAULTS)
     found.fault = fault(dice, found, dice.choice(files))
 
