@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -143,6 +144,9 @@ OLD_JAVA_THERE = (
 )
 
 
+NO_FILE = re.compile(r"FileNotFoundException: (?:File (?:file:)?)?(\S+)")
+
+
 @contextmanager
 def spark_session(job: str, debug: bool = False) -> Iterator[SparkSession]:
     """A session with Delta, stopped at the end. Options given to spark-submit win over those here, except where the guarantees rest on them (REQUIRED, LOSSLESS, FORBIDDEN)."""
@@ -216,6 +220,12 @@ def _started(builder: Any, master: str) -> SparkSession:
             raise CategorizerError(NO_EXECUTOR_STAYS.format(master=master)) from None
         if OLD_JAVA in str(error):
             raise InputError(OLD_JAVA_THERE) from None
+        # Later it would be a file of the source.
+        if missing := NO_FILE.search(str(error)):
+            raise InputError(
+                f"Expected the files that Spark's settings name, such as a template of pods or a jar, found none at {missing[1]}; correct the setting, or "
+                "deliver the file."
+            ) from None
         raise
     return spark
 

@@ -67,6 +67,20 @@ def test_nodes_with_an_old_java_are_told() -> None:
         session._started(builder, "yarn")
 
 
+def test_a_file_that_the_settings_name_is_none_of_the_source() -> None:
+    said = (
+        "An error occurred while calling None.org.apache.spark.api.java.JavaSparkContext.\n: org.apache.spark.SparkException: Could not load pod from "
+        "template file.\nCaused by: java.io.FileNotFoundException: /opt/spark/pod-template/pod-spec-template.yml (No such file or directory)\n\tat java"
+    )
+
+    def refused() -> None:
+        raise RuntimeError(said)
+
+    builder: Any = SimpleNamespace(getOrCreate=refused)
+    with pytest.raises(InputError, match=r"found none at /opt/spark/pod-template/pod-spec-template\.yml; correct the setting"):
+        session._started(builder, "k8s://https://there")
+
+
 def test_on_one_machine_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.active_count()
     builder: Any = SimpleNamespace(getOrCreate=threading.active_count)
