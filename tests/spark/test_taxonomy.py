@@ -131,8 +131,8 @@ def test_evaluate_tells_each_level_from_one_column_or_several(tmp_path, tree, ca
     otherwise = rows.assign(path=rows["path"].str.replace(" > ", "\u00a0 >  ") + " > ")
     frame = cc.evaluate(otherwise, cc.load_bundle(tree), "text", "path")
     assert json.loads(json.dumps(frame.metrics["hierarchy"])) == found[0]["hierarchy"]
-    assert "level 2: weighted F1" in repr(frame)
-    assert "level 2: weighted F1" in frame._repr_html_()
+    assert "level 2: accuracy" in repr(frame)
+    assert "level 2: accuracy" in frame._repr_html_()
 
 
 def test_a_frame_gets_the_columns_of_the_table(spark, tmp_path, tree) -> None:
