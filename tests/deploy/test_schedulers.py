@@ -169,6 +169,7 @@ def test_a_table_is_scored_into_another_without_a_word_to_the_jvm(spark, monkeyp
     with pytest.raises(categorize_table.cc.InputError, match="Expected two tables"):
         categorize_table.main(["--source", "a.b.c", "--target", "A.b.C", "--model", str(SHIPPED)])
     spark.sql("DROP TABLE products_scored")
+    spark.catalog.dropTempView("products_of_the_shop")
 
 
 def test_every_text_column_is_read_where_one_has_another_name(spark, with_fields: Path) -> None:
@@ -180,6 +181,7 @@ def test_every_text_column_is_read_where_one_has_another_name(spark, with_fields
     )
     assert [row.category for row in spark.read.table("scored_otherwise").collect()] == ["Clothing & Accessories"]
     spark.sql("DROP TABLE scored_otherwise")
+    spark.catalog.dropTempView("named_otherwise")
 
 
 def emr_step() -> tuple[Mapping[str, Any], list[str], list[str]]:
