@@ -62,7 +62,7 @@ def load_corrections(
         InputError: a table of that name that publish did not create, or published corrections that the lake no longer has.
     """
     there, wanted = _comment(connection, name.corrections), version_said(spark, table)
-    check_not_lost(table, there and there.split(ROWS)[0], wanted, again)
+    check_not_lost(table, _version_in(there), wanted, again)
     # An older release has not stored their number.
     if there is not None and not again and there == f"{wanted}{ROWS}{rows_in(connection, name.corrections)}":
         return None
@@ -81,7 +81,10 @@ def load_corrections(
 
 def published_version(connection: Connection, corrections: Name) -> str | None:
     """The version that the table has; None if there is no such table."""
-    comment = _comment(connection, corrections)
+    return _version_in(_comment(connection, corrections))
+
+
+def _version_in(comment: str | None) -> str | None:
     return None if comment is None else comment.split(ROWS)[0]
 
 
