@@ -51,6 +51,15 @@ def test_a_job_in_a_queue_says_so(monkeypatch: pytest.MonkeyPatch, master: str, 
     assert line.endswith(told)
 
 
+def builder_that_says(error: str) -> Any:
+    """In place of a builder of sessions: Spark's start fails for this reason."""
+
+    def fails() -> None:
+        raise RuntimeError(error)
+
+    return SimpleNamespace(getOrCreate=fails)
+
+
 def test_nodes_with_an_old_java_are_told() -> None:
     said = (
         "org.apache.spark.SparkException: Application application_1_0001 failed 2 times due to AM Container for appattempt_1_0001_000002 exited with"
@@ -58,13 +67,8 @@ def test_nodes_with_an_old_java_are_told() -> None:
         " org.apache.spark.deploy.yarn.ExecutorLauncher\n\tjava.lang.UnsupportedClassVersionError: org/apache/spark/deploy/yarn/ExecutorLauncher has"
         " been compiled by a more recent version of the Java Runtime (class file version 61.0)"
     )
-
-    def refused() -> None:
-        raise RuntimeError(said)
-
-    builder: Any = SimpleNamespace(getOrCreate=refused)
     with pytest.raises(InputError, match=r"Expected Java 17 on the cluster's nodes, .*found an older one;"):
-        session._started(builder, "yarn")
+        session._started(builder_that_says(said), "yarn")
 
 
 def test_a_file_that_the_settings_name_is_none_of_the_source() -> None:
@@ -72,13 +76,8 @@ def test_a_file_that_the_settings_name_is_none_of_the_source() -> None:
         "An error occurred while calling None.org.apache.spark.api.java.JavaSparkContext.\n: org.apache.spark.SparkException: Could not load pod from "
         "template file.\nCaused by: java.io.FileNotFoundException: /opt/spark/pod-template/pod-spec-template.yml (No such file or directory)\n\tat java"
     )
-
-    def refused() -> None:
-        raise RuntimeError(said)
-
-    builder: Any = SimpleNamespace(getOrCreate=refused)
     with pytest.raises(InputError, match=r"found none at /opt/spark/pod-template/pod-spec-template\.yml; correct the setting"):
-        session._started(builder, "k8s://https://there")
+        session._started(builder_that_says(said), "k8s://https://there")
 
 
 def test_on_one_machine_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
