@@ -36,7 +36,7 @@ OTHERS = -1
 SMALLEST_SPREAD = 1e-6
 
 
-def worth_fitting(characters: int, labels: int, settings: BagSettings, vocabulary: int) -> BagSettings:
+def with_linear_that_fits(characters: int, labels: int, settings: BagSettings, vocabulary: int) -> BagSettings:
     """The settings with the linear classifier that takes no longer than the other fits, and not more memory than there may be: on all
     features, without subwords, or none.
 

@@ -42,7 +42,7 @@ from training.dataset import FEW_LONGER, Elsewhere, LabelledTexts, characters_re
 from training.evaluation import evaluate_bundle, metrics_of, predicted_by
 from training.labels import listed
 from training.levels import with_levels
-from training.linear import worth_fitting
+from training.linear import with_linear_that_fits
 from training.model import Model, build_model
 from training.near_duplicates import Groups
 from training.progress import SECONDS, Outcome, step
@@ -175,11 +175,11 @@ def _fit(
 def _with_parts_that_fit(data: LabelledTexts, recipe: Recipe, say: Callable[[str], None]) -> Recipe:
     """The recipe with less of a linear classifier, with a message, where it would take too much; for all fits alike, since their parts are compared."""
     labels, bag = len(data.labels), recipe.bag
-    if bag is None or not bag.linear or worth_fitting(characters_of(data), labels, bag, recipe.vocabulary) == bag:
+    if bag is None or not bag.linear or with_linear_that_fits(characters_of(data), labels, bag, recipe.vocabulary) == bag:
         return recipe
     # Of long texts only the first tokens are read.
     characters = characters_read(data.texts, recipe.text)
-    fits = worth_fitting(characters, labels, bag, recipe.vocabulary)
+    fits = with_linear_that_fits(characters, labels, bag, recipe.vocabulary)
     if fits == bag:
         return recipe
     what = "learns from words and pairs of words alone: with parts of words," if fits.linear else "is left out:"
@@ -317,7 +317,8 @@ def _baselines_asked_for(data: LabelledTexts, recipe: Recipe, say: Callable[[str
     """Names of the baselines to fit: without those that would take too much, with a message."""
     if not recipe.baselines:
         return []
-    reasons = {name: reason_to_leave_out(name, characters_of(data), len(data.labels)) for name in BASELINES}
+    characters = characters_of(data)
+    reasons = {name: reason_to_leave_out(name, characters, len(data.labels)) for name in BASELINES}
     for name, reason in reasons.items():
         if reason:
             say(f"{name} is left out of the comparison: {reason}.")

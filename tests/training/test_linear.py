@@ -19,7 +19,7 @@ from training.baselines import CHARACTERS, characters_of, reason_to_leave_out
 from training.baselines import WORDS as WORDS_ALONE
 from training.dataset import characters_read
 from training.fit import FitData
-from training.linear import NO_MARGIN, fit_linear, narrowed, worth_fitting
+from training.linear import NO_MARGIN, fit_linear, narrowed, with_linear_that_fits
 from training.recipe import BagSettings
 
 WORDS = ("steel", "kettle", "cup", "novel", "poem", "shirt", "blue", "silk")
@@ -78,14 +78,14 @@ def test_what_it_says() -> None:
     ],
 )
 def test_when_it_is_fitted(characters: int, labels: int, fitted: str) -> None:
-    found = worth_fitting(characters, labels, SETTINGS, 20_000)
+    found = with_linear_that_fits(characters, labels, SETTINGS, 20_000)
     assert (("all" if found.linear_subwords else "words") if found.linear else "none") == fitted
 
 
 def test_it_is_fitted_wherever_it_is_compared_with() -> None:
     """Where the linear models of words and of characters are worth their time, so is its own."""
     for characters, labels in itertools.product((10**5, 10**6, 10**7, 3 * 10**7, 10**8), (2, 10, 100, 1_000, 3_000)):
-        found = worth_fitting(characters, labels, SETTINGS, 20_000)
+        found = with_linear_that_fits(characters, labels, SETTINGS, 20_000)
         if not reason_to_leave_out(CHARACTERS, characters, labels):
             assert (found.linear, found.linear_subwords) == (True, True), (characters, labels)
         if not reason_to_leave_out(WORDS_ALONE, characters, labels):
